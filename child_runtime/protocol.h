@@ -1,0 +1,32 @@
+/* Names and bounds of the contract between runmain and the program that it serves. The whole text is in
+ * docs/contract.md. C, so that every part of child_runtime can use it. */
+#ifndef RUNMAIN_CHILD_PROTOCOL_H
+#define RUNMAIN_CHILD_PROTOCOL_H
+
+#define RUNMAIN_ENV_TOKEN "RUNMAIN_TOKEN"             /* 1:SERVICE:SLOT:GENERATION:NONCE:PID */
+#define RUNMAIN_ENV_CHANNEL "RUNMAIN_CHANNEL"         /* socket path, or @abstract */
+#define RUNMAIN_ENV_SERVICE "RUNMAIN_SERVICE"
+#define RUNMAIN_ENV_WORKER "RUNMAIN_WORKER"           /* slot */
+#define RUNMAIN_ENV_GENERATION "RUNMAIN_GENERATION"
+#define RUNMAIN_ENV_INSTANCE_ID "RUNMAIN_INSTANCE_ID"
+#define RUNMAIN_ENV_REASON "RUNMAIN_REASON"           /* start, change, crash, scale, recycle */
+#define RUNMAIN_ENV_CHANGED "RUNMAIN_CHANGED"         /* a file with the changed paths, one a line */
+
+#define RUNMAIN_CHANNEL_VERSION 1
+#define RUNMAIN_CHANNEL_LINE_MAX 4096                 /* bytes, newline included */
+#define RUNMAIN_LISTEN_FDS_START 3                    /* sd_listen_fds(3) */
+
+/* Channel: SOCK_STREAM, JSON objects, one a line.
+ * child to us:
+ *   {"v":1,"claim":{"nonce":"…","pid":123,"runtime":"cpp","version":"0.1.0","explicit":false}}
+ *   {"v":1,"ready":true}  {"v":1,"drained":true}  {"v":1,"stopping":true}  {"v":1,"status":"…"}
+ *   {"v":1,"requests":{"done":1234,"in_flight":5}}
+ * us to child:
+ *   {"v":1,"role":{"service":"web","slot":0,"generation":3,"instance_id":"…",
+ *                  "listeners":[{"name":"http","address":"127.0.0.1:8000","kind":"tcp"}]}}
+ *        with one fd for each listener, in order, by SCM_RIGHTS on the first byte of the line
+ *   {"v":1,"refused":{"why":"…"}}
+ *   {"v":1,"drain":{"budget_ms":10000}}
+ * Unknown keys are ignored on both sides; a line without a known key is ignored and counted. */
+
+#endif

@@ -1,0 +1,59 @@
+// Strong ids. A ServiceId is an index that is never used again for another name while a keeper lives.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+
+namespace runmain {
+
+template <class Tag>
+struct Id {
+  std::uint32_t value = 0;
+  friend constexpr auto operator<=>(const Id&, const Id&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("id", value);
+  }
+};
+
+using ServiceId = Id<struct ServiceTag>;
+inline constexpr ServiceId kNoService{0xffffffffU};
+
+// The slot number of a service's build step, which is a child like any other.
+inline constexpr std::uint32_t kBuildSlot = 0xffffU;
+
+// Names one start of one child for ever: service, stable worker slot, code generation, and the how-manyth start in
+// that slot and generation. A verb that names a known key finds the existing child; it never makes a second one.
+struct ChildKey {
+  ServiceId service{};
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+  std::uint32_t attempt = 0;
+
+  friend constexpr auto operator<=>(const ChildKey&, const ChildKey&) = default;
+  bool is_build() const { return slot == kBuildSlot; }
+  std::string text() const {
+    return std::to_string(service.value) + ":" + std::to_string(slot) + ":" + std::to_string(generation) + ":" +
+           std::to_string(attempt);
+  }
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("slot", slot);
+    a("generation", generation);
+    a("attempt", attempt);
+  }
+};
+
+}  // namespace runmain
+
+template <>
+struct std::hash<runmain::ChildKey> {
+  std::size_t operator()(const runmain::ChildKey& k) const noexcept {
+    std::uint64_t h = (std::uint64_t{k.service.value} << 32U) ^ (std::uint64_t{k.generation} << 16U) ^ k.slot;
+    h ^= std::uint64_t{k.attempt} << 40U;
+    h *= 0x9e3779b97f4a7c15ULL;
+    return static_cast<std::size_t>(h ^ (h >> 29U));
+  }
+};

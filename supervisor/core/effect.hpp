@@ -1,0 +1,199 @@
+// What the core wants done, and what it wants told.
+//
+// Effects are numbered without gaps from 1 in the order in which the core makes them, by a counter that is part of
+// the core's state: a new head that replays the same Events makes the same Effects with the same numbers, and the
+// keeper executes each number once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "core/event.hpp"
+
+namespace runmain::core {
+
+// Why a child is started; RUNMAIN_REASON.
+enum class Reason : std::uint8_t { start, change, crash, scale, recycle };
+
+// Start this child. Answered by Spawned, later by Exited. A build step has key.is_build().
+struct Spawn {
+  ChildKey key;
+  Reason reason = Reason::start;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("reason", reason);
+  }
+};
+
+// Send a signal to a living child: its process group, or its main process only.
+struct Kill {
+  ChildKey key;
+  std::int32_t signal = 0;
+  bool group = false;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("signal", signal);
+    a("group", group);
+  }
+};
+
+// SIGKILL to everything that this child ever started, until it is proved empty. Answered by Swept.
+struct KillTree {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// The child is exited and swept; the keeper may drop its entry. The last effect for a key.
+struct Forget {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// Look for signs of readiness of this child (as its ReadySpec says) and report Ready. Ends by itself with Ready,
+// with Forget, or with StopProbe.
+struct Probe {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+struct StopProbe {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// The answer to Claimed.
+struct GrantRole {
+  ChildKey key;
+  std::uint64_t conn = 0;
+  bool granted = false;
+  std::string why;                         // when it is not
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("conn", conn);
+    a("granted", granted);
+    a("why", why);
+  }
+};
+
+// Ask the child over its channel, if it has one, to stop accepting, finish, and say so.
+struct AskDrain {
+  ChildKey key;
+  Duration budget{};
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("budget", budget);
+  }
+};
+
+struct SetMainPid {
+  ChildKey key;
+  std::int32_t pid = 0;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("pid", pid);
+  }
+};
+
+// The service is gone from the configuration and its last child with it: close its listening sockets.
+struct CloseService {
+  ServiceId service{};
+  std::string name;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("name", name);
+  }
+};
+
+// The answer to a Command. Empty `error`: done.
+struct Answer {
+  std::uint64_t request = 0;
+  std::string error;
+  template <class A>
+  void fields(A& a) {
+    a("request", request);
+    a("error", error);
+  }
+};
+
+// Everything is stopped: runmain ends with this exit status.
+struct Quit {
+  std::int32_t status = 0;
+  template <class A>
+  void fields(A& a) {
+    a("status", status);
+  }
+};
+
+using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
+                            CloseService, Answer, Quit>;
+
+struct Effect {
+  std::uint64_t number = 0;
+  std::uint64_t cause = 0;                 // the number of the Event that caused it
+  Action action;
+  template <class A>
+  void fields(A& a) {
+    a("number", number);
+    a("cause", cause);
+    a("action", action);
+  }
+};
+
+enum class FactType : std::uint8_t {
+  service_starting, service_waiting, service_ready, service_backoff, service_failed, service_stopping, service_stopped,
+  service_done, service_removed,
+  child_started, child_spawn_failed, child_ready, child_exited, child_not_ready, child_stop_timeout, child_survivors,
+  child_status, child_claimed, child_claim_refused, child_watchdog_missed,
+  reload_settling, reload_building, reload_build_failed, reload_starting, reload_done, reload_failed,
+  reload_queued, all_ready, shutdown_started, shutdown_forced, shutdown_done, head_started,
+};
+
+// Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp says.
+struct Fact {
+  FactType type{};
+  std::uint64_t cause = 0;                 // the number of the Event that caused it
+  Time time{};
+  ServiceId service = kNoService;
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+  std::int32_t pid = 0;
+  std::int64_t number = 0;
+  std::string text;
+  template <class A>
+  void fields(A& a) {
+    a("type", type);
+    a("cause", cause);
+    a("time", time);
+    a("service", service);
+    a("slot", slot);
+    a("generation", generation);
+    a("pid", pid);
+    a("number", number);
+    a("text", text);
+  }
+};
+
+// The wire name of a fact: "service.ready".
+const char* type_name(FactType type);
+
+}  // namespace runmain::core

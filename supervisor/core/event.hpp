@@ -1,0 +1,280 @@
+// Everything that can happen to the core. An Event is plain data and says what was seen, never what to do.
+// Each has the wire name that the journal and `runmain events` use: `noun.verb`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/time.hpp"
+#include "core/spec.hpp"
+
+namespace runmain::core {
+
+// How a child came to be called ready; what is weaker than a proof is shown as such.
+enum class Proof : std::uint8_t { notify, claim, epoll, probe, elapsed, unproven };
+
+// The stage of a spawn that failed, in the order in which they happen.
+enum class SpawnStage : std::uint8_t { none, resources, fork, session, limits, user, cwd, exec };
+
+enum class CommandVerb : std::uint8_t { start, stop, restart, reload, signal, shutdown };
+
+// A new validated configuration. Services keep their ServiceId by name; new names get the next free ids; a name
+// that is gone is stopped and forgotten. A service whose ServiceSpec is unchanged is not touched. `only` limits
+// what the first configuration starts, with its dependencies; empty means all.
+struct Configured {
+  static constexpr const char* kType = "config.loaded";
+  Desired desired;
+  std::vector<std::string> only;
+  template <class A>
+  void fields(A& a) {
+    a("desired", desired);
+    a("only", only);
+  }
+};
+
+// The keeper's answer to Spawn. error 0: `pid` lives (or lived). Otherwise nothing was started.
+struct Spawned {
+  static constexpr const char* kType = "child.spawned";
+  ChildKey key;
+  std::int32_t pid = 0;
+  SpawnStage stage = SpawnStage::none;
+  std::int32_t error = 0;                  // errno
+  std::string detail;                      // "No such file or directory: ./server"
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("pid", pid);
+    a("stage", stage);
+    a("error", error);
+    a("detail", detail);
+  }
+};
+
+// The main process of a child is gone. `status` is a wait status (wait(2)); known is false if nobody could wait.
+struct Exited {
+  static constexpr const char* kType = "child.exited";
+  ChildKey key;
+  std::int32_t pid = 0;
+  std::int32_t status = 0;
+  bool known = true;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("pid", pid);
+    a("status", status);
+    a("known", known);
+  }
+};
+
+// The answer to KillTree: the tree is proved empty, or these lived on when the time was over ("1234 name").
+struct Swept {
+  static constexpr const char* kType = "tree.swept";
+  ChildKey key;
+  std::vector<std::string> survivors;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("survivors", survivors);
+  }
+};
+
+struct Ready {
+  static constexpr const char* kType = "child.ready";
+  ChildKey key;
+  Proof proof = Proof::notify;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("proof", proof);
+  }
+};
+
+// The child says something of itself, by sd_notify(3) or over the channel.
+struct Stopping {
+  static constexpr const char* kType = "child.stopping";
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+struct Reloading {
+  static constexpr const char* kType = "child.reloading";
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+struct StatusText {
+  static constexpr const char* kType = "child.status";
+  ChildKey key;
+  std::string text;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("text", text);
+  }
+};
+// WATCHDOG=1 (usec 0: a beat) or WATCHDOG_USEC=N (the interval from now on).
+struct Watchdog {
+  static constexpr const char* kType = "child.watchdog";
+  ChildKey key;
+  std::uint64_t usec = 0;
+  bool trigger = false;                    // WATCHDOG=trigger: fail now
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("usec", usec);
+    a("trigger", trigger);
+  }
+};
+// EXTEND_TIMEOUT_USEC: the deadline that is running (start or stop) is at least so far from now.
+struct Extend {
+  static constexpr const char* kType = "child.extend";
+  ChildKey key;
+  std::uint64_t usec = 0;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("usec", usec);
+  }
+};
+// MAINPID: another process of the same tree is the main one from now on (drive has checked that it is).
+struct MainPid {
+  static constexpr const char* kType = "child.mainpid";
+  ChildKey key;
+  std::int32_t pid = 0;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("pid", pid);
+  }
+};
+
+// A process asks for the role over the channel (`conn` names the connection). Drive has checked nonce and tag.
+struct Claimed {
+  static constexpr const char* kType = "token.claimed";
+  ChildKey key;
+  std::uint64_t conn = 0;
+  std::int32_t pid = 0;
+  bool explicit_call = false;              // serve() or a hook, not a side effect of listening
+  std::string runtime;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("conn", conn);
+    a("pid", pid);
+    a("explicit_call", explicit_call);
+    a("runtime", runtime);
+  }
+};
+
+// Files that a service watches have new content. `unknown` after an overflow: anything may have changed.
+struct Changed {
+  static constexpr const char* kType = "files.changed";
+  ServiceId service{};
+  std::vector<std::string> paths;          // at most kChangedPathsMax, the first ones
+  std::uint32_t count = 0;
+  bool unknown = false;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("paths", paths);
+    a("count", count);
+    a("unknown", unknown);
+  }
+};
+inline constexpr std::size_t kChangedPathsMax = 8;
+
+// A tool is at work in the watched tree (.git/index.lock): changes are gathered, not acted on, until it is off.
+struct Held {
+  static constexpr const char* kType = "files.held";
+  ServiceId service{};
+  bool on = false;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("on", on);
+  }
+};
+
+// A person or program asks. Empty `services`: all. `request` is answered by Effect Answer when it is done, or
+// at once when it cannot be.
+struct Command {
+  static constexpr const char* kType = "command.received";
+  CommandVerb verb = CommandVerb::start;
+  std::vector<ServiceId> services;
+  std::int32_t signal = 0;
+  std::uint64_t request = 0;
+  template <class A>
+  void fields(A& a) {
+    a("verb", verb);
+    a("services", services);
+    a("signal", signal);
+    a("request", request);
+  }
+};
+
+// runmain itself got a signal: INT and TERM stop everything, a second one forces; HUP reloads every service.
+struct Signalled {
+  static constexpr const char* kType = "signal.received";
+  std::int32_t signal = 0;
+  template <class A>
+  void fields(A& a) {
+    a("signal", signal);
+  }
+};
+
+// A deadline that next_deadline() named has been reached.
+struct Tick {
+  static constexpr const char* kType = "timer.fired";
+  template <class A>
+  void fields(A&) {}
+};
+
+// Another head took over from the state log: nothing changed, told for the record.
+struct HeadStarted {
+  static constexpr const char* kType = "head.started";
+  std::uint32_t takeovers = 0;
+  template <class A>
+  void fields(A& a) {
+    a("takeovers", takeovers);
+  }
+};
+
+// Cold start: the state log could not be used, the keeper's table is all there is. Comes after Configured's
+// place: with the configuration, before anything is started.
+struct Adopted {
+  static constexpr const char* kType = "children.adopted";
+  struct Child {
+    ChildKey key;
+    std::int32_t pid = 0;
+    bool alive = false;
+    template <class A>
+    void fields(A& a) {
+      a("key", key);
+      a("pid", pid);
+      a("alive", alive);
+    }
+  };
+  Desired desired;
+  std::vector<Child> children;
+  template <class A>
+  void fields(A& a) {
+    a("desired", desired);
+    a("children", children);
+  }
+};
+
+using Event = std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText, Watchdog,
+                           Extend, MainPid, Claimed, Changed, Held, Command, Signalled, Tick, HeadStarted, Adopted>;
+
+inline const char* type_name(const Event& e) {
+  return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);
+}
+
+}  // namespace runmain::core

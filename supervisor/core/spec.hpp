@@ -1,0 +1,229 @@
+// The validated configuration: what the user wants, as plain data. Made by config/, read by core and drive.
+// Invariant: whoever holds a Desired may rely on it: names are unique, depends_on is acyclic and names services
+// that exist, addresses are well-formed, durations are not negative. Non-goal: how TOML spells it.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/time.hpp"
+
+namespace runmain::core {
+
+using namespace std::chrono_literals;
+
+enum class Mode : std::uint8_t { dev, prod };
+enum class RestartPolicy : std::uint8_t { always, on_failure, never };
+enum class ReadyKind : std::uint8_t { automatic, notify, tcp, http, after };
+enum class AddressKind : std::uint8_t { tcp, unix_path, unix_abstract, udp };
+
+// Back-off between crashes: the first restart is immediate, the second waits `initial`, then each waits
+// factor_percent/100 times as long, up to `max`, give or take jitter_percent. A run of `reset` that was ready
+// starts the count anew. `burst` deaths in a row without such a run fail the service; 0 means never.
+struct Backoff {
+  Duration initial = 100ms;
+  Duration max = 30s;
+  std::uint32_t factor_percent = 200;
+  std::uint32_t jitter_percent = 10;
+  std::uint32_t burst = 0;
+  Duration reset = 10s;
+
+  friend bool operator==(const Backoff&, const Backoff&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("initial", initial);
+    a("max", max);
+    a("factor_percent", factor_percent);
+    a("jitter_percent", jitter_percent);
+    a("burst", burst);
+    a("reset", reset);
+  }
+};
+
+struct ReadySpec {
+  ReadyKind kind = ReadyKind::automatic;
+  std::string path;            // http: "/health"
+  std::string address;         // tcp, http: "HOST:PORT"; empty means the service's first listen address or its port
+  Duration timeout = 30s;      // not ready by then: the start has failed
+  Duration after = 0s;         // after: alive for so long
+
+  friend bool operator==(const ReadySpec&, const ReadySpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("kind", kind);
+    a("path", path);
+    a("address", address);
+    a("timeout", timeout);
+    a("after", after);
+  }
+};
+
+struct StopSpec {
+  int signal = SIGTERM;
+  Duration timeout = 10s;      // then SIGKILL to the whole tree
+  bool group = true;           // the signal goes to the process group; false: to the main process only
+
+  friend bool operator==(const StopSpec&, const StopSpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("signal", signal);
+    a("timeout", timeout);
+    a("group", group);
+  }
+};
+
+// argv is what is executed; with `shell` it is {"/bin/sh", "-c", TEXT}.
+struct CommandSpec {
+  std::vector<std::string> argv;
+  bool shell = false;
+
+  friend bool operator==(const CommandSpec&, const CommandSpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("argv", argv);
+    a("shell", shell);
+  }
+};
+
+struct WatchSpec {
+  std::vector<std::string> paths;    // absolute; files or folders
+  std::vector<std::string> ignore;   // globs as in .gitignore, relative to the watched path
+  std::optional<CommandSpec> build;
+  Duration settle = 50ms;            // quiet for so long …
+  Duration settle_max = 1500ms;      // … or changed for so long: act
+
+  friend bool operator==(const WatchSpec&, const WatchSpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("paths", paths);
+    a("ignore", ignore);
+    a("build", build);
+    a("settle", settle);
+    a("settle_max", settle_max);
+  }
+};
+
+// One listening address. `text` is as the file says it and names the socket among its service's.
+// host is empty for "every address, v4 and v6" (":8000"). port 0: the kernel chooses once, and it is kept.
+struct ListenSpec {
+  AddressKind kind = AddressKind::tcp;
+  std::string text;
+  std::string name;            // LISTEN_FDNAMES; {fd:NAME}
+  std::string host;            // numeric, without brackets
+  std::uint16_t port = 0;
+  std::string path;            // unix_path: absolute; unix_abstract: the name without '@'
+  std::string at;              // file:line:column
+
+  friend bool operator==(const ListenSpec& a, const ListenSpec& b) { return a.text == b.text && a.name == b.name; }
+  template <class A>
+  void fields(A& a) {
+    a("kind", kind);
+    a("text", text);
+    a("name", name);
+    a("host", host);
+    a("port", port);
+    a("path", path);
+    a("at", at);
+  }
+};
+
+struct LogSpec {
+  std::string file;            // absolute; empty: kept in memory only
+  std::uint64_t max_size = 10U << 20U;   // bytes; a file is rotated before it would grow past this
+  std::uint32_t keep = 5;      // rotated files beside the current one
+
+  friend bool operator==(const LogSpec&, const LogSpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("file", file);
+    a("max_size", max_size);
+    a("keep", keep);
+  }
+};
+
+// A resource limit: RLIMIT_* number and both values; RLIM_INFINITY is ~0.
+struct LimitSpec {
+  std::int32_t resource = 0;
+  std::uint64_t soft = 0;
+  std::uint64_t hard = 0;
+
+  friend bool operator==(const LimitSpec&, const LimitSpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("resource", resource);
+    a("soft", soft);
+    a("hard", hard);
+  }
+};
+
+struct ServiceSpec {
+  std::string name;
+  std::string at;                          // file:line:column of its table
+  CommandSpec command;
+  std::vector<ListenSpec> listen;
+  std::optional<std::uint16_t> port;       // the program binds by itself; 0: "auto"
+  std::uint32_t workers = 1;
+  std::optional<WatchSpec> watch;
+  ReadySpec ready;
+  StopSpec stop;
+  RestartPolicy restart = RestartPolicy::always;
+  Backoff backoff;
+  std::vector<std::string> depends_on;
+  std::vector<std::pair<std::string, std::string>> env;   // over the inherited environment and env_file
+  std::vector<std::string> env_files;                      // absolute
+  std::string cwd;                                         // absolute
+  bool overlap = true;                                     // the old generation serves until the new one is ready
+  LogSpec log;
+  std::string user;
+  std::string group;
+  std::optional<std::uint32_t> umask;
+  std::vector<LimitSpec> limits;
+  bool die_with_keeper = true;             // on_keeper_death = "stop"
+
+  friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
+  template <class A>
+  void fields(A& a) {
+    a("name", name);
+    a("at", at);
+    a("command", command);
+    a("listen", listen);
+    a("port", port);
+    a("workers", workers);
+    a("watch", watch);
+    a("ready", ready);
+    a("stop", stop);
+    a("restart", restart);
+    a("backoff", backoff);
+    a("depends_on", depends_on);
+    a("env", env);
+    a("env_files", env_files);
+    a("cwd", cwd);
+    a("overlap", overlap);
+    a("log", log);
+    a("user", user);
+    a("group", group);
+    a("umask", umask);
+    a("limits", limits);
+    a("die_with_keeper", die_with_keeper);
+  }
+};
+
+struct Desired {
+  Mode mode = Mode::dev;
+  std::string file;                        // absolute path of the configuration
+  std::vector<ServiceSpec> services;       // in the file's order
+
+  template <class A>
+  void fields(A& a) {
+    a("mode", mode);
+    a("file", file);
+    a("services", services);
+  }
+};
+
+}  // namespace runmain::core
