@@ -314,15 +314,18 @@ struct Started {
     a("tag", tag);
   }
 };
+// known false: somebody else waited for it (a MAINPID that is not our child), its status cannot be had.
 struct Died {
   ChildKey key;
   std::int32_t pid = 0;
   std::int32_t status = 0;
+  bool known = true;
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("pid", pid);
     a("status", status);
+    a("known", known);
   }
 };
 struct TreeEmpty {

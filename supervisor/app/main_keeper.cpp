@@ -1,0 +1,81 @@
+// runmain-keeper: see keeper/keeper.hpp. Started by `runmain up`, which has made the sockets, the lock and the
+// journal; their numbers come as arguments.
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "keeper/keeper.hpp"
+
+namespace {
+
+// A process that was started without stdin, stdout or stderr would give those numbers to something else.
+void fill_stdio() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", O_RDWR);
+  }
+}
+
+// Above the numbers that the spawner needs, and not for children.
+int move_up(const char* number) {
+  const int fd = fcntl(std::atoi(number), F_DUPFD_CLOEXEC, runmain::os::kReservedFds);
+  if (fd < 0) std::fprintf(stderr, "runmain-keeper: fd %s: %s\n", number, std::strerror(errno));
+  return fd;
+}
+
+// Whatever else was inherited is nobody's business here.
+void close_others(const std::vector<int>& keep) {
+  DIR* dir = opendir("/proc/self/fd");
+  if (dir == nullptr) return;
+  std::vector<int> found;
+  while (const dirent* entry = readdir(dir)) {
+    const int fd = std::atoi(entry->d_name);
+    if (fd > 2 && fd != dirfd(dir)) found.push_back(fd);
+  }
+  closedir(dir);
+  for (const int fd : found) {
+    bool kept = false;
+    for (const int k : keep) kept = kept || k == fd;
+    if (!kept) close(fd);
+  }
+}
+
+int usage() {
+  std::fputs("usage: runmain-keeper [--control-fd N] [--channel-fd N] [--lock-fd N] [--journal-fd N] -- HEAD [ARG...]\n"
+             "This program is started by `runmain up`.\n",
+             stderr);
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  fill_stdio();
+  runmain::keeper::KeeperOptions options;
+  int i = 1;
+  for (; i + 1 < argc && std::strcmp(argv[i], "--") != 0; i += 2) {
+    int* where = std::strcmp(argv[i], "--control-fd") == 0   ? &options.control_fd
+                 : std::strcmp(argv[i], "--channel-fd") == 0 ? &options.channel_fd
+                 : std::strcmp(argv[i], "--lock-fd") == 0    ? &options.lock_fd
+                 : std::strcmp(argv[i], "--journal-fd") == 0 ? &options.journal_fd
+                                                             : nullptr;
+    if (where == nullptr) return usage();
+    *where = move_up(argv[i + 1]);
+    if (*where < 0) return 2;
+  }
+  if (i >= argc || std::strcmp(argv[i], "--") != 0) return usage();
+  for (++i; i < argc; ++i) options.head.emplace_back(argv[i]);
+  if (options.head.empty()) return usage();
+  close_others({options.control_fd, options.channel_fd, options.lock_fd, options.journal_fd});
+  auto keeper = runmain::keeper::Keeper::make(options);
+  if (!keeper) {
+    std::fprintf(stderr, "runmain-keeper: %s\n", keeper.error().text().c_str());
+    return 1;
+  }
+  return (*keeper)->run();
+}

@@ -1,0 +1,315 @@
+#include "keeper/children.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstring>
+
+namespace runmain::keeper {
+namespace {
+
+// pidfd_open(2), which Debian 12's libc does not wrap.
+int open_pidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+
+}  // namespace
+
+Children::Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
+                   os::Spawner& spawner)
+    : poller_(poller), happenings_(happenings), listeners_(listeners), streams_(streams), spawner_(spawner) {
+  null_.reset(open("/dev/null", O_RDWR | O_CLOEXEC));
+  // We need thousands of fds; a child gets the limits back that we were started with.
+  getrlimit(RLIMIT_NOFILE, &original_nofile_);
+  rlimit raised = original_nofile_;
+  raised.rlim_cur = raised.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &raised);
+}
+
+Children::Child* Children::find(const ChildKey& key) {
+  const auto found = children_.find(key);
+  return found == children_.end() ? nullptr : found->second.get();
+}
+
+Children::Child* Children::find_serial(std::uint32_t serial) {
+  const auto found = by_serial_.find(serial);
+  return found == by_serial_.end() ? nullptr : found->second;
+}
+
+void Children::fail(const ChildKey& key, os::SpawnStage stage, int error, const std::string& detail) {
+  happenings_.push(Started{key, 0, static_cast<std::uint8_t>(stage), error, detail, 0});
+}
+
+void Children::refuse(const RefuseSpawn& order) {
+  if (find(order.key) != nullptr) return;
+  happenings_.push(Started{order.key, 0, order.stage, order.error, order.detail, 0});
+}
+
+// A private abstract datagram socket (sd_notify(3)) that tells us who sent each message.
+Result<std::string> Children::open_notify(Child& child) {
+  os::UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return Error::from_errno("socket", errno);
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+  const std::string name = "runmain/" + std::to_string(getpid()) + "/" + std::to_string(child.serial) + "/" +
+                           std::to_string(child.tag & 0xffffffU);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) {
+    return Error::from_errno("bind notify socket", errno);
+  }
+  child.notify = std::move(fd);
+  return "@" + name;
+}
+
+bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& plan) {
+  plan.argv = order.argv;
+  plan.env = order.env;
+  plan.cwd = order.cwd;
+  plan.pid_variables = {"LISTEN_PID", "RUNMAIN_TOKEN"};
+  plan.tag = child.tag;
+  plan.parent_death_signal = order.die_with_keeper ? SIGKILL : 0;
+  plan.set_user = order.set_user;
+  plan.uid = order.uid;
+  plan.gid = order.gid;
+  plan.groups = order.groups;
+  plan.umask = order.umask;
+  plan.limits.emplace_back(RLIMIT_NOFILE, original_nofile_);
+  for (const Limit& limit : order.limits) plan.limits.emplace_back(limit.resource, rlimit{limit.soft, limit.hard});
+  for (const std::string& id : order.listeners) {
+    const int fd = listeners_.fd(id);
+    if (fd < 0) {
+      fail(order.key, os::SpawnStage::resources, EBADF, "no listening socket " + id);
+      return false;
+    }
+    plan.fds.push_back(fd);
+  }
+  if (order.notify) {
+    auto name = open_notify(child);
+    if (!name) {
+      fail(order.key, os::SpawnStage::resources, name.error().code, name.error().message);
+      return false;
+    }
+    plan.env.push_back("NOTIFY_SOCKET=" + *name);
+  }
+  return true;
+}
+
+void Children::start(const SpawnChild& order) {
+  if (find(order.key) != nullptr) return;   // a known key: the child is there, or was
+  if (children_.size() >= kChildrenMax) {
+    fail(order.key, os::SpawnStage::resources, EAGAIN, "more than " + std::to_string(kChildrenMax) + " children");
+    return;
+  }
+  auto child = std::make_unique<Child>();
+  child->key = order.key;
+  child->serial = ++last_serial_;
+  child->tag = tags_.next();
+  os::SpawnPlan plan;
+  if (!make_plan(order, *child, plan)) return;
+  os::UniqueFd write_end;
+  plan.stdio[0] = null_.get();
+  if (order.capture) {
+    auto stream = streams_.open(order.key);
+    if (!stream) {
+      fail(order.key, os::SpawnStage::resources, stream.error().code, stream.error().message);
+      return;
+    }
+    child->stream = stream->serial;
+    write_end = std::move(stream->write_end);
+    plan.stdio[1] = plan.stdio[2] = write_end.get();
+  }
+  const os::SpawnOutcome outcome = spawner_.spawn(plan);
+  write_end.reset();
+  if (child->stream != 0) streams_.started(child->stream, outcome.pid);
+  if (outcome.pid <= 0) {
+    fail(order.key, outcome.stage, outcome.error, outcome.detail);
+    return;
+  }
+  child->pid = child->first_pid = outcome.pid;
+  child->alive = child->leader_alive = true;
+  if (child->notify) poll_notify(*child, true);
+  by_serial_[child->serial] = child.get();
+  by_pid_[outcome.pid] = child.get();
+  by_tag_[child->tag] = child.get();
+  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag});
+  children_.emplace(order.key, std::move(child));
+}
+
+void Children::signal(const ChildKey& key, int signal, bool group) {
+  Child* child = find(key);
+  if (child == nullptr) return;
+  // The group's number belongs to the first process and is safe only while that one is not waited for.
+  if (group && child->leader_alive) {
+    kill(-child->first_pid, signal);
+    if (child->pid == child->first_pid) return;
+  }
+  if (!child->alive) return;
+  if (child->main_pidfd) {
+    syscall(SYS_pidfd_send_signal, child->main_pidfd.get(), signal, nullptr, 0);
+  } else {
+    kill(child->pid, signal);
+  }
+}
+
+void Children::signal_all(int signal_number) {
+  for (const auto& [key, child] : children_) signal(key, signal_number, true);
+}
+
+void Children::kill_tree(const ChildKey& key, Time now) {
+  const Child* child = find(key);
+  if (child == nullptr) {
+    happenings_.push(TreeEmpty{key, {}});   // never started: nothing can be left
+    return;
+  }
+  killer_.add(child->tag, now + kSweepTimeout);
+}
+
+void Children::kill_all_trees(Time now) {
+  for (const auto& [key, child] : children_) killer_.add(child->tag, now + kSweepTimeout);
+}
+
+void Children::forget(const ChildKey& key) {
+  const auto found = children_.find(key);
+  if (found == children_.end()) return;
+  Child& child = *found->second;
+  if (child.notify) poll_notify(child, false);
+  if (child.main_pidfd) poller_.remove(child.main_pidfd.get());
+  by_serial_.erase(child.serial);
+  by_tag_.erase(child.tag);
+  std::erase_if(by_pid_, [&](const auto& entry) { return entry.second == &child; });
+  children_.erase(found);
+}
+
+// The new main process may be a grandchild: it becomes ours to wait for only when its parents are gone. Its pidfd
+// says when it ends in both cases.
+void Children::set_main_pid(const ChildKey& key, pid_t pid) {
+  Child* child = find(key);
+  if (child == nullptr || child->pid == pid) return;
+  os::UniqueFd pidfd(open_pidfd(pid));
+  if (!pidfd || os::tag_of(pid) != child->tag) {
+    tell_death(*child, pid, 0, false);
+    return;
+  }
+  if (child->main_pidfd) poller_.remove(child->main_pidfd.get());
+  child->main_pidfd = std::move(pidfd);
+  child->pid = pid;
+  child->alive = true;
+  by_pid_[pid] = child;
+  poller_.add(child->main_pidfd.get(), EPOLLIN, Token{Source::main_pid, child->serial});
+}
+
+void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
+  on_notify(child.serial);   // what it said comes before that it died
+  child.pid = pid;
+  child.alive = false;
+  if (child.main_pidfd) {
+    poller_.remove(child.main_pidfd.get());
+    child.main_pidfd.reset();
+  }
+  if (child.stream != 0) streams_.drain(child.stream);
+  happenings_.push(Died{child.key, pid, status, known});
+}
+
+bool Children::on_death(pid_t pid, int status) {
+  const auto found = by_pid_.find(pid);
+  if (found == by_pid_.end()) return false;
+  Child& child = *found->second;
+  by_pid_.erase(found);
+  if (pid == child.first_pid) child.leader_alive = false;
+  if (pid == child.pid && child.alive) tell_death(child, pid, status, true);
+  return true;
+}
+
+void Children::on_main_pid_gone(std::uint32_t serial) {
+  Child* child = find_serial(serial);
+  if (child == nullptr || !child->alive || !child->main_pidfd) return;
+  siginfo_t info{};
+  // Ours by now? Then reap() will find it, with its status.
+  if (waitid(P_PID, static_cast<id_t>(child->pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+    poller_.remove(child->main_pidfd.get());
+    child->main_pidfd.reset();
+    return;
+  }
+  by_pid_.erase(child->pid);
+  tell_death(*child, child->pid, 0, false);
+}
+
+void Children::poll_notify(Child& child, bool on) {
+  if (child.notify_polled == on) return;
+  child.notify_polled = on;
+  if (on) {
+    poller_.add(child.notify.get(), EPOLLIN, Token{Source::notify, child.serial});
+  } else {
+    poller_.remove(child.notify.get());
+  }
+}
+
+// A bad datagram never disables the socket: whatever comes is told or dropped, and the next one is read.
+void Children::on_notify(std::uint32_t serial) {
+  Child* child = find_serial(serial);
+  while (child != nullptr && child->notify_pending < kNotifyPendingMax) {
+    auto got = os::receive_message(child->notify.get(), kNotifyTextMax, scratch_);
+    if (!got) return;
+    Notified told;
+    told.key = child->key;
+    told.sender = got->pid;
+    // The kernel stamped the sender's pid; a main process that is already waited for cannot show its tag any more.
+    told.of_tree = got->has_creds && (got->pid == child->pid || os::tag_of(got->pid) == child->tag);
+    told.from_main = got->pid == child->pid;
+    told.fds = static_cast<std::uint32_t>(got->fds.size());
+    told.text = std::move(got->bytes);
+    ++child->notify_pending;
+    happenings_.push(std::move(told), std::move(got->fds));
+  }
+  if (child != nullptr) poll_notify(*child, false);
+}
+
+void Children::acknowledged(const What& what) {
+  const auto* told = std::get_if<Notified>(&what);
+  if (told == nullptr) return;
+  Child* child = find(told->key);
+  if (child == nullptr || child->notify_pending == 0) return;
+  --child->notify_pending;
+  poll_notify(*child, true);
+}
+
+void Children::sweep(Time now, const std::function<void()>& reap) {
+  if (killer_.idle()) return;
+  auto settled = killer_.step(now);
+  if (settled.empty()) return;
+  reap();
+  for (auto& done : settled) {
+    const auto found = by_tag_.find(done.tag);
+    if (found == by_tag_.end()) continue;
+    happenings_.push(TreeEmpty{found->second->key, std::move(done.survivors)});
+  }
+}
+
+bool Children::any_alive() const {
+  for (const auto& [key, child] : children_) {
+    if (child->alive) return true;
+  }
+  return false;
+}
+
+std::vector<ChildEntry> Children::entries() const {
+  std::vector<ChildEntry> all;
+  all.reserve(children_.size());
+  for (const auto& [key, child] : children_) all.push_back({key, child->pid, child->alive, child->tag});
+  return all;
+}
+
+const ChildKey* Children::of_process(pid_t pid) const {
+  const std::uint64_t tag = os::tag_of(pid);
+  const auto found = tag == 0 ? by_tag_.end() : by_tag_.find(tag);
+  return found == by_tag_.end() ? nullptr : &found->second->key;
+}
+
+}  // namespace runmain::keeper

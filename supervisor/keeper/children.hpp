@@ -1,0 +1,102 @@
+// The children: starting them, waiting for them, signalling them, ending their trees.
+//
+// The keeper is parent and subreaper of everything, and its loop is the only reaper: a pid of a living child cannot
+// be used for another process before reap() has seen it die, so a signal can only reach the right one.
+// Invariant: one child a key; what happens to it is pushed to Happenings exactly once (Started, Died, TreeEmpty).
+// Bound: kChildrenMax entries.
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/time.hpp"
+#include "keeper/happenings.hpp"
+#include "keeper/listeners.hpp"
+#include "keeper/poller.hpp"
+#include "keeper/protocol.hpp"
+#include "keeper/streams.hpp"
+#include "os/linux/process_tree.hpp"
+#include "os/linux/spawn.hpp"
+
+namespace runmain::keeper {
+
+inline constexpr std::size_t kChildrenMax = 8192;
+inline constexpr Duration kSweepTimeout = std::chrono::seconds(5);   // then survivors are named
+
+class Children {
+ public:
+  Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams, os::Spawner& spawner);
+
+  void start(const SpawnChild& order);
+  void refuse(const RefuseSpawn& order);
+  void signal(const ChildKey& key, int signal, bool group);
+  void signal_all(int signal);
+  void kill_tree(const ChildKey& key, Time now);
+  void kill_all_trees(Time now);
+  void forget(const ChildKey& key);
+  void set_main_pid(const ChildKey& key, pid_t pid);
+
+  // The process `pid` was waited for. False: it is none of ours (a stranger, the head).
+  bool on_death(pid_t pid, int status);
+  // The pidfd of a MAINPID that need not be our child says it is gone.
+  void on_main_pid_gone(std::uint32_t serial);
+  void on_notify(std::uint32_t serial);
+  // A happening was acknowledged: its child may send more.
+  void acknowledged(const What& what);
+
+  // The next round of killing trees, if any is being killed. `reap` is called before a tree is told empty.
+  void sweep(Time now, const std::function<void()>& reap);
+  bool sweeping() const { return !killer_.idle(); }
+
+  bool any_alive() const;
+  std::vector<ChildEntry> entries() const;
+  // The child whose tree this process belongs to, by its tag.
+  const ChildKey* of_process(pid_t pid) const;
+
+ private:
+  struct Child {
+    ChildKey key;
+    std::uint32_t serial = 0;
+    pid_t pid = 0;             // the main process
+    pid_t first_pid = 0;       // leader of the session and group
+    bool alive = false;        // the main process, not yet waited for
+    bool leader_alive = false;
+    std::uint64_t tag = 0;
+    std::uint32_t stream = 0;
+    os::UniqueFd notify;
+    os::UniqueFd main_pidfd;
+    std::size_t notify_pending = 0;
+    bool notify_polled = false;
+  };
+  Child* find(const ChildKey& key);
+  Child* find_serial(std::uint32_t serial);
+  void fail(const ChildKey& key, os::SpawnStage stage, int error, const std::string& detail);
+  Result<std::string> open_notify(Child& child);
+  void poll_notify(Child& child, bool on);
+  void tell_death(Child& child, pid_t pid, int status, bool known);
+  bool make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& plan);
+
+  Poller& poller_;
+  Happenings& happenings_;
+  Listeners& listeners_;
+  Streams& streams_;
+  os::Spawner& spawner_;
+  os::TagSource tags_;
+  os::TreeKiller killer_;
+  os::UniqueFd null_;
+  rlimit original_nofile_{};
+  std::unordered_map<ChildKey, std::unique_ptr<Child>> children_;
+  std::unordered_map<std::uint32_t, Child*> by_serial_;
+  std::unordered_map<pid_t, Child*> by_pid_;
+  std::unordered_map<std::uint64_t, Child*> by_tag_;
+  std::uint32_t last_serial_ = 0;
+  std::string scratch_;
+};
+
+}  // namespace runmain::keeper

@@ -1,0 +1,347 @@
+#include "keeper/keeper.hpp"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+
+#include "base/archive.hpp"
+
+namespace runmain::keeper {
+namespace {
+
+constexpr Duration kSweepInterval = std::chrono::milliseconds(1);
+constexpr std::uint64_t kHistoryBytes = 2048ULL * (128U << 10U);   // sparse; 128 KiB a service
+
+Time now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
+}
+
+// The signals that come to runmain from terminals, shells and init systems. Others keep their default.
+constexpr int kSignals[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU};
+
+}  // namespace
+
+Result<void> Keeper::take_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal_number : kSignals) {
+    sigaddset(&set, signal_number);
+    signal(signal_number, SIG_DFL);   // started with SIGCHLD ignored, nobody could wait
+  }
+  signal(SIGPIPE, SIG_IGN);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) return Error::from_errno("signalfd", errno);
+  return {};
+}
+
+Result<void> Keeper::make_memory() {
+  secret_.resize(16);
+  if (getrandom(secret_.data(), secret_.size(), 0) != static_cast<ssize_t>(secret_.size())) {
+    return Error::from_errno("getrandom", errno);
+  }
+  struct Wanted {
+    os::UniqueFd* fd;
+    const char* name;
+    std::uint64_t size;
+  };
+  for (const Wanted& w : {Wanted{&state_, "runmain-state", 0}, Wanted{&table_, "runmain-table", 0},
+                          Wanted{&history_, "runmain-history", kHistoryBytes}}) {
+    auto made = os::make_memfd(w.name, w.size);
+    if (!made) return made.error();
+    *w.fd = std::move(*made);
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
+  std::unique_ptr<Keeper> k(new Keeper);
+  k->control_.reset(options.control_fd);
+  k->lock_.reset(options.lock_fd);
+  k->journal_.reset(options.journal_fd);
+  os::UniqueFd channel(options.channel_fd);
+  auto spawner = os::Spawner::make();
+  if (!spawner) return spawner.error();
+  k->spawner_ = std::make_unique<os::Spawner>(std::move(*spawner));
+  auto poller = Poller::make();
+  if (!poller) return poller.error();
+  k->poller_ = std::move(*poller);
+  if (auto taken = k->take_signals(); !taken) return taken.error();
+  if (auto made = k->make_memory(); !made) return made.error();
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  auto streams = Streams::make(k->poller_);
+  if (!streams) return streams.error();
+  k->streams_ = std::move(*streams);
+  k->children_ = std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_, *k->spawner_);
+  k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_, std::move(channel));
+  k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);
+  k->poller_.add(k->signals_.get(), EPOLLIN, Token{Source::signals, 0});
+  return k;
+}
+
+int Keeper::run() {
+  while (!done_) {
+    const Time t = now();
+    if (!quitting_ && !headless_) head_->start_if_due(t);
+    poller_.wait(timeout_ms(t), [this](const Poller::Happened& h) { handle(h); });
+    policy(now());
+    tell_head();
+  }
+  listeners_.close_all();
+  return status_;
+}
+
+int Keeper::timeout_ms(Time t) const {
+  Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop, headless_kill_,
+                        quit_deadline_});
+  if (!quitting_ && !headless_) next = std::min(next, head_->due());
+  if (next == kNever) return -1;
+  if (next <= t) return 0;
+  return static_cast<int>(std::min<long long>(to_ms(next - t) + 1, 60'000));
+}
+
+void Keeper::handle(const Poller::Happened& h) {
+  switch (h.token.source) {
+    case Source::signals: on_signals(); break;
+    case Source::head: on_head(h.events); break;
+    case Source::room: streams_->on_room(); break;
+    case Source::channel: hub_->on_listener(); break;
+    case Source::connection: hub_->on_connection(h.token.serial, h.events); break;
+    case Source::pipe: streams_->on_pipe(h.token.serial); break;
+    case Source::notify: children_->on_notify(h.token.serial); break;
+    case Source::main_pid: children_->on_main_pid_gone(h.token.serial); break;
+  }
+}
+
+// ---- signals and deaths ---------------------------------------------------------------------------------------
+
+void Keeper::on_signals() {
+  signalfd_siginfo info{};
+  while (read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    on_signal(static_cast<int>(info.ssi_signo));
+  }
+}
+
+void Keeper::on_signal(int signal_number) {
+  switch (signal_number) {
+    case SIGCHLD: reap(); return;
+    case SIGTSTP: stop_and_continue(); return;
+    case SIGCONT:
+    case SIGTTIN:
+    case SIGTTOU: return;
+    default: break;
+  }
+  const bool stop = signal_number == SIGINT || signal_number == SIGTERM;
+  if (stop && stop_asked_ == kNever && !quitting_ && !headless_) {
+    stop_asked_ = now();
+    stop_signal_ = signal_number;
+  }
+  if (headless_ && stop) headless_kill_ = now();   // asked again: force
+  if (signals_pending_ >= kSignalsPendingMax) return;
+  ++signals_pending_;
+  happenings_.push(GotSignal{signal_number});
+}
+
+// Ctrl-Z: the children lead sessions of their own and do not see it, so it is passed on; `fg` wakes them again.
+void Keeper::stop_and_continue() {
+  children_->signal_all(SIGSTOP);
+  kill(getpid(), SIGSTOP);
+  children_->signal_all(SIGCONT);
+}
+
+void Keeper::reap() {
+  for (;;) {
+    int status = 0;
+    const pid_t pid = waitpid(-1, &status, WNOHANG);
+    if (pid <= 0) return;
+    if (pid == head_->pid()) {
+      head_->died(status, now());
+      happenings_.tell_again();
+      if (quitting_) quit_deadline_ = now();
+    } else {
+      children_->on_death(pid, status);
+    }
+    if (!children_->sweeping()) continue;
+    next_sweep_ = now();
+  }
+}
+
+// ---- the head -------------------------------------------------------------------------------------------------
+
+void Keeper::on_head(std::uint32_t events) {
+  if ((events & EPOLLOUT) != 0) head_->want_write(false);
+  for (int i = 0; i < 256 && head_->socket() >= 0; ++i) {
+    auto got = head_->receive();
+    if (!got) {
+      if (got.error().code != EAGAIN) head_->close_socket();
+      return;
+    }
+    Request request;
+    if (got->bytes.empty() || got->truncated || !from_binary(got->bytes, request)) {
+      // End of file, or a head that talks nonsense: it is replaced as soon as it is gone.
+      head_->close_socket();
+      if (!quitting_) head_->kill();
+      return;
+    }
+    on_request(request, got->fds);
+  }
+}
+
+void Keeper::on_request(Request& request, std::vector<os::UniqueFd>& fds) {
+  if (const auto* hello = std::get_if<Hello>(&request)) {
+    if (hello->version == kProtocolVersion) return welcome();
+    head_->kill();
+  } else if (const auto* open = std::get_if<OpenListener>(&request)) {
+    head_->send(listeners_.open(*open));
+  } else if (const auto* close = std::get_if<CloseListeners>(&request)) {
+    for (const std::string& id : close->ids) listeners_.close(id);
+  } else if (auto* numbered = std::get_if<Numbered>(&request)) {
+    execute(*numbered, fds);
+  } else if (const auto* ack = std::get_if<Acknowledge>(&request)) {
+    acknowledge(ack->happening);
+  }
+}
+
+void Keeper::welcome() {
+  Welcome w;
+  w.executed = executed_;
+  w.takeovers = head_->takeovers();
+  w.cold = head_->cold();
+  w.secret = secret_;
+  std::vector<int> fds;
+  const auto give = [&](WelcomeFd which, int fd) {
+    if (fd < 0) return;
+    w.fds.push_back(which);
+    fds.push_back(fd);
+  };
+  give(WelcomeFd::control, control_.get());
+  give(WelcomeFd::state, state_.get());
+  give(WelcomeFd::table, table_.get());
+  give(WelcomeFd::board, streams_->board_fd());
+  give(WelcomeFd::rings, streams_->rings_fd());
+  give(WelcomeFd::history, history_.get());
+  give(WelcomeFd::output_event, streams_->output_event());
+  give(WelcomeFd::space_event, streams_->room_event());
+  give(WelcomeFd::journal, journal_.get());
+  const std::vector<ChildEntry> all = children_->entries();
+  constexpr std::size_t kEntriesAMessage = 1000;   // well below kMessageMax
+  for (std::size_t at = 0; at == 0 || at < all.size(); at += kEntriesAMessage) {
+    const auto last = std::min(all.size(), at + kEntriesAMessage);
+    w.children.assign(all.begin() + static_cast<std::ptrdiff_t>(at), all.begin() + static_cast<std::ptrdiff_t>(last));
+    w.more = last < all.size();
+    if (!head_->send(w, at == 0 ? fds : std::vector<int>{})) {
+      head_->kill();   // a socket that is full at its birth: try with another one
+      return;
+    }
+    w.fds.clear();
+  }
+  head_->set_welcomed();
+  happenings_.tell_again();
+}
+
+void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
+  if (numbered.number <= executed_) return;   // a repeat
+  executed_ = numbered.number;
+  std::visit(
+      [&](auto& order) {
+        using T = std::decay_t<decltype(order)>;
+        if constexpr (std::is_same_v<T, SpawnChild>) {
+          children_->start(order);
+        } else if constexpr (std::is_same_v<T, SpawnInMemfd>) {
+          SpawnChild spawn;
+          const bool sane = !fds.empty() && order.size <= kSpawnMax;
+          auto bytes = sane ? os::pread_some(fds[0].get(), order.size, 0) : Result<std::string>(Error{"no memfd"});
+          if (bytes && from_binary(*bytes, spawn)) {
+            children_->start(spawn);
+          } else {
+            children_->refuse(RefuseSpawn{order.key, static_cast<std::uint8_t>(os::SpawnStage::resources), E2BIG,
+                                          "command and environment are larger than 4 MiB"});
+          }
+        } else if constexpr (std::is_same_v<T, RefuseSpawn>) {
+          children_->refuse(order);
+        } else if constexpr (std::is_same_v<T, KillChild>) {
+          children_->signal(order.key, order.signal, order.group);
+        } else if constexpr (std::is_same_v<T, KillTree>) {
+          children_->kill_tree(order.key, now());
+          next_sweep_ = now();
+        } else if constexpr (std::is_same_v<T, ForgetChild>) {
+          children_->forget(order.key);
+        } else if constexpr (std::is_same_v<T, SetMainPid>) {
+          children_->set_main_pid(order.key, order.pid);
+        } else if constexpr (std::is_same_v<T, SendChannel>) {
+          hub_->send(order);
+        } else {
+          quit(order.status, now());
+        }
+      },
+      numbered.order);
+}
+
+void Keeper::acknowledge(std::uint64_t number) {
+  happenings_.acknowledge(number, [this](const What& what) {
+    children_->acknowledged(what);
+    hub_->acknowledged(what);
+    if (std::holds_alternative<GotSignal>(what)) {
+      --signals_pending_;
+      if (signals_pending_ == 0) stop_asked_ = kNever;   // a head has taken it up
+    }
+  });
+  streams_->reclaim();
+}
+
+void Keeper::tell_head() {
+  if (!head_->welcomed()) return;
+  while (const Happenings::Item* item = happenings_.next()) {
+    if (!head_->send(Happening{item->number, executed_, item->what})) return;
+    happenings_.sent();
+  }
+}
+
+// ---- policy ---------------------------------------------------------------------------------------------------
+
+void Keeper::policy(Time t) {
+  if (t >= next_sweep_) {
+    children_->sweep(t, [this] { reap(); });
+    next_sweep_ = children_->sweeping() ? t + kSweepInterval : kNever;
+  }
+  if (stop_asked_ != kNever && t >= stop_asked_ + kHeadlessStop && !headless_) stop_without_head(t);
+  if (headless_ && t >= headless_kill_) {
+    headless_kill_ = kNever;
+    quit(128 + stop_signal_, t);
+  }
+  if (headless_ && !quitting_ && !children_->any_alive()) quit(128 + stop_signal_, t);
+  if (quitting_ && !children_->sweeping() && (head_->pid() == 0 || t >= quit_deadline_)) {
+    head_->kill();
+    done_ = true;
+  }
+}
+
+// The keeper's only policy: the user has asked for the end, and nobody decides how.
+void Keeper::stop_without_head(Time t) {
+  headless_ = true;
+  stop_asked_ = kNever;
+  head_->kill();
+  children_->signal_all(SIGTERM);
+  children_->signal_all(SIGCONT);
+  headless_kill_ = t + kHeadlessGrace;
+}
+
+void Keeper::quit(int status, Time t) {
+  if (quitting_) return;
+  quitting_ = true;
+  status_ = status;
+  quit_deadline_ = t + kQuitGrace;
+  children_->kill_all_trees(t);
+  if (children_->sweeping()) next_sweep_ = t;
+}
+
+}  // namespace runmain::keeper

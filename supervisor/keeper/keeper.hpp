@@ -1,0 +1,89 @@
+// The keeper: the hands of runmain. It owns everything that must not die with a decision-maker: children and their
+// wait statuses, listening sockets, output, connections, and the head's own memory. It decides nothing, but for one policy:
+// when a stop is asked for and no head answers within kHeadlessStop, it stops all children itself.
+//
+// Invariant: nothing that a child, a client or a head sends can end it. Thread: one. Start reading at run().
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/time.hpp"
+#include "keeper/channel_hub.hpp"
+#include "keeper/children.hpp"
+#include "keeper/head_link.hpp"
+
+namespace runmain::keeper {
+
+inline constexpr Duration kHeadlessStop = std::chrono::seconds(5);
+inline constexpr Duration kHeadlessGrace = std::chrono::seconds(10);   // from SIGTERM to SIGKILL, without a head
+inline constexpr Duration kQuitGrace = std::chrono::seconds(5);        // for the head to end after QuitKeeper
+inline constexpr std::size_t kSignalsPendingMax = 16;
+
+struct KeeperOptions {
+  int control_fd = -1;           // listening; handed to each head
+  int channel_fd = -1;           // listening; ours
+  int lock_fd = -1;              // held for our life
+  int journal_fd = -1;
+  std::vector<std::string> head; // argv
+};
+
+class Keeper {
+ public:
+  // Takes the process over: signals, subreaper, fds 3 … 127. On failure nothing was started.
+  static Result<std::unique_ptr<Keeper>> make(const KeeperOptions& options);
+  // Until QuitKeeper, or a stop without a head. Returns the exit status.
+  int run();
+
+ private:
+  Keeper() = default;
+  Result<void> make_memory();
+  Result<void> take_signals();
+  int timeout_ms(Time now) const;
+  void handle(const Poller::Happened& happened);
+  void on_signals();
+  void on_signal(int signal);
+  void stop_and_continue();
+  void reap();
+  void on_head(std::uint32_t events);
+  void on_request(Request& request, std::vector<os::UniqueFd>& fds);
+  void welcome();
+  void execute(Numbered& numbered, std::vector<os::UniqueFd>& fds);
+  void acknowledge(std::uint64_t number);
+  void tell_head();
+  void policy(Time now);
+  void stop_without_head(Time now);
+  void quit(int status, Time now);
+
+  Poller poller_;
+  std::unique_ptr<os::Spawner> spawner_;
+  Happenings happenings_;
+  Listeners listeners_;
+  std::unique_ptr<Streams> streams_;
+  std::unique_ptr<Children> children_;
+  std::unique_ptr<ChannelHub> hub_;
+  std::unique_ptr<HeadLink> head_;
+  os::UniqueFd signals_;
+  os::UniqueFd control_;
+  os::UniqueFd lock_;
+  os::UniqueFd journal_;
+  os::UniqueFd state_;
+  os::UniqueFd table_;
+  os::UniqueFd history_;
+  std::string secret_;
+  std::uint64_t executed_ = 0;
+  std::size_t signals_pending_ = 0;
+  Time next_sweep_ = kNever;
+  Time stop_asked_ = kNever;     // the oldest stop signal that no head has acknowledged
+  int stop_signal_ = 0;
+  Time headless_kill_ = kNever;  // stopping without a head: when SIGKILL comes
+  bool headless_ = false;
+  bool quitting_ = false;
+  Time quit_deadline_ = kNever;
+  int status_ = 0;
+  bool done_ = false;
+};
+
+}  // namespace runmain::keeper
