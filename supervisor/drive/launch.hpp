@@ -18,8 +18,7 @@
 
 namespace runmain::drive {
 
-inline constexpr std::size_t kEnvFileMax = 1U << 20U;  // bytes of one env_file
-inline constexpr int kPortTries = 64;                  // free runs of ports that pick_ports looks at
+inline constexpr int kPortTries = 64;  // free runs of ports that pick_ports looks at
 
 // A listening socket of the service, in the order of ServiceSpec::listen.
 struct LaunchListener {

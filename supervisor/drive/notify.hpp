@@ -31,7 +31,7 @@ struct NotifyOutcome {
 NotifyOutcome parse_notify(const keeper::Notified& message,
                            const std::function<bool(std::int32_t)>& carries_tag);
 
-// At most kStatusTextMax bytes of a status text, no character of UTF-8 cut in half.
-std::string clip_status(std::string_view text);
+// At most `limit` bytes of a text, no character of UTF-8 cut in half.
+std::string clip_status(std::string_view text, std::size_t limit = kStatusTextMax);
 
 }  // namespace runmain::drive

@@ -1,0 +1,166 @@
+#include "drive/channel.hpp"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+
+#include "child_runtime/protocol.h"
+#include "drive/identity.hpp"
+#include "drive/json_text.hpp"
+#include "drive/notify.hpp"
+
+namespace runmain::drive {
+namespace {
+
+using nlohmann::json;
+
+std::optional<std::uint64_t> get_unsigned(const json& object, const char* name) {
+  const auto it = object.find(name);
+  if (it == object.end() || !it->is_number_unsigned()) return std::nullopt;
+  return it->get<std::uint64_t>();
+}
+
+std::string get_text(const json& object, const char* name) {
+  const auto it = object.find(name);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+bool get_true(const json& object, const char* name) {
+  const auto it = object.find(name);
+  return it != object.end() && it->is_boolean() && it->get<bool>();
+}
+
+std::string to_line(const json& object) {
+  return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+// A claim that is in order becomes an Event; otherwise the reason why it is not.
+std::string check_claim(const keeper::Line& line, const json& claim, const std::string& secret) {
+  if (!claim.is_object()) return "a claim is an object";
+  if (!line.has_key) return "process " + std::to_string(line.pid) + " is not of a tree that runmain started";
+  if (line.key.is_build()) return "a build step cannot claim";
+  if (!equal_secrets(get_text(claim, "nonce"), nonce(secret, line.key))) {
+    return "the nonce is not the one of this start";
+  }
+  const auto pid = get_unsigned(claim, "pid");
+  if (!pid || *pid != static_cast<std::uint64_t>(line.pid)) {
+    return "the claim names another process than " + std::to_string(line.pid) + ", which sent it";
+  }
+  return {};
+}
+
+}  // namespace
+
+LineOutcome Channel::receive(const keeper::Line& line) {
+  LineOutcome out;
+  const auto refuse = [&](std::string why) {
+    ++refused_;
+    out.refusal = std::move(why);
+    return out;
+  };
+  if (line.text.size() > keeper::kLineMax) return refuse("the line is too long");
+  if (!json_nesting_within(line.text, kChannelNestingMax)) return refuse("the line is nested too deeply");
+  const json object = json::parse(line.text, nullptr, false);
+  if (!object.is_object()) return refuse("the line is not a JSON object");
+  if (get_unsigned(object, "v") != RUNMAIN_CHANNEL_VERSION) return refuse("the line is of another version");
+
+  if (const auto claim = object.find("claim"); claim != object.end()) {
+    out.claim = true;
+    if (std::string why = check_claim(line, *claim, secret_); !why.empty()) return refuse(std::move(why));
+    out.events.emplace_back(core::Claimed{line.key, line.conn, line.pid, get_true(*claim, "explicit"),
+                                          clip_status(get_text(*claim, "runtime"), kRuntimeTextMax)});
+    return out;
+  }
+  if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");
+  if (get_true(object, "ready")) out.events.emplace_back(core::Ready{line.key, core::Proof::claim});
+  if (get_true(object, "stopping") || get_true(object, "drained")) {
+    out.events.emplace_back(core::Stopping{line.key});
+  }
+  if (object.contains("status") && object["status"].is_string()) {
+    out.events.emplace_back(core::StatusText{line.key, clip_status(get_text(object, "status"))});
+  }
+  if (const auto requests = object.find("requests"); requests != object.end() && requests->is_object()) {
+    count_requests(line, {get_unsigned(*requests, "done").value_or(0),
+                          get_unsigned(*requests, "in_flight").value_or(0)});
+    return out;
+  }
+  if (out.events.empty()) ++ignored_;
+  return out;
+}
+
+void Channel::count_requests(const keeper::Line& line, const RequestCounts& counts) {
+  const auto it = by_conn_.find(line.conn);
+  if (it == by_conn_.end() && by_conn_.size() >= kRequestEntriesMax) {
+    ++counts_dropped_;
+    return;
+  }
+  by_conn_[line.conn] = {line.key, counts};
+}
+
+void Channel::closed(std::uint64_t conn) {
+  const auto it = by_conn_.find(conn);
+  if (it == by_conn_.end()) return;
+  if (done_before_.size() < kRequestEntriesMax || done_before_.count(it->second.key) != 0) {
+    done_before_[it->second.key] += it->second.counts.done;
+  } else {
+    ++counts_dropped_;
+  }
+  by_conn_.erase(it);
+}
+
+void Channel::forget(const ChildKey& key) {
+  done_before_.erase(key);
+  for (auto it = by_conn_.begin(); it != by_conn_.end();) {
+    it = it->second.key == key ? by_conn_.erase(it) : std::next(it);
+  }
+}
+
+RequestCounts Channel::requests(const ChildKey& key) const {
+  RequestCounts sum;
+  const auto before = done_before_.find(key);
+  if (before != done_before_.end()) sum.done = before->second;
+  for (const auto& [conn, entry] : by_conn_) {
+    if (entry.key != key) continue;
+    sum.done += entry.counts.done;
+    sum.in_flight += entry.counts.in_flight;
+  }
+  return sum;
+}
+
+std::string role_line(const Role& role) {
+  json body = {{"service", role.service},
+               {"slot", role.key.slot},
+               {"generation", role.key.generation},
+               {"instance_id", role.instance_id},
+               {"listeners", json::array()}};
+  const auto make = [&](bool whole) {
+    body["listeners"] = json::array();
+    for (const RoleListener& l : role.listeners) {
+      json listener = {{"kind", kind_of_address(l.address)}};
+      if (whole) {
+        listener["name"] = l.name;
+        listener["address"] = l.address;
+      }
+      body["listeners"].push_back(std::move(listener));
+    }
+    return to_line({{"v", RUNMAIN_CHANNEL_VERSION}, {"role", body}});
+  };
+  std::string line = make(true);
+  return line.size() <= RUNMAIN_CHANNEL_LINE_MAX ? line : make(false);
+}
+
+std::string refused_line(const std::string& why) {
+  return to_line({{"v", RUNMAIN_CHANNEL_VERSION}, {"refused", {{"why", clip_status(why)}}}});
+}
+
+std::string drain_line(Duration budget) {
+  return to_line({{"v", RUNMAIN_CHANNEL_VERSION}, {"drain", {{"budget_ms", to_ms(budget)}}}});
+}
+
+const char* kind_of_address(const std::string& bound) {
+  if (bound.rfind("unix:", 0) == 0) return "unix";
+  return bound.rfind("udp:", 0) == 0 ? "udp" : "tcp";
+}
+
+}  // namespace runmain::drive
