@@ -1,0 +1,51 @@
+// What the control server needs to know and to have done; the app implements it.
+// Invariant: no call blocks; all come from the loop's thread. A call may lead, before it returns, to calls of
+// Server's answered(), log_line(), fact() and changed().
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/result.hpp"
+#include "core/event.hpp"
+#include "core/snapshot.hpp"
+
+namespace runmain::control {
+
+struct LogLine {
+  ServiceId service{};
+  std::string service_name;
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+  std::int64_t time_ns = 0;  // wall clock, since 1970
+  std::string text;          // bytes as the child wrote them, without the newline
+  bool from_build = false;
+};
+
+// For `ping`.
+struct Identity {
+  std::int32_t keeper_pid = 0;
+  std::string config_file;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual core::Snapshot snapshot() = 0;
+  // The addresses that the service's sockets are bound to ("127.0.0.1:8000"), in the file's order.
+  virtual std::vector<std::string> listening(ServiceId service) = 0;
+  // Empty for a child that is not known.
+  virtual std::string instance_id(ChildKey key) = 0;
+  virtual Identity identity() = 0;
+  // Hands the core a Command (no services: all) and returns its request number, never 0. Server::answered()
+  // gets that number when it is done, or when it cannot be.
+  virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) = 0;
+  // The latest `count` lines of these services (none named: all), oldest first.
+  virtual std::vector<LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) = 0;
+  // Reads the configuration again and puts it into force. On failure nothing has changed.
+  virtual Result<void> apply() = 0;
+};
+
+}  // namespace runmain::control

@@ -1,0 +1,52 @@
+// The client side of the control socket: blocking, with a deadline on every step.
+//
+// Invariant: a fault of the connection and an error that the other side answered are told apart by Error.code
+// of call(): ECONNREFUSED and ENOENT nothing runs there, ETIMEDOUT too slow, ECONNRESET it ended meanwhile, 0
+// answered. Thread: one.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/time.hpp"
+#include "control/protocol.hpp"
+#include "os/linux/fd.hpp"
+
+namespace runmain::control {
+
+// CLOCK_MONOTONIC now plus this; no limit: kNever.
+Time deadline_after(Duration limit);
+
+class Client {
+ public:
+  // Connects to the control socket at `path`. On failure Error.code as above.
+  static Result<Client> connect(const std::string& path, Time deadline = kNever);
+
+  struct Answer {
+    bool ok = false;
+    Json value;        // of "ok"
+    std::string code;  // of "error"
+    Error error;
+  };
+  // One request and its answer; items that come before it go to `on_item`, which returns false to hang up
+  // (then the answer is ok and null). On failure the connection is of no more use.
+  Result<Answer> call(const std::string& verb, const Json& args, Time deadline = kNever,
+                      const std::function<bool(const Json&)>& on_item = nullptr);
+
+  // For poll(2) beside other fds.
+  int fd() const { return fd_.get(); }
+
+ private:
+  explicit Client(os::UniqueFd fd) : fd_(std::move(fd)) {}
+  Result<void> send_line(const std::string& line, Time deadline);
+  Result<std::string> read_line(Time deadline);
+
+  os::UniqueFd fd_;
+  std::string in_;
+  std::size_t scanned_ = 0;
+  std::uint64_t last_id_ = 0;
+};
+
+}  // namespace runmain::control

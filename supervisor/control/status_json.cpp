@@ -1,0 +1,128 @@
+#include "control/status_json.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <string_view>
+
+namespace runmain::control {
+namespace {
+
+constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+
+const char* name_of_mode(core::Mode mode) { return mode == core::Mode::prod ? "prod" : "dev"; }
+
+long long ms_since(Time then, Time now) { return std::max(0LL, to_ms(now - then)); }
+
+Json worker_json(const core::WorkerView& worker, Backend& backend, Time now) {
+  Json json{{"slot", worker.key.slot},
+            {"generation", worker.key.generation},
+            {"pid", worker.pid},
+            {"state", core::name_of(worker.state)},
+            {"since_ms", ms_since(worker.since, now)},
+            {"instance_id", backend.instance_id(worker.key)},
+            {"proof", core::name_of(worker.proof)},
+            {"status", worker.status_text}};
+  return json;
+}
+
+Json build_json(const core::WorkerView& build, Time now) {
+  return Json{{"generation", build.key.generation},
+              {"pid", build.pid},
+              {"state", core::name_of(build.state)},
+              {"since_ms", ms_since(build.since, now)}};
+}
+
+bool is_about_a_child(std::string_view type) { return type.starts_with("child."); }
+
+}  // namespace
+
+std::string rfc3339(std::int64_t wall_ns) {
+  std::int64_t seconds = wall_ns / kNsPerSecond;
+  std::int64_t rest = wall_ns % kNsPerSecond;
+  if (rest < 0) {
+    rest += kNsPerSecond;
+    --seconds;
+  }
+  const std::time_t t = static_cast<std::time_t>(seconds);
+  std::tm parts{};
+  gmtime_r(&t, &parts);
+  char date[40];
+  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
+  char text[64];
+  std::snprintf(text, sizeof text, "%s.%06dZ", date, static_cast<int>(rest / 1000));
+  return text;
+}
+
+std::int64_t wall_of(Time time, Time now, std::int64_t wall_now_ns) {
+  return wall_now_ns - (now - time).count();
+}
+
+Json service_json(const core::ServiceView& service, Backend& backend, Time now) {
+  Json workers = Json::array();
+  Json build;
+  for (const core::WorkerView& worker : service.workers) {
+    if (worker.key.is_build()) {
+      build = build_json(worker, now);
+    } else {
+      workers.push_back(worker_json(worker, backend, now));
+    }
+  }
+  Json retry;
+  if (service.retry_at != kNever) retry = std::max(0LL, to_ms(service.retry_at - now));
+  return Json{{"name", service.name},
+              {"kind", "service"},
+              {"state", core::name_of(service.state)},
+              {"generation", service.generation},
+              {"restarts", service.restarts},
+              {"reloads", service.reloads},
+              {"since_ms", ms_since(service.since, now)},
+              {"retry_in_ms", retry},
+              {"reason", service.reason},
+              {"listen", backend.listening(service.id)},
+              {"build", build},
+              {"workers", workers}};
+}
+
+Json status_json(const core::Snapshot& snapshot, Backend& backend, Time now) {
+  Json services = Json::array();
+  for (const core::ServiceView& service : snapshot.services)
+    services.push_back(service_json(service, backend, now));
+  return Json{{"version", RUNMAIN_VERSION},
+              {"mode", name_of_mode(snapshot.mode)},
+              {"shutting_down", snapshot.shutting_down},
+              {"services", services}};
+}
+
+Json event_json(const FactLine& line) {
+  const core::Fact& fact = line.fact;
+  const char* type = core::type_name(fact.type);
+  const bool child = is_about_a_child(type);
+  Json data = Json::object();
+  if (fact.number != 0) data["number"] = fact.number;
+  if (!fact.text.empty()) data["text"] = fact.text;
+  Json json{{"v", 1},
+            {"seq", nullptr},
+            {"time", rfc3339(line.time_ns)},
+            {"mono_ns", fact.time.time_since_epoch().count()},
+            {"type", type},
+            {"service", nullptr},
+            {"slot", nullptr},
+            {"generation", nullptr},
+            {"pid", nullptr},
+            {"cause", fact.cause},
+            {"data", data}};
+  if (line.seq != 0) json["seq"] = line.seq;
+  if (!line.service.empty()) json["service"] = line.service;
+  if (child) json["slot"] = fact.slot;
+  if (!line.service.empty()) json["generation"] = fact.generation;
+  if (child && fact.pid > 0) json["pid"] = fact.pid;
+  return json;
+}
+
+Json log_json(const LogLine& line) {
+  return Json{{"time", rfc3339(line.time_ns)}, {"service", line.service_name}, {"slot", line.slot},
+              {"generation", line.generation}, {"build", line.from_build},     {"text", line.text}};
+}
+
+}  // namespace runmain::control

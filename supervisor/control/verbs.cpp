@@ -1,0 +1,247 @@
+// What each verb of the control socket does.
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+
+#include "control/server.hpp"
+#include "control/suggest.hpp"
+
+namespace runmain::control {
+namespace {
+
+constexpr std::size_t kBacklogBytesMax = 1U << 20U;  // of log lines from before the request
+constexpr std::size_t kReasonsMax = 16;              // services named in a failed wait
+
+const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload", "signal", "down",
+                                      "apply",  "logs",  "events", "why",     "wait",   "ping"};
+
+std::int64_t wall_now_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_REALTIME, &t);
+  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+std::vector<std::string> names_in(const core::Snapshot& snapshot) {
+  std::vector<std::string> names;
+  for (const auto& service : snapshot.services) names.push_back(service.name);
+  return names;
+}
+
+const core::ServiceView* find_service(const core::Snapshot& snapshot, const std::string& name) {
+  for (const auto& service : snapshot.services) {
+    if (service.name == name) return &service;
+  }
+  return nullptr;
+}
+
+Error unknown_service(const core::Snapshot& snapshot, const std::string& name) {
+  return Error{"no service \"" + name + "\"", {}, did_you_mean(name, names_in(snapshot))};
+}
+
+// True for an id that may come back; `id` is then its JSON.
+bool read_id(const Json& request, std::string& id) {
+  const auto found = request.find("id");
+  if (found == request.end() || !(found->is_number_integer() || found->is_string())) return false;
+  id = to_line(*found);
+  return id.size() <= kIdMax;
+}
+
+// Something is under way that may end in ready.
+bool is_trying(core::ServiceState state) {
+  using S = core::ServiceState;
+  return state == S::building || state == S::starting || state == S::reloading || state == S::stopping ||
+         state == S::backoff;
+}
+
+std::size_t count_state(const core::Snapshot& snapshot, core::ServiceState state) {
+  const auto is = [state](const core::ServiceView& service) { return service.state == state; };
+  return static_cast<std::size_t>(std::count_if(snapshot.services.begin(), snapshot.services.end(), is));
+}
+
+// "web: exited with status 1; api: waits for web".
+std::string reasons_of(const core::Snapshot& snapshot) {
+  std::string reasons;
+  std::size_t named = 0;
+  for (const auto& service : snapshot.services) {
+    const bool told =
+        service.state == core::ServiceState::failed || service.state == core::ServiceState::waiting;
+    if (!told || ++named > kReasonsMax) continue;
+    reasons += (reasons.empty() ? "" : "; ") + service.name + ": " +
+               (service.reason.empty() ? "failed" : service.reason);
+  }
+  return reasons;
+}
+
+}  // namespace
+
+void Server::handle(Client& client, const std::string& line) {
+  const Json request = Json::parse(line, nullptr, false);
+  client.id = "null";
+  if (!request.is_object() || !read_id(request, client.id)) {
+    ++counters_.bad_requests;
+    client.id = "null";
+    fail(client, kBadRequest,
+         Error{"not a request", {}, R"(one JSON object a line: {"v":1,"id":1,"verb":"status"})"});
+    client.connection->finish();
+    return;
+  }
+  if (number_of(request, "v") != kProtocolVersion) {
+    fail(client, kBadRequest, Error{"this runmain speaks version " + std::to_string(kProtocolVersion)});
+    return;
+  }
+  const auto found = request.find("args");
+  const Json args = found == request.end() ? Json::object() : *found;
+  const std::string verb = text_of(request, "verb");
+  using Verb = core::CommandVerb;
+  if (verb == "status") {
+    reply(client, status_json(backend_.snapshot(), backend_, os::Loop::now()));
+  } else if (verb == "start") {
+    do_command(client, Verb::start, args);
+  } else if (verb == "stop") {
+    do_command(client, Verb::stop, args);
+  } else if (verb == "restart") {
+    do_command(client, Verb::restart, args);
+  } else if (verb == "reload") {
+    do_command(client, Verb::reload, args);
+  } else if (verb == "signal") {
+    do_command(client, Verb::signal, args);
+  } else if (verb == "down") {
+    do_command(client, Verb::shutdown, Json::object());
+  } else if (verb == "logs") {
+    do_logs(client, args);
+  } else if (verb == "events") {
+    do_events(client, args);
+  } else if (verb == "why") {
+    do_why(client, args);
+  } else if (verb == "ping") {
+    do_ping(client);
+  } else if (verb == "wait") {
+    client.work = Work::wait;
+    const std::int64_t timeout = number_of(args, "timeout_ms");
+    constexpr std::int64_t kTimeoutMax = 1LL << 40;
+    if (timeout > 0)
+      client.deadline = os::Loop::now() + std::chrono::milliseconds(std::min(timeout, kTimeoutMax));
+    look_at_wait(client, backend_.snapshot());
+  } else if (verb == "apply") {
+    const auto applied = backend_.apply();
+    applied.ok() ? reply(client, Json::object()) : fail(client, kConfiguration, applied.error());
+  } else {
+    fail(client, kUnknownVerb,
+         Error{"no verb \"" + verb.substr(0, kIdMax) + "\"", {}, did_you_mean(verb, kVerbs)});
+  }
+}
+
+// On failure the client has its answer. No names: `ids` stays empty, which means all.
+bool Server::named_services(Client& client, const Json& args, std::vector<ServiceId>& ids) {
+  const auto found = args.find("services");
+  if (!args.is_object() || found == args.end()) return true;
+  const bool fits = found->is_array() && found->size() <= kServicesMax;
+  if (!fits ||
+      !std::all_of(found->begin(), found->end(), [](const Json& name) { return name.is_string(); })) {
+    fail(client, kBadRequest, Error{"services is a list of names"});
+    return false;
+  }
+  const core::Snapshot snapshot = backend_.snapshot();
+  for (const Json& name : *found) {
+    const auto* service = find_service(snapshot, name.get<std::string>());
+    if (service == nullptr) {
+      fail(client, kUnknownService, unknown_service(snapshot, name.get<std::string>()));
+      return false;
+    }
+    if (std::find(ids.begin(), ids.end(), service->id) == ids.end()) ids.push_back(service->id);
+  }
+  return true;
+}
+
+void Server::do_command(Client& client, core::CommandVerb verb, const Json& args) {
+  std::vector<ServiceId> ids;
+  if (!named_services(client, args, ids)) return;
+  const auto signal = number_of(args, "signal");
+  if (verb == core::CommandVerb::signal && (signal <= 0 || signal > SIGRTMAX)) {
+    fail(client, kBadRequest, Error{"signal is a number from 1 to " + std::to_string(SIGRTMAX)});
+    return;
+  }
+  client.work = Work::command;
+  // The answer may come before the number is known.
+  commanding_ = true;
+  client.request = backend_.command(verb, std::move(ids), static_cast<int>(signal));
+  commanding_ = false;
+  const auto early = std::exchange(early_answers_, {});
+  for (const auto& [request, error] : early) answered(request, error);
+}
+
+void Server::do_logs(Client& client, const Json& args) {
+  std::vector<ServiceId> ids;
+  if (!named_services(client, args, ids)) return;
+  const auto wanted = number_of(args, "lines", static_cast<std::int64_t>(kLinesDefault));
+  const auto count =
+      static_cast<std::size_t>(std::clamp<std::int64_t>(wanted, 0, static_cast<std::int64_t>(kLinesMax)));
+  const auto lines = count == 0 ? std::vector<LogLine>() : backend_.recent(ids, count);
+  std::size_t bytes = 0;
+  for (auto line = lines.rbegin(); line != lines.rend() && client.backlog.size() < count; ++line) {
+    std::string item = to_line(log_json(*line));
+    bytes += item.size();
+    if (bytes > kBacklogBytesMax) break;
+    client.backlog.push_front(std::move(item));
+  }
+  client.work = Work::logs;
+  client.follow = flag_of(args, "follow");
+  client.services.insert(ids.begin(), ids.end());
+  pump(client);
+}
+
+void Server::do_events(Client& client, const Json& args) {
+  for (const FactLine& line : facts_) client.backlog.push_back(to_line(event_json(line)));
+  client.work = Work::events;
+  client.follow = flag_of(args, "follow");
+  pump(client);
+}
+
+void Server::do_why(Client& client, const Json& args) {
+  const core::Snapshot snapshot = backend_.snapshot();
+  const std::string name = text_of(args, "service");
+  const auto* service = find_service(snapshot, name);
+  if (service == nullptr) {
+    fail(client, kUnknownService, unknown_service(snapshot, name));
+    return;
+  }
+  const Time now = os::Loop::now();
+  const std::int64_t wall = wall_now_ns();
+  Json history = Json::array();
+  for (const core::Fact& fact : service->history)
+    history.push_back(event_json({0, wall_of(fact.time, now, wall), service->name, fact}));
+  reply(client, Json{{"now_ns", now.time_since_epoch().count()},
+                     {"service", service_json(*service, backend_, now)},
+                     {"history", history}});
+}
+
+void Server::do_ping(Client& client) {
+  const Identity who = backend_.identity();
+  const bool prod = backend_.snapshot().mode == core::Mode::prod;
+  reply(client, Json{{"version", RUNMAIN_VERSION},
+                     {"pid", who.keeper_pid},
+                     {"head_pid", getpid()},
+                     {"mode", prod ? "prod" : "dev"},
+                     {"config", who.config_file}});
+}
+
+// Services that a person has stopped are not waited for. One that waits for a failed one is not trying.
+void Server::look_at_wait(Client& client, const core::Snapshot& snapshot) {
+  if (snapshot.shutting_down) {
+    fail(client, kFailed, Error{"runmain is shutting down"});
+    return;
+  }
+  const auto trying = [](const core::ServiceView& service) { return is_trying(service.state); };
+  if (std::any_of(snapshot.services.begin(), snapshot.services.end(), trying)) return;
+  if (count_state(snapshot, core::ServiceState::failed) > 0) {
+    fail(client, kFailed,
+         Error{reasons_of(snapshot), {}, "see `runmain why SERVICE` and `runmain logs SERVICE`"});
+  } else if (count_state(snapshot, core::ServiceState::waiting) == 0) {
+    reply(client, Json::object());
+  }
+}
+
+}  // namespace runmain::control
