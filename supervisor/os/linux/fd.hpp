@@ -1,5 +1,5 @@
-// File descriptors with an owner, memfds, and messages with fds over a unix socket. All calls retry EINTR; every fd
-// that is made here is close-on-exec. Non-goal: buffering.
+// File descriptors with an owner, memfds, and messages with fds over a unix socket. All calls retry EINTR;
+// every fd that is made here is close-on-exec. Non-goal: buffering.
 #pragma once
 
 #include <sys/types.h>
@@ -54,15 +54,16 @@ Result<std::string> read_all(int fd, std::size_t limit);
 Result<std::string> pread_some(int fd, std::size_t size, std::uint64_t offset);
 Result<std::string> read_file(const std::string& path, std::size_t limit);
 
-// sendmsg(2) of one message with fds by SCM_RIGHTS (at most 253), MSG_NOSIGNAL | MSG_DONTWAIT. The fds stay the
-// caller's. Error code EAGAIN: the peer is slow, nothing was sent. Returns the bytes sent (all, on SEQPACKET).
+// sendmsg(2) of one message with fds by SCM_RIGHTS (at most 253), MSG_NOSIGNAL | MSG_DONTWAIT. The fds stay
+// the caller's. Error code EAGAIN: the peer is slow, nothing was sent. Returns the bytes sent (all, on
+// SEQPACKET).
 Result<std::size_t> send_message(int socket, std::string_view bytes, const std::vector<int>& fds = {});
 
 struct Received {
-  std::string bytes;            // empty: end of file
+  std::string bytes;  // empty: end of file
   std::vector<UniqueFd> fds;
-  bool truncated = false;       // MSG_TRUNC or MSG_CTRUNC
-  std::int32_t pid = 0;         // SCM_CREDENTIALS, when the socket has SO_PASSCRED
+  bool truncated = false;  // MSG_TRUNC or MSG_CTRUNC
+  std::int32_t pid = 0;    // SCM_CREDENTIALS, when the socket has SO_PASSCRED
   std::uint32_t uid = 0;
   bool has_creds = false;
 };

@@ -14,20 +14,22 @@ enum class AddressKind : std::uint8_t { tcp, unix_path, unix_abstract, udp };
 
 struct Address {
   AddressKind kind = AddressKind::tcp;
-  std::string host;             // numeric; empty: every address, v4 and v6 on one socket (v4 only where v6 is off)
+  std::string host;  // numeric; empty: every address, v4 and v6 on one socket (v4 only where v6 is off)
   std::uint16_t port = 0;
-  std::string path;             // unix_path; unix_abstract without '@'
+  std::string path;  // unix_path; unix_abstract without '@'
 };
 
 struct Listener {
   UniqueFd fd;
-  std::string bound;            // "127.0.0.1:8000", "[::1]:8000", "unix:/run/web.sock", "unix:@name", "udp:127.0.0.1:53"
+  std::string
+      bound;  // "127.0.0.1:8000", "[::1]:8000", "unix:/run/web.sock", "unix:@name", "udp:127.0.0.1:53"
   std::uint64_t inode = 0;
 };
 
-// Binds and listens (backlog SOMAXCONN as the system has it), SO_REUSEADDR, close-on-exec, blocking. A stale unix
-// path (nobody accepts there: connect(2) says ECONNREFUSED) is replaced; a living one or a file that is no socket is EADDRINUSE. On failure
-// message says which call and address, code the errno, hint what to do (who holds the port, if /proc tells).
+// Binds and listens (backlog SOMAXCONN as the system has it), SO_REUSEADDR, close-on-exec, blocking. A stale
+// unix path (nobody accepts there: connect(2) says ECONNREFUSED) is replaced; a living one or a file that is
+// no socket is EADDRINUSE. On failure message says which call and address, code the errno, hint what to do
+// (who holds the port, if /proc tells).
 Result<Listener> open_listener(const Address& address);
 
 // "pid 123 (nginx)" for a TCP port in use by a process that we may look at; empty if unknown.
