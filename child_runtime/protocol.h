@@ -3,18 +3,18 @@
 #ifndef RUNMAIN_CHILD_PROTOCOL_H
 #define RUNMAIN_CHILD_PROTOCOL_H
 
-#define RUNMAIN_ENV_TOKEN "RUNMAIN_TOKEN"             /* 1:SERVICE:SLOT:GENERATION:NONCE:PID */
-#define RUNMAIN_ENV_CHANNEL "RUNMAIN_CHANNEL"         /* socket path, or @abstract */
+#define RUNMAIN_ENV_TOKEN "RUNMAIN_TOKEN"     /* 1:SERVICE:SLOT:GENERATION:NONCE:PID */
+#define RUNMAIN_ENV_CHANNEL "RUNMAIN_CHANNEL" /* socket path, or @abstract */
 #define RUNMAIN_ENV_SERVICE "RUNMAIN_SERVICE"
-#define RUNMAIN_ENV_WORKER "RUNMAIN_WORKER"           /* slot */
+#define RUNMAIN_ENV_WORKER "RUNMAIN_WORKER" /* slot */
 #define RUNMAIN_ENV_GENERATION "RUNMAIN_GENERATION"
 #define RUNMAIN_ENV_INSTANCE_ID "RUNMAIN_INSTANCE_ID"
-#define RUNMAIN_ENV_REASON "RUNMAIN_REASON"           /* start, change, crash, scale, recycle */
-#define RUNMAIN_ENV_CHANGED "RUNMAIN_CHANGED"         /* a file with the changed paths, one a line */
+#define RUNMAIN_ENV_REASON "RUNMAIN_REASON"   /* start, change, crash, scale, recycle */
+#define RUNMAIN_ENV_CHANGED "RUNMAIN_CHANGED" /* a file with the changed paths, one a line */
 
 #define RUNMAIN_CHANNEL_VERSION 1
-#define RUNMAIN_CHANNEL_LINE_MAX 4096                 /* bytes, newline included */
-#define RUNMAIN_LISTEN_FDS_START 3                    /* sd_listen_fds(3) */
+#define RUNMAIN_CHANNEL_LINE_MAX 4096 /* bytes, newline included */
+#define RUNMAIN_LISTEN_FDS_START 3    /* sd_listen_fds(3) */
 
 /* Channel: SOCK_STREAM, JSON objects, one a line.
  * child to us:

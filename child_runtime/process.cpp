@@ -1,0 +1,145 @@
+#include "process.hpp"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace runmain::child {
+namespace {
+
+// What outlives a fork: the child must close the channel that it inherited, and can still claim by itself
+// after the parent has scrubbed the environment.
+struct Heritage {
+  std::atomic<std::uint32_t> last_era;
+  std::atomic<int> channel_number;  // as in Process
+  dev_t channel_device;
+  ino_t channel_inode;
+  bool scrubbed;
+  Environment environment;
+};
+
+constinit Heritage g_heritage{};
+constinit std::atomic<Process*> g_process{nullptr};
+constinit Process g_unmapped{};  // used where mmap(2) fails
+
+// Only where the kernel cannot wipe: the child is alone with its memory when this runs.
+void wipe_in_child() { std::memset(static_cast<void*>(g_process.load()), 0, sizeof(Process)); }
+
+Process* make_process() {
+  void* memory = mmap(nullptr, sizeof(Process), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  auto* made = memory == MAP_FAILED ? &g_unmapped : static_cast<Process*>(memory);
+  const bool wiped = memory != MAP_FAILED && madvise(memory, sizeof(Process), MADV_WIPEONFORK) == 0;
+  Process* expected = nullptr;
+  if (!g_process.compare_exchange_strong(expected, made)) {
+    if (memory != MAP_FAILED) munmap(memory, sizeof(Process));
+    return expected;
+  }
+  if (!wiped) pthread_atfork(nullptr, nullptr, wipe_in_child);
+  return made;
+}
+
+// The number may belong to another file by now; only the socket that was the channel is closed.
+void close_inherited_channel() {
+  const int fd = g_heritage.channel_number.exchange(0) - 1;
+  struct stat status {};
+  if (fd < 0 || fstat(fd, &status) != 0) return;
+  if (status.st_dev == g_heritage.channel_device && status.st_ino == g_heritage.channel_inode) close(fd);
+}
+
+// 1:SERVICE:SLOT:GENERATION:NONCE:PID. Finds the nonce from the end, so that no name of a service can move
+// it.
+bool find_nonce(const char* token, const char*& begin, const char*& end) {
+  end = std::strrchr(token, ':');
+  if (std::strncmp(token, "1:", 2) != 0 || end == nullptr) return false;
+  begin = end;
+  while (begin > token && begin[-1] != ':') --begin;
+  return begin > token + 2 && begin < end;
+}
+
+void read_environment(Environment& out) {
+  const auto copy = [](char* to, std::size_t size, const char* name) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && std::strlen(value) < size) std::strcpy(to, value);
+  };
+  std::memset(&out, 0, sizeof out);
+  copy(out.notify, sizeof out.notify, "NOTIFY_SOCKET");
+  const char* token = std::getenv(RUNMAIN_ENV_TOKEN);
+  if (token == nullptr || *token == '\0') return;
+  out.supervised = true;
+  copy(out.channel, sizeof out.channel, RUNMAIN_ENV_CHANNEL);
+  const char* begin = nullptr;
+  const char* end = nullptr;
+  if (!find_nonce(token, begin, end)) return;
+  const auto length = static_cast<std::size_t>(end - begin);
+  out.void_token = std::strspn(begin, "-") == length;
+  if (length < sizeof out.nonce) std::memcpy(out.nonce, begin, length);
+}
+
+void enter(Process& p) {
+  std::uint32_t nobody = 0;
+  if (!p.entering.compare_exchange_strong(nobody, 1)) {
+    while (p.era.load(std::memory_order_acquire) == 0) sched_yield();
+    return;
+  }
+  close_inherited_channel();
+  if (g_heritage.scrubbed) {
+    p.environment = g_heritage.environment;
+  } else {
+    read_environment(p.environment);
+  }
+  std::uint32_t era = ++g_heritage.last_era;
+  if (era == 0) era = ++g_heritage.last_era;
+  p.era.store(era, std::memory_order_release);
+}
+
+}  // namespace
+
+Process& process() {
+  Process* p = g_process.load(std::memory_order_acquire);
+  if (p == nullptr) p = make_process();
+  if (p->era.load(std::memory_order_acquire) == 0) enter(*p);
+  return *p;
+}
+
+void remember_channel(int fd) {
+  struct stat status {};
+  if (fd >= 0 && fstat(fd, &status) == 0) {
+    g_heritage.channel_device = status.st_dev;
+    g_heritage.channel_inode = status.st_ino;
+  }
+  g_heritage.channel_number.store(fd + 1);
+}
+
+void set_reason(Process& p, const char* format, ...) {
+  char text[sizeof p.reason + 64];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  copy_text(p.reason, sizeof p.reason, text);
+}
+
+void scrub(Process& p) {
+  g_heritage.environment = p.environment;
+  g_heritage.scrubbed = true;
+  // The nonce is wiped in place, so that /proc/PID/environ forgets it too.
+  if (char* token = std::getenv(RUNMAIN_ENV_TOKEN)) {
+    const char* begin = nullptr;
+    const char* end = nullptr;
+    if (find_nonce(token, begin, end)) {
+      std::memset(token + (begin - token), '-', static_cast<std::size_t>(end - begin));
+    }
+  }
+  for (const char* name :
+       {RUNMAIN_ENV_CHANNEL, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) {
+    unsetenv(name);
+  }
+}
+
+}  // namespace runmain::child
