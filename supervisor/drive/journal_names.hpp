@@ -1,0 +1,31 @@
+// The names of the core's enums in the journal. Order: the enum's. Additive only: journals are kept as tests.
+#pragma once
+
+#include "core/effect.hpp"
+#include "core/event.hpp"
+#include "drive/json_archive.hpp"
+
+namespace runmain::drive {
+
+template <>
+inline constexpr std::array<const char*, 2> kEnumNames<core::Mode> = {"dev", "prod"};
+template <>
+inline constexpr std::array<const char*, 3> kEnumNames<core::RestartPolicy> = {"always", "on-failure",
+                                                                               "never"};
+template <>
+inline constexpr std::array<const char*, 5> kEnumNames<core::ReadyKind> = {"automatic", "notify", "tcp",
+                                                                           "http", "after"};
+template <>
+inline constexpr std::array<const char*, 4> kEnumNames<core::AddressKind> = {"tcp", "unix_path",
+                                                                             "unix_abstract", "udp"};
+template <>
+inline constexpr std::array<const char*, 6> kEnumNames<core::Proof> = {"notify", "claim",   "epoll",
+                                                                       "probe",  "elapsed", "unproven"};
+template <>
+inline constexpr std::array<const char*, 8> kEnumNames<core::SpawnStage> = {
+    "none", "resources", "fork", "session", "limits", "user", "cwd", "exec"};
+template <>
+inline constexpr std::array<const char*, 6> kEnumNames<core::CommandVerb> = {"start",  "stop",   "restart",
+                                                                             "reload", "signal", "shutdown"};
+
+}  // namespace runmain::drive
