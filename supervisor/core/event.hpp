@@ -263,10 +263,12 @@ struct Adopted {
   };
   Desired desired;
   std::vector<Child> children;
+  std::uint64_t executed = 0;              // the last Effect number that the keeper knows: ours go on above it
   template <class A>
   void fields(A& a) {
     a("desired", desired);
     a("children", children);
+    a("executed", executed);
   }
 };
 

@@ -208,6 +208,8 @@ void Keeper::on_request(Request& request, std::vector<os::UniqueFd>& fds) {
     execute(*numbered, fds);
   } else if (const auto* ack = std::get_if<Acknowledge>(&request)) {
     acknowledge(ack->happening);
+  } else if (const auto* line = std::get_if<SendChannel>(&request)) {
+    hub_->send(*line);
   }
 }
 

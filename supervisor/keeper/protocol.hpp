@@ -234,7 +234,8 @@ struct Acknowledge {
   }
 };
 
-using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge>;
+// SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most once.
+using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel>;
 
 // ---- keeper to head -------------------------------------------------------------------------------------------
 

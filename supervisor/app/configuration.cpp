@@ -1,0 +1,59 @@
+#include "app/configuration.hpp"
+
+#include <set>
+
+#include "config/load.hpp"
+
+namespace runmain::app {
+namespace {
+
+keeper::OpenListener wanted(const core::ServiceSpec& service, const core::ListenSpec& listen) {
+  return keeper::OpenListener{drive::listener_id(service.name, listen), static_cast<std::uint8_t>(listen.kind), listen.host,
+                              listen.port, listen.path};
+}
+
+std::set<std::string> known_ids(const drive::ServiceTable& running) {
+  std::set<std::string> ids;
+  for (const auto& [id, entry] : running.all()) {
+    for (const auto& l : entry.listeners) ids.insert(l.id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+Result<core::Desired> read_configuration(const HeadOptions& options) {
+  config::LoadOptions load_options;
+  load_options.mode_override = options.mode;
+  auto loaded = config::load(options.config, load_options);
+  if (auto* good = std::get_if<config::Loaded>(&loaded)) return std::move(good->desired);
+  return Error{config::render(std::get<config::Faults>(loaded))};
+}
+
+Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& keeper,
+                                   const drive::ServiceTable& running) {
+  const std::set<std::string> known = known_ids(running);
+  std::vector<std::string> fresh;
+  Configuration made;
+  for (const core::ServiceSpec& service : desired.services) {
+    Sockets& sockets = made.sockets[service.name];
+    for (const core::ListenSpec& listen : service.listen) {
+      const keeper::OpenListener want = wanted(service, listen);
+      auto opened = keeper.open_listener(want);
+      if (!opened) {
+        keeper.close_listeners(std::move(fresh));
+        Error error = opened.error();
+        error.at = listen.at;
+        error.message = "service \"" + service.name + "\" cannot listen: " + error.message;
+        return error;
+      }
+      if (!known.contains(want.id)) fresh.push_back(want.id);
+      sockets.listeners.push_back({want.id, listen.name, opened->bound});
+      sockets.inodes.push_back(opened->inode);
+    }
+  }
+  made.desired = std::move(desired);
+  return made;
+}
+
+}  // namespace runmain::app

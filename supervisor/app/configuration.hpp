@@ -1,0 +1,35 @@
+// From the configuration file to what the head works with: the validated Desired, and every socket open.
+// Invariant: all or nothing. If one address cannot be bound, those that were newly bound are closed again and the
+// running configuration stays.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "app/options.hpp"
+#include "core/spec.hpp"
+#include "drive/keeper_client.hpp"
+#include "drive/service_table.hpp"
+
+namespace runmain::app {
+
+struct Sockets {
+  std::vector<drive::LaunchListener> listeners;
+  std::vector<std::uint64_t> inodes;
+};
+
+struct Configuration {
+  core::Desired desired;
+  std::map<std::string, Sockets> sockets;   // by service name
+};
+
+// Reads and validates the file. On failure every fault of it, one a line, as a person wants to read it.
+Result<core::Desired> read_configuration(const HeadOptions& options);
+
+// Opens the listening sockets of all services; those that the keeper has already are found. On failure the first
+// fault, with the address's place in the file.
+Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& keeper,
+                                   const drive::ServiceTable& running);
+
+}  // namespace runmain::app

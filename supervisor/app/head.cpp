@@ -1,0 +1,280 @@
+#include "app/head.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <ctime>
+
+#include "app/orphans.hpp"
+#include "drive/identity.hpp"
+
+namespace runmain::app {
+namespace {
+
+std::vector<std::string> own_environment() {
+  std::vector<std::string> all;
+  for (char** e = environ; *e != nullptr; ++e) all.emplace_back(*e);
+  return all;
+}
+
+std::uint64_t seed_of(const std::string& secret) {
+  std::uint64_t seed = 1;
+  std::memcpy(&seed, secret.data(), std::min(secret.size(), sizeof seed));
+  return seed;
+}
+
+std::int64_t wall_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_REALTIME, &t);
+  return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
+}
+
+}  // namespace
+
+Head::Head(HeadOptions options, os::UniqueFd keeper_socket)
+    : options_(std::move(options)), keeper_(std::move(keeper_socket)) {}
+
+Head::~Head() {
+  if (board_ != nullptr) munmap(board_, sizeof(keeper::Board));
+}
+
+int Head::run() {
+  if (auto connected = connect(); !connected) {
+    (void)!write(2, "runmain: no keeper; start me with `runmain up`\n", 47);
+    return 2;
+  }
+  make_rooms();
+  if (auto begun = begin(); !begun) {
+    say({Tone::bad, begun.error().text()});
+    finish(2);
+    return 2;
+  }
+  keeper_.start(
+      loop_, [this](const keeper::Happening& h) { on_happening(h); }, [this] { on_keeper_lost(); });
+  loop_.before_sleep([this] { flush(); });
+  loop_.run();
+  return status_;
+}
+
+Result<void> Head::connect() {
+  auto greeting = keeper_.greet();
+  if (!greeting) return greeting.error();
+  greeting_ = std::move(*greeting);
+  void* at = mmap(nullptr, sizeof(keeper::Board), PROT_READ | PROT_WRITE, MAP_SHARED,
+                  greeting_.fds[keeper::WelcomeFd::board].get(), 0);
+  if (at == MAP_FAILED) return Error::from_errno("mmap", errno);
+  board_ = static_cast<keeper::Board*>(at);
+  return {};
+}
+
+void Head::make_rooms() {
+  const keeper::Welcome& w = greeting_.welcome;
+  auto& fds = greeting_.fds;
+  const auto tell = [this](const std::string& text) { say({Tone::bad, text}); };
+  machine_seed_ = seed_of(w.secret);
+  machine_ = core::Machine(machine_seed_);
+  terminal_ = std::make_unique<drive::OutputTerminal>(loop_, STDOUT_FILENO);
+  output_ = std::make_unique<drive::Output>(loop_, board_, fds[keeper::WelcomeFd::rings].get(),
+                                            fds[keeper::WelcomeFd::history].get(),
+                                            fds[keeper::WelcomeFd::space_event].get(), *terminal_, tell);
+  output_->on_line([this](const control::LogLine& line) { server_->log_line(line); });
+  channel_ = std::make_unique<drive::Channel>(w.secret);
+  readiness_ = std::make_unique<drive::Readiness>(
+      loop_, [this](const ChildKey& key, core::Proof proof) { feed(core::Ready{key, proof}); });
+  watcher_ = std::make_unique<drive::Watcher>(
+      loop_, [this](const core::Changed& changed) { on_change(changed); }, [this](const core::Held& held) { feed(held); }, tell);
+  drive::Performer::Context c;
+  c.keeper = &keeper_;
+  c.services = &services_;
+  c.readiness = readiness_.get();
+  c.channel = channel_.get();
+  c.children = &children_;
+  c.secret = w.secret;
+  c.channel_path = options_.runtime_dir.empty() ? "" : options_.runtime_dir + "/channel";
+  c.runtime_dir = options_.runtime_dir;
+  c.environment = own_environment();
+  c.tell = tell;
+  performer_ = std::make_unique<drive::Performer>(std::move(c));
+  reader_ = std::make_unique<drive::HappeningReader>(
+      keeper_, *channel_, children_,
+      [this](const ChildKey& key, const std::string& text) { say({Tone::faint, services_.name(key.service) + ": " + text}); });
+  log_ = std::make_unique<drive::StateLog>(fds[keeper::WelcomeFd::state].get());
+  if (const auto journal = fds.find(keeper::WelcomeFd::journal); journal != fds.end()) {
+    journal_ = std::make_unique<drive::JournalWriter>(journal->second.get(),
+                                                      [this](ServiceId id) { return services_.name(id); });
+  }
+  timer_ = loop_.timer([this] { on_timer(); });
+  for (const keeper::ChildEntry& child : w.children) children_[child.key] = {child.pid, child.tag};
+}
+
+Result<void> Head::begin() {
+  if (!take_over()) {
+    auto begun = greeting_.welcome.takeovers == 0 ? start_fresh() : adopt();
+    if (!begun) return begun;
+  }
+  auto& fds = greeting_.fds;
+  if (const auto control = fds.find(keeper::WelcomeFd::control); control != fds.end()) {
+    server_ = std::make_unique<control::Server>(loop_, control->second.get(), *this);
+  }
+  output_->recover();
+  output_waiting_ = true;
+  output_poll_ = loop_.poll(fds[keeper::WelcomeFd::output_event].get(), os::kReadable, [this](int) {
+    std::uint64_t count = 0;
+    (void)!read(greeting_.fds[keeper::WelcomeFd::output_event].get(), &count, sizeof count);
+    output_waiting_ = true;
+  });
+  watch_services();
+  return {};
+}
+
+// ---- events in ------------------------------------------------------------------------------------------------
+
+void Head::on_happening(const keeper::Happening& happening) {
+  if (happening.number <= happening_) return;   // told again after a takeover, handled before it
+  happening_ = happening.number;
+  for (const core::Event& event : reader_->read(happening)) feed(event, happening.number);
+}
+
+void Head::feed(const core::Event& event, std::uint64_t happening) {
+  const Time now = os::Loop::now();
+  log_->append({happening, now, event});
+  if (const auto* changed = std::get_if<core::Changed>(&event)) {
+    if (auto* entry = services_.find(changed->service)) entry->changed = changed->paths;
+    narrator_.changed(changed->service, changed->paths.empty() ? "" : changed->paths[0], changed->count);
+  }
+  out_.clear();
+  machine_.handle(event, now, out_);
+  if (journal_) to_journal_.push_back({machine_.event_number(), now, event, machine_.digest()});
+  effects_.insert(effects_.end(), std::make_move_iterator(out_.effects.begin()),
+                  std::make_move_iterator(out_.effects.end()));
+  facts_.insert(facts_.end(), std::make_move_iterator(out_.facts.begin()), std::make_move_iterator(out_.facts.end()));
+}
+
+void Head::on_timer() {
+  if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
+}
+
+std::uint64_t Head::command(core::CommandVerb verb, std::vector<ServiceId> services, int signal_number) {
+  core::Command command;
+  command.verb = verb;
+  command.services = std::move(services);
+  command.signal = signal_number;
+  command.request = ++request_;
+  feed(command);
+  return command.request;
+}
+
+// ---- effects out ----------------------------------------------------------------------------------------------
+
+// Whatever was decided is in the state log before anybody hears of it.
+void Head::commit() {
+  if (auto written = log_->flush(); !written) {
+    say({Tone::bad, "the state log cannot be written: " + written.error().text() + ", retrying"});
+  }
+  for (const Journaled& j : to_journal_) {
+    if (auto written = journal_->append(j.number, j.time, wall_ns(), j.event, j.digest); !written) {
+      say({Tone::bad, "the journal cannot be written: " + written.error().text() + ", ending it"});
+      journal_.reset();
+      break;
+    }
+  }
+  to_journal_.clear();
+}
+
+void Head::flush() {
+  while (!effects_.empty()) {
+    commit();
+    const std::vector<core::Effect> effects = std::exchange(effects_, {});
+    for (const core::Effect& effect : effects) carry_out(effect);
+  }
+  commit();
+  if (happening_ > acknowledged_) {
+    keeper_.acknowledge(happening_);
+    acknowledged_ = happening_;
+  }
+  keeper_.flush();
+  tell_facts();
+  for (const auto& [request, error] : std::exchange(answers_, {})) server_->answered(request, error);
+  checkpoint_if_wanted();
+  timer_->set(machine_.next_deadline());
+  output_waiting_ = output_->turn(output_waiting_);
+  if (quitting_ && keeper_.idle()) {
+    output_->flush();
+    loop_.stop();
+  }
+}
+
+void Head::carry_out(const core::Effect& effect) {
+  if (const auto* answer = std::get_if<core::Answer>(&effect.action)) {
+    answers_.emplace_back(answer->request, answer->error);
+    return;
+  }
+  if (const auto* close = std::get_if<core::CloseService>(&effect.action)) watcher_->remove(close->service);
+  performer_->perform(effect);
+  if (const auto* quit = std::get_if<core::Quit>(&effect.action)) {
+    status_ = quit->status;
+    quitting_ = true;
+  }
+}
+
+void Head::tell_facts() {
+  if (facts_.empty()) return;
+  const std::vector<core::Fact> facts = std::exchange(facts_, {});
+  for (const core::Fact& fact : facts) {
+    const std::string name = services_.name(fact.service);
+    if (auto line = narrator_.tell(fact, name)) say(*line);
+    if (server_) server_->fact(fact, name);
+  }
+  if (server_) server_->changed();
+}
+
+void Head::checkpoint_if_wanted() {
+  if (!log_->wants_checkpoint()) return;
+  drive::Checkpoint checkpoint;
+  checkpoint.version = RUNMAIN_VERSION;
+  checkpoint.happening = happening_;
+  checkpoint.request = request_;
+  checkpoint.machine = machine_.save();
+  checkpoint.desired = desired_;
+  checkpoint.outbox = keeper_.outbox();
+  for (const auto& [id, entry] : services_.all()) {
+    if (entry.auto_port != 0) checkpoint.ports.emplace_back(entry.spec.name, entry.auto_port);
+  }
+  if (auto written = log_->write(checkpoint); !written) {
+    say({Tone::bad, "the state cannot be saved: " + written.error().text() + ", retrying"});
+  }
+}
+
+void Head::say(const Line& line) { terminal_->print(line.text); }
+
+// ---- the ends -------------------------------------------------------------------------------------------------
+
+void Head::finish(int status) {
+  core::Effect quit;
+  quit.number = std::max(greeting_.welcome.executed, machine_.effect_number()) + 1;
+  quit.action = core::Quit{status};
+  performer_->perform(quit);
+  keeper_.flush();
+  output_->flush();
+  status_ = status;
+}
+
+// The keeper was killed. Children that shall not outlive it are ended here, by their tags.
+void Head::on_keeper_lost() {
+  if (!quitting_) {
+    std::vector<std::uint64_t> tags;
+    for (const auto& [key, child] : children_) {
+      const auto* entry = services_.find(key.service);
+      if (entry == nullptr || entry->spec.die_with_keeper || key.is_build()) tags.push_back(child.tag);
+    }
+    end_orphans(tags);
+    say({Tone::bad, "the keeper is gone; its children were ended"});
+    output_->flush();
+    status_ = 1;
+  }
+  loop_.stop();
+}
+
+}  // namespace runmain::app

@@ -1,0 +1,119 @@
+// The head of runmain: wires the rooms together and decides nothing.
+//
+//   keeper ──happenings──►┐
+//   watcher ──changes────►├─ feed(Event) ─► core::Machine ─► Effects ─► Performer ─► keeper
+//   control ──commands───►┘                      └─► Facts ─► Narrator, control clients
+//
+// One turn of the loop gathers Events; flush() then writes them to the state log, and only then carries the Effects
+// out and acknowledges the happenings. So a head that dies at any instruction leaves a successor everything it
+// needs. Thread: one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/configuration.hpp"
+#include "app/narrator.hpp"
+#include "app/options.hpp"
+#include "control/server.hpp"
+#include "core/machine.hpp"
+#include "drive/happenings.hpp"
+#include "drive/journal.hpp"
+#include "drive/keeper_client.hpp"
+#include "drive/output.hpp"
+#include "drive/output_terminal.hpp"
+#include "drive/performer.hpp"
+#include "drive/state_log.hpp"
+#include "drive/watcher.hpp"
+#include "keeper/board.hpp"
+
+namespace runmain::app {
+
+class Head final : public control::Backend {
+ public:
+  // `keeper_socket` is fd 3.
+  Head(HeadOptions options, os::UniqueFd keeper_socket);
+  ~Head() override;
+
+  // Until the core says Quit or the keeper is gone. Returns the exit status of this process.
+  int run();
+
+  // control::Backend
+  core::Snapshot snapshot() override { return machine_.snapshot(); }
+  std::vector<std::string> listening(ServiceId service) override;
+  std::string instance_id(ChildKey key) override;
+  control::Identity identity() override;
+  std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) override;
+  std::vector<control::LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) override;
+  Result<void> apply() override;
+
+ private:
+  Result<void> connect();
+  void make_rooms();
+  Result<void> begin();
+  bool take_over();
+  Result<void> start_fresh();
+  Result<void> adopt();
+  void on_happening(const keeper::Happening& happening);
+  void on_keeper_lost();
+  void on_timer();
+  void feed(const core::Event& event, std::uint64_t happening = 0);
+  void flush();
+  void commit();
+  void carry_out(const core::Effect& effect);
+  void tell_facts();
+  void checkpoint_if_wanted();
+  void use(const Configuration& configuration);
+  void name_services(const Configuration& configuration);
+  void resume_journal();
+  void on_change(const core::Changed& changed);
+  void watch_services();
+  void say(const Line& line);
+  void say_start();
+  void finish(int status);
+
+  HeadOptions options_;
+  os::Loop loop_;
+  drive::KeeperClient keeper_;
+  drive::KeeperClient::Greeting greeting_;
+  keeper::Board* board_ = nullptr;
+  drive::ServiceTable services_;
+  drive::ChildInfos children_;
+  std::unique_ptr<drive::OutputTerminal> terminal_;
+  std::unique_ptr<drive::Output> output_;
+  std::unique_ptr<os::Poll> output_poll_;
+  std::unique_ptr<drive::Channel> channel_;
+  std::unique_ptr<drive::Readiness> readiness_;
+  std::unique_ptr<drive::Watcher> watcher_;
+  std::unique_ptr<drive::Performer> performer_;
+  std::unique_ptr<drive::HappeningReader> reader_;
+  std::unique_ptr<drive::StateLog> log_;
+  std::unique_ptr<drive::JournalWriter> journal_;
+  std::unique_ptr<control::Server> server_;
+  std::unique_ptr<os::Timer> timer_;
+  std::uint64_t machine_seed_ = 1;
+  core::Machine machine_;
+  core::Desired desired_;
+  Narrator narrator_;
+
+  struct Journaled {
+    std::uint64_t number = 0;
+    Time time{};
+    core::Event event;
+    std::optional<std::uint64_t> digest;
+  };
+  std::vector<Journaled> to_journal_;
+  std::vector<core::Effect> effects_;
+  std::vector<core::Fact> facts_;
+  std::vector<std::pair<std::uint64_t, std::string>> answers_;
+  core::Output out_;
+  std::uint64_t happening_ = 0;        // the last one handled
+  std::uint64_t acknowledged_ = 0;
+  std::uint64_t request_ = 0;
+  bool output_waiting_ = false;
+  bool quitting_ = false;
+  int status_ = 0;
+};
+
+}  // namespace runmain::app

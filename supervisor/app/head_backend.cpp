@@ -1,0 +1,27 @@
+// What control clients ask of the head.
+#include <unistd.h>
+
+#include "app/head.hpp"
+#include "drive/identity.hpp"
+
+namespace runmain::app {
+
+std::vector<std::string> Head::listening(ServiceId service) {
+  std::vector<std::string> bound;
+  if (const auto* entry = services_.find(service)) {
+    for (const drive::LaunchListener& l : entry->listeners) bound.push_back(l.bound);
+  }
+  return bound;
+}
+
+std::string Head::instance_id(ChildKey key) {
+  return children_.contains(key) ? drive::instance_id(greeting_.welcome.secret, key) : std::string();
+}
+
+control::Identity Head::identity() { return {static_cast<std::int32_t>(getppid()), options_.config}; }
+
+std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& services, std::size_t count) {
+  return output_->recent(services, count);
+}
+
+}  // namespace runmain::app

@@ -1,0 +1,196 @@
+// How a head begins: with the file, from the state log of the head before it, or from the keeper's table alone.
+#include <algorithm>
+
+#include "app/head.hpp"
+#include "drive/identity.hpp"
+
+namespace runmain::app {
+namespace {
+
+// The configuration file itself is watched under an id that no service has.
+constexpr ServiceId kConfigFile{0xfffffffeU};
+
+}  // namespace
+
+Result<void> Head::start_fresh() {
+  auto desired = read_configuration(options_);
+  if (!desired) return desired.error();
+  auto configuration = open_sockets(std::move(*desired), keeper_, services_);
+  if (!configuration) return configuration.error();
+  if (journal_) {
+    if (auto begun = journal_->begin(machine_seed_); !begun) return begun.error();
+  }
+  use(*configuration);
+  feed(core::Configured{desired_, options_.only});
+  name_services(*configuration);
+  say_start();
+  return {};
+}
+
+// Stands where the last head stood: the checkpoint, then its Events again. Orders that the keeper has not executed
+// are given once more. False if there is no log that can be used.
+bool Head::take_over() {
+  if (greeting_.welcome.takeovers == 0 || greeting_.welcome.cold) return false;
+  auto recovered = log_->recover();
+  if (!recovered || !*recovered) return false;
+  drive::StateLog::Recovered& r = **recovered;
+  if (r.checkpoint.version != RUNMAIN_VERSION || !machine_.restore(r.checkpoint.machine)) return false;
+  desired_ = std::move(r.checkpoint.desired);
+  happening_ = r.checkpoint.happening;
+  request_ = r.checkpoint.request;
+  std::vector<core::Effect> effects = std::move(r.checkpoint.outbox);
+  for (const drive::LoggedEvent& logged : r.events) {
+    if (const auto* configured = std::get_if<core::Configured>(&logged.event)) desired_ = configured->desired;
+    if (const auto* adopted = std::get_if<core::Adopted>(&logged.event)) desired_ = adopted->desired;
+    if (const auto* command = std::get_if<core::Command>(&logged.event)) request_ = std::max(request_, command->request);
+    happening_ = std::max(happening_, logged.happening);
+    out_.clear();
+    machine_.handle(logged.event, logged.time, out_);
+    effects.insert(effects.end(), out_.effects.begin(), out_.effects.end());
+    if (journal_) to_journal_.push_back({machine_.event_number(), logged.time, logged.event, std::nullopt});
+  }
+  if (journal_) resume_journal();
+  auto configuration = open_sockets(desired_, keeper_, services_);   // all of them are there already
+  if (!configuration) return false;
+  use(*configuration);
+  name_services(*configuration);
+  for (const auto& [name, port] : r.checkpoint.ports) {
+    for (const auto& [id, entry] : services_.all()) {
+      if (entry.spec.name == name) services_.at(id).auto_port = port;
+    }
+  }
+  for (const core::Effect& effect : effects) {
+    const bool done = effect.number <= greeting_.welcome.executed;
+    if (!done && !std::holds_alternative<core::Answer>(effect.action)) effects_.push_back(effect);
+  }
+  for (const core::ServiceView& service : machine_.snapshot().services) {
+    for (const core::WorkerView& worker : service.workers) {
+      if (worker.state == core::WorkerState::starting) performer_->probe(worker.key);
+    }
+  }
+  feed(core::HeadStarted{greeting_.welcome.takeovers});
+  return true;
+}
+
+// The journal may lack the last Events before the old head died: they come from the state log.
+void Head::resume_journal() {
+  auto last = drive::last_seq(greeting_.fds[keeper::WelcomeFd::journal].get());
+  if (!last) {
+    say({Tone::bad, "the journal cannot be continued: " + last.error().text()});
+    journal_.reset();
+    to_journal_.clear();
+    return;
+  }
+  std::erase_if(to_journal_, [&](const Journaled& j) { return j.number <= *last; });
+}
+
+// Heads have died too fast, or of another version: the keeper's table is the truth, intent comes from the configuration
+// that was last in force if it can still be read, else from the file.
+Result<void> Head::adopt() {
+  core::Adopted adopted;
+  bool known = false;
+  if (auto recovered = log_->recover(); recovered && *recovered) {
+    adopted.desired = (**recovered).checkpoint.desired;
+    known = !adopted.desired.services.empty();
+    happening_ = (**recovered).checkpoint.happening;
+    for (const drive::LoggedEvent& logged : (**recovered).events) {
+      if (const auto* configured = std::get_if<core::Configured>(&logged.event)) adopted.desired = configured->desired;
+    }
+  }
+  if (!known) {
+    auto desired = read_configuration(options_);
+    if (!desired) return desired.error();
+    adopted.desired = std::move(*desired);
+  }
+  auto configuration = open_sockets(adopted.desired, keeper_, services_);
+  if (!configuration) return configuration.error();
+  for (const keeper::ChildEntry& child : greeting_.welcome.children) {
+    adopted.children.push_back({child.key, child.pid, child.alive});
+  }
+  adopted.executed = greeting_.welcome.executed;
+  use(*configuration);
+  feed(adopted);
+  name_services(*configuration);
+  say({Tone::bad, "the supervisor started anew from the keeper's table; everything that lived goes on"});
+  return {};
+}
+
+void Head::use(const Configuration& configuration) { desired_ = configuration.desired; }
+
+// The core has given ids to the names: what drive knows of each service goes under them.
+void Head::name_services(const Configuration& configuration) {
+  std::vector<std::pair<ServiceId, core::ServiceSpec>> named;
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    const auto spec = std::find_if(desired_.services.begin(), desired_.services.end(),
+                                   [&](const core::ServiceSpec& s) { return s.name == view.name; });
+    if (spec == desired_.services.end()) continue;
+    drive::ServiceEntry& entry = services_.at(view.id);
+    std::vector<std::string> dropped;
+    const auto sockets = configuration.sockets.find(view.name);
+    for (const drive::LaunchListener& old : entry.listeners) {
+      const auto same = [&](const drive::LaunchListener& l) { return l.id == old.id; };
+      if (std::none_of(sockets->second.listeners.begin(), sockets->second.listeners.end(), same)) dropped.push_back(old.id);
+    }
+    if (!dropped.empty()) keeper_.close_listeners(std::move(dropped));
+    entry.spec = *spec;
+    entry.listeners = sockets->second.listeners;
+    entry.inodes = sockets->second.inodes;
+    if (spec->port && *spec->port == 0 && entry.auto_port == 0) {
+      if (auto port = drive::pick_ports(spec->workers)) entry.auto_port = *port;
+    }
+    named.emplace_back(view.id, *spec);
+  }
+  output_->configure(named);
+}
+
+void Head::watch_services() {
+  for (const auto& [id, entry] : services_.all()) {
+    if (entry.spec.watch) {
+      watcher_->set(id, *entry.spec.watch);
+    } else {
+      watcher_->remove(id);
+    }
+  }
+  if (desired_.mode != core::Mode::dev) return;
+  core::WatchSpec file;
+  file.paths = {options_.config};
+  watcher_->set(kConfigFile, file);
+}
+
+// A new configuration, or the old one goes on and the caller is told why.
+Result<void> Head::apply() {
+  auto desired = read_configuration(options_);
+  if (!desired) return desired.error();
+  auto configuration = open_sockets(std::move(*desired), keeper_, services_);
+  if (!configuration) return configuration.error();
+  use(*configuration);
+  feed(core::Configured{desired_, {}});
+  name_services(*configuration);
+  watch_services();
+  return {};
+}
+
+void Head::on_change(const core::Changed& changed) {
+  if (changed.service != kConfigFile) {
+    feed(changed);
+    return;
+  }
+  if (auto applied = apply(); applied) {
+    say({Tone::good, "the configuration was read again"});
+  } else {
+    say({Tone::bad, applied.error().text()});
+    say({Tone::bad, "the old configuration stays in force"});
+  }
+}
+
+void Head::say_start() {
+  say({Tone::plain, std::string("runmain " RUNMAIN_VERSION ", ") + (desired_.mode == core::Mode::dev ? "dev" : "prod") + ", " +
+                        desired_.file + (options_.detached ? "" : " (Ctrl-C stops)")});
+  for (const auto& [id, entry] : services_.all()) {
+    for (const drive::LaunchListener& l : entry.listeners) {
+      say({Tone::plain, entry.spec.name + ": listening on " + l.bound});
+    }
+  }
+}
+
+}  // namespace runmain::app

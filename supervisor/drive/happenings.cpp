@@ -1,0 +1,51 @@
+#include "drive/happenings.hpp"
+
+#include "drive/notify.hpp"
+#include "os/linux/process_tree.hpp"
+
+namespace runmain::drive {
+
+std::vector<core::Event> HappeningReader::read(const keeper::Happening& happening) {
+  return std::visit(
+      [this](const auto& what) -> std::vector<core::Event> {
+        using T = std::decay_t<decltype(what)>;
+        if constexpr (std::is_same_v<T, keeper::Started>) {
+          if (what.error == 0) children_[what.key] = {what.pid, what.tag};
+          return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error, what.detail}};
+        } else if constexpr (std::is_same_v<T, keeper::Died>) {
+          return {core::Exited{what.key, what.pid, what.status, what.known}};
+        } else if constexpr (std::is_same_v<T, keeper::TreeEmpty>) {
+          return {core::Swept{what.key, what.survivors}};
+        } else if constexpr (std::is_same_v<T, keeper::Notified>) {
+          return on_notified(what);
+        } else if constexpr (std::is_same_v<T, keeper::Line>) {
+          return on_line(what);
+        } else if constexpr (std::is_same_v<T, keeper::LineClosed>) {
+          channel_.closed(what.conn);
+          return {};
+        } else {
+          return {core::Signalled{what.signal}};
+        }
+      },
+      happening.what);
+}
+
+std::vector<core::Event> HappeningReader::on_notified(const keeper::Notified& notified) {
+  const auto child = children_.find(notified.key);
+  const std::uint64_t tag = child == children_.end() ? 0 : child->second.tag;
+  NotifyOutcome outcome =
+      parse_notify(notified, [tag](std::int32_t pid) { return tag != 0 && os::tag_of(pid) == tag; });
+  for (const std::string& refusal : outcome.refusals) tell_(notified.key, refusal);
+  return std::move(outcome.events);
+}
+
+std::vector<core::Event> HappeningReader::on_line(const keeper::Line& line) {
+  LineOutcome outcome = channel_.receive(line);
+  if (!outcome.refusal.empty() && outcome.claim) {
+    keeper_.answer_channel(keeper::SendChannel{line.conn, line.key, false, false, refused_line(outcome.refusal), {}});
+  }
+  if (!outcome.refusal.empty() && line.has_key) tell_(line.key, outcome.refusal);
+  return std::move(outcome.events);
+}
+
+}  // namespace runmain::drive

@@ -1,0 +1,35 @@
+// From the keeper's happenings to the core's Events, with what drive remembers of children on the way.
+// Invariant: what is no Event (a refused line, a counter) is answered or told here and never reaches the core.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/event.hpp"
+#include "drive/channel.hpp"
+#include "drive/keeper_client.hpp"
+#include "drive/performer.hpp"
+#include "keeper/protocol.hpp"
+
+namespace runmain::drive {
+
+class HappeningReader {
+ public:
+  HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children,
+                  std::function<void(const ChildKey&, const std::string&)> tell)
+      : keeper_(keeper), channel_(channel), children_(children), tell_(std::move(tell)) {}
+
+  std::vector<core::Event> read(const keeper::Happening& happening);
+
+ private:
+  std::vector<core::Event> on_notified(const keeper::Notified& notified);
+  std::vector<core::Event> on_line(const keeper::Line& line);
+
+  KeeperClient& keeper_;
+  Channel& channel_;
+  ChildInfos& children_;
+  std::function<void(const ChildKey&, const std::string&)> tell_;
+};
+
+}  // namespace runmain::drive

@@ -1,0 +1,76 @@
+// The head's end of the protocol with the keeper (keeper/protocol.hpp).
+//
+// Invariant: orders go out in the order of their numbers, and only after the caller has put the Events that caused them
+// into the state log; an order that the socket does not take now waits here. outbox() is what the keeper may not have executed.
+// Thread: the loop's.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "core/effect.hpp"
+#include "keeper/protocol.hpp"
+#include "os/linux/fd.hpp"
+#include "os/loop/loop.hpp"
+
+namespace runmain::drive {
+
+class KeeperClient {
+ public:
+  // `socket` is fd 3 of the head.
+  explicit KeeperClient(os::UniqueFd socket) : socket_(std::move(socket)) {}
+
+  // Says Hello and waits for the Welcome with its fds. On failure this head cannot work.
+  struct Greeting {
+    keeper::Welcome welcome;
+    std::map<keeper::WelcomeFd, os::UniqueFd> fds;
+  };
+  Result<Greeting> greet();
+
+  // Binds, or finds, a listening socket; waits for the answer. On failure the Error of bind or listen.
+  Result<keeper::Opened> open_listener(const keeper::OpenListener& wanted);
+  void close_listeners(std::vector<std::string> ids);
+
+  // From now on happenings are delivered, those that came meanwhile first. `lost` is called when the keeper is gone.
+  void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened, std::function<void()> lost);
+
+  // Queues an order; `effect` is remembered until the keeper has executed it.
+  void send(const core::Effect& effect, keeper::Order order);
+  void acknowledge(std::uint64_t happening);
+  // A line for a connection that no Event stands behind.
+  void answer_channel(keeper::SendChannel line);
+  // Sends what waits, as far as the socket takes it.
+  void flush();
+
+  std::vector<core::Effect> outbox() const { return {outbox_.begin(), outbox_.end()}; }
+  bool idle() const { return waiting_.empty(); }
+
+ private:
+  struct Waiting {
+    std::string bytes;
+    os::UniqueFd fd;
+  };
+  Result<keeper::Message> receive_blocking();
+  void on_ready(int events);
+  void read_messages();
+  void executed(std::uint64_t number);
+  void queue(keeper::Request request, os::UniqueFd fd = {});
+
+  os::UniqueFd socket_;
+  std::unique_ptr<os::Poll> poll_;
+  std::function<void(const keeper::Happening&)> happened_;
+  std::function<void()> lost_;
+  std::deque<keeper::Happening> early_;
+  std::deque<Waiting> waiting_;
+  std::deque<core::Effect> outbox_;
+  std::vector<os::UniqueFd> received_fds_;
+  std::string scratch_;
+  bool dead_ = false;
+};
+
+}  // namespace runmain::drive
