@@ -15,6 +15,7 @@ namespace runmain::os {
 namespace {
 
 constexpr std::size_t kHeadBytes = 4096;  // of a program: enough for "#!" and the ELF program headers
+constexpr const char* kDefaultPath = "/usr/local/bin:/bin:/usr/bin";
 constexpr std::size_t kPathShownMax = 200;
 
 bool exists(const std::string& path) {
@@ -80,13 +81,6 @@ std::string missing_interpreter(const SpawnPlan& plan, const std::string& path) 
   return interpreter;
 }
 
-std::string path_of(const SpawnPlan& plan) {
-  for (const std::string& line : plan.env) {
-    if (line.rfind("PATH=", 0) == 0) return line.substr(5, kPathShownMax);
-  }
-  return {};
-}
-
 // What to add to the words of the errno, or empty.
 std::string remark(const SpawnPlan& plan, const std::vector<std::string>& candidates, int error) {
   switch (error) {
@@ -101,13 +95,21 @@ std::string remark(const SpawnPlan& plan, const std::vector<std::string>& candid
     case ENOEXEC: return "neither a program for this machine nor a script with a #! line";
     case ETXTBSY: return "a process has it open for writing";
     case ENOENT:
-      if (plan.argv[0].find('/') == std::string::npos) return "not in PATH=" + path_of(plan);
+      if (plan.argv[0].find('/') == std::string::npos)
+        return "not in PATH=" + printable(search_path(plan).substr(0, kPathShownMax));
       return {};
     default: return {};
   }
 }
 
 }  // namespace
+
+std::string search_path(const SpawnPlan& plan) {
+  for (const std::string& line : plan.env) {
+    if (line.rfind("PATH=", 0) == 0) return line.substr(5);
+  }
+  return kDefaultPath;
+}
 
 std::string explain_exec(const SpawnPlan& plan, const std::vector<std::string>& candidates, int error) {
   const std::string what = "exec " + printable(plan.argv[0]) + ": ";

@@ -14,6 +14,9 @@ namespace runmain::os {
 // errno.
 std::string explain_exec(const SpawnPlan& plan, const std::vector<std::string>& candidates, int error);
 
+// PATH of plan.env, or the usual folders where it has none.
+std::string search_path(const SpawnPlan& plan);
+
 // "nofile" for RLIMIT_NOFILE, "limit 40" for one without a name.
 std::string limit_name(int resource);
 

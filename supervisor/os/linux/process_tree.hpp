@@ -5,10 +5,12 @@
 // or from /proc/PID/limits for processes of other users.
 //
 // A tree is proved empty when a whole pass over /proc found no living process with the tag, and of the pids
-// that were handed out since the pass began (the last field of /proc/loadavg) none carries it either, checked
-// until no new one came. Invariant: only processes that carry the tag at the moment of the signal get it
-// (pidfd_open(2), read the tag, pidfd_send_signal(2)); a zombie does not count as living. Non-goal: processes
-// that a privileged child re-tagged.
+// that were handed out since the PREVIOUS pass began (the last field of /proc/loadavg) none carries it
+// either, checked until no new one came. Why the previous: process_tree.cpp. Invariant: only processes that
+// carry the tag at the moment of the signal get it (pidfd_open(2), read the tag, pidfd_send_signal(2)); a
+// zombie does not count as living, unless other threads of it still run. Non-goal: processes that changed
+// their tag, or got their pid from clone3(2) set_tid, both of which take privileges or intent; and processes
+// that hidepid= of /proc hides.
 #pragma once
 
 #include <sys/types.h>
@@ -18,10 +20,13 @@
 #include <vector>
 
 #include "base/time.hpp"
+#include "os/linux/process_list.hpp"
 
 namespace runmain::os {
 
 inline constexpr std::uint64_t kTagBase = 1ULL << 50U;  // microseconds: 35 years; never reached, never in use
+
+inline constexpr std::size_t kSurvivorsMax = 32;
 
 // Gives tags that no other runmain on this machine is likely to give: random start, then downwards, because
 // an unprivileged process may only lower its limit, so a runmain inside a tagged tree still can tag.
@@ -45,9 +50,10 @@ class TreeKiller {
  public:
   struct Done {
     std::uint64_t tag = 0;
-    std::vector<std::string> survivors;  // "1234 name (why)"; empty: proved gone
+    std::vector<std::string> survivors;  // "1234 name (why)", kSurvivorsMax and a sum; empty: proved gone
   };
-  // Survivors are given up and named at `deadline`.
+  // Survivors are given up and named at `deadline`, in the second step at the earliest. A tag that is there
+  // already gets the new deadline.
   void add(std::uint64_t tag, Time deadline);
   bool idle() const { return trees_.empty(); }
   // One round: passes until every tree is proved empty or only processes remain that have been signalled and
@@ -59,9 +65,36 @@ class TreeKiller {
   struct Tree {
     std::uint64_t tag = 0;
     Time deadline{};
-    std::vector<pid_t> living;
+    std::vector<pid_t> living;  // as of the last look; each has been signalled
+    std::uint32_t steps = 0;
+    std::uint32_t passes = 0;  // that looked for this tag
+    std::uint32_t waits = 0;   // steps since the last pass
+    bool proved = false;
   };
-  std::vector<Tree> trees_;
+  // The last pid handed out at a moment.
+  struct Mark {
+    pid_t pid = -1;  // -1: not known
+    Time at{};
+  };
+
+  Tree* tree_of(std::uint64_t tag);
+  Mark mark();
+  void pass();
+  bool chase(pid_t from);
+  void check(pid_t pid, std::uint64_t tag);
+  void check_listed(pid_t pid);
+  bool known_untagged(pid_t pid) const;
+  std::vector<std::string> survivors_of(const Tree& tree) const;
+
+  std::vector<Tree> trees_;  // by tag
+  ProcessList list_;
+  std::vector<pid_t> listed_;
+  Mark base_;  // when the last pass began
+  pid_t pid_max_ = 0;
+  // Processes of others whose tag can only be read slowly and which had none; by number. Good for one pass
+  // more.
+  std::vector<pid_t> foreign_;
+  std::vector<pid_t> foreign_before_;
 };
 
 }  // namespace runmain::os

@@ -26,7 +26,6 @@ namespace {
 constexpr std::size_t kStackBytes = 128U << 10U;
 constexpr std::size_t kGuardBytes = 64U << 10U;  // at least one page, whatever its size
 constexpr std::size_t kKernelSigset = 8;
-constexpr const char* kDefaultPath = "/usr/local/bin:/bin:/usr/bin";  // when the environment has no PATH
 
 static_assert(kPlacedFds + 3 + static_cast<int>(kSpawnFdsMax) <= kReservedFds);
 static_assert(kPlacedFds >= 3 + static_cast<int>(kSpawnFdsMax),
@@ -79,13 +78,8 @@ class PlacedFds {
 std::vector<std::string> candidates_for(const SpawnPlan& plan) {
   const std::string& name = plan.argv[0];
   if (name.find('/') != std::string::npos || name.empty()) return {name};
-  std::string_view path = kDefaultPath;
-  for (const std::string& line : plan.env) {
-    if (line.rfind("PATH=", 0) == 0) {
-      path = std::string_view(line).substr(5);
-      break;
-    }
-  }
+  const std::string searched = search_path(plan);
+  std::string_view path = searched;
   std::vector<std::string> out;
   for (;;) {
     const std::size_t colon = path.find(':');

@@ -1,0 +1,283 @@
+// Why a proof reaches back to the previous pass.
+//
+// A pass that begins after the mark c sees every process that is visible during it; a pid handed out after c
+// is checked after the pass, in the order of handing out, until none is new. A child gets its number after
+// its parent's, so when a child was not yet visible at its check, its parent (checked before, or part of the
+// pass) was alive then and was found. One case is left: a fork under way at c, whose number is from before c,
+// not visible when the pass comes by, with a parent that the pass meets later (numbers wrap) and that has
+// died by then. But then the parent stood in that fork at c. If the pass before began earlier still, it
+// either found the parent, and a process with a pending SIGKILL completes no fork; or the parent came to life
+// after that pass had begun, so that the child's number was handed out after its mark. Hence: check all
+// numbers since the previous mark, and no pass alone proves.
+
+#include "os/linux/process_tree.hpp"
+
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <string_view>
+
+#include "os/linux/fd.hpp"
+#include "os/linux/proc.hpp"
+
+namespace runmain::os {
+
+namespace {
+
+constexpr std::uint64_t kTagEnd = kTagBase << 1U;
+constexpr int kRoundsMax = 8;  // passes in one step; a step takes some milliseconds at most
+constexpr std::uint32_t kWaitsMax =
+    16;                            // steps that wait for signalled ones before all of /proc is read again
+constexpr pid_t kChaseMax = 4096;  // numbers checked one by one; with more a pass is cheaper
+constexpr std::size_t kLimitsTextMax = 4096;
+
+// The kernel hands out fewer pids than this; so within pid_max of these the numbers cannot have wrapped
+// unseen.
+constexpr Duration kFastestPid = std::chrono::microseconds(1);
+
+Time monotonic_now() {
+  return Time(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()));
+}
+
+std::uint64_t tag_in(std::uint64_t soft, std::uint64_t hard) {
+  return soft == hard && soft >= kTagBase && soft < kTagEnd ? soft : 0;
+}
+
+// The line "Max realtime timeout  SOFT  HARD  us" of /proc/PID/limits, which everyone may read.
+std::uint64_t tag_from_text(pid_t pid) {
+  constexpr std::string_view kLine = "Max realtime timeout";
+  const std::string path = "/proc/" + std::to_string(pid) + "/limits";
+  const std::string text = proc_text(path.c_str(), kLimitsTextMax);
+  const std::size_t at = text.find(kLine);
+  if (at == std::string::npos) return 0;
+  std::string_view rest = std::string_view(text).substr(at + kLine.size());
+  const auto soft = parse_number(rest);
+  if (!soft) return 0;
+  rest.remove_prefix(rest.find_first_not_of(" \t"));
+  rest.remove_prefix(std::min(rest.size(), rest.find(' ')));
+  return tag_in(*soft, parse_number(rest).value_or(0));
+}
+
+// False: this way is not open to us; the text must be read.
+bool quick_tag(pid_t pid, std::uint64_t& tag) {
+  rlimit64 limit{};
+  tag = 0;
+  if (::prlimit64(pid, RLIMIT_RTTIME, nullptr, &limit) == 0) {
+    tag = tag_in(limit.rlim_cur, limit.rlim_max);
+    return true;
+  }
+  return errno == ESRCH;
+}
+
+// The process that a thread belongs to; 0 if there is none.
+pid_t process_of_thread(pid_t thread) {
+  const std::string text = proc_text(("/proc/" + std::to_string(thread) + "/status").c_str(), 1024);
+  const std::size_t at = text.find("\nTgid:");
+  if (at == std::string::npos) return 0;
+  return static_cast<pid_t>(parse_number(std::string_view(text).substr(at + 6)).value_or(0));
+}
+
+enum class Sent { yes, refused, gone, thread };
+
+// SIGKILL for the process that has this number and this tag. The pidfd is taken before the tag is read: if
+// the number changes hands in between, the signal goes to the one that is dead.
+Sent kill_tagged(pid_t pid, std::uint64_t tag) {
+  const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) {
+    if (errno == ESRCH) return Sent::gone;
+    if (errno == EINVAL || errno == ENOENT) return Sent::thread;
+  }
+  if (tag_of(pid) != tag) return Sent::gone;
+  // Without pidfds (before Linux 5.3, or no fd left) a gap of some microseconds stays.
+  const long r =
+      pidfd ? ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) : ::kill(pid, SIGKILL);
+  if (r == 0) return Sent::yes;
+  return errno == ESRCH ? Sent::gone : Sent::refused;
+}
+
+bool still_living(pid_t pid, std::uint64_t tag) {
+  if (tag_of(pid) != tag) return false;
+  const auto state = process_state(pid);
+  return state && state->living();
+}
+
+std::string survivor(pid_t pid) {
+  const auto state = process_state(pid).value_or(ProcessState{});
+  std::string why = "did not die";
+  if (::kill(pid, 0) != 0 && errno == EPERM) {
+    why = "belongs to another user";
+  } else if (state.state == 'D') {
+    why = "uninterruptible, state D";
+  }
+  return std::to_string(pid) + " " + (state.name.empty() ? "?" : state.name) + " (" + why + ")";
+}
+
+}  // namespace
+
+TagSource::TagSource() : last_(kTagEnd) {
+  // Inside a tagged tree: below that tag, in the upper half, so that there is room for many levels.
+  rlimit64 own{};
+  if (::prlimit64(0, RLIMIT_RTTIME, nullptr, &own) == 0 && tag_in(own.rlim_max, own.rlim_max) != 0) {
+    last_ = own.rlim_max;
+  }
+  std::uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, GRND_NONBLOCK) != static_cast<ssize_t>(sizeof random)) {
+    random = static_cast<std::uint64_t>(monotonic_now().time_since_epoch().count()) * 0x9e3779b97f4a7c15ULL ^
+             static_cast<std::uint64_t>(::getpid());
+  }
+  const std::uint64_t half = (last_ - kTagBase) / 2;
+  if (half > 0) last_ -= random % half;
+}
+
+std::uint64_t tag_of(pid_t pid) {
+  std::uint64_t tag = 0;
+  return quick_tag(pid, tag) ? tag : tag_from_text(pid);
+}
+
+std::vector<pid_t> tagged_processes(std::uint64_t tag) {
+  ProcessList list;
+  std::vector<pid_t> pids;
+  if (!list.read(pids)) return {};
+  pids.erase(std::remove_if(pids.begin(), pids.end(), [tag](pid_t pid) { return !still_living(pid, tag); }),
+             pids.end());
+  return pids;
+}
+
+TreeKiller::Tree* TreeKiller::tree_of(std::uint64_t tag) {
+  const auto at = std::lower_bound(trees_.begin(), trees_.end(), tag,
+                                   [](const Tree& tree, std::uint64_t wanted) { return tree.tag < wanted; });
+  return at != trees_.end() && at->tag == tag ? &*at : nullptr;
+}
+
+void TreeKiller::add(std::uint64_t tag, Time deadline) {
+  if (Tree* known = tree_of(tag)) {
+    known->deadline = deadline;
+    return;
+  }
+  Tree tree;
+  tree.tag = tag;
+  tree.deadline = deadline;
+  const auto at = std::lower_bound(trees_.begin(), trees_.end(), tag,
+                                   [](const Tree& t, std::uint64_t wanted) { return t.tag < wanted; });
+  trees_.insert(at, std::move(tree));
+}
+
+std::vector<TreeKiller::Done> TreeKiller::step(Time now) {
+  for (Tree& tree : trees_) {
+    ++tree.steps;
+    ++tree.waits;
+    const auto dead = [&tree](pid_t pid) { return !still_living(pid, tree.tag); };
+    tree.living.erase(std::remove_if(tree.living.begin(), tree.living.end(), dead), tree.living.end());
+  }
+  const auto wants_pass = [](const Tree& tree) {
+    return !tree.proved && (tree.living.empty() || tree.waits >= kWaitsMax);
+  };
+  for (int round = 0; round < kRoundsMax && std::any_of(trees_.begin(), trees_.end(), wants_pass); ++round)
+    pass();
+
+  std::vector<Done> done;
+  for (const Tree& tree : trees_) {
+    if (tree.proved) {
+      done.push_back({tree.tag, {}});
+    } else if (now >= tree.deadline && tree.steps > 1) {
+      done.push_back({tree.tag, survivors_of(tree)});
+    }
+  }
+  for (const Done& settled : done) trees_.erase(trees_.begin() + (tree_of(settled.tag) - trees_.data()));
+  return done;
+}
+
+TreeKiller::Mark TreeKiller::mark() {
+  const Time at = monotonic_now();  // before the number: a mark is never older than it says
+  const auto pid = list_.last_pid();
+  return {pid ? *pid : -1, at};
+}
+
+void TreeKiller::pass() {
+  pid_max_ = ProcessList::pid_max();
+  const Mark begin = mark();
+  const Time oldest = begin.at - kFastestPid * pid_max_;
+  const bool has_base = base_.pid >= 0 && base_.at > oldest;
+  foreign_before_.swap(foreign_);
+  foreign_.clear();
+  if (!has_base) foreign_before_.clear();
+
+  const bool complete = list_.read(listed_).ok();
+  const Mark base = has_base ? base_ : begin;
+  for (const pid_t pid : listed_) check_listed(pid);
+  const bool caught_up = begin.pid >= 0 && chase(base.pid);
+  const bool in_time = monotonic_now() - base.at < kFastestPid * pid_max_;
+  base_ = complete ? begin : Mark{};
+  for (Tree& tree : trees_) {
+    tree.waits = 0;
+    ++tree.passes;
+    tree.proved = complete && has_base && caught_up && in_time && tree.passes > 1 && tree.living.empty();
+  }
+}
+
+// Checks all numbers handed out after `from`, and those handed out meanwhile, until there are no new ones.
+// False when they are too many for this way.
+bool TreeKiller::chase(pid_t from) {
+  for (pid_t budget = kChaseMax;;) {
+    const auto to = list_.last_pid();
+    if (!to) return false;
+    if (*to == from) return true;
+    const pid_t count = pids_between(from, *to, pid_max_);
+    if (count > budget) return false;
+    budget -= count;
+    each_pid_between(from, *to, pid_max_, [this](pid_t pid) { check(pid, tag_of(pid)); });
+    from = *to;
+  }
+}
+
+// Numbers that have changed hands since that look are checked in the chase, whoever has them now.
+bool TreeKiller::known_untagged(pid_t pid) const {
+  return std::binary_search(foreign_before_.begin(), foreign_before_.end(), pid);
+}
+
+void TreeKiller::check_listed(pid_t pid) {
+  std::uint64_t tag = 0;
+  if (!quick_tag(pid, tag)) {
+    if (!known_untagged(pid)) tag = tag_from_text(pid);
+    if (tag == 0) foreign_.push_back(pid);
+  }
+  check(pid, tag);
+}
+
+void TreeKiller::check(pid_t pid, std::uint64_t tag) {
+  Tree* tree = tag == 0 ? nullptr : tree_of(tag);
+  if (tree == nullptr) return;
+  const auto state = process_state(pid);
+  if (!state || !state->living()) return;
+  const Sent sent = kill_tagged(pid, tag);
+  if (sent == Sent::gone) return;
+  if (sent == Sent::thread) {
+    // A number from the chase may be a thread's; the process itself is what lives and gets the signal.
+    const pid_t process = process_of_thread(pid);
+    if (process <= 0) return;
+    if (process != pid) return check(process, tag_of(process));
+  }
+  if (std::find(tree->living.begin(), tree->living.end(), pid) == tree->living.end())
+    tree->living.push_back(pid);
+}
+
+std::vector<std::string> TreeKiller::survivors_of(const Tree& tree) const {
+  if (tree.living.empty()) return {"? (/proc gave no proof in time that all are gone)"};
+  std::vector<std::string> out;
+  for (const pid_t pid : tree.living) {
+    if (out.size() == kSurvivorsMax) {
+      out.push_back("… and " + std::to_string(tree.living.size() - kSurvivorsMax) + " more");
+      break;
+    }
+    out.push_back(survivor(pid));
+  }
+  return out;
+}
+
+}  // namespace runmain::os
