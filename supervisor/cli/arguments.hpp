@@ -1,0 +1,44 @@
+// Arguments that several commands share. Included by the commands' .cpp files only, for CLI11 is large.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+
+#include "cli/options.hpp"
+
+namespace runmain::cli {
+
+// A command with its examples ("  runmain up -d\n  …"); chosen, it sets options.command and options.run.
+inline CLI::App* add_command(CLI::App& app, Options& options, const std::string& name,
+                             const std::string& about, const std::string& examples,
+                             int (*run)(const Options&, Terminal&)) {
+  CLI::App* command = app.add_subcommand(name, about);
+  command->footer("Examples:\n" + examples);
+  command->callback([&options, name, run] {
+    options.command = name;
+    options.run = run;
+  });
+  return command;
+}
+
+// -c, --runtime-dir, --state-dir: which runmain is meant.
+inline void add_place(CLI::App* command, Options& options) {
+  command->add_option("-c,--config", options.file, "the configuration (default: supervisor.toml here)")
+      ->type_name("FILE");
+  command->add_option("--runtime-dir", options.runtime_dir, "folder of sockets and lock")->type_name("DIR");
+  command->add_option("--state-dir", options.state_dir, "folder of logs and spill")->type_name("DIR");
+}
+
+inline void add_json(CLI::App* command, Options& options) {
+  command->add_flag("--json", options.json, "for programs: JSON");
+}
+
+inline void add_timeout(CLI::App* command, Options& options, const std::string& about) {
+  static const std::map<std::string, double> units{{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
+  command->add_option("--timeout", options.timeout_s, about)
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE))
+      ->type_name("TIME");
+}
+
+}  // namespace runmain::cli

@@ -1,0 +1,127 @@
+#include "cli/launch.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "cli/programs.hpp"
+#include "control/instance.hpp"
+
+namespace runmain::cli {
+namespace {
+
+// A runmain that was started with another environment has its lock in another folder.
+Result<void> check_not_elsewhere(const control::Folders& folders) {
+  for (const std::string& runtime :
+       control::runtime_candidates(folders, control::Environment::of_process())) {
+    if (runtime == folders.runtime) continue;
+    const pid_t holder = control::lock_holder(runtime + "/lock");
+    if (holder == 0) continue;
+    const std::string who = holder > 0 ? " (pid " + std::to_string(holder) + ")" : "";
+    return Error{
+        "already running" + who, {}, "see it with `runmain status`, end it with `runmain down`", EWOULDBLOCK};
+  }
+  return {};
+}
+
+Result<os::UniqueFd> open_journal(const std::string& path) {
+  os::UniqueFd fd(open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600));
+  if (!fd) return Error::from_errno("--journal " + path, errno);
+  struct stat st {};
+  if (fstat(fd.get(), &st) != 0) return Error::from_errno("--journal " + path, errno);
+  if (!S_ISREG(st.st_mode)) return Error{"--journal " + path + " is not a regular file", {}, {}, EINVAL};
+  return fd;
+}
+
+std::vector<std::string> head_arguments(const Options& options, const control::Folders& folders) {
+  std::vector<std::string> args{
+      "--config",      folders.config,  "--mode",      options.detach ? "prod" : "dev",
+      "--runtime-dir", folders.runtime, "--state-dir", folders.state};
+  if (options.detach) args.emplace_back("--detached");
+  for (const std::string& service : options.services) {
+    args.emplace_back("--only");
+    args.push_back(service);
+  }
+  return args;
+}
+
+std::vector<std::string> keeper_arguments(const Launch& launch, const std::string& head) {
+  std::vector<std::string> argv{"runmain-keeper",
+                                "--control-fd",
+                                std::to_string(launch.control.get()),
+                                "--channel-fd",
+                                std::to_string(launch.channel.get()),
+                                "--lock-fd",
+                                std::to_string(launch.lock.get())};
+  if (launch.journal) {
+    argv.emplace_back("--journal-fd");
+    argv.push_back(std::to_string(launch.journal.get()));
+  }
+  for (const std::string& arg :
+       {std::string("--channel-path"), launch.folders.channel(), std::string("--head"), head})
+    argv.push_back(arg);
+  argv.emplace_back("--");
+  return argv;
+}
+
+Result<void> open_sockets(Launch& launch) {
+  auto control_socket = control::listen_at(launch.folders.control(), 0600);
+  if (!control_socket.ok()) return control_socket.error();
+  launch.control = std::move(*control_socket);
+  // Children of other users reach the channel; a claim is proved by more than being able to connect.
+  auto channel_socket = control::listen_at(launch.folders.channel(), 0666);
+  if (!channel_socket.ok()) return channel_socket.error();
+  launch.channel = std::move(*channel_socket);
+  return {};
+}
+
+}  // namespace
+
+Result<Launch> prepare_launch(const Options& options) {
+  const auto keeper = find_program("runmain-keeper");
+  if (!keeper.ok()) return keeper.error();
+  const auto head = find_program("runmain-supervisor");
+  if (!head.ok()) return head.error();
+  const auto config = control::real_config(options.file);
+  if (!config.ok()) return config.error();
+  const auto env = control::Environment::of_process();
+  Launch launch;
+  launch.keeper = *keeper;
+  launch.folders = control::folders_of(*config, options.runtime_dir, options.state_dir, env);
+  const auto made = control::make_folders(launch.folders, env);
+  if (!made) return made.error();
+  auto lock = control::take_lock(launch.folders.lock());
+  if (!lock.ok()) return lock.error();
+  launch.lock = std::move(*lock);
+  const auto alone = check_not_elsewhere(launch.folders);
+  if (!alone) return alone.error();
+  if (!options.journal.empty()) {
+    auto journal = open_journal(options.journal);
+    if (!journal.ok()) return journal.error();
+    launch.journal = std::move(*journal);
+  }
+  const auto sockets = open_sockets(launch);
+  if (!sockets) return sockets.error();
+  launch.argv = keeper_arguments(launch, *head);
+  for (std::string& arg : head_arguments(options, launch.folders)) launch.argv.push_back(std::move(arg));
+  return launch;
+}
+
+Error become_keeper(Launch& launch) {
+  const auto written = control::write_holder(launch.lock.get(), getpid());
+  if (!written) return written.error();
+  for (const int fd : {launch.lock.get(), launch.control.get(), launch.channel.get(), launch.journal.get()}) {
+    if (fd < 0) continue;
+    const auto kept = os::set_cloexec(fd, false);
+    if (!kept) return kept.error();
+  }
+  std::vector<char*> argv;
+  for (std::string& arg : launch.argv) argv.push_back(arg.data());
+  argv.push_back(nullptr);
+  execv(launch.keeper.c_str(), argv.data());
+  return Error::from_errno("execute " + launch.keeper, errno);
+}
+
+}  // namespace runmain::cli

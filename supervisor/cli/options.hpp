@@ -1,0 +1,42 @@
+// What the command line asks for, as plain data, and the exit statuses of runmain.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
+#include "cli/terminal.hpp"
+
+namespace runmain::cli {
+
+inline constexpr int kClean = 0;
+inline constexpr int kServiceFailed = 1;
+inline constexpr int kUsage = 2;  // or configuration
+inline constexpr int kNothingRuns = 3;
+inline constexpr int kTimedOut = 4;
+inline constexpr int kSignalled = 128;  // plus the signal's number
+
+struct Options {
+  std::string command;
+  std::string file = "supervisor.toml";
+  std::string runtime_dir;
+  std::string state_dir;
+  bool json = false;
+  std::vector<std::string> services;
+  bool all = false;  // start, stop, restart, reload: every service
+  std::string signal;
+  bool follow = false;
+  std::size_t lines = 100;
+  bool detach = false;
+  std::string journal;   // up: to write; replay: to read
+  double timeout_s = 0;  // 0: no limit
+
+  std::function<int(const Options&, Terminal&)> run;
+
+  // The limit as a point in time from now, kNever without one.
+  Time deadline() const;
+};
+
+}  // namespace runmain::cli

@@ -1,0 +1,66 @@
+// `runmain replay`: feeds a journal to the core alone; it must reach the same states.
+#include <cstdio>
+
+#include "cli/arguments.hpp"
+#include "cli/commands.hpp"
+#include "core/machine.hpp"
+#include "drive/journal.hpp"
+
+namespace runmain::cli {
+namespace {
+
+std::string hex(std::uint64_t value) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+Error difference(const drive::JournalEntry& entry, std::uint64_t reached) {
+  return Error{"event " + std::to_string(entry.seq) + " leads elsewhere: state " + hex(reached) +
+                   ", the journal has " + hex(entry.digest.value_or(0)),
+               {},
+               drive::event_json(entry.event)};
+}
+
+int run_replay(const Options& options, Terminal& terminal) {
+  auto journal = drive::JournalReader::open(options.journal);
+  if (!journal.ok()) {
+    complain(terminal, journal.error());
+    return kUsage;
+  }
+  core::Machine machine(journal->header().seed);
+  core::Output output;
+  std::uint64_t events = 0;
+  std::uint64_t compared = 0;
+  for (;;) {
+    auto entry = journal->next();
+    if (!entry.ok()) {
+      complain(terminal, entry.error());
+      return kServiceFailed;
+    }
+    if (!*entry) break;
+    output.clear();
+    machine.handle((*entry)->event, (*entry)->mono, output);
+    ++events;
+    if (!(*entry)->digest) continue;
+    ++compared;
+    const std::uint64_t reached = machine.digest();
+    if (reached == *(*entry)->digest) continue;
+    complain(terminal, difference(**entry, reached));
+    return kServiceFailed;
+  }
+  terminal.out << "ok: " << events << " events, " << compared << " states compared"
+               << (journal->torn() ? "; the last line is torn and does not count" : "") << '\n';
+  return kClean;
+}
+
+}  // namespace
+
+void add_replay(CLI::App& app, Options& options) {
+  CLI::App* command =
+      add_command(app, options, "replay", "Feed a journal to the core alone and compare",
+                  "  runmain up --journal run.journal\n  runmain replay run.journal", run_replay);
+  command->add_option("JOURNAL", options.journal, "what `up --journal` wrote")->required()->type_name("");
+}
+
+}  // namespace runmain::cli

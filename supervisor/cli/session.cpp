@@ -1,0 +1,110 @@
+#include "cli/session.hpp"
+
+#include <cerrno>
+
+namespace runmain::cli {
+namespace {
+
+constexpr int kTakeoversMax = 100;  // heads that may be replaced while one question is open
+
+bool means_nothing_runs(int code) { return code == ENOENT || code == ECONNREFUSED || code == ENOTDIR; }
+
+// A file that is gone still names its runmain, if its folder is there.
+std::string config_path(const std::string& file) {
+  const auto real = control::real_config(file);
+  if (real.ok()) return *real;
+  const std::size_t slash = file.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : file.substr(0, slash + 1);
+  const auto real_folder = control::real_config(folder);
+  return real_folder.ok() ? *real_folder + "/" + file.substr(slash == std::string::npos ? 0 : slash + 1)
+                          : file;
+}
+
+}  // namespace
+
+control::Folders folders_of(const Options& options) {
+  return control::folders_of(config_path(options.file), options.runtime_dir, options.state_dir,
+                             control::Environment::of_process());
+}
+
+std::optional<Session> Session::open(const Options& options, Terminal& terminal, int& exit) {
+  const control::Folders folders = folders_of(options);
+  for (const std::string& runtime :
+       control::runtime_candidates(folders, control::Environment::of_process())) {
+    auto client = control::Client::connect(runtime + "/control", control::deadline_after(kQuestionLimit));
+    if (client.ok()) return Session(std::move(*client), runtime);
+    if (means_nothing_runs(client.error().code)) continue;
+    complain(terminal, client.error());
+    exit = client.error().code == ETIMEDOUT ? kTimedOut : kServiceFailed;
+    return std::nullopt;
+  }
+  complain(terminal, Error{"nothing runs for " + folders.config,
+                           {},
+                           "start it with `runmain up`, or name another file with -c"});
+  exit = kNothingRuns;
+  return std::nullopt;
+}
+
+Result<Answer> Session::ask(const std::string& verb, const Json& args, Time deadline, bool again,
+                            const std::function<bool(const Json&)>& on_item) {
+  for (int left = kTakeoversMax;; --left) {
+    auto answer = client_.call(verb, args, deadline, on_item);
+    const bool replaced = !answer.ok() && answer.error().code == ECONNRESET;
+    if (!replaced || !again || left == 0) return answer;
+    auto next = control::Client::connect(runtime_ + "/control", deadline);
+    if (!next.ok()) return answer;
+    client_ = std::move(*next);
+  }
+}
+
+int exit_of_code(const std::string& code) {
+  if (code == control::kTimedOut) return kTimedOut;
+  if (code == control::kBadRequest || code == control::kUnknownService || code == control::kUnknownVerb ||
+      code == control::kConfiguration)
+    return kUsage;
+  return kServiceFailed;
+}
+
+int exit_of(const Result<Answer>& answer, Terminal& terminal) {
+  if (!answer.ok()) {
+    Error error = answer.error();
+    if (error.code == ECONNRESET) error.hint = "it has ended, or was replaced: see `runmain status`";
+    complain(terminal, error);
+    return error.code == ETIMEDOUT ? kTimedOut : kServiceFailed;
+  }
+  if (answer->ok) return kClean;
+  complain(terminal, answer->error);
+  return exit_of_code(answer->code);
+}
+
+std::optional<Json> question(const Options& options, Terminal& terminal, const std::string& verb,
+                             const Json& args, int& exit) {
+  auto session = Session::open(options, terminal, exit);
+  if (!session) return std::nullopt;
+  const auto answer = session->ask(verb, args, control::deadline_after(kQuestionLimit), true);
+  exit = exit_of(answer, terminal);
+  if (exit != kClean) return std::nullopt;
+  return answer->value;
+}
+
+int service_command(const Options& options, Terminal& terminal, const std::string& done) {
+  if (options.services.empty() && !options.all) {
+    complain(terminal, Error{options.command + " needs a service", {}, "name services, or say --all"});
+    return kUsage;
+  }
+  int exit = kClean;
+  auto session = Session::open(options, terminal, exit);
+  if (!session) return exit;
+  Json args = Json::object();
+  if (!options.all) args["services"] = options.services;
+  // Asking a successor again is safe only where doing it twice is doing it once.
+  const bool again = options.command == "start" || options.command == "stop";
+  exit = exit_of(session->ask(options.command, args, options.deadline(), again), terminal);
+  if (exit != kClean) return exit;
+  if (options.all) terminal.out << done << ": all services\n";
+  for (const std::string& service : options.all ? std::vector<std::string>() : options.services)
+    terminal.out << done << ": " << harmless(service) << '\n';
+  return kClean;
+}
+
+}  // namespace runmain::cli

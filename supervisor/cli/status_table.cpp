@@ -1,0 +1,176 @@
+#include "cli/status_table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "cli/age.hpp"
+
+namespace runmain::cli {
+namespace {
+
+using control::flag_of;
+using control::Json;
+using control::number_of;
+using control::text_of;
+
+constexpr std::size_t kColumns = 7;
+constexpr std::size_t kState = 1;
+constexpr std::array<const char*, kColumns> kTitles{"NAME", "STATE", "GEN",   "RESTARTS",
+                                                    "PID",  "SINCE", "LISTEN"};
+constexpr std::array<bool, kColumns> kToTheRight{false, false, true, true, true, true, false};
+constexpr const char* kGap = "  ";
+
+struct Row {
+  std::array<std::string, kColumns> cells;
+  Style state_style = Style::plain;
+  std::string note;  // on a line of its own below
+};
+
+const Json& list_in(const Json& object, const char* key) {
+  static const Json none = Json::array();
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() && found->is_array() ? *found : none;
+}
+
+std::string joined(const Json& addresses) {
+  std::string text;
+  for (const Json& address : addresses) {
+    if (!address.is_string()) continue;
+    text += (text.empty() ? "" : ", ") + harmless(address.get<std::string>());
+  }
+  return text;
+}
+
+std::string count_text(const Json& object, const char* key) { return std::to_string(number_of(object, key)); }
+
+std::string pid_text(const Json& object) {
+  const auto pid = number_of(object, "pid");
+  return pid > 0 ? std::to_string(pid) : "";
+}
+
+std::string note_of(const Json& service) {
+  std::string note = harmless(text_of(service, "reason"));
+  const auto retry = number_of(service, "retry_in_ms", -1);
+  if (retry >= 0) note += (note.empty() ? "tried again in " : "; tried again in ") + age_text(retry);
+  return note;
+}
+
+Row worker_row(const std::string& name, const Json& worker) {
+  const std::string state = text_of(worker, "state");
+  const std::string proof = text_of(worker, "proof");
+  const bool unproven = state == "ready" && proof == "unproven";
+  Row row;
+  row.cells = {"  " + name + "." + count_text(worker, "slot"),
+               unproven ? state + " (unproven)" : state,
+               count_text(worker, "generation"),
+               "",
+               pid_text(worker),
+               age_text(number_of(worker, "since_ms")),
+               ""};
+  row.state_style = style_of_state(state);
+  row.note = harmless(text_of(worker, "status"));
+  return row;
+}
+
+void add_service(std::vector<Row>& rows, const Json& service) {
+  const std::string name = harmless(text_of(service, "name"));
+  const std::string state = text_of(service, "state");
+  const Json& workers = list_in(service, "workers");
+  const auto build = service.find("build");
+  const bool building = build != service.end() && build->is_object();
+  const bool alone = workers.size() == 1 && !building;
+  Row row;
+  row.cells = {name,
+               state,
+               count_text(service, "generation"),
+               count_text(service, "restarts"),
+               alone ? pid_text(workers[0]) : "",
+               age_text(number_of(service, "since_ms")),
+               joined(list_in(service, "listen"))};
+  row.state_style = style_of_state(state);
+  row.note = note_of(service);
+  if (alone && row.note.empty()) row.note = harmless(text_of(workers[0], "status"));
+  rows.push_back(std::move(row));
+  if (!alone) {
+    for (const Json& worker : workers) rows.push_back(worker_row(name, worker));
+  }
+  if (building) {
+    Row b;
+    b.cells = {"  " + name + " build",
+               text_of(*build, "state"),
+               count_text(*build, "generation"),
+               "",
+               pid_text(*build),
+               age_text(number_of(*build, "since_ms")),
+               ""};
+    b.state_style = Style::cyan;
+    rows.push_back(std::move(b));
+  }
+}
+
+std::string padded(const std::string& text, std::size_t width, bool to_the_right) {
+  const std::string space(width - std::min(width, columns_of(text)), ' ');
+  return to_the_right ? space + text : text + space;
+}
+
+using Widths = std::array<std::size_t, kColumns>;
+
+// Colours are put on after the cut, so that a cut never splits one.
+std::string row_text(const Row& row, const Widths& widths, bool colour, std::size_t width) {
+  std::string text;
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < kColumns; ++i) {
+    std::string cell = padded(row.cells[i], widths[i], kToTheRight[i]);
+    if (i + 1 == kColumns) cell = row.cells[i];
+    if (i > 0) {
+      text += kGap;
+      used += 2;
+    }
+    if (width != 0) cell = used >= width ? "" : cut_to(cell, width - used);
+    used += columns_of(cell);
+    const std::size_t end = i == kState ? std::min(cell.size(), row.cells[i].size()) : 0;
+    text += i == kState ? styled(cell.substr(0, end), row.state_style, colour) + cell.substr(end) : cell;
+    if (width != 0 && used >= width) break;
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  text += '\n';
+  if (!row.note.empty()) {
+    const std::size_t indent = row.cells[0].starts_with(' ') ? 6 : 4;
+    text += std::string(indent, ' ') +
+            styled(cut_to(row.note, width > indent ? width - indent : 0), Style::dim, colour) + '\n';
+  }
+  return text;
+}
+
+}  // namespace
+
+Style style_of_state(const std::string& state) {
+  if (state == "ready" || state == "done") return Style::green;
+  if (state == "failed") return Style::red;
+  if (state == "backoff" || state == "stopping" || state == "draining" || state == "killing")
+    return Style::yellow;
+  if (state == "stopped") return Style::dim;
+  return Style::cyan;
+}
+
+std::string status_table(const Json& status, bool colour, std::size_t width) {
+  std::vector<Row> rows;
+  for (const Json& service : list_in(status, "services")) {
+    if (service.is_object()) add_service(rows, service);
+  }
+  if (rows.empty()) return "no services\n";
+  Row titles;
+  Widths widths{};
+  for (std::size_t i = 0; i < kColumns; ++i) {
+    titles.cells[i] = kTitles[i];
+    widths[i] = columns_of(titles.cells[i]);
+    for (const Row& row : rows) widths[i] = std::max(widths[i], columns_of(row.cells[i]));
+  }
+  std::string text = row_text(titles, widths, false, width);
+  for (const Row& row : rows) text += row_text(row, widths, colour, width);
+  if (flag_of(status, "shutting_down")) text += styled("shutting down", Style::yellow, colour) + "\n";
+  return text;
+}
+
+}  // namespace runmain::cli
