@@ -60,7 +60,8 @@ LineOutcome Channel::receive(const keeper::Line& line) {
     return out;
   };
   if (line.text.size() > keeper::kLineMax) return refuse("the line is too long");
-  if (!json_nesting_within(line.text, kChannelNestingMax)) return refuse("the line is nested too deeply");
+  if (!json_may_be_parsed(line.text, kChannelNestingMax))
+    return refuse("the line is nested too deeply, or holds a NUL byte");
   const json object = json::parse(line.text, nullptr, false);
   if (!object.is_object()) return refuse("the line is not a JSON object");
   if (get_unsigned(object, "v") != RUNMAIN_CHANNEL_VERSION) return refuse("the line is of another version");

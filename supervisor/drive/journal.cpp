@@ -109,7 +109,8 @@ std::string hex64(std::uint64_t value) {
 
 // One line as an object of our version, or what is wrong with it.
 Result<json> parse_line(const std::string& line) {
-  if (!json_nesting_within(line, kJournalNestingMax)) return Error{"the line is nested too deeply"};
+  if (!json_may_be_parsed(line, kJournalNestingMax))
+    return Error{"the line is nested too deeply, or holds a NUL byte"};
   json object = json::parse(line, nullptr, false);
   if (!object.is_object()) return Error{"the line is not a JSON object"};
   int version = 0;

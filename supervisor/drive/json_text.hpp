@@ -6,12 +6,14 @@
 
 namespace runmain::drive {
 
-// Whether arrays and objects are nested at most `limit` deep. Says nothing about whether the text is JSON.
-inline bool json_nesting_within(std::string_view text, std::size_t limit) {
+// Whether arrays and objects are nested at most `limit` deep and no byte is NUL, which the parser takes for
+// the end of the text. Says nothing about whether the text is JSON.
+inline bool json_may_be_parsed(std::string_view text, std::size_t limit) {
   std::size_t depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
+    if (c == '\0') return false;
     if (in_string) {
       if (c == '\\') ++i;
       if (c == '"') in_string = false;
