@@ -1,0 +1,397 @@
+// How a service lives: the keys watch, ready, stop, restart, log, user, group, umask and limits.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include "config/address.hpp"
+#include "config/host.hpp"
+#include "config/service_reader.hpp"
+#include "config/text.hpp"
+#include "config/values.hpp"
+
+namespace runmain::config {
+namespace {
+
+using namespace std::chrono_literals;
+using core::ReadyKind;
+using core::RestartPolicy;
+
+constexpr std::int64_t kAnyInteger = std::numeric_limits<std::int64_t>::max();
+
+std::string in_ms(Duration d) { return std::to_string(to_ms(d)) + "ms"; }
+
+}  // namespace
+
+void ServiceReader::add_watch_path(const std::string& path, Place place, core::WatchSpec& watch) {
+  watch.paths.push_back(absolute(spec().cwd, path));
+  if (reading_.check_host && cwd_known_) check_exists(report(), place, "watch", watch.paths.back());
+}
+
+// true, ["src"], or a table.
+void ServiceReader::read_watch() {
+  const Node* node = table_.find("watch");
+  if (node == nullptr || (node->kind == Kind::boolean && !node->boolean)) return;
+  core::WatchSpec watch;
+  if (node->kind == Kind::boolean) {
+    add_watch_path(".", node->place, watch);
+  } else if (node->kind == Kind::array) {
+    std::vector<const Node*> paths;
+    read_strings(report(), *node, "watch", paths);
+    if (node->items.empty())
+      report().fault(node->place, "watch has no paths", "write watch = true for the whole cwd");
+    for (const Node* path : paths) add_watch_path(path->text, path->place, watch);
+  } else if (node->kind == Kind::table) {
+    read_watch_table(*node, watch);
+  } else {
+    report().wrong_type(*node, "watch", "true, an array of paths or a table",
+                        "write watch = { paths = [\"src\"] }");
+    return;
+  }
+  spec().watch = std::move(watch);
+}
+
+void ServiceReader::read_watch_table(const Node& node, core::WatchSpec& watch) {
+  Table table(report(), node, "watch.");
+  const Node* paths = table.find("paths");
+  std::vector<const Node*> list;
+  if (paths == nullptr) {
+    add_watch_path(".", node.place, watch);
+  } else {
+    read_strings(report(), *paths, "watch.paths", list);
+    if (paths->kind == Kind::array && paths->items.empty())
+      report().fault(paths->place, "watch.paths is empty");
+    for (const Node* path : list) add_watch_path(path->text, path->place, watch);
+  }
+  list.clear();
+  if (const Node* ignore = table.find("ignore")) read_strings(report(), *ignore, "watch.ignore", list);
+  for (const Node* glob : list) watch.ignore.push_back(glob->text);
+
+  if (const Node* build = table.find("build")) {
+    bool shell = false;
+    const Node* command = build;
+    if (build->kind == Kind::table) {
+      Table build_table(report(), *build, "watch.build.");
+      command = build_table.find("command");
+      build_table.read("shell", shell);
+      build_table.refuse_others();
+      if (command == nullptr)
+        report().fault(build->place, "watch.build has no command", "add command = \"make\"");
+    }
+    if (command != nullptr) watch.build = read_command_value(report(), *command, "build", shell);
+  }
+  table.read("settle", watch.settle);
+  table.read("settle_max", watch.settle_max);
+  if (watch.settle > watch.settle_max) {
+    report().fault(node.place,
+                   "watch.settle (" + in_ms(watch.settle) + ") is longer than settle_max (" +
+                       in_ms(watch.settle_max) + ")",
+                   "raise settle_max, too");
+  }
+  table.refuse_others();
+}
+
+void ServiceReader::read_ready() {
+  const Node* node = table_.find("ready");
+  if (node == nullptr) return;
+  if (node->kind != Kind::table) {
+    report().wrong_type(*node, "ready", "a table such as { http = \"/health\" }");
+    return;
+  }
+  Table table(report(), *node, "ready.");
+  read_ready_kind(table, *node);
+  core::ReadySpec& ready = spec().ready;
+  const Node* timeout = table.find("timeout");
+  if (timeout != nullptr && read_duration(report(), *timeout, "ready.timeout", ready.timeout) &&
+      ready.timeout <= 0s) {
+    report().fault(timeout->place, "ready.timeout must be more than 0");
+  }
+  if (ready.kind == ReadyKind::after && ready.timeout <= ready.after) {
+    if (timeout == nullptr) {
+      ready.timeout += ready.after;
+    } else {
+      report().fault(timeout->place, "ready.timeout must be longer than ready.after");
+    }
+  }
+  table.refuse_others();
+}
+
+// Exactly one of http, notify, tcp and after, with what belongs to it.
+void ServiceReader::read_ready_kind(Table& table, const Node& node) {
+  core::ReadySpec& ready = spec().ready;
+  const Node* http = table.find("http");
+  const Node* notify = table.find("notify");
+  const Node* tcp = table.find("tcp");
+  const Node* after = table.find("after");
+  const Node* address = table.find("address");
+  const int given = (http != nullptr) + (notify != nullptr) + (tcp != nullptr) + (after != nullptr);
+  if (given != 1) {
+    report().fault(node.place, given == 0 ? "ready does not say how" : "ready says more than one way",
+                   "write one of http = \"/health\", notify = true, tcp = true, after = \"500ms\"");
+    return;
+  }
+  if (address != nullptr && http == nullptr) {
+    report().fault(address->place, "ready.address belongs to ready.http", "write tcp = \"HOST:PORT\"");
+  }
+  const bool address_given =
+      (http != nullptr && address != nullptr) || (tcp != nullptr && tcp->kind == Kind::string);
+  if (http != nullptr) {
+    ready.kind = ReadyKind::http;
+    const bool text = read_string(report(), *http, "ready.http", ready.path);
+    const bool bad =
+        ready.path.empty() || ready.path[0] != '/' ||
+        std::any_of(ready.path.begin(), ready.path.end(), [](char c) { return c <= ' ' || c == 0x7f; });
+    if (text && bad)
+      report().fault(http->place, "ready.http must be a path", "such as \"/health\", without blanks");
+    if (address != nullptr) ready.address = probe_address(*address, "ready.address");
+  } else if (tcp != nullptr) {
+    ready.kind = ReadyKind::tcp;
+    if (tcp->kind == Kind::string) {
+      ready.address = probe_address(*tcp, "ready.tcp");
+    } else if (tcp->kind != Kind::boolean || !tcp->boolean) {
+      report().fault(tcp->place, "ready.tcp must be true or \"HOST:PORT\"");
+    }
+  } else if (notify != nullptr) {
+    ready.kind = ReadyKind::notify;
+    if (notify->kind != Kind::boolean || !notify->boolean)
+      report().fault(notify->place, "ready.notify must be true");
+  } else {
+    ready.kind = ReadyKind::after;
+    read_duration(report(), *after, "ready.after", ready.after);
+  }
+  const bool probes = http != nullptr || tcp != nullptr;
+  if (!probes || address_given || !sockets_known_ || spec().port) return;
+  if (spec().listen.empty()) {
+    report().fault(node.place, "ready has nothing to ask: the service has neither listen nor port",
+                   "add one of them, or an address to ready");
+  } else if (spec().listen.front().kind == core::AddressKind::udp) {
+    report().fault(node.place, "ready cannot ask the first listen address, which is UDP",
+                   "add an address to ready");
+  }
+}
+
+// "HOST:PORT" in its canonical form; empty after a fault. No host means this machine.
+std::string ServiceReader::probe_address(const Node& node, const std::string& name) {
+  std::string text;
+  if (!read_string(report(), node, name, text)) return {};
+  const auto parsed = parse_address(text, reading_.folder);
+  if (!parsed) {
+    report().fault(node.place, name + ": " + parsed.error().message, parsed.error().hint);
+    return {};
+  }
+  if (parsed->kind != core::AddressKind::tcp || parsed->port == 0) {
+    report().fault(node.place, name + " must be \"HOST:PORT\" with a port that is not 0");
+    return {};
+  }
+  const std::string host = parsed->host.empty() ? "127.0.0.1" : parsed->host;
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(parsed->port);
+}
+
+void ServiceReader::read_stop() {
+  const Node* node = table_.find("stop");
+  if (node == nullptr) return;
+  if (node->kind != Kind::table) {
+    report().wrong_type(*node, "stop", "a table such as { signal = \"TERM\", timeout = \"10s\" }");
+    return;
+  }
+  Table table(report(), *node, "stop.");
+  if (const Node* signal = table.find("signal")) {
+    if (signal->kind == Kind::integer && is_signal(signal->integer)) {
+      spec().stop.signal = static_cast<int>(signal->integer);
+    } else if (signal->kind == Kind::integer) {
+      report().fault(signal->place, "stop.signal: " + std::to_string(signal->integer) + " is no signal",
+                     "write a name such as \"TERM\"");
+    } else if (std::string text; read_string(report(), *signal, "stop.signal", text)) {
+      const auto parsed = parse_signal(text);
+      if (parsed) spec().stop.signal = *parsed;
+      if (!parsed)
+        report().fault(signal->place, "stop.signal: " + parsed.error().message, parsed.error().hint);
+    }
+  }
+  table.read("timeout", spec().stop.timeout);
+  if (const Node* to = table.find("to")) {
+    std::size_t choice = 0;
+    if (read_choice(report(), *to, "stop.to", {"group", "main"}, choice)) spec().stop.group = choice == 0;
+  }
+  table.refuse_others();
+}
+
+void ServiceReader::read_policy(const Node& node, const std::string& name) {
+  std::size_t choice = 0;
+  if (!read_choice(report(), node, name, {"always", "on-failure", "never"}, choice)) return;
+  constexpr RestartPolicy kPolicies[] = {RestartPolicy::always, RestartPolicy::on_failure,
+                                         RestartPolicy::never};
+  spec().restart = kPolicies[choice];
+}
+
+void ServiceReader::read_restart() {
+  const Node* node = table_.find("restart");
+  if (node == nullptr) return;
+  if (node->kind != Kind::table) {
+    if (node->kind == Kind::string) {
+      read_policy(*node, "restart");
+    } else {
+      report().wrong_type(*node, "restart", "\"always\", \"on-failure\", \"never\" or a table");
+    }
+    return;
+  }
+  Table table(report(), *node, "restart.");
+  core::Backoff& backoff = spec().backoff;
+  if (const Node* policy = table.find("policy")) read_policy(*policy, "restart.policy");
+  table.read("initial", backoff.initial);
+  table.read("max", backoff.max);
+  table.read_percent("factor", 1, 100, backoff.factor_percent);
+  table.read_percent("jitter", 0, 1, backoff.jitter_percent);
+  table.read_integer("burst", 0, 1000000, backoff.burst);
+  table.read("reset", backoff.reset);
+  if (backoff.initial > backoff.max) {
+    report().fault(
+        node->place,
+        "restart.initial (" + in_ms(backoff.initial) + ") is longer than max (" + in_ms(backoff.max) + ")",
+        "raise max, too");
+  }
+  table.refuse_others();
+}
+
+void ServiceReader::read_log() {
+  const Node* node = table_.find("log");
+  if (node == nullptr) return;
+  if (node->kind != Kind::table) {
+    report().wrong_type(*node, "log", "a table such as { file = \"web.log\" }");
+    return;
+  }
+  Table table(report(), *node, "log.");
+  core::LogSpec& log = spec().log;
+  const Node* file = table.find("file");
+  if (file == nullptr) {
+    report().fault(node->place, "log has no file", "add file = \"web.log\", or leave log out");
+  } else if (std::string text; read_string(report(), *file, "log.file", text)) {
+    log.file = absolute(reading_.folder, text);
+    if (text.empty() || text.back() == '/') {
+      report().fault(file->place, "log.file names no file");
+    } else if (reading_.check_host) {
+      check_folder(report(), file->place, "log.file", std::filesystem::path(log.file).parent_path().string());
+    }
+  }
+  if (const Node* size = table.find("max_size")) {
+    if (read_size(*size, "log.max_size", log.max_size) && log.max_size < kLogSizeMin) {
+      report().fault(size->place, "log.max_size must be at least " + std::to_string(kLogSizeMin) + " bytes");
+    }
+  }
+  table.read_integer("keep", 0, kLogKeepMax, log.keep);
+  table.refuse_others();
+}
+
+void ServiceReader::read_identity() {
+  const auto read = [this](const char* key, std::string& out,
+                           bool (*check)(Report&, Place, const std::string&)) {
+    const Node* node = table_.find(key);
+    std::int64_t number = 0;
+    if (node == nullptr) return;
+    if (node->kind == Kind::integer) {
+      if (read_integer(report(), *node, key, 0, 0xfffffffeLL, number)) out = std::to_string(number);
+    } else if (read_string(report(), *node, key, out) && reading_.check_host) {
+      check(report(), node->place, out);
+    }
+  };
+  read("user", spec().user, check_user);
+  read("group", spec().group, check_group);
+
+  const Node* mask = table_.find("umask");
+  if (mask == nullptr) return;
+  std::string text;
+  if (mask->kind == Kind::integer && mask->octal && mask->integer >= 0 && mask->integer <= 0777) {
+    spec().umask = static_cast<std::uint32_t>(mask->integer);
+  } else if (mask->kind == Kind::integer) {
+    report().wrong_type(*mask, "umask", "octal digits in quotes",
+                        "write \"027\"; TOML reads a bare number as decimal");
+  } else if (read_string(report(), *mask, "umask", text)) {
+    const auto parsed = parse_umask(text);
+    if (parsed) spec().umask = *parsed;
+    if (!parsed) report().fault(mask->place, "umask: " + parsed.error().message, parsed.error().hint);
+  }
+}
+
+void ServiceReader::read_limits() {
+  const Node* node = table_.find("limits");
+  if (node == nullptr) return;
+  if (node->kind != Kind::table) {
+    report().wrong_type(*node, "limits", "a table such as { nofile = 4096 }");
+    return;
+  }
+  Table table(report(), *node, "limits.");
+  for (const Resource& resource : resources()) {
+    const Node* value = table.find(resource.name);
+    if (value != nullptr) read_limit(*value, table.name(resource.name), resource.number, resource.bytes);
+  }
+  table.refuse_others([](const Node& item) {
+    return item.key == "rttime" ? std::string("runmain marks the processes of a service with this limit")
+                                : std::string();
+  });
+}
+
+// One value for both, or { soft, hard }; a missing one is as the other.
+void ServiceReader::read_limit(const Node& node, const std::string& name, int resource, bool bytes) {
+  core::LimitSpec limit;
+  limit.resource = resource;
+  if (node.kind != Kind::table) {
+    if (!read_limit_value(node, name, bytes, limit.soft)) return;
+    limit.hard = limit.soft;
+  } else {
+    Table table(report(), node, name + ".");
+    const Node* soft = table.find("soft");
+    const Node* hard = table.find("hard");
+    table.refuse_others();
+    if (soft == nullptr && hard == nullptr) report().fault(node.place, name + " has neither soft nor hard");
+    const bool read = (soft == nullptr || read_limit_value(*soft, name + ".soft", bytes, limit.soft)) &&
+                      (hard == nullptr || read_limit_value(*hard, name + ".hard", bytes, limit.hard));
+    if (!read || (soft == nullptr && hard == nullptr)) return;
+    if (soft == nullptr) limit.soft = limit.hard;
+    if (hard == nullptr) limit.hard = limit.soft;
+    if (limit.soft > limit.hard) {
+      report().fault(soft->place, name + ".soft is above hard");
+      return;
+    }
+  }
+  spec().limits.push_back(limit);
+}
+
+// A number, a size in quotes where bytes are counted, or "unlimited".
+bool ServiceReader::read_limit_value(const Node& node, const std::string& name, bool bytes,
+                                     std::uint64_t& out) {
+  if (node.kind == Kind::string && node.text == "unlimited") {
+    out = RLIM_INFINITY;
+    return true;
+  }
+  if (bytes) return read_size(node, name, out);
+  if (node.kind == Kind::string) {
+    report().fault(node.place, name + " cannot be " + quote(node.text), "write a number or \"unlimited\"");
+    return false;
+  }
+  std::int64_t number = 0;
+  if (!read_integer(report(), node, name, 0, kAnyInteger, number)) return false;
+  out = static_cast<std::uint64_t>(number);
+  return true;
+}
+
+// Bytes as a number, or a size in quotes.
+bool ServiceReader::read_size(const Node& node, const std::string& name, std::uint64_t& out) {
+  std::int64_t number = 0;
+  if (node.kind == Kind::integer) {
+    if (!read_integer(report(), node, name, 0, kAnyInteger, number)) return false;
+    out = static_cast<std::uint64_t>(number);
+    return true;
+  }
+  if (node.kind != Kind::string) {
+    report().wrong_type(node, name, "a size such as \"10MB\"");
+    return false;
+  }
+  const auto size = parse_size(node.text);
+  if (size) out = *size;
+  if (!size) report().fault(node.place, name + ": " + size.error().message, size.error().hint);
+  return size.ok();
+}
+
+}  // namespace runmain::config
