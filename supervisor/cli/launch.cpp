@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <string_view>
 
 #include "cli/programs.hpp"
 #include "control/instance.hpp"
@@ -26,27 +28,35 @@ Result<void> check_not_elsewhere(const control::Folders& folders) {
   return {};
 }
 
-Result<os::UniqueFd> open_journal(const std::string& path) {
+// A journal is of one run: the one before is kept beside it. What is no journal is left alone.
+Result<void> move_old_journal(const std::string& path, int fd) {
+  constexpr std::string_view kBegin = R"({"v":1,"type":"journal.header")";
+  const auto first = os::pread_some(fd, kBegin.size(), 0);
+  if (!first.ok()) return first.error();
+  if (first->empty()) return {};
+  if (*first != kBegin)
+    return Error{"--journal " + path + " is not a journal", {}, "name another file", EINVAL};
+  if (rename(path.c_str(), (path + ".1").c_str()) != 0) return Error::from_errno("rename " + path, errno);
+  return {};
+}
+
+Result<os::UniqueFd> open_file(const std::string& path) {
   os::UniqueFd fd(open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600));
-  if (!fd) return Error::from_errno("--journal " + path, errno);
   struct stat st {};
-  if (fstat(fd.get(), &st) != 0) return Error::from_errno("--journal " + path, errno);
+  if (!fd || fstat(fd.get(), &st) != 0) return Error::from_errno("--journal " + path, errno);
   if (!S_ISREG(st.st_mode)) return Error{"--journal " + path + " is not a regular file", {}, {}, EINVAL};
   return fd;
 }
 
-std::vector<std::string> head_arguments(const Options& options, const control::Folders& folders) {
-  std::vector<std::string> args{
-      "--config",      folders.config,  "--mode",      options.detach ? "prod" : "dev",
-      "--runtime-dir", folders.runtime, "--state-dir", folders.state};
-  if (options.detach) args.emplace_back("--detached");
-  for (const std::string& service : options.services) {
-    args.emplace_back("--only");
-    args.push_back(service);
-  }
-  return args;
+Result<os::UniqueFd> open_journal(const std::string& path) {
+  const auto old = open_file(path);
+  if (!old.ok()) return old.error();
+  const auto moved = move_old_journal(path, old->get());
+  if (!moved) return moved.error();
+  return open_file(path);
 }
 
+// What keeper and head get as arguments: app/main_keeper.cpp and app/options.hpp say what they mean.
 std::vector<std::string> keeper_arguments(const Launch& launch, const std::string& head) {
   std::vector<std::string> argv{"runmain-keeper",
                                 "--control-fd",
@@ -59,11 +69,23 @@ std::vector<std::string> keeper_arguments(const Launch& launch, const std::strin
     argv.emplace_back("--journal-fd");
     argv.push_back(std::to_string(launch.journal.get()));
   }
-  for (const std::string& arg :
-       {std::string("--channel-path"), launch.folders.channel(), std::string("--head"), head})
-    argv.push_back(arg);
   argv.emplace_back("--");
+  argv.push_back(head);
   return argv;
+}
+
+void add_head_arguments(std::vector<std::string>& argv, const Options& options, const Launch& launch,
+                        core::Mode mode) {
+  for (const std::string& arg :
+       {std::string("--config"), launch.folders.config, std::string("--mode"),
+        std::string(mode == core::Mode::prod ? "prod" : "dev"), std::string("--runtime-dir"),
+        launch.folders.runtime, std::string("--state-dir"), launch.folders.state})
+    argv.push_back(arg);
+  if (options.detach) argv.emplace_back("--detached");
+  for (const std::string& service : options.services) {
+    argv.emplace_back("--only");
+    argv.push_back(service);
+  }
 }
 
 Result<void> open_sockets(Launch& launch) {
@@ -79,7 +101,7 @@ Result<void> open_sockets(Launch& launch) {
 
 }  // namespace
 
-Result<Launch> prepare_launch(const Options& options) {
+Result<Launch> prepare_launch(const Options& options, core::Mode mode) {
   const auto keeper = find_program("runmain-keeper");
   if (!keeper.ok()) return keeper.error();
   const auto head = find_program("runmain-supervisor");
@@ -105,7 +127,7 @@ Result<Launch> prepare_launch(const Options& options) {
   const auto sockets = open_sockets(launch);
   if (!sockets) return sockets.error();
   launch.argv = keeper_arguments(launch, *head);
-  for (std::string& arg : head_arguments(options, launch.folders)) launch.argv.push_back(std::move(arg));
+  add_head_arguments(launch.argv, options, launch, mode);
   return launch;
 }
 

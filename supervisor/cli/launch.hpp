@@ -7,6 +7,7 @@
 #include "base/result.hpp"
 #include "cli/options.hpp"
 #include "control/paths.hpp"
+#include "core/spec.hpp"
 #include "os/linux/fd.hpp"
 
 namespace runmain::cli {
@@ -23,7 +24,7 @@ struct Launch {
 
 // Folders, lock, sockets, journal, executables. On failure nothing stays but empty folders. Requires that
 // options.file is a good configuration.
-Result<Launch> prepare_launch(const Options& options);
+Result<Launch> prepare_launch(const Options& options, core::Mode mode);
 
 // Writes this process's pid into the lock and executes the keeper. Returns only on failure.
 Error become_keeper(Launch& launch);

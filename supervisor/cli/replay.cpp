@@ -1,5 +1,6 @@
 // `runmain replay`: feeds a journal to the core alone; it must reach the same states.
 #include <cstdio>
+#include <fstream>
 
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
@@ -15,11 +16,20 @@ std::string hex(std::uint64_t value) {
   return text;
 }
 
-Error difference(const drive::JournalEntry& entry, std::uint64_t reached) {
-  return Error{"event " + std::to_string(entry.seq) + " leads elsewhere: state " + hex(reached) +
-                   ", the journal has " + hex(entry.digest.value_or(0)),
-               {},
-               drive::event_json(entry.event)};
+// The header is line 1 and events are numbered from 1 without gaps.
+std::string line_of(const std::string& path, std::uint64_t seq) {
+  std::ifstream file(path);
+  std::string line;
+  for (std::uint64_t i = 0; i <= seq && std::getline(file, line); ++i) continue;
+  return line;
+}
+
+void show_difference(const std::string& path, const drive::JournalEntry& entry, std::uint64_t reached,
+                     Terminal& terminal) {
+  complain(terminal, Error{std::string(core::type_name(entry.event)) + " leads to state " + hex(reached) +
+                               ", the journal has " + hex(*entry.digest),
+                           path + ":" + std::to_string(entry.seq + 1)});
+  terminal.err << harmless(line_of(path, entry.seq)) << '\n';
 }
 
 int run_replay(const Options& options, Terminal& terminal) {
@@ -46,7 +56,7 @@ int run_replay(const Options& options, Terminal& terminal) {
     ++compared;
     const std::uint64_t reached = machine.digest();
     if (reached == *(*entry)->digest) continue;
-    complain(terminal, difference(**entry, reached));
+    show_difference(options.journal, **entry, reached, terminal);
     return kServiceFailed;
   }
   terminal.out << "ok: " << events << " events, " << compared << " states compared"

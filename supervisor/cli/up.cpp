@@ -27,7 +27,7 @@ int run_up(const Options& options, Terminal& terminal) {
   const auto mode = options.detach ? core::Mode::prod : core::Mode::dev;
   const auto desired = load_or_complain(options.file, mode, terminal);
   if (!desired || !all_known(*desired, options.services, terminal)) return kUsage;
-  auto launch = prepare_launch(options);
+  auto launch = prepare_launch(options, desired->mode);
   if (!launch.ok()) {
     complain(terminal, launch.error());
     return kUsage;
