@@ -1,0 +1,125 @@
+// A new configuration against the one in force. Names keep their ids for ever.
+#include <algorithm>
+#include <unordered_map>
+
+#include "core/engine.hpp"
+
+namespace runmain::core {
+namespace {
+
+// What may change without a new child: policy that the core applies, and where the table stands in the file.
+ServiceSpec with_policy_of(ServiceSpec spec, const ServiceSpec& other) {
+  spec.at = other.at;
+  spec.watch = other.watch;
+  spec.restart = other.restart;
+  spec.backoff = other.backoff;
+  spec.stop = other.stop;
+  spec.depends_on = other.depends_on;
+  spec.workers = other.workers;
+  return spec;
+}
+
+}  // namespace
+
+void Engine::operator()(const Configured& e) {
+  if (s_.shutting_down) return;
+  const bool first = !s_.configured;
+  s_.configured = true;
+  s_.mode = e.desired.mode;
+  const std::vector<std::uint32_t> ids = take_names(e.desired);
+  const std::vector<std::uint32_t> chosen =
+      selected(e.desired, first ? e.only : std::vector<std::string>{}, ids);
+  std::vector<bool> named(s_.services.size());
+  for (std::size_t n = 0; n < ids.size(); ++n) {
+    named[ids[n]] = true;
+    take_spec(s_.services[ids[n]], e.desired.services[n],
+              std::binary_search(chosen.begin(), chosen.end(), ids[n]));
+  }
+  for (ServiceRecord& r : s_.services) {
+    if (r.configured && !named[r.id.value]) drop_service(r);
+  }
+  index_dependencies(s_);
+}
+
+// The id of each service, in the file's order; new names get the next free ones.
+std::vector<std::uint32_t> Engine::take_names(const Desired& desired) {
+  std::unordered_map<std::string, std::uint32_t> by_name;
+  for (const ServiceRecord& r : s_.services) by_name.emplace(r.spec.name, r.id.value);
+  std::vector<std::uint32_t> ids;
+  for (const ServiceSpec& spec : desired.services) {
+    const auto next = static_cast<std::uint32_t>(s_.services.size());
+    const auto [it, added] = by_name.emplace(spec.name, next);
+    if (added && next >= kServicesMax) break;
+    if (added) {
+      ServiceRecord& r = s_.services.emplace_back();
+      r.id = ServiceId{next};
+      r.spec.name = spec.name;
+      r.since = now_;
+    }
+    ids.push_back(it->second);
+  }
+  s_.deadlines.grow(s_.services.size());
+  return ids;
+}
+
+// Sorted ids of what `only` names, with what those depend on; of all when it is empty.
+std::vector<std::uint32_t> Engine::selected(const Desired& desired, const std::vector<std::string>& only,
+                                            const std::vector<std::uint32_t>& ids) {
+  std::vector<std::uint32_t> chosen;
+  if (only.empty()) {
+    chosen = ids;
+    std::sort(chosen.begin(), chosen.end());
+    return chosen;
+  }
+  std::vector<std::string> names = only;
+  for (std::size_t at = 0; at < names.size(); ++at) {
+    for (std::size_t n = 0; n < ids.size(); ++n) {
+      const ServiceSpec& spec = desired.services[n];
+      if (spec.name != names[at] || std::count(chosen.begin(), chosen.end(), ids[n]) != 0) continue;
+      chosen.push_back(ids[n]);
+      names.insert(names.end(), spec.depends_on.begin(), spec.depends_on.end());
+    }
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
+  const bool fresh = !r.configured;
+  const bool children_differ = !(with_policy_of(r.spec, spec) == spec);
+  const bool all_same = !children_differ && with_policy_of(spec, r.spec) == r.spec &&
+                        r.spec.workers == spec.workers && r.spec.watch == spec.watch &&
+                        r.spec.restart == spec.restart && r.spec.backoff == spec.backoff &&
+                        r.spec.stop == spec.stop && r.spec.depends_on == spec.depends_on;
+  const std::uint32_t before = r.workers();
+  r.spec = spec;
+  r.configured = true;
+  r.close_pending = true;
+  resize(r);
+  touch(r);
+  if (fresh) {
+    r.needs_build = true;
+    if (start) go_up(r);
+    return;
+  }
+  if (all_same || !r.wanted) return;
+  const bool resting = r.run == RunState::failed || r.run == RunState::done;
+  if (children_differ || resting) return request_reload(r, Reason::change);
+  for (std::uint32_t slot = before; slot < r.workers(); ++slot) {
+    const std::uint32_t attempt = r.slots[slot].current.attempt;
+    r.slots[slot].current = SlotRun{};
+    r.slots[slot].current.attempt = attempt;
+    r.slots[slot].current.reason = Reason::scale;
+  }
+}
+
+void Engine::resize(ServiceRecord& r) {
+  if (r.slots.size() < r.workers()) r.slots.resize(r.workers());
+}
+
+void Engine::drop_service(ServiceRecord& r) {
+  r.configured = false;
+  go_down(r, false);
+}
+
+}  // namespace runmain::core

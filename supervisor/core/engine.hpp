@@ -1,0 +1,158 @@
+// One event's worth of deciding: handlers change the State, then every service that they touched is
+// reconciled: what its state says it should have is compared with what it has, and the difference becomes
+// effects.
+//
+// Invariant: reconcile() derives everything from the state, so a handler only has to record what happened;
+// doing it twice changes nothing. Non-goal: to be kept between events.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "core/state.hpp"
+#include "core/survey.hpp"
+
+namespace runmain::core {
+
+class Engine {
+ public:
+  Engine(State& state, Output& out) : s_(state), out_(out), now_(state.now), cause_(state.events) {}
+
+  // event handlers (machine.cpp, instance.cpp, reload.cpp, shutdown.cpp, configure.cpp, adopt.cpp,
+  // requests.cpp)
+  void operator()(const Configured& e);
+  void operator()(const Spawned& e);
+  void operator()(const Exited& e);
+  void operator()(const Swept& e);
+  void operator()(const Ready& e);
+  void operator()(const Stopping& e);
+  void operator()(const Reloading& e);
+  void operator()(const StatusText& e);
+  void operator()(const Watchdog& e);
+  void operator()(const Extend& e);
+  void operator()(const MainPid& e);
+  void operator()(const Claimed& e);
+  void operator()(const Changed& e);
+  void operator()(const Held& e);
+  void operator()(const Command& e);
+  void operator()(const Signalled& e);
+  void operator()(const Tick& e);
+  void operator()(const HeadStarted& e);
+  void operator()(const Adopted& e);
+
+  // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
+  void finish();
+
+ private:
+  // effects and facts (machine.cpp)
+  void push(Action action);
+  void tell(const ServiceRecord& r, FactType type, std::int64_t number = 0, std::string text = {});
+  void tell(const ServiceRecord& r, const Instance& i, FactType type, std::int64_t number = 0,
+            std::string text = {});
+  void record(Fact fact);
+  void touch(std::uint32_t index);
+  void touch(const ServiceRecord& r) { touch(r.id.value); }
+  ServiceRecord* find(ServiceId id);
+  std::pair<ServiceRecord*, Instance*> find(const ChildKey& key);
+  bool up(const ServiceRecord& r) const { return core::up(s_, r); }
+
+  // one child (instance.cpp)
+  void spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generation, SlotRun& run);
+  void spawn_build(ServiceRecord& r);
+  void stop(ServiceRecord& r, Instance& i, EndWhy why);
+  void begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group);
+  void kill_tree(ServiceRecord& r, Instance& i);
+  void stop_probe(Instance& i);
+  void not_ready(ServiceRecord& r, Instance& i);
+  void watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number);
+  void became_ready(ServiceRecord& r, Instance& i, Proof proof);
+  void spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, const Spawned& e);
+  void remove(ServiceRecord& r, const Instance& i);
+  void on_time(ServiceRecord& r);
+
+  // one service (service.cpp)
+  Survey look(const ServiceRecord& r) { return survey(r, s_.slot_marks); }
+  void reconcile(ServiceRecord& r);
+  void advance(ServiceRecord& r);
+  void stop_unwanted(ServiceRecord& r);
+  bool wants(const ServiceRecord& r, const Instance& i, const Survey& seen);
+  void fill(ServiceRecord& r);
+  void worker_died(ServiceRecord& r, Instance& i, bool clean, const std::string& how);
+  void crashed(ServiceRecord& r, Instance& i, const std::string& how);
+  void slot_done(ServiceRecord& r, std::uint32_t slot);
+  void fail(ServiceRecord& r, std::string reason);
+  void revive(ServiceRecord& r, Reason reason);
+  void go_up(ServiceRecord& r);
+  void go_down(ServiceRecord& r, bool by_user);
+  void restart(ServiceRecord& r);
+  void idle(ServiceRecord& r);
+  void publish(ServiceRecord& r);
+  void announce(ServiceRecord& r, ServiceState before);
+  void retally(ServiceRecord& r, std::uint32_t bits);
+  void refresh_reason(ServiceRecord& r);
+
+  // reload (reload.cpp)
+  void open_window(ServiceRecord& r);
+  void close_window(ServiceRecord& r);
+  void window_ended(ServiceRecord& r);
+  void gather(ServiceRecord& r, std::uint32_t count);
+  void act(ServiceRecord& r);
+  void request_reload(ServiceRecord& r, Reason reason);
+  void take_due(ServiceRecord& r);
+  void launch(ServiceRecord& r);
+  void commit(ServiceRecord& r);
+  void abort_next(ServiceRecord& r, const std::string& why);
+  void reload_failed(ServiceRecord& r, const std::string& why);
+  void reload_finished(ServiceRecord& r);
+  void build_ended(ServiceRecord& r, bool ok, std::int64_t number, const std::string& how);
+  void tell_failure(ServiceRecord& r, Fact fact);
+
+  // dependencies (dependencies.cpp)
+  bool satisfied(const ServiceRecord& r) const;
+  bool needs_met(const ServiceRecord& r) const;
+  const ServiceRecord* failed_need(const ServiceRecord& r) const;
+  std::string waiting_reason(const ServiceRecord& r) const;
+  bool may_stop(const ServiceRecord& r) const;
+  void wake_dependents(const ServiceRecord& r);
+  void wake_needs(const ServiceRecord& r);
+  std::vector<std::uint32_t> closure(std::vector<std::uint32_t> from,
+                                     std::vector<std::uint32_t> ServiceRecord::*edges);
+
+  // requests (requests.cpp)
+  void answer(std::uint64_t request, std::string error);
+  void add_request(const Command& e, std::vector<std::uint32_t> services);
+  void resolve(const ServiceRecord& r);
+  std::optional<std::string> outcome(CommandVerb verb, const ServiceRecord& r) const;
+  void fail_requests(const ServiceRecord& r, CommandVerb verb, const std::string& error);
+  void settle_request(std::size_t index, std::uint32_t service, const std::string& error);
+  void send_signal(const Command& e, const std::vector<std::uint32_t>& services);
+  void carry_out(CommandVerb verb, const std::vector<std::uint32_t>& services);
+
+  // the end (shutdown.cpp)
+  void shut_down(std::int32_t signal);
+  void force(std::int32_t signal);
+  void check_end();
+  void quit(std::int32_t status);
+
+  // configuration (configure.cpp, adopt.cpp)
+  std::vector<std::uint32_t> take_names(const Desired& desired);
+  std::vector<std::uint32_t> selected(const Desired& desired, const std::vector<std::string>& only,
+                                      const std::vector<std::uint32_t>& ids);
+  void take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start);
+  void drop_service(ServiceRecord& r);
+  void resize(ServiceRecord& r);
+  void adopt_child(ServiceRecord& r, const Adopted::Child& child, bool serves);
+  void adopt_service(ServiceRecord& r, const std::vector<const Adopted::Child*>& children);
+
+  State& s_;
+  Output& out_;
+  const Time now_;
+  const std::uint64_t cause_;
+};
+
+const char* name_of(Reason reason);
+
+// "exited with status 1", "killed by SIGKILL": a wait status (wait(2)) in words.
+std::string describe_exit(std::int32_t status, bool known);
+
+}  // namespace runmain::core

@@ -1,0 +1,77 @@
+// The wire names of facts, and what `number` and `text` mean in each. `service`, `slot`, `generation` and
+// `pid` are set where they make sense.
+#include "core/effect.hpp"
+
+namespace runmain::core {
+
+const char* type_name(FactType type) {
+  switch (type) {
+    // The service's first children (or the children that a crash took) are on their way. text: the reason.
+    case FactType::service_starting: return "service.starting";
+    // It cannot start yet. text: "waits for db".
+    case FactType::service_waiting: return "service.waiting";
+    // Every slot has a ready worker. number: the generation.
+    case FactType::service_ready: return "service.ready";
+    // A slot waits before its next start. number: milliseconds until then.
+    case FactType::service_backoff: return "service.backed_off";
+    // Given up until somebody asks or a file changes. text: why.
+    case FactType::service_failed: return "service.failed";
+    // Its children are asked to stop.
+    case FactType::service_stopping: return "service.stopping";
+    // The last child is gone and nothing of it is left.
+    case FactType::service_stopped: return "service.stopped";
+    // Every worker ended by itself and is not to run again.
+    case FactType::service_done: return "service.done";
+    // It is gone from the configuration, and so is its last child. text: its name.
+    case FactType::service_removed: return "service.removed";
+    // number: the attempt. text: the reason (start, change, crash, scale, recycle).
+    case FactType::child_started: return "child.started";
+    // Nothing was started. number: errno. text: the detail and what follows from it.
+    case FactType::child_spawn_failed: return "child.spawn_failed";
+    // number: milliseconds since the start. text: how it is known.
+    case FactType::child_ready: return "child.ready";
+    // number: the wait status, -1 if unknown. text: in words.
+    case FactType::child_exited: return "child.exited";
+    // Not ready in time. number: the limit in milliseconds.
+    case FactType::child_not_ready: return "child.not_ready";
+    // It did not go when asked and is killed with its tree. number: the limit in milliseconds.
+    case FactType::child_stop_timeout: return "child.stop_timed_out";
+    // Processes that could not be killed. number: how many. text: which.
+    case FactType::child_survivors: return "child.survivors_left";
+    // text: what the child says of itself.
+    case FactType::child_status: return "child.status_told";
+    // A process got the role. number: its pid. text: its runtime.
+    case FactType::child_claimed: return "child.claimed";
+    // A process was refused the role. number: its pid. text: why.
+    case FactType::child_claim_refused: return "child.claim_refused";
+    // number: the interval in milliseconds; 0 when it asked for its own end.
+    case FactType::child_watchdog_missed: return "child.watchdog_missed";
+    // Changes are gathered until they stop coming. number: so far.
+    case FactType::reload_settling: return "reload.settling";
+    // number: the attempt.
+    case FactType::reload_building: return "reload.building";
+    // The old generation serves on. number: the wait status. text: in words.
+    case FactType::reload_build_failed: return "reload.build_failed";
+    // number: the new generation. text: the reason.
+    case FactType::reload_starting: return "reload.starting";
+    // number: milliseconds since it was decided.
+    case FactType::reload_done: return "reload.done";
+    // text: why, and what serves now.
+    case FactType::reload_failed: return "reload.failed";
+    // One more reload follows the one in progress.
+    case FactType::reload_queued: return "reload.queued";
+    // Every service that is wanted is ready or done. number: how many.
+    case FactType::all_ready: return "services.all_ready";
+    // number: the signal, 0 for a command.
+    case FactType::shutdown_started: return "shutdown.started";
+    // number: the signal.
+    case FactType::shutdown_forced: return "shutdown.forced";
+    // number: the exit status.
+    case FactType::shutdown_done: return "shutdown.done";
+    // number: heads before this one.
+    case FactType::head_started: return "head.started";
+  }
+  return "unknown";
+}
+
+}  // namespace runmain::core

@@ -1,0 +1,362 @@
+// One child, from Spawn to Forget:
+//
+//   spawning ─► starting ─► ready ─► draining ─► killing ─► sweeping ─► gone
+//
+// Any living phase goes to sweeping with Exited; only sweeping and killing end, with Swept.
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+
+#include "core/backoff.hpp"
+#include "core/engine.hpp"
+
+namespace runmain::core {
+namespace {
+
+bool is_transient(const Spawned& e) {
+  if (e.stage == SpawnStage::resources || e.stage == SpawnStage::fork) return true;
+  switch (e.error) {
+    case EAGAIN:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case ETXTBSY:
+    case EINTR:
+    case EBUSY: return true;
+    default: return false;
+  }
+}
+
+// At most `max` bytes, not ending inside a UTF-8 sequence.
+std::string cut(const std::string& text, std::size_t max) {
+  if (text.size() <= max) return text;
+  std::size_t end = max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
+  return text.substr(0, end == 0 ? max : end);
+}
+
+Duration from_usec(std::uint64_t usec) {
+  constexpr auto kMax =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(kSpanMax).count());
+  return std::chrono::microseconds(std::min(usec, kMax));
+}
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    if (text.size() > kFactTextMax) break;
+    text += (text.empty() ? "" : ", ") + name;
+  }
+  return text;
+}
+
+}  // namespace
+
+void Engine::spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generation, SlotRun& run) {
+  Instance i;
+  i.key = ChildKey{r.id, slot, generation, ++run.attempt};
+  i.since = now_;
+  if (run.reason == Reason::crash) ++r.restarts;
+  push(Spawn{i.key, run.reason});
+  r.instances.push_back(std::move(i));
+}
+
+void Engine::spawn_build(ServiceRecord& r) {
+  Instance i;
+  i.key = ChildKey{r.id, kBuildSlot, r.counter + 1, ++r.build_attempt};
+  i.since = now_;
+  push(Spawn{i.key, r.roll_reason});
+  tell(r, i, FactType::reload_building, r.build_attempt);
+  r.instances.push_back(std::move(i));
+}
+
+void Engine::stop_probe(Instance& i) {
+  if (!i.probing) return;
+  i.probing = false;
+  push(StopProbe{i.key});
+}
+
+// Asks a child to go, or remembers to. Does nothing to one that is on its way out already, unless that was
+// its own idea. After a forced shutdown nobody is asked.
+void Engine::stop(ServiceRecord& r, Instance& i, EndWhy why) {
+  const bool by_itself = i.phase == WorkerState::draining && i.why == EndWhy::announced;
+  if (i.phase == WorkerState::spawning) {
+    i.why = why;
+    return;
+  }
+  if (i.phase != WorkerState::starting && i.phase != WorkerState::ready && !by_itself) return;
+  i.why = why;
+  if (s_.forced) return kill_tree(r, i);
+  begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
+}
+
+void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group) {
+  stop_probe(i);
+  i.phase = WorkerState::draining;
+  i.since = now_;
+  i.watchdog_at = kNever;
+  i.deadline = later(now_, r.spec.stop.timeout);
+  if (!i.key.is_build() && i.why != EndWhy::watchdog) push(AskDrain{i.key, r.spec.stop.timeout});
+  push(Kill{i.key, signal, group});
+}
+
+void Engine::kill_tree(ServiceRecord& r, Instance& i) {
+  stop_probe(i);
+  i.phase = WorkerState::killing;
+  i.since = now_;
+  i.deadline = kNever;
+  i.watchdog_at = kNever;
+  push(KillTree{i.key});
+  touch(r);
+}
+
+void Engine::remove(ServiceRecord& r, const Instance& i) {
+  push(Forget{i.key});
+  r.instances.erase(r.instances.begin() + (&i - r.instances.data()));
+}
+
+void Engine::operator()(const Spawned& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->phase != WorkerState::spawning) return;
+  touch(*r);
+  if (e.error != 0) {
+    const bool wanted = i->why == EndWhy::none;
+    tell(*r, *i, FactType::child_spawn_failed, e.error, e.detail);
+    remove(*r, *i);
+    return spawn_failed(*r, e.key, wanted, e);
+  }
+  i->pid = e.pid;
+  i->since = now_;
+  i->phase = WorkerState::starting;
+  tell(*r, *i, FactType::child_started, i->key.attempt);
+  if (i->key.is_build()) {
+    r->build_failures = 0;
+  } else if (i->key.slot < r->slots.size()) {
+    Slot& slot = r->slots[i->key.slot];
+    if (i->key.generation == r->current) {
+      r->ran = true;
+      slot.current.spawn_failures = 0;
+    } else if (i->key.generation == r->next) {
+      slot.next.spawn_failures = 0;
+    }
+  }
+  if (s_.forced) return kill_tree(*r, *i);
+  if (i->why != EndWhy::none) return stop(*r, *i, i->why);
+  if (i->key.is_build()) return;
+  i->deadline = later(now_, r->spec.ready.timeout);
+  i->probing = true;
+  push(Probe{i->key});
+}
+
+void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, const Spawned& e) {
+  if (!wanted || !up(r)) return;
+  const bool transient = is_transient(e);
+  if (key.is_build()) {
+    if (!transient) return build_ended(r, false, e.error, e.detail);
+    r.build_failures = std::min(r.build_failures + 1, kCountMax);
+    r.build_retry_at = later(now_, spawn_delay(r.build_failures));
+    return;
+  }
+  if (r.run != RunState::running || key.slot >= r.slots.size()) return;
+  const bool of_next = r.next != 0 && key.generation == r.next;
+  if (!of_next && key.generation != r.current) return;
+  if (!transient && of_next) return abort_next(r, e.detail);
+  if (!transient && !r.ran) return fail(r, e.detail);
+  Slot& slot = r.slots[key.slot];
+  SlotRun& run = of_next ? slot.next : slot.current;
+  run.spawn_failures = std::min(run.spawn_failures + 1, kCountMax);
+  run.retry_at = later(now_, spawn_delay(run.spawn_failures));
+  run.since = now_;
+}
+
+void Engine::operator()(const Ready& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->phase != WorkerState::starting || i->key.is_build()) return;
+  became_ready(*r, *i, e.proof);
+}
+
+void Engine::became_ready(ServiceRecord& r, Instance& i, Proof proof) {
+  tell(r, i, FactType::child_ready, to_ms(now_ - i.since), name_of(proof));
+  i.phase = WorkerState::ready;
+  i.proof = proof;
+  i.probing = false;
+  i.was_ready = true;
+  i.since = now_;
+  i.ready_at = now_;
+  i.deadline = kNever;
+  if (r.next != 0 && i.key.generation == r.next) commit(r);
+  if (i.key.generation == r.current) r.proven = r.current;
+  touch(r);
+}
+
+void Engine::operator()(const Exited& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->phase == WorkerState::spawning || !i->living() || e.pid != i->pid) return;
+  const std::string how = describe_exit(e.status, e.known);
+  const bool clean = e.known && e.status == 0;
+  tell(*r, *i, FactType::child_exited, e.known ? e.status : -1, how);
+  stop_probe(*i);
+  const bool tree_is_dying = i->phase == WorkerState::killing;
+  i->phase = WorkerState::sweeping;
+  i->since = now_;
+  i->deadline = kNever;
+  i->watchdog_at = kNever;
+  if (i->why != EndWhy::stop) {
+    if (i->key.is_build()) {
+      build_ended(*r, clean, e.known ? e.status : -1, how);
+    } else {
+      worker_died(*r, *i, clean, how);
+    }
+  }
+  // A replacement is spawned before the leftovers are killed: that one is what clients wait for.
+  reconcile(*r);
+  if (!tree_is_dying) push(KillTree{e.key});
+}
+
+void Engine::operator()(const Swept& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || (i->phase != WorkerState::sweeping && i->phase != WorkerState::killing)) return;
+  if (!e.survivors.empty()) {
+    const std::string names = cut(join(e.survivors), kFactTextMax);
+    tell(*r, *i, FactType::child_survivors, static_cast<std::int64_t>(e.survivors.size()), names);
+    if (!up(*r) || r->run == RunState::idle)
+      r->survivors = cut(r->survivors + (r->survivors.empty() ? "" : ", ") + names, kFactTextMax);
+  }
+  if (i->phase == WorkerState::killing && i->why != EndWhy::stop && !i->key.is_build()) {
+    worker_died(*r, *i, false, "killed, and its end was not seen");
+  } else if (i->phase == WorkerState::killing && i->why != EndWhy::stop) {
+    build_ended(*r, false, -1, "killed, and its end was not seen");
+  }
+  const auto [same, gone] = find(e.key);
+  remove(*same, *gone);
+  touch(*r);
+}
+
+void Engine::operator()(const Stopping& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->key.is_build()) return;
+  if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
+  stop_probe(*i);
+  i->phase = WorkerState::draining;
+  i->why = EndWhy::announced;
+  i->since = now_;
+  i->watchdog_at = kNever;
+  i->deadline = later(now_, r->spec.stop.timeout);
+  touch(*r);
+}
+
+// What a child reloads inside is its own affair.
+void Engine::operator()(const Reloading&) {}
+
+void Engine::operator()(const StatusText& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || !i->living()) return;
+  std::string text = cut(e.text, kStatusTextMax);
+  if (text == i->status_text) return;
+  i->status_text = text;
+  tell(*r, *i, FactType::child_status, 0, std::move(text));
+}
+
+void Engine::operator()(const Watchdog& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->key.is_build()) return;
+  if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
+  if (e.trigger) return watchdog_missed(*r, *i, 0);
+  if (e.usec > 0) i->watchdog = from_usec(e.usec);
+  if (i->watchdog > Duration::zero()) i->watchdog_at = later(now_, i->watchdog);
+  touch(*r);
+}
+
+void Engine::watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number) {
+  tell(r, i, FactType::child_watchdog_missed, number);
+  i.why = EndWhy::watchdog;
+  begin_drain(r, i, SIGABRT, false);
+  if (r.next != 0 && i.key.generation == r.next) abort_next(r, "its watchdog was not fed");
+  touch(r);
+}
+
+void Engine::not_ready(ServiceRecord& r, Instance& i) {
+  const auto limit = to_ms(r.spec.ready.timeout);
+  tell(r, i, FactType::child_not_ready, limit);
+  stop(r, i, EndWhy::not_ready);
+  const std::string why = "not ready within " + std::to_string(limit) + " ms";
+  if (r.next != 0 && i.key.generation == r.next) {
+    abort_next(r, why);
+  } else if (i.key.generation == r.current && r.next == 0 && r.roll == Roll::none) {
+    reload_failed(r, why);
+  }
+}
+
+void Engine::operator()(const Extend& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->deadline == kNever) return;
+  i->deadline = std::max(i->deadline, later(now_, from_usec(e.usec)));
+  touch(*r);
+}
+
+void Engine::operator()(const MainPid& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || !i->living() || i->phase == WorkerState::spawning || e.pid <= 0 || e.pid == i->pid)
+    return;
+  i->pid = e.pid;
+  push(SetMainPid{i->key, e.pid});
+}
+
+void Engine::operator()(const Claimed& e) {
+  const auto [r, i] = find(e.key);
+  std::string why;
+  const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
+  if (i == nullptr || i->key.is_build() || !i->living()) {
+    why = "no such child";
+  } else if (i->phase == WorkerState::draining || i->phase == WorkerState::killing ||
+             i->why != EndWhy::none) {
+    why = "the child is being stopped";
+  } else if (!known && !i->claims.empty() && !e.explicit_call) {
+    why = "the role belongs to process " + std::to_string(i->claims.front());
+  } else if (!known && i->claims.size() >= kClaimsMax) {
+    why = "too many processes of this child hold the role";
+  }
+  push(GrantRole{e.key, e.conn, why.empty(), why});
+  if (i == nullptr) return;
+  if (!why.empty()) return tell(*r, *i, FactType::child_claim_refused, e.pid, why);
+  if (known) return;
+  i->claims.push_back(e.pid);
+  tell(*r, *i, FactType::child_claimed, e.pid, cut(e.runtime, kStatusTextMax));
+}
+
+// Everything of this service whose time has come.
+void Engine::on_time(ServiceRecord& r) {
+  touch(r);
+  for (Instance& i : r.instances) {
+    if (i.watchdog_at <= now_) {
+      watchdog_missed(r, i, to_ms(i.watchdog));
+    } else if (i.deadline > now_) {
+      continue;
+    } else if (i.phase == WorkerState::starting) {
+      not_ready(r, i);
+    } else if (i.phase == WorkerState::draining) {
+      tell(r, i, FactType::child_stop_timeout, to_ms(r.spec.stop.timeout));
+      kill_tree(r, i);
+    }
+  }
+  if (r.window_end <= now_) window_ended(r);
+}
+
+std::string describe_exit(std::int32_t status, bool known) {
+  static constexpr std::pair<int, std::string_view> kNames[] = {
+      {SIGHUP, "SIGHUP"},   {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGILL, "SIGILL"},
+      {SIGTRAP, "SIGTRAP"}, {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},   {SIGFPE, "SIGFPE"},
+      {SIGKILL, "SIGKILL"}, {SIGUSR1, "SIGUSR1"}, {SIGSEGV, "SIGSEGV"}, {SIGUSR2, "SIGUSR2"},
+      {SIGPIPE, "SIGPIPE"}, {SIGALRM, "SIGALRM"}, {SIGTERM, "SIGTERM"}, {SIGXCPU, "SIGXCPU"},
+      {SIGSYS, "SIGSYS"}};
+  if (!known) return "ended with an unknown status";
+  const int signal = status & 0x7f;
+  if (signal == 0) return "exited with status " + std::to_string((status >> 8) & 0xff);
+  for (const auto& [number, name] : kNames) {
+    if (number == signal) return "killed by " + std::string(name);
+  }
+  return "killed by signal " + std::to_string(signal);
+}
+
+}  // namespace runmain::core

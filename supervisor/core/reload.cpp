@@ -1,0 +1,218 @@
+// From a change to a new generation:
+//
+//   change ─► settle ─► [build] ─► launch ─► commit at the first ready worker ─► old ones drain, slot by slot
+//
+// A change acts at once if the service is at rest, and opens a window; what follows in the window makes one
+// more reload at its end. Before commit a new generation that fails leaves the old one as it was; after it,
+// there is no way back (the old code is no longer on disk), and slots that miss a worker are tried again with
+// back-off.
+#include <algorithm>
+
+#include "core/backoff.hpp"
+#include "core/engine.hpp"
+
+namespace runmain::core {
+
+void Engine::operator()(const Changed& e) {
+  ServiceRecord* r = find(e.service);
+  if (r == nullptr) return;
+  r->needs_build = true;
+  if (!up(*r) || (r->run == RunState::idle && r->roll == Roll::none))
+    return;  // a later start takes it all in
+  touch(*r);
+  const bool at_rest =
+      r->window_end == kNever && r->roll == Roll::none && r->next == 0 && !r->due && !r->reload_open;
+  if (at_rest && !r->held) {
+    open_window(*r);
+    act(*r);
+  } else {
+    gather(*r, e.count);
+  }
+}
+
+void Engine::operator()(const Held& e) {
+  ServiceRecord* r = find(e.service);
+  if (r == nullptr || r->held == e.on) return;
+  r->held = e.on;
+  touch(*r);
+  if (!e.on && r->dirty && r->window_end == kNever) window_ended(*r);
+}
+
+void Engine::open_window(ServiceRecord& r) {
+  const WatchSpec defaults;
+  const WatchSpec& watch = r.spec.watch ? *r.spec.watch : defaults;
+  if (r.window_end == kNever) r.window_max = later(now_, watch.settle_max);
+  r.window_end = std::min(later(now_, watch.settle), r.window_max);
+}
+
+void Engine::gather(ServiceRecord& r, std::uint32_t count) {
+  open_window(r);
+  if (!r.dirty) r.dirty_count = 0;
+  r.dirty_count += std::min(std::max(count, 1U), ~0U - r.dirty_count);
+  if (!r.dirty) tell(r, FactType::reload_settling, r.dirty_count);
+  r.dirty = true;
+}
+
+void Engine::window_ended(ServiceRecord& r) {
+  r.window_end = kNever;
+  r.window_max = kNever;
+  if (r.dirty && r.held) return;
+  if (r.dirty) {
+    r.dirty = false;
+    r.held_back.reset();  // what comes now decides
+    return act(r);
+  }
+  close_window(r);
+}
+
+// Ends the window without acting; a failure that waited for its end is told.
+void Engine::close_window(ServiceRecord& r) {
+  r.window_end = kNever;
+  r.window_max = kNever;
+  r.dirty = false;
+  if (!r.held_back) return;
+  Fact fact = std::move(*r.held_back);
+  r.held_back.reset();
+  record(std::move(fact));
+}
+
+void Engine::act(ServiceRecord& r) {
+  if (r.run == RunState::failed || r.run == RunState::done) {
+    r.run = RunState::idle;
+    r.reason.clear();
+    r.survivors.clear();
+    r.roll_reason = Reason::change;
+    return touch(r);
+  }
+  if (r.roll != Roll::none || r.next != 0 || r.reload_open) tell(r, FactType::reload_queued);
+  r.due = true;
+  r.roll_reason = Reason::change;
+  touch(r);
+}
+
+// A reload by command or by a new configuration: nothing is gathered.
+void Engine::request_reload(ServiceRecord& r, Reason reason) {
+  r.needs_build = true;
+  touch(r);
+  if (r.run == RunState::failed || r.run == RunState::done) return revive(r, reason);
+  if (r.run == RunState::idle && r.roll == Roll::none) return;
+  act(r);
+  r.due_forced = true;
+}
+
+// Begins the reload that is due: whatever newer generation was being tried is stale.
+void Engine::take_due(ServiceRecord& r) {
+  r.due = r.due_forced = r.dirty = false;
+  if (r.next != 0) {
+    r.next = 0;
+    for (Slot& slot : r.slots) slot.next = SlotRun{};
+  }
+  r.build_failures = 0;
+  r.build_retry_at = Time{};
+  r.roll = r.builds() ? Roll::build : Roll::launch;
+  if (r.reload_open || r.run != RunState::running) return;
+  r.reload_open = true;
+  r.reload_since = now_;
+}
+
+// Starts generation counter + 1 as soon as at most one other is alive, or none where the two cannot overlap.
+void Engine::launch(ServiceRecord& r) {
+  const Survey seen = look(r);
+  const bool first = r.run == RunState::idle;
+  const bool beside = !first && can_overlap(r, seen);
+  if (beside ? seen.others : seen.workers) return;
+  if (first && !needs_met(r)) return;
+  ++r.counter;
+  r.roll = Roll::none;
+  r.build_attempt = 0;
+  if (!r.dirty && !r.due) r.needs_build = false;
+  for (Slot& slot : r.slots) {
+    SlotRun& run = beside ? slot.next : slot.current;
+    run = SlotRun{};
+    run.reason = r.roll_reason;
+    if (!beside) slot.next = SlotRun{};
+  }
+  if (r.reload_open) tell(r, FactType::reload_starting, r.counter, name_of(r.roll_reason));
+  if (beside) {
+    r.next = r.counter;
+    return;
+  }
+  r.current = r.counter;
+  r.next = 0;
+  r.ran = false;
+  r.run = RunState::running;
+}
+
+// The new generation becomes the current one.
+void Engine::commit(ServiceRecord& r) {
+  touch(r);
+  r.current = r.next;
+  r.next = 0;
+  r.ran = std::any_of(r.instances.begin(), r.instances.end(), [&r](const Instance& i) {
+    return i.key.generation == r.current && !i.key.is_build() && i.phase != WorkerState::spawning;
+  });
+  for (Slot& slot : r.slots) {
+    slot.current = slot.next;
+    slot.next = SlotRun{};
+  }
+}
+
+void Engine::abort_next(ServiceRecord& r, const std::string& why) {
+  touch(r);
+  reload_failed(r, "generation " + std::to_string(r.next) + ": " + why + "; generation " +
+                       std::to_string(r.current) + " serves on");
+  r.next = 0;
+  for (Slot& slot : r.slots) slot.next = SlotRun{};
+}
+
+void Engine::reload_failed(ServiceRecord& r, const std::string& why) {
+  if (!r.reload_open) return;
+  r.reload_open = false;
+  Fact fact;
+  fact.type = FactType::reload_failed;
+  fact.service = r.id;
+  fact.generation = r.next != 0 ? r.next : r.current;
+  fact.text = why;
+  tell_failure(r, std::move(fact));
+  if (!r.due) fail_requests(r, CommandVerb::reload, why);
+}
+
+// Inside the settle window a failure waits for the window's end: the next change may be its cure.
+void Engine::tell_failure(ServiceRecord& r, Fact fact) {
+  if (r.window_end == kNever) return record(std::move(fact));
+  fact.cause = cause_;
+  fact.time = now_;
+  r.held_back = std::move(fact);
+}
+
+void Engine::reload_finished(ServiceRecord& r) {
+  r.reload_open = false;
+  r.held_back.reset();
+  ++r.reloads;
+  tell(r, FactType::reload_done, to_ms(now_ - r.reload_since));
+}
+
+void Engine::build_ended(ServiceRecord& r, bool ok, std::int64_t number, const std::string& how) {
+  touch(r);
+  if (!up(r) || r.roll != Roll::build) return;
+  if (r.due || r.dirty) return;  // it built something older than the files: again, with what has come since
+  if (ok) {
+    r.needs_build = false;
+    r.roll = Roll::launch;
+    return;
+  }
+  r.roll = Roll::none;
+  const std::string why = "build failed: " + how;
+  if (r.run == RunState::idle) return fail(r, why);
+  r.reload_open = false;
+  Fact fact;
+  fact.type = FactType::reload_build_failed;
+  fact.service = r.id;
+  fact.generation = r.counter + 1;
+  fact.number = number;
+  fact.text = how + "; generation " + std::to_string(r.current) + " serves on";
+  tell_failure(r, std::move(fact));
+  fail_requests(r, CommandVerb::reload, why);
+}
+
+}  // namespace runmain::core

@@ -1,0 +1,123 @@
+// Commands and their answers. Each request is answered exactly once: at once if it cannot be kept or done,
+// else when every service it names is where it wants it, or cannot get there.
+#include <algorithm>
+
+#include "core/engine.hpp"
+
+namespace runmain::core {
+
+void Engine::answer(std::uint64_t request, std::string error) { push(Answer{request, std::move(error)}); }
+
+void Engine::operator()(const Command& e) {
+  if (s_.quit) return answer(e.request, "runmain has stopped");
+  std::vector<std::uint32_t> named;
+  for (const ServiceId id : e.services) {
+    const ServiceRecord* r = find(id);
+    if (r == nullptr || !r->configured) return answer(e.request, "no such service");
+    named.push_back(id.value);
+  }
+  if (e.services.empty()) {
+    for (const ServiceRecord& r : s_.services) {
+      if (r.configured) named.push_back(r.id.value);
+    }
+  }
+  std::sort(named.begin(), named.end());
+  named.erase(std::unique(named.begin(), named.end()), named.end());
+  if (e.verb == CommandVerb::signal) return send_signal(e, named);
+  const bool stops = e.verb == CommandVerb::stop || e.verb == CommandVerb::shutdown;
+  if (s_.shutting_down && !stops) return answer(e.request, "runmain is shutting down");
+  if (s_.requests.size() >= kRequestsMax)
+    return answer(e.request, "too many requests are waiting for an answer");
+  if (e.verb == CommandVerb::shutdown) {
+    add_request(e, {});
+    return shut_down(0);
+  }
+  if (named.empty()) return answer(e.request, "");
+  carry_out(e.verb, named);
+  add_request(e, named);
+  for (const std::uint32_t n : named) touch(n);  // what is there already is answered with this event
+}
+
+void Engine::carry_out(CommandVerb verb, const std::vector<std::uint32_t>& services) {
+  if (verb == CommandVerb::stop) {
+    for (const std::uint32_t n : closure(services, &ServiceRecord::needed_by)) go_down(s_.services[n], true);
+    return;
+  }
+  if (verb == CommandVerb::reload) {
+    for (const std::uint32_t n : services) {
+      if (s_.services[n].wanted) request_reload(s_.services[n], Reason::change);
+    }
+    return;
+  }
+  for (const std::uint32_t n : closure(services, &ServiceRecord::needs)) {
+    const bool named = std::binary_search(services.begin(), services.end(), n);
+    if (verb == CommandVerb::restart && named) {
+      restart(s_.services[n]);
+    } else {
+      go_up(s_.services[n]);
+    }
+  }
+}
+
+void Engine::send_signal(const Command& e, const std::vector<std::uint32_t>& services) {
+  bool sent = false;
+  for (const std::uint32_t n : services) {
+    const ServiceRecord& r = s_.services[n];
+    for (const Instance& i : r.instances) {
+      if (i.key.is_build() || !i.living() || i.phase == WorkerState::spawning) continue;
+      push(Kill{i.key, e.signal, r.spec.stop.group});
+      sent = true;
+    }
+  }
+  answer(e.request, sent ? "" : "nothing runs that could get the signal");
+}
+
+void Engine::add_request(const Command& e, std::vector<std::uint32_t> services) {
+  s_.requests.push_back(Request{e.request, e.verb, std::move(services), {}});
+}
+
+// nullopt: not decided yet. "": it is where the verb wants it. Else: it will not get there, and why.
+std::optional<std::string> Engine::outcome(CommandVerb verb, const ServiceRecord& r) const {
+  const std::string& name = r.spec.name;
+  if (verb == CommandVerb::stop) {
+    if (up(r)) return name + " was started again";
+    if (!r.instances.empty()) return std::nullopt;
+    return r.run == RunState::failed && !r.wanted ? name + " " + r.reason : "";
+  }
+  if (!r.configured) return name + " was removed from the configuration";
+  if (!r.wanted) return name + (verb == CommandVerb::reload ? " is stopped" : " was stopped");
+  if (r.run == RunState::failed) return name + " failed: " + r.reason;
+  if (r.run == RunState::idle && r.roll == Roll::none && failed_need(r) != nullptr)
+    return name + " " + r.reason;
+  if (!satisfied(r)) return std::nullopt;
+  if (verb == CommandVerb::reload && (r.due || r.reload_open || r.roll != Roll::none)) return std::nullopt;
+  return "";
+}
+
+// Answers what this service's state decides.
+void Engine::resolve(const ServiceRecord& r) {
+  for (std::size_t n = s_.requests.size(); n-- > 0;) {
+    const Request& q = s_.requests[n];
+    if (!std::binary_search(q.pending.begin(), q.pending.end(), r.id.value)) continue;
+    if (const auto error = outcome(q.verb, r)) settle_request(n, r.id.value, *error);
+  }
+}
+
+void Engine::fail_requests(const ServiceRecord& r, CommandVerb verb, const std::string& error) {
+  for (std::size_t n = s_.requests.size(); n-- > 0;) {
+    const Request& q = s_.requests[n];
+    if (q.verb != verb || !std::binary_search(q.pending.begin(), q.pending.end(), r.id.value)) continue;
+    settle_request(n, r.id.value, r.spec.name + ": " + error);
+  }
+}
+
+void Engine::settle_request(std::size_t index, std::uint32_t service, const std::string& error) {
+  Request& q = s_.requests[index];
+  if (q.error.empty()) q.error = error;
+  q.pending.erase(std::lower_bound(q.pending.begin(), q.pending.end(), service));
+  if (!q.pending.empty()) return;
+  answer(q.id, std::move(q.error));
+  s_.requests.erase(s_.requests.begin() + static_cast<std::ptrdiff_t>(index));
+}
+
+}  // namespace runmain::core

@@ -1,0 +1,91 @@
+// The end: asked for, forced, or because nothing is left that could run.
+#include <csignal>
+
+#include "core/engine.hpp"
+
+namespace runmain::core {
+
+void Engine::operator()(const Signalled& e) {
+  if (e.signal == SIGHUP) {
+    for (ServiceRecord& r : s_.services) {
+      if (up(r)) request_reload(r, Reason::change);
+    }
+    return;
+  }
+  if (e.signal != SIGINT && e.signal != SIGTERM) return;
+  if (++s_.signals < 2) return shut_down(e.signal);
+  force(e.signal);
+}
+
+void Engine::shut_down(std::int32_t signal) {
+  if (s_.shutting_down) return;
+  s_.shutting_down = true;
+  s_.failed_exit = s_.tally[kFailed] > 0;
+  Fact fact;
+  fact.type = FactType::shutdown_started;
+  fact.number = signal;
+  record(std::move(fact));
+  for (ServiceRecord& r : s_.services) {
+    if (r.run == RunState::idle || r.run == RunState::running) idle(r);
+    touch(r);
+  }
+  for (std::size_t n = s_.requests.size(); n-- > 0;) {
+    const Request& q = s_.requests[n];
+    if (q.verb == CommandVerb::stop || q.verb == CommandVerb::shutdown) continue;
+    answer(q.id, "runmain is shutting down");
+    s_.requests.erase(s_.requests.begin() + static_cast<std::ptrdiff_t>(n));
+  }
+}
+
+// Nobody is asked any more. What is being spawned is killed when it is there.
+void Engine::force(std::int32_t signal) {
+  shut_down(signal);
+  if (s_.forced) return;
+  s_.forced = true;
+  s_.forcing_signal = signal;
+  Fact fact;
+  fact.type = FactType::shutdown_forced;
+  fact.number = signal;
+  record(std::move(fact));
+  for (ServiceRecord& r : s_.services) {
+    for (Instance& i : r.instances) {
+      const bool known = i.phase != WorkerState::spawning && i.phase != WorkerState::killing;
+      i.why = EndWhy::stop;
+      if (known && i.living()) kill_tree(r, i);
+    }
+    touch(r);
+  }
+}
+
+void Engine::check_end() {
+  if (s_.shutting_down) {
+    if (s_.tally[kAlive] == 0) quit(s_.forced ? 128 + s_.forcing_signal : s_.failed_exit ? 1 : 0);
+    return;
+  }
+  const bool all = s_.tally[kWanted] > 0 && s_.tally[kUnsatisfied] == 0;
+  if (all && !s_.all_ready_told) {
+    Fact fact;
+    fact.type = FactType::all_ready;
+    fact.number = s_.tally[kWanted];
+    record(std::move(fact));
+  }
+  s_.all_ready_told = all;
+  const std::uint32_t revivable = s_.mode == Mode::dev ? s_.tally[kWatch] : s_.tally[kWatchFailed];
+  const bool over = s_.tally[kWanted] > 0 && s_.tally[kActive] == 0 && s_.tally[kAlive] == 0 &&
+                    s_.tally[kUserStopped] == 0 && revivable == 0;
+  if (over) quit(s_.tally[kFailed] > 0 ? 1 : 0);
+}
+
+void Engine::quit(std::int32_t status) {
+  s_.quit = true;
+  s_.shutting_down = true;
+  Fact fact;
+  fact.type = FactType::shutdown_done;
+  fact.number = status;
+  record(std::move(fact));
+  for (Request& q : s_.requests) answer(q.id, std::move(q.error));
+  s_.requests.clear();
+  push(Quit{status});
+}
+
+}  // namespace runmain::core

@@ -1,0 +1,301 @@
+// The core's whole state: plain data, walked by fields() for save() and restore().
+//
+// Invariant: what decides is stored here and nowhere else; the members under "derived" are caches that
+// rebuild() makes anew from the rest, so they are in no archive and can never disagree with it after a
+// restore. Non-goal: behaviour; that is Engine (engine.hpp).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/deadlines.hpp"
+#include "core/effect.hpp"
+#include "core/event.hpp"
+#include "core/machine.hpp"
+#include "core/snapshot.hpp"
+#include "core/spec.hpp"
+
+namespace runmain::core {
+
+inline constexpr std::uint32_t kServicesMax = 16384;  // names ever seen while a keeper lives
+inline constexpr std::uint32_t kWorkersMax = 4096;    // slots of one service; below kBuildSlot
+inline constexpr std::size_t kRequestsMax =
+    256;                                       // unanswered requests; beyond: answered with an error at once
+inline constexpr std::size_t kClaimsMax = 64;  // serving processes of one child
+inline constexpr std::size_t kStatusTextMax = 256;  // bytes of STATUS= that are kept
+inline constexpr std::size_t kFactTextMax = 512;    // bytes of a fact's text
+inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
+inline constexpr Duration kSpanMax = std::chrono::hours(24 * 366);  // no deadline is further away
+
+// Why a child is on its way out.
+enum class EndWhy : std::uint8_t {
+  none,       // nobody asked it: when it exits, that is a crash or the end of its work
+  stop,       // it is not wanted any more
+  not_ready,  // it was not ready in time
+  watchdog,   // it missed a beat
+  announced,  // it said STOPPING=1 by itself
+};
+
+// One started child, from Spawn to Forget.
+struct Instance {
+  ChildKey key;
+  WorkerState phase = WorkerState::spawning;
+  Proof proof = Proof::unproven;
+  EndWhy why = EndWhy::none;
+  bool probing = false;
+  bool was_ready = false;
+  std::int32_t pid = 0;
+  Time since{};
+  Time ready_at{};
+  Time deadline = kNever;     // of this phase: ready or be stopped; exit or be killed
+  Time watchdog_at = kNever;  // the next beat is due by then
+  Duration watchdog{};        // 0: none
+  std::string status_text;
+  std::vector<std::int32_t> claims;  // pids that hold the role, the first one first
+
+  // The main process may still be there: signals make sense, a second copy does not.
+  bool living() const { return phase != WorkerState::sweeping; }
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("phase", phase);
+    a("proof", proof);
+    a("why", why);
+    a("probing", probing);
+    a("was_ready", was_ready);
+    a("pid", pid);
+    a("since", since);
+    a("ready_at", ready_at);
+    a("deadline", deadline);
+    a("watchdog_at", watchdog_at);
+    a("watchdog", watchdog);
+    a("status_text", status_text);
+    a("claims", claims);
+  }
+};
+
+// What one slot has been through in one generation.
+struct SlotRun {
+  std::uint32_t attempt = 0;         // starts so far
+  std::uint32_t crashes = 0;         // deaths since the last healthy run, itself included: the delay
+  std::uint32_t unhealthy = 0;       // deaths in a row without a healthy run: the burst limit
+  std::uint32_t spawn_failures = 0;  // in a row
+  Time retry_at{};                   // no start before
+  Time since{};                      // when the wait for retry_at began
+  bool done = false;                 // ended by itself and is not to run again
+  Reason reason = Reason::start;     // of the next start
+  template <class A>
+  void fields(A& a) {
+    a("attempt", attempt);
+    a("crashes", crashes);
+    a("unhealthy", unhealthy);
+    a("spawn_failures", spawn_failures);
+    a("retry_at", retry_at);
+    a("since", since);
+    a("done", done);
+    a("reason", reason);
+  }
+};
+
+struct Slot {
+  SlotRun current;  // in ServiceRecord::current
+  SlotRun next;     // in ServiceRecord::next
+  template <class A>
+  void fields(A& a) {
+    a("current", current);
+    a("next", next);
+  }
+};
+
+enum class RunState : std::uint8_t {
+  idle,     // nothing of it is to run yet (goal up) or any more (goal down); leftovers go away
+  running,  // generation `current` is to run in all slots
+  failed,   // given up; `reason` says why
+  done,     // all slots ended by themselves
+};
+
+// A new generation on its way: built first, then launched as soon as two-generations-at-most allows.
+enum class Roll : std::uint8_t { none, build, launch };
+
+struct ServiceRecord {
+  ServiceId id{};
+  ServiceSpec spec;
+  bool configured = false;     // named by the latest configuration
+  bool close_pending = false;  // was configured; its sockets are to be closed when its last child is gone
+  bool wanted = false;         // the goal
+  bool user_stopped = false;
+  RunState run = RunState::idle;
+  std::string reason;
+  std::string survivors;      // left by the stop in progress
+  std::uint32_t counter = 0;  // the highest generation ever started
+  std::uint32_t current = 0;  // the generation that slots run
+  std::uint32_t next = 0;     // the generation that is tried while `current` serves; 0: none
+  std::uint32_t proven = 0;   // the newest generation that was ready
+  bool ran = false;           // a child of `current` was started
+  Roll roll = Roll::none;
+  Reason roll_reason = Reason::start;
+  bool due = false;         // a reload is wanted that has not begun
+  bool due_forced = false;  // … by command or configuration: not held back by Held
+  bool needs_build = true;
+  std::uint32_t build_attempt = 0;
+  std::uint32_t build_failures = 0;  // failed spawns of the build step in a row
+  Time build_retry_at{};
+  bool reload_open = false;  // begun, and neither done nor failed yet
+  Time reload_since{};
+  bool held = false;
+  bool dirty = false;  // changes gathered in the settle window, not acted on
+  std::uint32_t dirty_count = 0;
+  Time window_end = kNever;  // kNever: no window is open
+  Time window_max = kNever;
+  std::optional<Fact> held_back;  // a failure inside the window: told if nothing follows
+  std::uint64_t restarts = 0;
+  std::uint64_t reloads = 0;
+  ServiceState state = ServiceState::stopped;
+  Time since{};
+  std::vector<Slot> slots;  // never shrinks: attempts must not be counted anew
+  std::vector<Instance> instances;
+  std::vector<Fact> history;     // a ring
+  std::uint32_t history_at = 0;  // the oldest, once the ring is full
+
+  // derived
+  std::vector<std::uint32_t> needs;  // indexes of depends_on
+  std::vector<std::uint32_t> needed_by;
+  std::uint32_t bits = 0;  // what it adds to the tallies
+  bool queued = false;
+
+  std::uint32_t workers() const { return spec.workers < kWorkersMax ? spec.workers : kWorkersMax; }
+  bool overlaps() const { return spec.overlap && !spec.port; }
+  bool builds() const { return needs_build && spec.watch && spec.watch->build; }
+
+  template <class A>
+  void fields(A& a) {
+    a("id", id);
+    a("spec", spec);
+    a("configured", configured);
+    a("close_pending", close_pending);
+    a("wanted", wanted);
+    a("user_stopped", user_stopped);
+    a("run", run);
+    a("reason", reason);
+    a("survivors", survivors);
+    a("counter", counter);
+    a("current", current);
+    a("next", next);
+    a("proven", proven);
+    a("ran", ran);
+    a("roll", roll);
+    a("roll_reason", roll_reason);
+    a("due", due);
+    a("due_forced", due_forced);
+    a("needs_build", needs_build);
+    a("build_attempt", build_attempt);
+    a("build_failures", build_failures);
+    a("build_retry_at", build_retry_at);
+    a("reload_open", reload_open);
+    a("reload_since", reload_since);
+    a("held", held);
+    a("dirty", dirty);
+    a("dirty_count", dirty_count);
+    a("window_end", window_end);
+    a("window_max", window_max);
+    a("held_back", held_back);
+    a("restarts", restarts);
+    a("reloads", reloads);
+    a("state", state);
+    a("since", since);
+    a("slots", slots);
+    a("instances", instances);
+    a("history", history);
+    a("history_at", history_at);
+  }
+};
+
+// A Command that is not answered yet.
+struct Request {
+  std::uint64_t id = 0;
+  CommandVerb verb{};
+  std::vector<std::uint32_t> pending;  // services not yet where it wants them, sorted; shutdown: none
+  std::string error;                   // the first one
+  template <class A>
+  void fields(A& a) {
+    a("id", id);
+    a("verb", verb);
+    a("pending", pending);
+    a("error", error);
+  }
+};
+
+// How many services are …; each is one bit of ServiceRecord::bits.
+enum Tally : std::uint32_t {
+  kWanted,       // goal up
+  kUnsatisfied,  // goal up, and neither ready nor done
+  kActive,       // goal up, and neither failed nor done
+  kAlive,        // with a child that is not forgotten
+  kFailed,
+  kWatch,        // configured with a watch
+  kWatchFailed,  // failed, with a watch that may revive it
+  kUserStopped,
+  kTallies,
+};
+
+struct State {
+  std::uint64_t events = 0;
+  std::uint64_t effects = 0;
+  std::uint64_t random = 1;
+  Time now{};
+  Mode mode = Mode::dev;
+  bool configured = false;
+  bool shutting_down = false;
+  bool forced = false;
+  bool quit = false;
+  bool failed_exit = false;  // a service had failed when the shutdown began, or a stop left survivors
+  std::uint32_t signals = 0;
+  std::int32_t forcing_signal = 0;
+  bool all_ready_told = false;
+  std::vector<ServiceRecord> services;  // by ServiceId
+  std::vector<Request> requests;
+
+  // derived
+  Deadlines deadlines;
+  std::uint32_t tally[kTallies] = {};
+  std::vector<std::uint32_t> work;       // services to look at again; empty between events
+  std::vector<std::uint8_t> slot_marks;  // scratch
+
+  template <class A>
+  void fields(A& a) {
+    a("events", events);
+    a("effects", effects);
+    a("random", random);
+    a("now", now);
+    a("mode", mode);
+    a("configured", configured);
+    a("shutting_down", shutting_down);
+    a("forced", forced);
+    a("quit", quit);
+    a("failed_exit", failed_exit);
+    a("signals", signals);
+    a("forcing_signal", forcing_signal);
+    a("all_ready_told", all_ready_told);
+    a("services", services);
+    a("requests", requests);
+  }
+};
+
+// True if no handler can be led astray by this state: ids are indexes, enums and counts are in range. For
+// bytes from outside.
+bool valid(const State& state);
+
+// Makes the derived members from the others. Requires valid(state).
+void rebuild(State& state);
+
+// Makes `needs` and `needed_by` from the specs' depends_on.
+void index_dependencies(State& state);
+
+// Handles one event: Machine::handle without the handle.
+void step(State& state, const Event& event, Time now, Output& out);
+
+Snapshot view(const State& state);
+
+}  // namespace runmain::core
