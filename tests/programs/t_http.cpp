@@ -1,0 +1,221 @@
+// t_http: a web server of one answer, for integration tests. It keeps the contract without the runtime
+// library.
+//
+//   t_http --fd N [--boot-ms N] [--ignore-term] [--exit-after N] [--no-notify]
+//
+// Accepts on the inherited socket N and answers every request with "PID GENERATION WORKER\n" and "Connection:
+// close".
+// --boot-ms N     accepts nothing and is not ready for N ms
+// --ignore-term   SIGTERM does nothing; otherwise it accepts what is waiting, answers it and exits with 0
+// --exit-after N  exits with 0 after N answers, as a crash would: without looking at other connections
+// --no-notify     does not send READY=1 to NOTIFY_SOCKET
+// One thread, ppoll(2); at most kConnectionsMax connections at once, the rest waits in the backlog.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr std::size_t kConnectionsMax = 256;
+constexpr std::size_t kRequestMax = 16384;
+constexpr milliseconds kDrainTime{1000};  // for requests of connections that were accepted before the drain
+
+struct Options {
+  int fd = -1;
+  milliseconds boot{0};
+  long exit_after = -1;
+  bool ignore_term = false;
+  bool notify = true;
+};
+
+struct Connection {
+  int fd = -1;
+  std::string in;
+};
+
+volatile sig_atomic_t g_terminated = 0;
+
+void on_term(int) { g_terminated = 1; }
+
+[[noreturn]] void usage(const char* what) {
+  std::fprintf(stderr, "t_http: %s\n", what);
+  std::exit(2);
+}
+
+Options parse(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view name = argv[i];
+    const bool takes_value = name == "--fd" || name == "--boot-ms" || name == "--exit-after";
+    if (takes_value && i + 1 == argc) usage("a value is missing");
+    const long value = takes_value ? std::strtol(argv[++i], nullptr, 10) : 0;
+    if (name == "--fd") {
+      o.fd = static_cast<int>(value);
+    } else if (name == "--boot-ms") {
+      o.boot = milliseconds(value);
+    } else if (name == "--exit-after") {
+      o.exit_after = value;
+    } else if (name == "--ignore-term") {
+      o.ignore_term = true;
+    } else if (name == "--no-notify") {
+      o.notify = false;
+    } else {
+      usage("unknown argument");
+    }
+  }
+  if (o.fd < 0) usage("--fd is missing");
+  return o;
+}
+
+// READY=1, as sd_notify(3) says.
+void say_ready() {
+  const char* name = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un address{};
+  if (name == nullptr || std::strlen(name) >= sizeof address.sun_path) return;
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, name);
+  socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(name));
+  if (name[0] == '@') address.sun_path[0] = '\0';
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  if (sendto(fd, "READY=1", 7, MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), size) != 7) {
+    std::perror("t_http: NOTIFY_SOCKET");
+  }
+  close(fd);
+}
+
+const char* variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "-";
+}
+
+void answer(int fd) {
+  const std::string body = std::to_string(getpid()) + " " + variable("RUNMAIN_GENERATION") + " " +
+                           variable("RUNMAIN_WORKER") + "\n";
+  const std::string out =
+      "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
+      "\r\nConnection: close\r\n\r\n" + body;
+  // A fresh socket's buffer has room for these few bytes.
+  if (send(fd, out.data(), out.size(), MSG_NOSIGNAL) < 0) std::perror("t_http: send");
+}
+
+class Server {
+ public:
+  explicit Server(const Options& options) : options_(options) {}
+
+  // Until the drain is over or the answers are given. SIGTERM is let in only while it waits.
+  void run(const sigset_t& while_waiting) {
+    const auto ready_at = Clock::now() + options_.boot;
+    while (!finished()) {
+      const bool booting = !ready_ && Clock::now() < ready_at;
+      if (!booting && !ready_) become_ready();
+      if (g_terminated != 0 && !draining_) begin_drain();
+      if (finished()) return;
+      turn(booting ? ready_at : drain_end_, booting || draining_, while_waiting);
+    }
+  }
+
+ private:
+  bool finished() const {
+    if (options_.exit_after >= 0 && answers_ >= options_.exit_after) return true;
+    return draining_ && (connections_.empty() || Clock::now() >= drain_end_);
+  }
+
+  void become_ready() {
+    ready_ = true;
+    if (options_.notify) say_ready();
+  }
+
+  void begin_drain() {
+    draining_ = true;
+    drain_end_ = Clock::now() + kDrainTime;
+    if (ready_) accept_all();
+  }
+
+  // Waits for something to happen, or for `until` if there is one, and answers.
+  void turn(Clock::time_point until, bool has_end, const sigset_t& mask) {
+    std::vector<pollfd> polled;
+    for (const Connection& c : connections_) polled.push_back({c.fd, POLLIN, 0});
+    const bool accepts = ready_ && !draining_ && connections_.size() < kConnectionsMax;
+    if (accepts) polled.push_back({options_.fd, POLLIN, 0});
+    timespec left{};
+    if (has_end) {
+      const auto ns = std::max<long long>((until - Clock::now()).count(), 0);
+      left = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+    }
+    if (ppoll(polled.data(), polled.size(), has_end ? &left : nullptr, &mask) <= 0) return;
+    for (std::size_t i = connections_.size(); i-- > 0;) {
+      if (polled[i].revents != 0 && serve(connections_[i])) {
+        connections_.erase(connections_.begin() + static_cast<std::ptrdiff_t>(i));
+      }
+    }
+    if (accepts && polled.back().revents != 0) accept_all();
+  }
+
+  void accept_all() {
+    while (connections_.size() < kConnectionsMax) {
+      const int fd = accept4(options_.fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
+      if (fd < 0) return;
+      connections_.push_back({fd, {}});
+    }
+  }
+
+  // True if the connection is done with and closed.
+  bool serve(Connection& c) {
+    char buffer[4096];
+    const ssize_t n = recv(c.fd, buffer, sizeof buffer, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+    if (n > 0) c.in.append(buffer, static_cast<std::size_t>(n));
+    const bool whole = c.in.find("\r\n\r\n") != std::string::npos;
+    if (n > 0 && !whole && c.in.size() < kRequestMax) return false;
+    if (whole) {
+      answer(c.fd);
+      ++answers_;
+    }
+    close(c.fd);
+    return true;
+  }
+
+  Options options_;
+  std::vector<Connection> connections_;
+  Clock::time_point drain_end_;
+  long answers_ = 0;
+  bool ready_ = false;
+  bool draining_ = false;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  fcntl(options.fd, F_SETFL, fcntl(options.fd, F_GETFL) | O_NONBLOCK);
+  sigset_t term;
+  sigset_t while_waiting;
+  sigemptyset(&term);
+  sigaddset(&term, SIGTERM);
+  sigprocmask(SIG_BLOCK, &term, &while_waiting);
+  sigdelset(&while_waiting, SIGTERM);
+  struct sigaction action {};
+  action.sa_handler = options.ignore_term ? SIG_IGN : on_term;
+  sigaction(SIGTERM, &action, nullptr);
+  Server(options).run(while_waiting);
+  return 0;
+}
