@@ -77,11 +77,11 @@ class JsonReader {
     if (it == object_.end()) return;
     if (!take(*it, v)) {
       ok_ = false;
-      fault_ = name;
+      fault_ = fault_.empty() ? name : name + ("." + fault_);
     }
   }
   bool ok() const { return ok_; }
-  // The innermost key whose value was wrong.
+  // The key whose value was wrong, with the keys that lead to it: "key.slot".
   const std::string& fault() const { return fault_; }
 
   // False if `json` is not a T; `v` is then half filled.
