@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -14,6 +15,8 @@
 namespace runmain::os {
 
 namespace {
+
+constexpr std::size_t kChunkBytes = 64U << 10U;
 
 struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
@@ -58,15 +61,15 @@ std::string proc_text(const char* path, std::size_t limit) {
   const UniqueFd fd(::open(path, O_RDONLY | O_CLOEXEC));
   if (!fd) return {};
   // Not pread_some: some files of /proc can only be read from their start on.
-  std::string out(limit, '\0');
-  std::size_t size = 0;
-  while (size < limit) {
-    const ssize_t n = ::read(fd.get(), out.data() + size, limit - size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    size += static_cast<std::size_t>(n);
+  std::string out;
+  for (std::size_t size = 0; size < limit;) {
+    const std::size_t chunk = std::min(limit - size, kChunkBytes);
+    out.resize(size + chunk);
+    const ssize_t n = ::read(fd.get(), out.data() + size, chunk);
+    if (n > 0) size += static_cast<std::size_t>(n);
+    out.resize(size);
+    if (n == 0 || (n < 0 && errno != EINTR)) break;
   }
-  out.resize(size);
   return out;
 }
 

@@ -26,7 +26,13 @@ namespace runmain::os {
 
 namespace {
 
-constexpr std::uint8_t kTcpListen = 10;        // TCP_LISTEN of the kernel's state numbers
+// The kernel's state numbers (enum in net/tcp_states.h).
+constexpr std::uint64_t kEstablished = 1;
+constexpr std::uint64_t kSynRecv = 3;
+constexpr std::uint64_t kCloseWait = 8;
+constexpr std::uint64_t kListen = 10;
+constexpr std::uint64_t kNewSynRecv = 12;
+
 constexpr std::size_t kAnswerMax = 8192;       // bytes of one netlink answer
 constexpr std::size_t kTableMax = 16U << 20U;  // bytes of /proc/net/tcp that are read
 constexpr std::size_t kFdinfoMax = 4U << 20U;  // bytes of an epoll's fdinfo: about 50,000 watched fds
@@ -102,6 +108,15 @@ Result<std::string> ask(const Request& request) {
   return answer.substr(NLMSG_HDRLEN);
 }
 
+// A socket without an inode waits for accept(2), or has been closed and only ends its connection. Where the
+// handshake is not finished (TCP_DEFER_ACCEPT), the kernel answers with the listener.
+Result<std::uint64_t> inode_in_state(std::uint64_t inode, std::uint64_t state) {
+  if (state == kListen) return std::uint64_t{0};
+  const bool open = state == kEstablished || state == kSynRecv || state == kNewSynRecv || state == kCloseWait;
+  if (inode == 0 && !open) return Error::from_errno("the peer's socket", ENOENT);
+  return inode;
+}
+
 // The exact lookup of the other end's socket: its source is our peer.
 Result<std::uint64_t> tcp_peer_by_netlink(const Ends& ends) {
   inet_diag_req_v2 request{};
@@ -119,9 +134,7 @@ Result<std::uint64_t> tcp_peer_by_netlink(const Ends& ends) {
   inet_diag_msg found{};
   if (answer->size() < sizeof found) return Error::from_errno("inet_diag", EPROTO);
   std::memcpy(&found, answer->data(), sizeof found);
-  // Where the handshake is not finished (TCP_DEFER_ACCEPT), the kernel answers with the listener instead.
-  if (found.idiag_state == kTcpListen) return std::uint64_t{0};
-  return std::uint64_t{found.idiag_inode};
+  return inode_in_state(found.idiag_inode, found.idiag_state);
 }
 
 // "0100007F:1F40" as in /proc/net/tcp: the address as words of this machine, the port as a number.
@@ -149,13 +162,14 @@ Result<std::uint64_t> tcp_peer_in_table(const char* table, const std::string& pa
   // After the pair: st tx:rx tr:when retrnsmt uid timeout inode.
   std::string_view rest = std::string_view(text).substr(at + pair.size());
   rest = rest.substr(0, rest.find('\n'));
+  const auto state = parse_number(rest, 16);
   for (int field = 0; field < 6; ++field) {
     rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(' ')));
     rest.remove_prefix(std::min(rest.size(), rest.find(' ')));
   }
   const auto inode = parse_number(rest);
-  if (!inode) return Error::from_errno(table, EPROTO);
-  return *inode;
+  if (!inode || !state) return Error::from_errno(table, EPROTO);
+  return inode_in_state(*inode, *state);
 }
 
 Result<std::uint64_t> tcp_peer_by_tables(const Ends& ends) {
