@@ -1,0 +1,158 @@
+// What the folders say: first scans, new folders, overflow and polling are one walk that compares with the
+// table.
+#include <algorithm>
+
+#include "drive/watch_impl.hpp"
+
+namespace runmain::drive {
+
+// Walks from `top` through all folders that some root sees. Each is watched before it is listed: what comes
+// after the listing is told by an event.
+void Watcher::Impl::scan(const std::string& top, Why why) {
+  const std::uint32_t mark = ++scan_;
+  std::vector<std::string> stack{top};
+  while (!stack.empty()) {
+    const std::string path = std::move(stack.back());
+    stack.pop_back();
+    scan_folder(path, why, stack);
+  }
+  if (why == Why::found) drop_unseen(top, mark);
+}
+
+void Watcher::Impl::scan_folder(const std::string& path, Why why, std::vector<std::string>& stack) {
+  const auto seeing = roots_.seeing(path);
+  if (seeing.empty()) return;
+  const auto added = tree_.ensure(path, kForTree);
+  if (added == WatchTree::Added::refused && why == Why::found) note_unknown(path);
+  if (added == WatchTree::Added::refused || added == WatchTree::Added::missing) return;
+  if (WatchedFolder* watched = tree_.find(path); watched != nullptr) watched->mark = scan_;
+  const auto known = table_.folders().find(path);
+  if (known != table_.folders().end()) known->second.mark = scan_;
+
+  const auto folder = os::Folder::open(path);
+  if (!folder) {
+    unreadable(path, folder.error());
+    return;
+  }
+  const auto listed = folder.value().list([&](const std::string& name, os::EntryType type) {
+    if (type == os::EntryType::folder) {
+      std::string child = join_path(path, name);
+      if (RootSet::wants_folder(seeing, child)) stack.push_back(std::move(child));
+    } else if (type != os::EntryType::other && RootSet::wants_file(seeing, path, name)) {
+      scan_file(folder.value(), path, name, why);
+    }
+    return true;
+  });
+  if (!listed) {
+    unreadable(path, listed.error());
+    return;
+  }
+  if (why == Why::found) wait_for_unseen(path);
+}
+
+void Watcher::Impl::unreadable(const std::string& path, const Error& error) {
+  if (error.code == ENOENT || error.code == ENOTDIR) return;
+  tree_.poll_folder(path);
+  tree_.tell_once("read " + path,
+                  "cannot read folder " + path + ": " + error.text() + ", trying again every second");
+}
+
+void Watcher::Impl::scan_file(const os::Folder& folder, const std::string& path, const std::string& name,
+                              Why why) {
+  // What waits for its grace is not taken as it is: others still have to be told of it.
+  if (why == Why::adopt && pending_.count(join_path(path, name)) != 0) return;
+  const Verdict verdict = gate_.judge(folder, path, name, why, scan_);
+  if (verdict == Verdict::appeared && table_.truncated()) {
+    note_unknown(path);  // whether it is new cannot be told
+  } else {
+    apply(path, name, verdict);
+  }
+}
+
+// The files that the table has in a folder and that its listing had not.
+void Watcher::Impl::wait_for_unseen(const std::string& path) {
+  const auto known = table_.folders().find(path);
+  if (known == table_.folders().end()) return;
+  for (const auto& [name, state] : known->second.files) {
+    if (state.mark != scan_) wait_for(join_path(path, name));
+  }
+}
+
+// The folders below `top` that the scan did not come to: they are gone.
+void Watcher::Impl::drop_unseen(const std::string& top, std::uint32_t mark) {
+  for (const std::string& path : tree_.below(top)) {
+    const WatchedFolder* folder = tree_.find(path);
+    if (folder == nullptr || (folder->purpose & kForTree) == 0 || folder->mark == mark) continue;
+    if (!roots_.has_own_root_below(top, path)) tree_.release(path, kForTree);
+  }
+  for (const std::string& path : table_.folders_below(top)) {
+    const FileTable::FolderFiles& folder = table_.folders()[path];
+    // A folder whose first file comes with this scan has its mark in the file only.
+    const bool seen =
+        folder.mark == mark || std::any_of(folder.files.begin(), folder.files.end(),
+                                           [&](const auto& f) { return f.second.mark == mark; });
+    if (!seen && !roots_.has_own_root_below(top, path)) wait_for(path);
+  }
+}
+
+// Looks at what every root is, watches what that asks for, and looks again until nothing has changed in
+// between.
+void Watcher::Impl::refresh_roots(Why why_first, std::optional<ServiceId> only) {
+  if (!only) roots_dirty_ = false;
+  std::set<std::string> last_points;
+  for (int round = 0; round < kRefreshRounds; ++round) {
+    const auto changed = roots_.look(only);
+    const auto points = roots_.points();
+    if (round > 0 && changed.empty() && points == last_points) break;
+    last_points = points;
+    tree_.assign(kForPoint, points);
+    tree_.assign(kForAnchor, roots_.anchors());
+    for (Root* root : changed) {
+      establish(*root, root->known ? Why::found : why_first);
+      root->known = true;
+    }
+  }
+  open_poll();
+}
+
+void Watcher::Impl::establish(const Root& root, Why why) {
+  const auto [parent, name] = split_path(root.path);
+  if (root.shape == RootShape::folder) {
+    scan(root.path, why);
+    if (table_.find(parent, name) != nullptr) wait_for(root.path);  // it was a file
+    return;
+  }
+  for (const std::string& path : tree_.below(root.path)) {  // it was a folder
+    if (roots_.seeing(path).empty()) tree_.release(path, kForTree);
+  }
+  if (!table_.folders_below(root.path).empty()) wait_for(root.path);
+  if (root.shape == RootShape::missing) {
+    if (table_.find(parent, name) != nullptr) wait_for(root.path);
+    if (why == Why::adopt) callbacks_.tell("watched path " + root.path + " does not exist, waiting for it");
+  } else if (const auto folder = os::Folder::open(parent); folder) {
+    scan_file(folder.value(), parent, name, why);
+  }
+}
+
+// What has no watch is looked at: is there one now, and what has changed meanwhile?
+void Watcher::Impl::poll() {
+  const Time start = os::Loop::now();
+  std::vector<std::string> tops;  // a scan goes down: only the uppermost polled folders start one
+  std::vector<Root> files;
+  for (const auto& [path, folder] : tree_.folders()) {
+    if (folder.polled && (tops.empty() || !is_at_or_below(path, tops.back()))) tops.push_back(path);
+  }
+  for (const Root& root : roots_.all()) {
+    const WatchedFolder* parent = tree_.find(split_path(root.path).first);
+    if (root.shape == RootShape::file && parent != nullptr && parent->polled) files.push_back(root);
+  }
+  tree_.poll_again();
+  refresh_roots(Why::found);
+  for (const std::string& path : tops) scan(path, Why::found);
+  for (const Root& root : files) establish(root, Why::found);
+  locks_dirty_ = true;
+  const Duration took = os::Loop::now() - start;
+  next_poll_ = os::Loop::now() + std::max(kPollInterval, took * kPollDuty);
+}
+
+}  // namespace runmain::drive

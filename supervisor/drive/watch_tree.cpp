@@ -1,0 +1,229 @@
+#include "drive/watch_tree.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "drive/watch_table.hpp"
+
+namespace runmain::drive {
+namespace {
+
+constexpr std::size_t kToldMax = 64;  // different warnings of one watcher; more of them tell nothing new
+
+// Not IN_MODIFY: a file that is being written is looked at when it is closed. IN_CREATE is for what is never
+// closed: folders, links, second names.
+constexpr std::uint32_t kFullMask = IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE |
+                                    IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW |
+                                    IN_EXCL_UNLINK;
+constexpr std::uint32_t kAnchorMask = IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_MASK_ADD;
+
+std::uint32_t mask_for(unsigned purpose) { return purpose == kForAnchor ? kAnchorMask : kFullMask; }
+
+bool out_of_fds() {
+  const os::UniqueFd probe(::open("/", O_RDONLY | O_CLOEXEC));
+  return !probe && (errno == EMFILE || errno == ENFILE);
+}
+
+}  // namespace
+
+WatchTree::WatchTree(Tell tell, std::size_t max) : tell_(std::move(tell)), max_(max) { make(); }
+
+void WatchTree::make() {
+  auto made = os::Inotify::make();
+  if (made) {
+    inotify_ = std::move(*made);
+    return;
+  }
+  if (made.error().code == EMFILE && !out_of_fds()) {
+    tell_once("instances", "no inotify instance is left (fs.inotify.max_user_instances = " +
+                               os::inotify_limit("max_user_instances") + "), polling every second instead");
+  } else {
+    tell_once("instance", made.error().text() + ", polling every second instead");
+  }
+}
+
+void WatchTree::tell_once(const std::string& key, const std::string& text) {
+  if (told_.size() < kToldMax && told_.insert(key).second) tell_(text);
+}
+
+void WatchTree::tell_failure(const std::string& path, const Error& error) {
+  if (error.code == ENOSPC) {
+    tell_once("watches", "no inotify watch is left (fs.inotify.max_user_watches = " +
+                             os::inotify_limit("max_user_watches") + ") at " + path +
+                             ", polling such folders every second instead");
+  } else {
+    tell_once("add " + path, "cannot watch " + path + ": " + std::strerror(error.code) +
+                                 ", polling it every second instead");
+  }
+}
+
+WatchTree::Added WatchTree::ensure(const std::string& path, unsigned purpose) {
+  auto entry = folders_.find(path);
+  if (entry == folders_.end()) {
+    if (folders_.size() >= max_) {
+      tell_once("limit", "more than " + std::to_string(max_) + " folders, not watching " + path +
+                             " and others, ignoring");
+      return Added::refused;
+    }
+    entry = folders_.emplace(path, WatchedFolder{}).first;
+  } else {
+    const unsigned before = entry->second.purpose;
+    const bool wider = mask_for(before | purpose) != mask_for(before);
+    if (!renew_ && !wider && (entry->second.wd >= 0 || entry->second.polled)) {
+      entry->second.purpose |= purpose;
+      return entry->second.polled ? Added::polled : Added::watched;
+    }
+  }
+  entry->second.purpose |= purpose;
+  const Added added = add(entry, false);
+  if (added == Added::missing || added == Added::refused) drop(entry);
+  return added;
+}
+
+WatchTree::Added WatchTree::add(Entry entry, bool told) {
+  WatchedFolder& folder = entry->second;
+  const bool anchor = folder.purpose == kForAnchor;
+  if (!inotify_) {
+    set_polled(folder, !anchor);
+    return Added::polled;
+  }
+  const auto wd = inotify_->add(entry->first, mask_for(folder.purpose));
+  if (wd) {
+    set_polled(folder, false);
+    if (wd.value() != folder.wd) {
+      unlink(entry);
+      link(entry, wd.value());
+    }
+    return Added::watched;
+  }
+  unlink(entry);
+  const int code = wd.error().code;
+  if (code == ENOENT || code == ENOTDIR || code == ELOOP) return Added::missing;
+  if (anchor) return Added::refused;  // a folder above that we may not read: it will hardly be moved
+  if (code == EACCES || code == EPERM) {
+    tell_once("access " + entry->first,
+              "cannot watch " + entry->first + ": " + std::strerror(code) + ", ignoring");
+    return Added::refused;
+  }
+  if (!told) tell_failure(entry->first, wd.error());
+  set_polled(folder, true);
+  return Added::polled;
+}
+
+void WatchTree::link(Entry entry, int wd) {
+  entry->second.wd = wd;
+  by_wd_[wd].push_back(entry->first);
+}
+
+void WatchTree::unlink(Entry entry) {
+  const int wd = std::exchange(entry->second.wd, -1);
+  const auto paths = by_wd_.find(wd);
+  if (wd < 0 || paths == by_wd_.end()) return;
+  std::erase(paths->second, entry->first);
+  if (!paths->second.empty()) return;
+  by_wd_.erase(paths);
+  if (inotify_) inotify_->remove(wd);
+}
+
+void WatchTree::set_polled(WatchedFolder& folder, bool on) {
+  if (folder.polled == on) return;
+  folder.polled = on;
+  polled_ += on ? 1 : -1;
+}
+
+void WatchTree::drop(Entry entry) {
+  unlink(entry);
+  set_polled(entry->second, false);
+  folders_.erase(entry);
+}
+
+void WatchTree::release(const std::string& path, unsigned purpose) {
+  const auto entry = folders_.find(path);
+  if (entry == folders_.end()) return;
+  WatchedFolder& folder = entry->second;
+  const unsigned before = std::exchange(folder.purpose, folder.purpose & ~purpose);
+  if (folder.purpose == 0) {
+    drop(entry);
+  } else if (folder.purpose == kForAnchor && before != kForAnchor) {
+    unlink(entry);  // a watch only grows: a new one asks for less
+    set_polled(folder, false);
+    if (add(entry, true) != Added::watched) drop(entry);
+  }
+}
+
+void WatchTree::release_below(const std::string& path, unsigned purpose) {
+  for (const std::string& each : below(path)) release(each, purpose);
+}
+
+void WatchTree::assign(unsigned purpose, const std::set<std::string>& paths) {
+  std::vector<std::string> gone;
+  for (const auto& [path, folder] : folders_) {
+    if ((folder.purpose & purpose) != 0 && paths.count(path) == 0) gone.push_back(path);
+  }
+  for (const std::string& path : paths) ensure(path, purpose);
+  for (const std::string& path : gone) release(path, purpose);
+}
+
+void WatchTree::poll_folder(const std::string& path) {
+  if (WatchedFolder* folder = find(path); folder != nullptr) set_polled(*folder, true);
+}
+
+void WatchTree::ended(int wd) {
+  const auto paths = by_wd_.find(wd);
+  if (paths == by_wd_.end()) return;
+  for (const std::string& path : paths->second) {
+    const auto entry = folders_.find(path);
+    if (entry == folders_.end()) continue;
+    set_polled(entry->second, false);
+    folders_.erase(entry);
+  }
+  by_wd_.erase(paths);
+}
+
+WatchedFolder* WatchTree::find(const std::string& path) {
+  const auto entry = folders_.find(path);
+  return entry == folders_.end() ? nullptr : &entry->second;
+}
+
+std::vector<std::string> WatchTree::paths_of(int wd) const {
+  const auto paths = by_wd_.find(wd);
+  return paths == by_wd_.end() ? std::vector<std::string>() : paths->second;
+}
+
+std::vector<std::string> WatchTree::below(const std::string& path) const {
+  std::vector<std::string> found;
+  if (folders_.count(path) != 0) found.push_back(path);
+  const std::string prefix = path == "/" ? path : path + '/';
+  for (auto it = folders_.lower_bound(prefix); it != folders_.end(); ++it) {
+    if (it->first.compare(0, prefix.size(), prefix) != 0) break;
+    if (it->first != path) found.push_back(it->first);
+  }
+  return found;
+}
+
+void WatchTree::poll_again() {
+  if (!inotify_) {
+    make();
+    if (!inotify_) return;
+    tell_("an inotify instance could be had, no longer polling");
+  }
+  for (auto entry = folders_.begin(); entry != folders_.end(); ++entry) {
+    if (entry->second.polled) add(entry, true);
+  }
+}
+
+bool WatchTree::read(const std::function<void(const os::InotifyEvent&)>& use, std::size_t& count) {
+  count = 0;
+  if (!inotify_) return false;
+  const auto got = inotify_->read(use);
+  if (!got) {
+    tell_once("read", got.error().text() + ", ignoring");
+    return false;
+  }
+  count = got.value();
+  return true;
+}
+
+}  // namespace runmain::drive
