@@ -1,12 +1,8 @@
 #include "drive/readiness_tree.hpp"
 
-#include <dirent.h>
-
 #include <algorithm>
-#include <charconv>
-#include <cstring>
-#include <memory>
 
+#include "os/linux/proc.hpp"
 #include "os/linux/process_tree.hpp"
 #include "os/loop/loop.hpp"
 
@@ -25,15 +21,10 @@ const std::vector<pid_t>& TreeIndex::of(std::uint64_t tag, Time now) {
 
 void TreeIndex::scan() {
   pids_.clear();
-  const std::unique_ptr<DIR, int (*)(DIR*)> proc(opendir("/proc"), closedir);
-  if (!proc) return;
-  while (const dirent* entry = readdir(proc.get())) {
-    const char* name = entry->d_name;
-    pid_t pid = 0;
-    const auto [end, error] = std::from_chars(name, name + std::strlen(name), pid);
-    if (error != std::errc() || *end != '\0') continue;
+  os::any_process([this](pid_t pid) {
     if (const std::uint64_t tag = os::tag_of(pid); tag != 0) pids_[tag].push_back(pid);
-  }
+    return false;  // all of them
+  });
 }
 
 }  // namespace runmain::drive
