@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -32,6 +33,8 @@ constexpr std::uint64_t kSynRecv = 3;
 constexpr std::uint64_t kCloseWait = 8;
 constexpr std::uint64_t kListen = 10;
 constexpr std::uint64_t kNewSynRecv = 12;
+
+constexpr unsigned kShutdownBoth = 3;  // RCV_SHUTDOWN and SEND_SHUTDOWN of the kernel
 
 constexpr std::size_t kAnswerMax = 8192;       // bytes of one netlink answer
 constexpr std::size_t kTableMax = 16U << 20U;  // bytes of /proc/net/tcp that are read
@@ -183,6 +186,23 @@ Result<std::uint64_t> tcp_peer_by_tables(const Ends& ends) {
   return tcp_peer_in_table("/proc/net/tcp6", pair(true));
 }
 
+// The value of an attribute behind a unix_diag_msg.
+template <class T>
+std::optional<T> attribute_of(std::string_view answer, unsigned type) {
+  for (std::size_t at = NLMSG_ALIGN(sizeof(unix_diag_msg)); at + sizeof(rtattr) <= answer.size();) {
+    rtattr head{};
+    std::memcpy(&head, answer.data() + at, sizeof head);
+    if (head.rta_len < sizeof head || head.rta_len > answer.size() - at) break;
+    if (head.rta_type == type && head.rta_len >= RTA_LENGTH(sizeof(T))) {
+      T value{};
+      std::memcpy(&value, answer.data() + at + RTA_LENGTH(0), sizeof value);
+      return value;
+    }
+    at += RTA_ALIGN(head.rta_len);
+  }
+  return std::nullopt;
+}
+
 Result<std::uint64_t> unix_peer(int fd) {
   struct stat own {};
   if (::fstat(fd, &own) != 0) return Error::from_errno("fstat", errno);
@@ -195,18 +215,11 @@ Result<std::uint64_t> unix_peer(int fd) {
   request.udiag_cookie[1] = ~0U;
   auto answer = ask(request);
   if (!answer) return answer.error();
-  for (std::size_t at = NLMSG_ALIGN(sizeof(unix_diag_msg)); at + sizeof(rtattr) <= answer->size();) {
-    rtattr attribute{};
-    std::memcpy(&attribute, answer->data() + at, sizeof attribute);
-    if (attribute.rta_len < sizeof attribute || attribute.rta_len > answer->size() - at) break;
-    if (attribute.rta_type == UNIX_DIAG_PEER && attribute.rta_len >= RTA_LENGTH(sizeof(__u32))) {
-      __u32 inode = 0;
-      std::memcpy(&inode, answer->data() + at + RTA_LENGTH(0), sizeof inode);
-      return std::uint64_t{inode};
-    }
-    at += RTA_ALIGN(attribute.rta_len);
-  }
-  return Error::from_errno("the peer's socket", ENOENT);
+  const auto peer = attribute_of<__u32>(*answer, UNIX_DIAG_PEER);
+  // A peer that was closed stays linked, without an inode, and has shut both directions of ours down.
+  const bool shut = attribute_of<__u8>(*answer, UNIX_DIAG_SHUTDOWN).value_or(0) == kShutdownBoth;
+  if (!peer || (*peer == 0 && shut)) return Error::from_errno("the peer's socket", ENOENT);
+  return std::uint64_t{*peer};
 }
 
 // Lines "tfd: N events: X data: X pos:N ino:HEX sdev:HEX" of an epoll's fdinfo.
