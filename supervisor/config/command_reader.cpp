@@ -34,7 +34,8 @@ std::optional<core::CommandSpec> split(Report& report, const Node& node, const s
     return std::nullopt;
   }
   if (!words.words.empty() && is_assignment(words.words[0])) {
-    report.fault(node.place, name + ": " + quote(words.words[0]) + " is a variable, not a program",
+    const std::string variable = words.words[0].substr(0, words.words[0].find('='));
+    report.fault(node.place, name + ": " + quote(variable + "=…") + " is a variable, not a program",
                  "put it into env, or add shell = true");
     return std::nullopt;
   }

@@ -36,9 +36,9 @@ std::string hint_for_top_key(const Node& item) {
   static const std::vector<std::string> kServiceKeys = {"command",    "listen",   "port", "workers",
                                                         "watch",      "ready",    "stop", "restart",
                                                         "depends_on", "env_file", "env",  "cwd"};
-  for (const std::string& key : kServiceKeys) {
-    if (item.key == key) return "write it below a line [service.NAME]";
-  }
+  const std::string guess = nearest(item.key, kServiceKeys);
+  if (guess == item.key) return "write it below a line [service.NAME]";
+  if (!guess.empty()) return "did you mean " + quote(guess) + "? It belongs below a line [service.NAME]";
   return {};
 }
 

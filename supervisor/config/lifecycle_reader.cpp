@@ -304,6 +304,8 @@ void ServiceReader::read_identity() {
   std::string text;
   if (mask->kind == Kind::integer && mask->octal && mask->integer >= 0 && mask->integer <= 0777) {
     spec().umask = static_cast<std::uint32_t>(mask->integer);
+  } else if (mask->kind == Kind::integer && mask->octal) {
+    report().fault(mask->place, "umask must be from 0o000 to 0o777");
   } else if (mask->kind == Kind::integer) {
     report().wrong_type(*mask, "umask", "octal digits in quotes",
                         "write \"027\"; TOML reads a bare number as decimal");

@@ -46,6 +46,21 @@ std::string shown(std::string_view code_point) {
   return code_point == "\"" ? "\"" : safe.substr(1, safe.size() - 2);
 }
 
+// Whether the key `env` stands in this line, however it goes on: env =, env.NAME, "env" =, .env].
+bool names_env(std::string_view line) {
+  for (std::size_t at = line.find("env"); at != std::string_view::npos; at = line.find("env", at + 1)) {
+    const char before = at == 0 ? ' ' : line[at - 1];
+    std::size_t after = at + 3;
+    while (after < line.size() &&
+           (line[after] == '"' || line[after] == '\'' || line[after] == ' ' || line[after] == '\t')) {
+      ++after;
+    }
+    const bool ends = after >= line.size() || line[after] == '=' || line[after] == '.' || line[after] == ']';
+    if (ends && (before == '.' || !is_word(before))) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Source::Source(std::string_view text) : text_(text) {
@@ -87,8 +102,18 @@ Place Source::inside_string(Place place, std::string_view value, std::size_t off
   return Place{place.line, place.column + 1 + static_cast<std::uint32_t>(count_code_points(before))};
 }
 
+bool Source::may_hold_secrets(std::uint32_t number) const {
+  if (names_env(line(number))) return true;
+  for (; number > 0; --number) {
+    std::string_view text = line(number);
+    text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+    if (!text.empty() && text[0] == '[') return names_env(text);
+  }
+  return false;
+}
+
 std::string Source::excerpt(Place place) const {
-  if (place.line == 0 || place.line > starts_.size()) return {};
+  if (place.line == 0 || place.line > starts_.size() || may_hold_secrets(place.line)) return {};
   const std::vector<std::string_view> points = code_points(line(place.line));
   const std::size_t column = place.column == 0 ? 0 : std::min<std::size_t>(place.column - 1, points.size());
   const std::size_t from = column > kShownMax / 2 && points.size() > kShownMax ? column - kShownMax / 2 : 0;

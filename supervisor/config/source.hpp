@@ -31,6 +31,7 @@ class Source {
   std::string excerpt(Place place) const;
 
  private:
+  bool may_hold_secrets(std::uint32_t number) const;
   std::optional<std::size_t> byte_of(Place place) const;
 
   std::string_view text_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "config/text.hpp"
 #include "config/values.hpp"
@@ -107,8 +108,10 @@ bool read_integer(Report& report, const Node& node, const std::string& name, std
     return false;
   }
   if (node.integer < min || node.integer > max) {
-    report.fault(node.place, name + " must be from " + std::to_string(min) + " to " + std::to_string(max) +
-                                 ", not " + std::to_string(node.integer));
+    const bool open = max == std::numeric_limits<std::int64_t>::max();
+    const std::string range =
+        (open ? "at least " : "from ") + std::to_string(min) + (open ? "" : " to " + std::to_string(max));
+    report.fault(node.place, name + " must be " + range + ", not " + std::to_string(node.integer));
     return false;
   }
   out = node.integer;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/text.hpp"
+
 namespace runmain::config {
 namespace {
 
@@ -59,11 +61,8 @@ std::string quote(std::string_view text, std::size_t max) {
       break;
     }
     const auto byte = static_cast<unsigned char>(text[i]);
-    // C1 controls (U+0080 to U+009F) are escapes to some terminals, too.
-    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
     const std::size_t length = utf8_length(text, i);
-    const bool broken = length == 1 && byte >= 0x80;
-    if (byte < 0x20 || byte == 0x7f || c1 || broken) {
+    if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && harmless_utf8(text.substr(i)) == 0)) {
       out += '?';
     } else {
       out += text.substr(i, length);
