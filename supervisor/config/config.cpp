@@ -145,7 +145,8 @@ Outcome parse(std::string text, const std::string& path, const LoadOptions& opti
   Report report(path, source);
   const auto tree = read_toml(text);
   if (const auto* fault = std::get_if<SyntaxFault>(&tree)) {
-    return one_fault(Error{fault->message, report.at(fault->place), fault->hint}, path, std::move(text));
+    const Place place = source.clamp(fault->place);  // toml++ may point behind the end of the file
+    return one_fault(Error{fault->message, report.at(place), fault->hint}, path, std::move(text));
   }
   const std::string file = absolute_path(path);
   Reading reading{report, fs::path(file).parent_path().string(), options.mode, options.check_host};

@@ -78,6 +78,14 @@ std::string_view Source::line(std::uint32_t number) const {
   return text_.substr(begin, end - begin);
 }
 
+Place Source::clamp(Place place) const {
+  const auto lines = static_cast<std::uint32_t>(starts_.size());
+  place.line = std::clamp<std::uint32_t>(place.line, 1, lines);
+  const auto columns = static_cast<std::uint32_t>(count_code_points(line(place.line)) + 1);
+  place.column = std::clamp<std::uint32_t>(place.column, 1, columns);
+  return place;
+}
+
 std::optional<std::size_t> Source::byte_of(Place place) const {
   if (place.line == 0 || place.line > starts_.size() || place.column == 0) return std::nullopt;
   const std::string_view whole = line(place.line);

@@ -22,6 +22,9 @@ class Source {
   // The line without its end, or empty where there is none.
   std::string_view line(std::uint32_t number) const;
 
+  // The nearest place that is in the text or just behind one of its lines.
+  Place clamp(Place place) const;
+
   // The place of byte `offset` of the string that is written at `place` and reads `value`; `place` itself
   // where escapes or line breaks make that unclear.
   Place inside_string(Place place, std::string_view value, std::size_t offset) const;
