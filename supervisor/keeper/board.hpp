@@ -33,8 +33,9 @@ struct alignas(64) RingLine {
 };
 static_assert(sizeof(RingLine) == 64);
 
-// What the head is writing to a log file right now. valid 1: bytes of `ring` from `cursor` on may be in the file
-// from `offset` on; if the ring's `consumed` is still `cursor`, a new head truncates the file there and redoes it.
+// What the head is writing to a log right now. valid 1: bytes of `ring` from `cursor` on may be in the file from
+// `offset` on; if the ring still belongs to this child and its `consumed` is still `cursor`, a new head truncates the
+// file there and redoes it. device and inode 0: not a file but the history of `service`. The head's alone.
 struct alignas(64) WriteRecord {
   std::atomic<std::uint32_t> valid;
   std::atomic<std::uint32_t> ring;
@@ -42,7 +43,13 @@ struct alignas(64) WriteRecord {
   std::atomic<std::uint64_t> device;
   std::atomic<std::uint64_t> inode;
   std::atomic<std::uint64_t> offset;
+  std::atomic<std::uint32_t> service;      // the child's key: the ring may be another child's by then
+  std::atomic<std::uint32_t> slot;
+  std::atomic<std::uint32_t> generation;
+  std::atomic<std::uint32_t> attempt;
+  std::atomic<std::uint32_t> in_line;      // the ring's `in_line` before this batch
 };
+static_assert(sizeof(WriteRecord) == 64);
 
 struct Board {
   std::atomic<std::uint32_t> head_asleep;                  // 1: the head wants output_event
