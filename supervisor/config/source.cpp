@@ -40,11 +40,7 @@ std::size_t extent(const std::vector<std::string_view>& line, std::size_t at) {
   return end - at;
 }
 
-std::string shown(std::string_view code_point) {
-  if (code_point == "\t") return " ";
-  const std::string safe = quote(code_point);
-  return code_point == "\"" ? "\"" : safe.substr(1, safe.size() - 2);
-}
+std::string shown(std::string_view code_point) { return code_point == "\t" ? " " : harmless(code_point, 1); }
 
 // Whether the key `env` stands in this line, however it goes on: env =, env.NAME, "env" =, .env].
 bool names_env(std::string_view line) {

@@ -52,8 +52,8 @@ std::size_t utf8_length(std::string_view text, std::size_t i) {
   return length;
 }
 
-std::string quote(std::string_view text, std::size_t max) {
-  std::string out = "\"";
+std::string harmless(std::string_view text, std::size_t max) {
+  std::string out;
   std::size_t count = 0;
   for (std::size_t i = 0; i < text.size(); i += utf8_length(text, i)) {
     if (count++ == max) {
@@ -68,8 +68,10 @@ std::string quote(std::string_view text, std::size_t max) {
       out += text.substr(i, length);
     }
   }
-  return out + "\"";
+  return out;
 }
+
+std::string quote(std::string_view text, std::size_t max) { return "\"" + harmless(text, max) + "\""; }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
   if (word.empty() || word.size() > kGuessMax) return {};

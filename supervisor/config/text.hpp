@@ -13,7 +13,9 @@ namespace runmain::config {
 inline constexpr std::size_t kQuotedMax = 60;       // characters of the user's text in a message
 inline constexpr std::size_t kQuotedPathMax = 500;  // of a path
 
-// `"text"` with what could harm a terminal as ?, cut after `max` code points.
+// The text with what could harm a terminal as ?, cut after `max` code points.
+std::string harmless(std::string_view text, std::size_t max);
+// The same in double quotes.
 std::string quote(std::string_view text, std::size_t max = kQuotedMax);
 inline std::string quote_path(std::string_view path) { return quote(path, kQuotedPathMax); }
 

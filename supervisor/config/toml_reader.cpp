@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/text.hpp"
+
 // Without exceptions a parse gives a result; its assertions are about what prescan() has refused.
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 0
@@ -12,6 +14,8 @@
 
 namespace runmain::config {
 namespace {
+
+constexpr std::size_t kMessageMax = 300;  // code points; toml++ repeats what it saw
 
 Place place_of(const toml::source_region& region) {
   return Place{static_cast<std::uint32_t>(region.begin.line),
@@ -68,7 +72,7 @@ SyntaxFault fault_of(const toml::parse_error& error) {
   if (const std::size_t at = message.find(kLimit); at != std::string::npos) message.erase(at, kLimit.size());
   std::string hint;
   if (message.find("could not determine value type") != std::string::npos) hint = "text needs quotes: \"…\"";
-  return SyntaxFault{place_of(error.source()), std::move(message), std::move(hint)};
+  return SyntaxFault{place_of(error.source()), harmless(message, kMessageMax), std::move(hint)};
 }
 
 }  // namespace
