@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "config/load.hpp"
+#include "config/config.hpp"
 
 namespace runmain::app {
 namespace {
@@ -24,10 +24,10 @@ std::set<std::string> known_ids(const drive::ServiceTable& running) {
 
 Result<core::Desired> read_configuration(const HeadOptions& options) {
   config::LoadOptions load_options;
-  load_options.mode_override = options.mode;
+  if (options.mode) load_options.mode = *options.mode;
   auto loaded = config::load(options.config, load_options);
   if (auto* good = std::get_if<config::Loaded>(&loaded)) return std::move(good->desired);
-  return Error{config::render(std::get<config::Faults>(loaded))};
+  return Error{config::explain(std::get<config::Faults>(loaded))};
 }
 
 Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& keeper,

@@ -25,6 +25,8 @@ std::uint64_t seed_of(const std::string& secret) {
   return seed;
 }
 
+constexpr Duration kFarewell = std::chrono::seconds(3);   // for log files and terminal to take the last lines
+
 std::int64_t wall_ns() {
   timespec t{};
   clock_gettime(CLOCK_REALTIME, &t);
@@ -76,15 +78,23 @@ void Head::make_rooms() {
   machine_seed_ = seed_of(w.secret);
   machine_ = core::Machine(machine_seed_);
   terminal_ = std::make_unique<drive::OutputTerminal>(loop_, STDOUT_FILENO);
-  output_ = std::make_unique<drive::Output>(loop_, board_, fds[keeper::WelcomeFd::rings].get(),
-                                            fds[keeper::WelcomeFd::history].get(),
-                                            fds[keeper::WelcomeFd::space_event].get(), *terminal_, tell);
-  output_->on_line([this](const control::LogLine& line) { server_->log_line(line); });
+  lines_ = std::make_unique<drive::Log>([this](std::string_view line) { terminal_->print(line); }, options_.detached,
+                                        terminal_->colour());
+  const drive::OutputFds output_fds{fds[keeper::WelcomeFd::rings].get(), fds[keeper::WelcomeFd::history].get(),
+                                    fds[keeper::WelcomeFd::output_event].get(),
+                                    fds[keeper::WelcomeFd::space_event].get()};
+  output_ = std::make_unique<drive::Output>(loop_, board_, output_fds, *terminal_, tell);
   channel_ = std::make_unique<drive::Channel>(w.secret);
   readiness_ = std::make_unique<drive::Readiness>(
       loop_, [this](const ChildKey& key, core::Proof proof) { feed(core::Ready{key, proof}); });
+  table_cell_ = std::make_unique<drive::MemfdCell>(fds[keeper::WelcomeFd::table].get());
+  if (auto saved = table_cell_->load(); saved && !saved->empty()) {
+    (void)table_.restore(*saved);   // what cannot be read is as good as none: the first scan fills it
+  }
   watcher_ = std::make_unique<drive::Watcher>(
-      loop_, [this](const core::Changed& changed) { on_change(changed); }, [this](const core::Held& held) { feed(held); }, tell);
+      loop_, table_,
+      drive::WatchCallbacks{[this](const core::Changed& changed) { on_change(changed); },
+                            [this](const core::Held& held) { feed(held); }, tell});
   drive::Performer::Context c;
   c.keeper = &keeper_;
   c.services = &services_;
@@ -119,12 +129,6 @@ Result<void> Head::begin() {
     server_ = std::make_unique<control::Server>(loop_, control->second.get(), *this);
   }
   output_->recover();
-  output_waiting_ = true;
-  output_poll_ = loop_.poll(fds[keeper::WelcomeFd::output_event].get(), os::kReadable, [this](int) {
-    std::uint64_t count = 0;
-    (void)!read(greeting_.fds[keeper::WelcomeFd::output_event].get(), &count, sizeof count);
-    output_waiting_ = true;
-  });
   watch_services();
   return {};
 }
@@ -198,10 +202,11 @@ void Head::flush() {
   tell_facts();
   for (const auto& [request, error] : std::exchange(answers_, {})) server_->answered(request, error);
   checkpoint_if_wanted();
+  if (table_.dirty() && !table_cell_->store(table_.save())) say({Tone::bad, "the file table cannot be saved, retrying"});
   timer_->set(machine_.next_deadline());
-  output_waiting_ = output_->turn(output_waiting_);
+  follow_output();
   if (quitting_ && keeper_.idle()) {
-    output_->flush();
+    output_->flush(kFarewell);
     loop_.stop();
   }
 }
@@ -247,7 +252,16 @@ void Head::checkpoint_if_wanted() {
   }
 }
 
-void Head::say(const Line& line) { terminal_->print(line.text); }
+void Head::say(const Line& line) { lines_->say(line.tone, line.text); }
+
+// Lines are only copied for clients that follow.
+void Head::follow_output() {
+  const bool wanted = server_ && server_->follows_logs();
+  if (wanted == following_) return;
+  following_ = wanted;
+  if (!wanted) return output_->follow(nullptr);
+  output_->follow([this](const drive::OutputLine& line) { server_->log_line(log_line(line)); });
+}
 
 // ---- the ends -------------------------------------------------------------------------------------------------
 
@@ -257,7 +271,7 @@ void Head::finish(int status) {
   quit.action = core::Quit{status};
   performer_->perform(quit);
   keeper_.flush();
-  output_->flush();
+  output_->flush(kFarewell);
   status_ = status;
 }
 
@@ -271,7 +285,7 @@ void Head::on_keeper_lost() {
     }
     end_orphans(tags);
     say({Tone::bad, "the keeper is gone; its children were ended"});
-    output_->flush();
+    output_->flush(kFarewell);
     status_ = 1;
   }
   loop_.stop();

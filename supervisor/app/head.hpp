@@ -21,6 +21,8 @@
 #include "drive/happenings.hpp"
 #include "drive/journal.hpp"
 #include "drive/keeper_client.hpp"
+#include "drive/log.hpp"
+#include "drive/memfd_cell.hpp"
 #include "drive/output.hpp"
 #include "drive/output_terminal.hpp"
 #include "drive/performer.hpp"
@@ -69,6 +71,8 @@ class Head final : public control::Backend {
   void resume_journal();
   void on_change(const core::Changed& changed);
   void watch_services();
+  void follow_output();
+  static control::LogLine log_line(const drive::OutputLine& line);
   void say(const Line& line);
   void say_start();
   void finish(int status);
@@ -81,10 +85,12 @@ class Head final : public control::Backend {
   drive::ServiceTable services_;
   drive::ChildInfos children_;
   std::unique_ptr<drive::OutputTerminal> terminal_;
+  std::unique_ptr<drive::Log> lines_;
   std::unique_ptr<drive::Output> output_;
-  std::unique_ptr<os::Poll> output_poll_;
   std::unique_ptr<drive::Channel> channel_;
   std::unique_ptr<drive::Readiness> readiness_;
+  drive::FileTable table_;
+  std::unique_ptr<drive::MemfdCell> table_cell_;
   std::unique_ptr<drive::Watcher> watcher_;
   std::unique_ptr<drive::Performer> performer_;
   std::unique_ptr<drive::HappeningReader> reader_;
@@ -111,7 +117,7 @@ class Head final : public control::Backend {
   std::uint64_t happening_ = 0;        // the last one handled
   std::uint64_t acknowledged_ = 0;
   std::uint64_t request_ = 0;
-  bool output_waiting_ = false;
+  bool following_ = false;
   bool quitting_ = false;
   int status_ = 0;
 };

@@ -21,7 +21,13 @@ std::string Head::instance_id(ChildKey key) {
 control::Identity Head::identity() { return {static_cast<std::int32_t>(getppid()), options_.config}; }
 
 std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& services, std::size_t count) {
-  return output_->recent(services, count);
+  std::vector<control::LogLine> lines;
+  for (const drive::OutputLine& line : output_->recent(services, count)) lines.push_back(log_line(line));
+  return lines;
+}
+
+control::LogLine Head::log_line(const drive::OutputLine& line) {
+  return {line.service, line.service_name, line.slot, line.generation, line.time_ns, line.text, line.build};
 }
 
 }  // namespace runmain::app

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
 
 #include "cli/options.hpp"
@@ -35,10 +34,11 @@ inline void add_json(CLI::App* command, Options& options) {
 }
 
 inline void add_timeout(CLI::App* command, Options& options, const std::string& about) {
-  static const std::map<std::string, double> units{{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
-  command->add_option("--timeout", options.timeout_s, about)
-      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE))
-      ->type_name("TIME");
+  const auto set = [&options](const std::string& text) {
+    if (!read_seconds(text, options.timeout_s))
+      throw CLI::ValidationError("--timeout", "\"" + text + "\" is not a time such as 500ms, 10s or 5m");
+  };
+  command->add_option_function<std::string>("--timeout", set, about)->type_name("TIME");
 }
 
 }  // namespace runmain::cli

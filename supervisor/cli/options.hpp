@@ -24,8 +24,9 @@ struct Options {
   std::string runtime_dir;
   std::string state_dir;
   bool json = false;
-  std::vector<std::string> services;
-  bool all = false;  // start, stop, restart, reload: every service
+  std::string service;                // signal, why
+  std::vector<std::string> services;  // the others
+  bool all = false;                   // start, stop, restart, reload: every service
   std::string signal;
   bool follow = false;
   std::size_t lines = 100;
@@ -38,5 +39,8 @@ struct Options {
   // The limit as a point in time from now, kNever without one.
   Time deadline() const;
 };
+
+// "500ms", "10s", "5m", "1h" or "10" (seconds) to seconds above 0. False for what is none.
+bool read_seconds(const std::string& text, double& seconds);
 
 }  // namespace runmain::cli

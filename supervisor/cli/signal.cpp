@@ -1,8 +1,4 @@
 // `runmain signal`: sends a signal to the processes of one service.
-#include <csignal>
-#include <cstdlib>
-#include <cstring>
-
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
 #include "cli/session.hpp"
@@ -23,7 +19,7 @@ int run_signal(const Options& options, Terminal& terminal) {
   int exit = kClean;
   auto session = Session::open(options, terminal, exit);
   if (!session) return exit;
-  const Json args{{"services", options.services}, {"signal", number}};
+  const Json args{{"services", Json::array({options.service})}, {"signal", number}};
   return exit_of(session->ask("signal", args, control::deadline_after(kQuestionLimit), false), terminal);
 }
 
@@ -32,7 +28,7 @@ int run_signal(const Options& options, Terminal& terminal) {
 void add_signal(CLI::App& app, Options& options) {
   CLI::App* command = add_command(app, options, "signal", "Send a signal to a service's processes",
                                   "  runmain signal web HUP\n  runmain signal web 10", run_signal);
-  command->add_option("SERVICE", options.services, "which service")->required()->expected(1)->type_name("");
+  command->add_option("SERVICE", options.service, "which service")->required()->type_name("");
   command->add_option("SIGNAL", options.signal, "HUP, SIGHUP or 1")->required()->type_name("");
   add_place(command, options);
 }

@@ -9,7 +9,7 @@ namespace {
 
 int run_why(const Options& options, Terminal& terminal) {
   int exit = kClean;
-  const Json args{{"service", options.services.empty() ? std::string() : options.services.front()}};
+  const Json args{{"service", options.service}};
   const auto answer = question(options, terminal, "why", args, exit);
   if (!answer) return exit;
   if (options.json) {
@@ -25,7 +25,7 @@ int run_why(const Options& options, Terminal& terminal) {
 void add_why(CLI::App& app, Options& options) {
   CLI::App* command = add_command(app, options, "why", "Tell how a service came to be as it is",
                                   "  runmain why web", run_why);
-  command->add_option("SERVICE", options.services, "which service")->required()->expected(1)->type_name("");
+  command->add_option("SERVICE", options.service, "which service")->required()->type_name("");
   add_json(command, options);
   add_place(command, options);
 }

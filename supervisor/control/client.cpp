@@ -98,11 +98,12 @@ Result<std::string> Client::read_line(Time deadline) {
   for (;;) {
     const std::size_t end = in_.find('\n', scanned_);
     if (end != std::string::npos) {
-      std::string line = in_.substr(0, end);
-      in_.erase(0, end + 1);
-      scanned_ = 0;
+      std::string line = in_.substr(taken_, end - taken_);
+      taken_ = scanned_ = end + 1;
       return line;
     }
+    in_.erase(0, taken_);
+    taken_ = 0;
     scanned_ = in_.size();
     if (in_.size() > kAnswerMax) return Error{"the answer is too long", {}, {}, EMSGSIZE};
     const auto readable = wait_for(fd_.get(), POLLIN, deadline);

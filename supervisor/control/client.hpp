@@ -45,7 +45,8 @@ class Client {
 
   os::UniqueFd fd_;
   std::string in_;
-  std::size_t scanned_ = 0;
+  std::size_t taken_ = 0;    // bytes of in_ that were returned
+  std::size_t scanned_ = 0;  // bytes of in_ known to hold no further newline
   std::uint64_t last_id_ = 0;
 };
 

@@ -13,8 +13,8 @@ constexpr std::size_t kReadOnce = 16U << 10U;
 
 }  // namespace
 
-Connection::Connection(os::Loop& loop, os::UniqueFd fd, std::function<void()> woken)
-    : fd_(std::move(fd)), woken_(std::move(woken)) {
+Connection::Connection(os::Loop& loop, os::UniqueFd fd, const Limits& limits, std::function<void()> woken)
+    : fd_(std::move(fd)), limits_(limits), woken_(std::move(woken)) {
   line_since_ = idle_since_ = sent_at_ = os::Loop::now();
   poll_ = loop.poll(fd_.get(), 0, [this](int events) { on_ready(events); });
   show_interest();
@@ -123,10 +123,10 @@ bool Connection::peer_gone() const {
 }
 
 Time Connection::deadline(bool busy) const {
-  if (pending() && !streaming_) return sent_at_ + kStalledMax;
+  if (pending() && !streaming_) return sent_at_ + limits_.stalled;
   if (busy) return kNever;
-  if (!in_.empty()) return line_since_ + kRequestDeadline;
-  return asked_ ? idle_since_ + kIdleMax : line_since_ + kRequestDeadline;
+  if (!in_.empty()) return line_since_ + limits_.request;
+  return asked_ ? idle_since_ + limits_.idle : line_since_ + limits_.request;
 }
 
 }  // namespace runmain::control

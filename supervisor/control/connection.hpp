@@ -18,10 +18,18 @@
 
 namespace runmain::control {
 
+// Shorter in tests.
+struct Limits {
+  Duration request = kRequestDeadline;
+  Duration idle = kIdleMax;
+  Duration stalled = kStalledMax;
+  Duration accept_pause = kAcceptPause;
+};
+
 class Connection {
  public:
   // `woken` is called after bytes came or went, or the connection died; it must not destroy the connection.
-  Connection(os::Loop& loop, os::UniqueFd fd, std::function<void()> woken);
+  Connection(os::Loop& loop, os::UniqueFd fd, const Limits& limits, std::function<void()> woken);
 
   // The next whole line, without its newline; nothing while an answer is still on its way out.
   std::optional<std::string> next_line();
@@ -60,6 +68,7 @@ class Connection {
   void show_interest();
 
   os::UniqueFd fd_;
+  Limits limits_;
   std::function<void()> woken_;
   std::unique_ptr<os::Poll> poll_;
   std::string in_;

@@ -29,8 +29,8 @@ std::string gap_line(const std::string& id, std::uint64_t skipped) {
 
 }  // namespace
 
-Server::Server(os::Loop& loop, int listener, Backend& backend)
-    : loop_(loop), listener_(listener), backend_(backend) {
+Server::Server(os::Loop& loop, int listener, Backend& backend, const Limits& limits)
+    : loop_(loop), listener_(listener), backend_(backend), limits_(limits) {
   timer_ = loop_.timer([this] { on_timer(); });
   accepting_ = loop_.poll(listener_, os::kReadable, [this](int) { accept_some(); });
 }
@@ -55,7 +55,7 @@ void Server::accept_some() {
 void Server::pause_accepting() {
   ++counters_.accept_failed;
   accepting_->want(0);
-  accept_again_ = os::Loop::now() + kAcceptPause;
+  accept_again_ = os::Loop::now() + limits_.accept_pause;
 }
 
 void Server::accept_one(os::UniqueFd fd) {
@@ -75,7 +75,7 @@ void Server::accept_one(os::UniqueFd fd) {
     return;
   }
   Client& client = clients_[++last_client_];
-  client.connection = std::make_unique<Connection>(loop_, std::move(fd), [this, &client] {
+  client.connection = std::make_unique<Connection>(loop_, std::move(fd), limits_, [this, &client] {
     const Scope scope(*this);
     serve(client);
   });
@@ -273,6 +273,11 @@ void Server::changed() {
   for (auto& [number, client] : clients_) {
     if (client.work == Work::wait) look_at_wait(client, snapshot);
   }
+}
+
+bool Server::follows_logs() const {
+  return std::any_of(clients_.begin(), clients_.end(),
+                     [](const auto& entry) { return entry.second.work == Work::logs && entry.second.follow; });
 }
 
 }  // namespace runmain::control

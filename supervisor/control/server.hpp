@@ -38,7 +38,7 @@ class Server {
 
   // `listener` is a listening unix socket, non-blocking; it stays the caller's and outlives this. Loop and
   // backend outlive this.
-  Server(os::Loop& loop, int listener, Backend& backend);
+  Server(os::Loop& loop, int listener, Backend& backend, const Limits& limits = {});
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -50,6 +50,9 @@ class Server {
   void fact(const core::Fact& fact, std::string_view service_name);
   // The Snapshot may have changed: looks after those who `wait`.
   void changed();
+
+  // Whether log_line() has anybody to tell.
+  bool follows_logs() const;
 
   std::size_t clients() const { return clients_.size(); }
   const Counters& counters() const { return counters_; }
@@ -111,6 +114,7 @@ class Server {
   os::Loop& loop_;
   int listener_;
   Backend& backend_;
+  Limits limits_;
   std::unique_ptr<os::Poll> accepting_;
   std::unique_ptr<os::Timer> timer_;
   Time accept_again_ = kNever;

@@ -35,6 +35,59 @@ Json build_json(const core::WorkerView& build, Time now) {
 
 bool is_about_a_child(std::string_view type) { return type.starts_with("child."); }
 
+// What a Fact's `number` and `text` are called on the wire (their meaning: core/fact.cpp); null: not told.
+struct DataKeys {
+  const char* number;
+  const char* text;
+};
+
+DataKeys data_keys(core::FactType type) {
+  using F = core::FactType;
+  switch (type) {
+    case F::service_starting: return {nullptr, "reason"};
+    case F::service_waiting: return {nullptr, "reason"};
+    case F::service_ready: return {nullptr, nullptr};
+    case F::service_backoff: return {"retry_in_ms", "reason"};
+    case F::service_failed: return {nullptr, "reason"};
+    case F::service_stopping: return {nullptr, nullptr};
+    case F::service_stopped: return {nullptr, nullptr};
+    case F::service_done: return {nullptr, nullptr};
+    case F::service_removed: return {nullptr, "name"};
+    case F::child_started: return {"attempt", "reason"};
+    case F::child_spawn_failed: return {"errno", "text"};
+    case F::child_ready: return {"took_ms", "proof"};
+    case F::child_exited: return {"status", "text"};
+    case F::child_not_ready: return {"limit_ms", nullptr};
+    case F::child_stop_timeout: return {"limit_ms", nullptr};
+    case F::child_survivors: return {"count", "survivors"};
+    case F::child_status: return {nullptr, "text"};
+    case F::child_claimed: return {"pid", "runtime"};
+    case F::child_claim_refused: return {"pid", "reason"};
+    case F::child_watchdog_missed: return {"interval_ms", nullptr};
+    case F::reload_settling: return {"changes", nullptr};
+    case F::reload_building: return {"attempt", nullptr};
+    case F::reload_build_failed: return {"status", "text"};
+    case F::reload_starting: return {nullptr, "reason"};
+    case F::reload_done: return {"took_ms", nullptr};
+    case F::reload_failed: return {nullptr, "reason"};
+    case F::reload_queued: return {nullptr, nullptr};
+    case F::all_ready: return {"services", nullptr};
+    case F::shutdown_started: return {"signal", nullptr};
+    case F::shutdown_forced: return {"signal", nullptr};
+    case F::shutdown_done: return {"exit_status", nullptr};
+    case F::head_started: return {"takeovers", nullptr};
+  }
+  return {"number", "text"};
+}
+
+Json data_json(const core::Fact& fact) {
+  const DataKeys keys = data_keys(fact.type);
+  Json data = Json::object();
+  if (keys.number != nullptr) data[keys.number] = fact.number;
+  if (keys.text != nullptr && !fact.text.empty()) data[keys.text] = fact.text;
+  return data;
+}
+
 }  // namespace
 
 std::string rfc3339(std::int64_t wall_ns) {
@@ -50,7 +103,7 @@ std::string rfc3339(std::int64_t wall_ns) {
   char date[40];
   std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
   char text[64];
-  std::snprintf(text, sizeof text, "%s.%06dZ", date, static_cast<int>(rest / 1000));
+  std::snprintf(text, sizeof text, "%s.%09dZ", date, static_cast<int>(rest));
   return text;
 }
 
@@ -98,9 +151,6 @@ Json event_json(const FactLine& line) {
   const core::Fact& fact = line.fact;
   const char* type = core::type_name(fact.type);
   const bool child = is_about_a_child(type);
-  Json data = Json::object();
-  if (fact.number != 0) data["number"] = fact.number;
-  if (!fact.text.empty()) data["text"] = fact.text;
   Json json{{"v", 1},
             {"seq", nullptr},
             {"time", rfc3339(line.time_ns)},
@@ -111,7 +161,7 @@ Json event_json(const FactLine& line) {
             {"generation", nullptr},
             {"pid", nullptr},
             {"cause", fact.cause},
-            {"data", data}};
+            {"data", data_json(fact)}};
   if (line.seq != 0) json["seq"] = line.seq;
   if (!line.service.empty()) json["service"] = line.service;
   if (child) json["slot"] = fact.slot;

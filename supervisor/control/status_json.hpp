@@ -1,6 +1,6 @@
 // The JSON that users and tools rely on: status, events, log lines. Only additive changes; golden files test
 // it. Invariant: no value of an environment variable and no command line is ever in it. Durations are
-// milliseconds and named so; wall times are RFC 3339 in UTC with microseconds.
+// milliseconds and named so; wall times are RFC 3339 in UTC with nanoseconds.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct FactLine {
   core::Fact fact;
 };
 
-// "2025-11-21T02:22:03.123456Z".
+// "2025-11-21T02:22:03.123456789Z".
 std::string rfc3339(std::int64_t wall_ns);
 
 // The wall time of a monotonic one, by both clocks now.

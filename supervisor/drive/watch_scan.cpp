@@ -23,8 +23,8 @@ void Watcher::Impl::scan_folder(const std::string& path, Why why, std::vector<st
   const auto seeing = roots_.seeing(path);
   if (seeing.empty()) return;
   const auto added = tree_.ensure(path, kForTree);
-  if (added == WatchTree::Added::refused && why == Why::found) note_unknown(path);
-  if (added == WatchTree::Added::refused || added == WatchTree::Added::missing) return;
+  if (added == WatchTree::Added::full && why == Why::found) note_unknown(path);
+  if (added != WatchTree::Added::watched && added != WatchTree::Added::polled) return;
   if (WatchedFolder* watched = tree_.find(path); watched != nullptr) watched->mark = scan_;
   const auto known = table_.folders().find(path);
   if (known != table_.folders().end()) known->second.mark = scan_;

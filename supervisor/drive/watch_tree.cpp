@@ -65,7 +65,7 @@ WatchTree::Added WatchTree::ensure(const std::string& path, unsigned purpose) {
     if (folders_.size() >= max_) {
       tell_once("limit", "more than " + std::to_string(max_) + " folders, not watching " + path +
                              " and others, ignoring");
-      return Added::refused;
+      return Added::full;
     }
     entry = folders_.emplace(path, WatchedFolder{}).first;
   } else {

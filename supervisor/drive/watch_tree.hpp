@@ -45,9 +45,9 @@ class WatchTree {
   // The instance to poll for events, -1 when there is none; changes only in make() and poll_again().
   int fd() const { return inotify_ ? inotify_->fd() : -1; }
 
-  enum class Added : std::uint8_t { watched, polled, missing, refused };
-  // Watches a folder for one more purpose. missing: it is not there, or is no folder; refused: over the
-  // limit, or no permission, which is told.
+  enum class Added : std::uint8_t { watched, polled, missing, refused, full };
+  // Watches a folder for one more purpose. missing: it is not there, or is no folder; refused: no permission;
+  // full: over our limit. The last two are told, and the folder is not watched.
   Added ensure(const std::string& path, unsigned purpose);
   // While on, ensure asks the kernel again: after an overflow another folder may have taken the path.
   void set_renew(bool on) { renew_ = on; }

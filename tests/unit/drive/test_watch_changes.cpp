@@ -1,4 +1,6 @@
 // What counts as a change of a file, and what does not.
+#include <thread>
+
 #include "watch_support.hpp"
 
 using namespace runmain;
@@ -88,7 +90,7 @@ TEST_CASE("a new file and a deleted file are each told after their grace") {
 TEST_CASE("a file that is deleted and made again with the same bytes is no change") {
   Files w;
   REQUIRE(unlink((w.folder / "a.py").c_str()) == 0);
-  w.loop.turn(0ms);   // the deletion is seen before the file is back
+  w.loop.turn(0ms);  // the deletion is seen before the file is back
   write_file(w.folder / "a.py", "one\ntwo\n");
   CHECK(w.after_sentinel() == Names{});
 }
@@ -104,11 +106,12 @@ TEST_CASE("a file that is deleted and made again with other bytes is told once")
   CHECK(w.deliveries == 1);
 }
 
-TEST_CASE("a temporary file that is renamed over the real one is one change of the real one, twice in a row") {
+TEST_CASE(
+    "a temporary file that is renamed over the real one is one change of the real one, twice in a row") {
   Files w;
   for (const std::string text : {"first", "second"}) {
     write_file(w.folder / "a.py.x81kd", text);
-    w.loop.turn(0ms);   // the temporary file is seen while it is there
+    w.loop.turn(0ms);  // the temporary file is seen while it is there
     REQUIRE(rename((w.folder / "a.py.x81kd").c_str(), (w.folder / "a.py").c_str()) == 0);
     REQUIRE(w.told_of({"a.py"}));
     REQUIRE(w.rest());
@@ -154,9 +157,9 @@ TEST_CASE("sed -i is one change, twice in a row") {
 }
 
 TEST_CASE("a save by vim is one change whatever its backup settings are, twice in a row") {
-  const std::string settings = GENERATE("set nobackup writebackup backupcopy=no", "set nobackup writebackup backupcopy=yes",
-                                        "set backup backupcopy=no", "set nowritebackup nobackup",
-                                        "set backup backupcopy=yes");
+  const std::string settings =
+      GENERATE("set nobackup writebackup backupcopy=no", "set nobackup writebackup backupcopy=yes",
+               "set backup backupcopy=no", "set nowritebackup nobackup", "set backup backupcopy=yes");
   Files w;
   for (int i = 0; i < 2; ++i) {
     run("vim -u NONE -es -c '" + settings + "' -c 'set swapfile' -c '%s/o/" + std::to_string(i) +
@@ -172,9 +175,11 @@ TEST_CASE("a save by vim is one change whatever its backup settings are, twice i
 TEST_CASE("vim may be seen at every step of its save") {
   Files w;
   const std::string vim = "vim -u NONE -es -c 'set writebackup backupcopy=no' -c '%s/o/0o/' -c wq '" +
-                          (w.folder / "a.py") + "' </dev/null >/dev/null 2>&1 &";
-  run(vim);
-  REQUIRE(w.told_of({"a.py"}));   // the loop turns while it saves
+                          (w.folder / "a.py") + "' </dev/null >/dev/null 2>&1";
+  std::thread editor([&] { run(vim); });
+  const bool told = w.told_of({"a.py"});  // the loop turns while it saves
+  editor.join();
+  REQUIRE(told);
   REQUIRE(w.rest());
   CHECK(w.paths() == Names{"a.py"});
   CHECK(w.deliveries == 1);
@@ -208,7 +213,7 @@ TEST_CASE("a file that is emptied and filled by the next open is told once, with
   w.loop.turn(0ms);
   CHECK(w.changes.empty());
   os::UniqueFd fd(::open((w.folder / "a.py").c_str(), O_WRONLY | O_CLOEXEC));
-  REQUIRE(w.rest());   // the grace of the empty file is over while it is being filled
+  REQUIRE(w.rest());  // the grace of the empty file is over while it is being filled
   CHECK(w.changes.empty());
   REQUIRE(os::write_all(fd.get(), "whole"));
   fd.reset();
@@ -268,9 +273,10 @@ TEST_CASE("more changed files than are listed are counted") {
 TEST_CASE("built-in rules keep editors' and tools' files out, and a rule of the user takes one back") {
   Files w;
   w.watch_folder({"!*.log", "*.md", "/gen/", "!keep.md"});
-  for (const char* dir : {".git", "node_modules", "gen", "__pycache__", "src", "src/gen"}) fs::create_directory(w.folder / dir);
-  for (const char* name : {".git/config", "node_modules/x.js", "gen/x.c", "__pycache__/a.pyc", "a.py~", ".a.py.swp",
-                           "4913", "#a.py#", ".#a.py", "README.md"}) {
+  for (const char* dir : {".git", "node_modules", "gen", "__pycache__", "src", "src/gen"})
+    fs::create_directory(w.folder / dir);
+  for (const char* name : {".git/config", "node_modules/x.js", "gen/x.c", "__pycache__/a.pyc", "a.py~",
+                           ".a.py.swp", "4913", "#a.py#", ".#a.py", "README.md"}) {
     write_file(w.folder / name, "x");
   }
   CHECK(w.after_sentinel() == Names{});

@@ -65,11 +65,12 @@ struct Rig {
     start();
   }
   void start() {
-    watcher = std::make_unique<Watcher>(
-        loop, table,
-        WatchCallbacks{[this](core::Changed c) { changes.push_back(std::move(c)); },
-                       [this](core::Held h) { holds.push_back(h); }, [this](std::string t) { told.push_back(t); }},
-        folders_max_);
+    watcher =
+        std::make_unique<Watcher>(loop, table,
+                                  WatchCallbacks{[this](core::Changed c) { changes.push_back(std::move(c)); },
+                                                 [this](core::Held h) { holds.push_back(h); },
+                                                 [this](std::string t) { told.push_back(t); }},
+                                  folders_max_);
   }
   // The head dies and another one takes the table over, as far as it was saved.
   void take_over(const std::string& saved) {
@@ -106,7 +107,8 @@ struct Rig {
     });
   }
   bool was_told(const std::string& part) const {
-    return std::any_of(told.begin(), told.end(), [&](const auto& t) { return t.find(part) != std::string::npos; });
+    return std::any_of(told.begin(), told.end(),
+                       [&](const auto& t) { return t.find(part) != std::string::npos; });
   }
   // The paths below the folder that were told to a service since the last call, and in how many deliveries.
   std::set<std::string> paths(ServiceId service = kWeb) {
@@ -116,7 +118,8 @@ struct Rig {
       if (c.service != service) continue;
       ++deliveries;
       for (const std::string& p : c.paths) {
-        found.insert(p.compare(0, folder.path().size(), folder.path()) == 0 ? p.substr(folder.path().size() + 1) : p);
+        found.insert(
+            p.compare(0, folder.path().size(), folder.path()) == 0 ? p.substr(folder.path().size() + 1) : p);
       }
     }
     std::erase_if(changes, [&](const auto& c) { return c.service == service; });

@@ -1,0 +1,134 @@
+// The head dies, at random moments; nothing is lost and nothing is there twice.
+#include <dirent.h>
+#include <signal.h>
+
+#include <fstream>
+#include <random>
+#include <set>
+#include <sstream>
+
+#include "support/catch.hpp"
+#include "support/http_load.hpp"
+#include "support/supervised.hpp"
+
+using namespace runmain::test;
+
+namespace {
+
+// Waits until another head than `old` answers.
+pid_t kill_head(Supervised& up) {
+  const pid_t old = up.head_pid();
+  if (old <= 0) return -1;
+  kill(old, SIGKILL);
+  wait_gone(old);
+  REQUIRE(up.status().is_object());
+  const pid_t next = up.head_pid();
+  CHECK(next != old);
+  return next;
+}
+
+}  // namespace
+
+TEST_CASE("children, sockets and statuses survive the head") {
+  Supervised up(R"(
+[service.web]
+command = ["@BIN@/hello", "--fd", "{fd}"]
+listen = ["127.0.0.1:0"]
+workers = 2
+)");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto before = up.pids("web");
+  const std::string address = up.address("web");
+  HttpLoad load(address, 2);
+  for (int i = 0; i < 5; ++i) {
+    kill_head(up);
+    load.wait_more(20);
+  }
+  load.stop();
+  CHECK(load.failed() == 0);
+  CHECK(up.pids("web") == before);
+  CHECK(up.address("web") == address);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("a death that no head saw is told by the next one") {
+  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"pause\"]\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto before = up.pids("a");
+  const pid_t head = up.head_pid();
+  kill(head, SIGSTOP);
+  kill(before[0], SIGKILL);
+  kill(head, SIGKILL);
+  const Json now = up.wait_status([](const Json& s) {
+    return s["services"][0]["restarts"] == 1 && s["services"][0]["state"] == "ready";
+  });
+  REQUIRE(now.is_object());
+  CHECK(now["services"][0]["workers"].size() == 1);
+}
+
+TEST_CASE("a crash of the head at every turn: cold start from the keeper's table, the children serve on") {
+  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"pause\"]\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto before = up.pids("a");
+  for (int i = 0; i < 3; ++i) {
+    const pid_t head = up.head_pid();
+    REQUIRE(head > 0);
+    kill(head, SIGSEGV);
+    wait_gone(head);
+    REQUIRE(up.status().is_object());
+  }
+  CHECK(up.wait_output("keeper's table"));
+  CHECK(up.pids("a") == before);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("log lines are neither lost nor repeated when the head is killed again and again") {
+  Supervised up(R"(
+[service.talker]
+command = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; echo the end; exec @BIN@/t_child pause"
+shell = true
+log = { file = "talker.log", max_size = "64KB", keep = 100 }
+)");
+  up.start();
+  std::mt19937 random(Catch::rngSeed());
+  CAPTURE(Catch::rngSeed());
+  for (int i = 0; i < 20; ++i) kill_head(up);
+  REQUIRE(up.wait_output("the end"));
+  CHECK(up.stop() == 0);
+  std::string all;
+  for (int i = 100; i > 0; --i) all += up.folder().read("talker.log." + std::to_string(i));
+  all += up.folder().read("talker.log");
+  std::istringstream lines(all);
+  int expected = 0;
+  int wrong = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t at = line.find("| line ");
+    if (at == std::string::npos) continue;
+    if (line.substr(at + 7) != std::to_string(expected)) ++wrong;
+    ++expected;
+  }
+  CHECK(expected == 20000);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("an edit that was made while no head lived is seen by the next one") {
+  Supervised up(R"(
+[service.web]
+command = ["@BIN@/hello", "--fd", "{fd}"]
+listen = ["127.0.0.1:0"]
+watch = { paths = ["src"] }
+)");
+  up.folder().write("src/main.txt", "one");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const pid_t head = up.head_pid();
+  kill(head, SIGSTOP);
+  up.folder().write("src/main.txt", "two");
+  kill(head, SIGKILL);
+  REQUIRE(up.wait_status([](const Json& s) {
+                return s["services"][0]["generation"] == 2 && s["services"][0]["state"] == "ready";
+              }).is_object());
+}

@@ -1,0 +1,89 @@
+#include "http_load.hpp"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+
+namespace runmain::test {
+namespace {
+
+Answered fault(const std::string& what) { return {false, what + ": " + std::strerror(errno), {}, 0}; }
+
+Answered exchange(int fd, const std::string& path) {
+  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+  if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return fault("send");
+  std::string answer;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+    if (n < 0) return fault("recv");
+    if (n == 0) break;
+    answer.append(buffer, static_cast<std::size_t>(n));
+  }
+  if (answer.empty()) return {false, "empty answer", {}, 0};
+  if (answer.rfind("HTTP/1.1 200", 0) != 0) return {false, "status " + answer.substr(9, 3), {}, 0};
+  const std::size_t body = answer.find("\r\n\r\n");
+  if (body == std::string::npos) return {false, "torn answer", {}, 0};
+  return {true, {}, answer.substr(body + 4), 0};
+}
+
+}  // namespace
+
+Answered get(const std::string& address, const std::string& path) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::size_t colon = address.rfind(':');
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
+  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval limit{30, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  Answered answered = connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 ? fault("connect") : exchange(fd, path);
+  close(fd);
+  answered.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  return answered;
+}
+
+HttpLoad::HttpLoad(std::string address, int clients, std::string path)
+    : address_(std::move(address)), path_(std::move(path)) {
+  for (int i = 0; i < clients; ++i) threads_.emplace_back([this] { client(); });
+}
+
+void HttpLoad::client() {
+  while (!stop_) {
+    const Answered answered = get(address_, path_);
+    ++done_;
+    double longest = longest_;
+    while (answered.ms > longest && !longest_.compare_exchange_weak(longest, answered.ms)) {
+    }
+    if (answered.ok) continue;
+    ++failed_;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++faults_[answered.fault];
+  }
+}
+
+void HttpLoad::wait_more(std::uint64_t requests) const {
+  const std::uint64_t goal = done_ + requests;
+  while (done_ < goal) std::this_thread::yield();
+}
+
+void HttpLoad::stop() {
+  stop_ = true;
+  for (std::thread& t : threads_) t.join();
+  threads_.clear();
+}
+
+std::map<std::string, int> HttpLoad::faults() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return faults_;
+}
+
+}  // namespace runmain::test

@@ -1,0 +1,49 @@
+// Clients that open a new connection for each request and count what goes wrong, by kind. For integration tests
+// and benchmarks: bounded in clients, stopped by its owner.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace runmain::test {
+
+struct Answered {
+  bool ok = false;
+  std::string fault;    // "connect: Connection refused", "empty answer", "status 500"
+  std::string body;
+  double ms = 0;
+};
+
+// One GET on a new connection; `address` is "127.0.0.1:8000". At most 30 s.
+Answered get(const std::string& address, const std::string& path);
+
+class HttpLoad {
+ public:
+  HttpLoad(std::string address, int clients, std::string path = "/");
+  ~HttpLoad() { stop(); }
+  void stop();
+  // Blocks until so many more requests have been answered.
+  void wait_more(std::uint64_t requests) const;
+  std::uint64_t done() const { return done_; }
+  std::uint64_t failed() const { return failed_; }
+  double longest_ms() const { return longest_; }
+  std::map<std::string, int> faults() const;
+
+ private:
+  void client();
+  std::string address_;
+  std::string path_;
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> done_{0};
+  std::atomic<std::uint64_t> failed_{0};
+  std::atomic<double> longest_{0};
+  mutable std::mutex mutex_;
+  std::map<std::string, int> faults_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace runmain::test

@@ -1,0 +1,334 @@
+// Verbs, answers and streams of the control server.
+#include "fake_backend.hpp"
+#include "support/catch.hpp"
+
+namespace runmain::control {
+namespace {
+
+using S = core::ServiceState;
+using V = core::CommandVerb;
+
+TEST_CASE("status tells every service under the request's id") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("status", "{}", 7));
+  const Json answer = peer.line();
+  CHECK(answer["id"] == 7);
+  REQUIRE(answer["ok"]["services"].size() == 2);
+  CHECK(answer["ok"]["services"][0]["name"] == "web");
+}
+
+TEST_CASE("an id may be a short text, and no other thing") {
+  struct Case {
+    const char* id;
+    bool good;
+  };
+  const Case cases[] = {{R"("abc")", true}, {"-3", true},   {"18446744073709551615", true}, {"1.5", false},
+                        {"null", false},    {"[1]", false}, {R"({"a":1})", false}};
+  for (const Case& c : cases) {
+    World world;
+    Peer peer(world);
+    REQUIRE(peer.send(std::string(R"({"v":1,"id":)") + c.id + R"(,"verb":"ping"})" + "\n"));
+    const Json answer = peer.line();
+    INFO(c.id);
+    CHECK(answer.contains("ok") == c.good);
+    CHECK(answer["id"] == (c.good ? Json::parse(c.id) : Json()));
+  }
+}
+
+TEST_CASE("commands reach the backend with the services' ids and are answered when they are done") {
+  struct Case {
+    const char* verb;
+    const char* args;
+    V expected;
+    std::vector<ServiceId> services;
+    int signal;
+  };
+  const Case cases[] = {
+      {"start", R"({"services":["web"]})", V::start, {ServiceId{0}}, 0},
+      {"stop", R"({"services":["db","web","db"]})", V::stop, {ServiceId{1}, ServiceId{0}}, 0},
+      {"restart", "{}", V::restart, {}, 0},
+      {"reload", R"({"services":[]})", V::reload, {}, 0},
+      {"signal", R"({"services":["web"],"signal":10})", V::signal, {ServiceId{0}}, 10},
+      {"down", R"({"services":["web"]})", V::shutdown, {}, 0},
+  };
+  for (const Case& c : cases) {
+    World world;
+    Peer peer(world);
+    REQUIRE(peer.ask(c.verb, c.args));
+    REQUIRE(world.until([&] { return world.backend.commanded.size() == 1; }));
+    CHECK(world.backend.commanded[0].verb == c.expected);
+    CHECK(world.backend.commanded[0].services == c.services);
+    CHECK(world.backend.commanded[0].signal == c.signal);
+    CHECK_FALSE(peer.has_line());
+    world.server.answered(1, "");
+    CHECK(peer.line()["ok"] == Json::object());
+  }
+}
+
+TEST_CASE("a command that cannot be done is answered with the reason") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("start", R"({"services":["web"]})"));
+  REQUIRE(world.until([&] { return !world.backend.commanded.empty(); }));
+  world.server.answered(99, "another's");
+  world.server.answered(1, "web: no such file");
+  const Json answer = peer.line();
+  CHECK(answer["error"]["code"] == "failed");
+  CHECK(answer["error"]["message"] == "web: no such file");
+}
+
+TEST_CASE("an answer that comes before command returns is not lost") {
+  World world;
+  world.backend.on_command = [&](std::uint64_t request) { world.server.answered(request, ""); };
+  Peer peer(world);
+  REQUIRE(peer.ask("start"));
+  CHECK(peer.line().contains("ok"));
+}
+
+TEST_CASE("wrong requests are answered with a code and change nothing") {
+  struct Case {
+    const char* verb;
+    const char* args;
+    const char* code;
+    const char* hint;
+  };
+  const Case cases[] = {
+      {"stauts", "{}", "unknown_verb", "did you mean \"status\"?"},
+      {"start", R"({"services":["wbe"]})", "unknown_service", "did you mean \"web\"?"},
+      {"start", R"({"services":["somethingelse"]})", "unknown_service", "known: web, db"},
+      {"start", R"({"services":"web"})", "bad_request", ""},
+      {"start", R"({"services":[1]})", "bad_request", ""},
+      {"signal", R"({"services":["web"]})", "bad_request", ""},
+      {"signal", R"({"services":["web"],"signal":65})", "bad_request", ""},
+      {"signal", R"({"services":["web"],"signal":"TERM"})", "bad_request", ""},
+      {"why", "{}", "unknown_service", ""},
+      {"why", R"({"service":"we"})", "unknown_service", "did you mean \"web\"?"},
+  };
+  World world;
+  for (const Case& c : cases) {
+    Peer peer(world);
+    REQUIRE(peer.ask(c.verb, c.args));
+    const Json answer = peer.line();
+    INFO(c.verb << c.args);
+    CHECK(answer["error"]["code"] == c.code);
+    if (c.hint[0] != '\0') CHECK(answer["error"]["hint"] == c.hint);
+  }
+  CHECK(world.backend.commanded.empty());
+}
+
+TEST_CASE("another version of the protocol is refused") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.send(R"({"v":2,"id":1,"verb":"status"})"
+                    "\n"));
+  CHECK(peer.line()["error"]["code"] == "bad_request");
+}
+
+TEST_CASE("requests that come at once are answered one after the other") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.send(R"({"v":1,"id":1,"verb":"start"})"
+                    "\n"
+                    R"({"v":1,"id":2,"verb":"ping"})"
+                    "\n"));
+  REQUIRE(world.until([&] { return !world.backend.commanded.empty(); }));
+  CHECK_FALSE(peer.has_line());
+  world.server.answered(1, "");
+  CHECK(peer.line()["id"] == 1);
+  CHECK(peer.line()["id"] == 2);
+}
+
+TEST_CASE("a client that closes its sending side still gets its answer, and is gone then") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("restart"));
+  shutdown(peer.fd(), SHUT_WR);
+  REQUIRE(world.until([&] { return !world.backend.commanded.empty(); }));
+  world.server.answered(1, "");
+  CHECK(peer.line().contains("ok"));
+  CHECK(peer.hung_up());
+  CHECK(world.until([&] { return world.server.clients() == 0; }));
+}
+
+TEST_CASE("apply tells a fault of the configuration with its place") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("apply"));
+  CHECK(peer.line().contains("ok"));
+  world.backend.apply_fault =
+      Error{"unknown key \"wach\"", "/srv/supervisor.toml:3:1", "did you mean \"watch\"?"};
+  REQUIRE(peer.ask("apply"));
+  const Json error = peer.line()["error"];
+  CHECK(error["code"] == "configuration");
+  CHECK(error["at"] == "/srv/supervisor.toml:3:1");
+}
+
+TEST_CASE("ping tells who answers") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("ping"));
+  const Json ok = peer.line()["ok"];
+  CHECK(ok["pid"] == 4242);
+  CHECK(ok["head_pid"] == getpid());
+  CHECK(ok["config"] == "/srv/supervisor.toml");
+}
+
+TEST_CASE("wait answers as the services settle") {
+  struct Case {
+    const char* what;
+    std::vector<S> states;
+    const char* expected;
+  };
+  const Case cases[] = {
+      {"all ready", {S::ready, S::ready}, "ok"},
+      {"ready and done", {S::ready, S::done}, "ok"},
+      {"stopped by a person", {S::stopped, S::ready}, "ok"},
+      {"one is starting", {S::starting, S::ready}, ""},
+      {"one failed, one is trying", {S::failed, S::backoff}, ""},
+      {"one failed", {S::failed, S::ready}, "error"},
+      {"the other waits for the failed one", {S::failed, S::waiting}, "error"},
+      {"one waits, none failed", {S::ready, S::waiting}, ""},
+      {"reloading", {S::reloading, S::ready}, ""},
+      {"building", {S::building, S::failed}, ""},
+  };
+  for (const Case& c : cases) {
+    World world;
+    world.backend.state.services = {service_view(0, "web", c.states[0], "no luck"),
+                                    service_view(1, "db", c.states[1], "no luck")};
+    Peer peer(world);
+    REQUIRE(peer.ask("wait"));
+    REQUIRE(peer.ask("ping", "{}", 2));
+    INFO(c.what);
+    if (std::string(c.expected).empty()) {
+      Peer other(world);
+      REQUIRE(other.ask("ping"));
+      CHECK(other.line().contains("ok"));
+      CHECK_FALSE(peer.has_line());
+    } else {
+      CHECK(peer.line().contains(c.expected));
+    }
+  }
+}
+
+TEST_CASE("wait answers at the change that settles, with the reasons of a failure") {
+  World world;
+  world.backend.state.services[0].state = S::starting;
+  Peer peer(world);
+  REQUIRE(peer.ask("wait"));
+  REQUIRE(world.until([&] { return world.server.clients() == 1; }));
+  world.server.changed();
+  CHECK_FALSE(peer.has_line());
+  world.backend.state.services[0].state = S::failed;
+  world.backend.state.services[0].reason = "exited with status 3";
+  world.server.changed();
+  const Json answer = peer.line();
+  CHECK(answer["error"]["code"] == "failed");
+  CHECK(answer["error"]["message"] == "web: exited with status 3");
+}
+
+TEST_CASE("wait ends at its own deadline") {
+  World world;
+  world.backend.state.services[0].state = S::starting;
+  Peer peer(world);
+  REQUIRE(peer.ask("wait", R"({"timeout_ms":30})"));
+  CHECK(peer.line()["error"]["code"] == "timed_out");
+  REQUIRE(peer.ask("ping"));
+  CHECK(peer.line().contains("ok"));
+}
+
+TEST_CASE("wait fails when runmain shuts down") {
+  World world;
+  world.backend.state.shutting_down = true;
+  Peer peer(world);
+  REQUIRE(peer.ask("wait"));
+  CHECK(peer.line()["error"]["code"] == "failed");
+}
+
+TEST_CASE("logs without follow sends the latest lines and ends") {
+  World world;
+  for (int i = 0; i < 10; ++i) world.backend.lines.push_back(log_line_of("line " + std::to_string(i)));
+  Peer peer(world);
+  REQUIRE(peer.ask("logs", R"({"lines":3})"));
+  CHECK(peer.line()["item"]["text"] == "line 7");
+  CHECK(peer.line()["item"]["text"] == "line 8");
+  CHECK(peer.line()["item"]["text"] == "line 9");
+  CHECK(peer.line()["ok"] == Json::object());
+}
+
+TEST_CASE("logs with follow goes on with new lines of the services that were asked for") {
+  World world;
+  world.backend.lines.push_back(log_line_of("old"));
+  Peer peer(world);
+  REQUIRE(peer.ask("logs", R"({"services":["db"],"follow":true,"lines":1})"));
+  CHECK(peer.line()["item"]["text"] == "old");
+  world.server.log_line(log_line_of("of web", 0));
+  world.server.log_line(log_line_of("of db", 1));
+  CHECK(peer.line()["item"]["text"] == "of db");
+  CHECK_FALSE(peer.has_line());
+}
+
+TEST_CASE("bytes that are not text cross the socket as text") {
+  World world;
+  world.backend.lines.push_back(log_line_of(std::string("a\xff\x00\x1b[2J\"b", 9)));
+  Peer peer(world);
+  REQUIRE(peer.ask("logs"));
+  const Json item = peer.line()["item"];
+  REQUIRE(item["text"].is_string());
+  CHECK(item["text"].get<std::string>() == std::string("a\xef\xbf\xbd\x00\x1b[2J\"b", 11));
+}
+
+TEST_CASE("events are numbered and go to followers and to those who come later") {
+  World world;
+  Peer follower(world);
+  REQUIRE(follower.ask("events", R"({"follow":true})"));
+  REQUIRE(world.until([&] { return world.server.clients() == 1; }));
+  Peer synced(world);
+  REQUIRE(synced.ask("ping"));
+  REQUIRE(synced.line().contains("ok"));
+  core::Fact fact;
+  fact.type = core::FactType::service_ready;
+  fact.cause = 12;
+  world.server.fact(fact, "web");
+  fact.type = core::FactType::child_exited;
+  world.server.fact(fact, "web");
+  const Json first = follower.line()["item"];
+  CHECK(first["seq"] == 1);
+  CHECK(first["type"] == "service.ready");
+  CHECK(follower.line()["item"]["seq"] == 2);
+  Peer later(world);
+  REQUIRE(later.ask("events"));
+  CHECK(later.line()["item"] == first);
+  CHECK(later.line()["item"]["type"] == "child.exited");
+  CHECK(later.line().contains("ok"));
+}
+
+TEST_CASE("of old events the latest are kept") {
+  World world;
+  core::Fact fact;
+  for (std::size_t i = 0; i < kFactsKept + 10; ++i) world.server.fact(fact, "web");
+  Peer peer(world);
+  REQUIRE(peer.ask("events"));
+  CHECK(peer.line()["item"]["seq"] == 11);
+  for (std::size_t i = 1; i < kFactsKept; ++i) peer.line();
+  CHECK(peer.line().contains("ok"));
+}
+
+TEST_CASE("why tells the service and its history") {
+  World world;
+  core::Fact fact;
+  fact.type = core::FactType::child_exited;
+  fact.text = "exited with status 1";
+  fact.cause = 5;
+  world.backend.state.services[0].history = {fact};
+  Peer peer(world);
+  REQUIRE(peer.ask("why", R"({"service":"web"})"));
+  const Json ok = peer.line()["ok"];
+  CHECK(ok["service"]["name"] == "web");
+  REQUIRE(ok["history"].size() == 1);
+  CHECK(ok["history"][0]["data"]["text"] == "exited with status 1");
+  CHECK(ok["history"][0]["seq"].is_null());
+}
+
+}  // namespace
+}  // namespace runmain::control
