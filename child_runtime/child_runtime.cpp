@@ -30,7 +30,7 @@ int send_requests(Process& p) {
 
 // Says it once, after the counts. Needs the lock.
 int say_drained(Process& p) {
-  p.drained_due.store(false);
+  p.drained_due.exchange(0);
   if (p.drained_said) return 0;
   p.drained_said = true;
   (void)send_requests(p);
@@ -39,13 +39,12 @@ int say_drained(Process& p) {
   return send_line(p, line);
 }
 
-// Says a due "drained" if the lock is free; if not, its holder does when it lets go. Never waits.
+// Says a due "drained" if the lock is free; if not, its holder does when it lets go. Never waits. All
+// exchange the one word: who comes later in its order sees either that it is due or that the lock is free.
 void say_if_due(Process& p) {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  while (p.drained_due.load() && pthread_mutex_trylock(&p.lock) == 0) {
+  while (p.drained_due.fetch_or(0) != 0 && pthread_mutex_trylock(&p.lock) == 0) {
     say_drained(p);
     pthread_mutex_unlock(&p.lock);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
   }
 }
 
@@ -53,7 +52,7 @@ void say_if_due(Process& p) {
 // now, if the program counts requests at all.
 void settle_drain(Process& p) {
   p.drain_settled.store(true);
-  if (p.in_flight.load() == 0 && p.done.load() > 0) p.drained_due.store(true);
+  if (p.in_flight.load() == 0 && p.done.load() > 0) p.drained_due.exchange(1);
   say_if_due(p);
 }
 
@@ -329,7 +328,7 @@ void runmain_request_end(uint32_t ticket) {
   } while (!p.in_flight.compare_exchange_weak(before, before - 1));
   p.done.fetch_add(1);
   if (before != 1 || !p.drain_settled.load()) return;
-  p.drained_due.store(true);
+  p.drained_due.exchange(1);
   say_if_due(p);
 }
 

@@ -49,7 +49,8 @@ struct Process {
   std::atomic<int> channel_number;  // fd + 1; 0: none
   std::atomic<bool> draining;       // a drain was asked for
   std::atomic<bool> drain_settled;  // … and the callback has returned, if there is one
-  std::atomic<bool> drained_due;    // "drained" is to be said by whoever can lock
+  std::atomic<std::uint32_t>
+      drained_due;  // 1: "drained" is to be said by whoever can lock; read and written as one
   std::atomic<std::uint64_t> ignored_lines;
   std::atomic<std::uint64_t> dropped_lines;
 

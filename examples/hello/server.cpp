@@ -24,6 +24,7 @@ constexpr auto kRequestTime = 30s;  // from a connection, or the first byte, to 
 constexpr auto kIdleTime = 60s;     // between two requests
 constexpr auto kWriteTime = 30s;
 constexpr auto kCloseTime = 1s;  // for the client to see our end and close its side
+constexpr auto kDrainCloseTime = 200ms;
 constexpr auto kDrainFreshTime =
     1s;  // for the first request of a connection that was accepted before the drain
 constexpr auto kDrainIdleTime = 100ms;  // for a request that crosses our drain on its way
@@ -299,7 +300,7 @@ void Server::answered(Connection& c) {
   // A close with unread bytes would be a reset, which can destroy the answer on its way.
   shutdown(c.fd, SHUT_WR);
   c.state = State::closing;
-  set_deadline(c, kCloseTime);
+  set_deadline(c, draining_ ? Clock::duration(kDrainCloseTime) : Clock::duration(kCloseTime));
   discard(c);
 }
 

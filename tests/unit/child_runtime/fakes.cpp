@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -56,6 +57,7 @@ bool wait_for(int fd, short events) {
 Child::Child(const std::function<std::string()>& body) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) abort();
+  std::fflush(stdout);  // else the child could write it a second time
   pid_ = fork();
   if (pid_ == 0) {
     close(ends[0]);
