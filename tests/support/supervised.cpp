@@ -225,7 +225,9 @@ Json Supervised::status() {
 }
 
 Json Supervised::service(const std::string& name) {
-  for (const Json& s : status()["services"]) {
+  const Json now = status();
+  if (!now.is_object()) return nullptr;
+  for (const Json& s : now["services"]) {
     if (s["name"] == name) return s;
   }
   return nullptr;

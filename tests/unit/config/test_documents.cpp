@@ -1,7 +1,7 @@
 // What is written for people is true: the examples of the reference, and the repository's own file.
 #include <fstream>
 #include <iterator>
-#include <regex>
+#include <sstream>
 
 #include "config/config.hpp"
 #include "golden.hpp"
@@ -40,11 +40,11 @@ TEST_CASE("the reference names every key of a service") {
   std::string hint = faults->faults.at(0).hint;
   REQUIRE(hint.find("expected one of ") == 0);
   hint.erase(0, 16);
-  const std::regex word("[a-z_]+");
+  std::istringstream keys(hint);
   int count = 0;
-  for (std::sregex_iterator it(hint.begin(), hint.end(), word), end; it != end; ++it, ++count) {
-    CAPTURE(it->str());
-    CHECK(text.find("`" + it->str() + "`") != std::string::npos);
+  for (std::string key; std::getline(keys >> std::ws, key, ','); ++count) {
+    CAPTURE(key);
+    CHECK(text.find("`" + key + "`") != std::string::npos);
   }
   CHECK(count == 20);
 }

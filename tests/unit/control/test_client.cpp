@@ -18,7 +18,6 @@ class Script {
   }
   ~Script() {
     shutdown(listener_.get(), SHUT_RDWR);
-    if (accepted_) shutdown(accepted_.get(), SHUT_RDWR);
     thread_.join();
   }
   Script(const Script&) = delete;
@@ -44,7 +43,6 @@ class Script {
   Folder folder_;
   std::string path_ = folder_.path() + "/control";
   os::UniqueFd listener_ = std::move(*listen_at(path_, 0600));
-  os::UniqueFd accepted_;
   std::string bytes_;
   bool hang_up_;
   std::thread thread_;

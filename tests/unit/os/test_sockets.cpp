@@ -98,8 +98,9 @@ TEST_CASE("a port in use names the address and who holds it") {
   REQUIRE_FALSE(second.ok());
   CHECK(second.error().code == EADDRINUSE);
   CHECK(lacks(second.error().message, "bind 127.0.0.1:" + std::to_string(port)) == "");
-  CHECK(lacks(second.error().hint, "pid " + std::to_string(::getpid()) + " (test_os)") == "");
-  CHECK(holder_of_port(port) == "pid " + std::to_string(::getpid()) + " (test_os)");
+  const std::string us = "pid " + std::to_string(::getpid()) + " (" + process_state(::getpid())->name + ")";
+  CHECK(lacks(second.error().hint, us) == "");
+  CHECK(holder_of_port(port) == us);
   const auto dual = open_listener(tcp("", port));
   REQUIRE_FALSE(dual.ok());
   CHECK(dual.error().code == EADDRINUSE);
