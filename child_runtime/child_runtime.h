@@ -9,7 +9,7 @@
  * runmain_serve and the first taking of listeners wait for an answer, RUNMAIN_SERVE_TIMEOUT_MS at most, and
  * other threads' calls with them; runmain_request_begin, runmain_request_end, runmain_serving,
  * runmain_draining and runmain_channel_fd never wait. The structs below never change; what is new gets a new
- * name. Non-goal: telemetry.
+ * name. The environment is read once, at a process's first call. Non-goal: telemetry.
  *
  * Threads: every function may be called from every thread, none from a signal handler or between vfork and
  * exec. Results: 0 or a count on success, a negative errno on failure, unless said otherwise. The contract
@@ -32,8 +32,7 @@ extern "C" {
 
 #define RUNMAIN_SERVE_TIMEOUT_MS 5000
 
-/* ---- the claim
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the claim ---- */
 
 #define RUNMAIN_GRANTED 0      /* this process serves, and holds the role */
 #define RUNMAIN_UNSUPERVISED 1 /* no RUNMAIN_TOKEN: this process serves, nobody supervises it */
@@ -68,8 +67,7 @@ RUNMAIN_API int runmain_get_role(struct runmain_role* role);
  * it must not run beside another thread that uses the environment. */
 RUNMAIN_API int runmain_scrub_environment(void);
 
-/* ---- inherited sockets
- * -------------------------------------------------------------------------------------- */
+/* ---- inherited sockets ---- */
 
 struct runmain_socket {
   int fd;              /* the program's to close; close-on-exec */
@@ -88,8 +86,7 @@ RUNMAIN_API size_t runmain_listeners(struct runmain_socket* out, size_t max);
 /* The fd of the first socket with this name (NULL: of the first), or -1. Claims as runmain_listeners does. */
 RUNMAIN_API int runmain_listener(const char* name);
 
-/* ---- telling the supervisor
- * --------------------------------------------------------------------------------- */
+/* ---- telling the supervisor ---- */
 
 /* Each goes over the channel if a claim was granted, else by sd_notify(3) to NOTIFY_SOCKET, else nowhere: 0
  * when unsupervised, -ENOTCONN when not. -ENOBUFS: the supervisor does not read and the line was dropped.
@@ -103,8 +100,7 @@ RUNMAIN_API int runmain_extend_timeout(uint64_t usec); /* always by NOTIFY_SOCKE
 RUNMAIN_API int runmain_heartbeat(void);               /* always by NOTIFY_SOCKET */
 RUNMAIN_API int runmain_report_requests(void);         /* the two counts of runmain_get_counters */
 
-/* ---- drain
- * -------------------------------------------------------------------------------------------------- */
+/* ---- drain ---- */
 
 /* The channel's fd to poll for POLLIN (EPOLLIN), or -1 if there is none (any more). The library's; never read
  * or close it. If it closes the role is kept. A program that forks without exec deletes it from its epoll set
