@@ -33,20 +33,4 @@ class ProcessList {
   std::vector<char> buffer_;
 };
 
-// How many numbers were handed out after `from` up to and with `to`, wrapping below `pid_max`.
-constexpr pid_t pids_between(pid_t from, pid_t to, pid_t pid_max) {
-  if (to >= from) return to - from;
-  return from < pid_max ? pid_max - 1 - from + to : to;
-}
-
-// Calls `use` for each of those numbers, in the order in which they were handed out.
-template <class Use>
-void each_pid_between(pid_t from, pid_t to, pid_t pid_max, Use use) {
-  if (to < from) {
-    for (pid_t pid = from + 1; pid < pid_max; ++pid) use(pid);
-    from = 0;
-  }
-  for (pid_t pid = from + 1; pid <= to; ++pid) use(pid);
-}
-
 }  // namespace runmain::os

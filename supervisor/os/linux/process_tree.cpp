@@ -31,15 +31,13 @@ namespace runmain::os {
 namespace {
 
 constexpr std::uint64_t kTagEnd = kTagBase << 1U;
-constexpr int kRoundsMax = 8;  // passes in one step; a step takes some milliseconds at most
+constexpr int kRoundsMin = 2;  // passes that one step may always make
+constexpr Duration kStepMax = std::chrono::milliseconds(5);
 constexpr std::uint32_t kWaitsMax =
     16;                            // steps that wait for signalled ones before all of /proc is read again
 constexpr pid_t kChaseMax = 4096;  // numbers checked one by one; with more a pass is cheaper
+constexpr Duration kLookEvery = std::chrono::milliseconds(1);  // at the pid handed out last, during a pass
 constexpr std::size_t kLimitsTextMax = 4096;
-
-// The kernel hands out fewer pids than this; so within pid_max of these the numbers cannot have wrapped
-// unseen.
-constexpr Duration kFastestPid = std::chrono::microseconds(1);
 
 Time monotonic_now() {
   return Time(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()));
@@ -178,8 +176,12 @@ std::vector<TreeKiller::Done> TreeKiller::step(Time now) {
   const auto wants_pass = [](const Tree& tree) {
     return !tree.proved && (tree.living.empty() || tree.waits >= kWaitsMax);
   };
-  for (int round = 0; round < kRoundsMax && std::any_of(trees_.begin(), trees_.end(), wants_pass); ++round)
+  const Time begin = monotonic_now();
+  for (int round = 0; std::any_of(trees_.begin(), trees_.end(), wants_pass); ++round) {
+    // Two passes can prove, however slow; more than that must not hold the caller up.
+    if (round >= kRoundsMin && monotonic_now() - begin > kStepMax) break;
     pass();
+  }
 
   std::vector<Done> done;
   for (const Tree& tree : trees_) {
@@ -193,31 +195,34 @@ std::vector<TreeKiller::Done> TreeKiller::step(Time now) {
   return done;
 }
 
-TreeKiller::Mark TreeKiller::mark() {
-  const Time at = monotonic_now();  // before the number: a mark is never older than it says
+PidCursor::Mark TreeKiller::look() {
+  const Time before = monotonic_now();
   const auto pid = list_.last_pid();
-  return {pid ? *pid : -1, at};
+  return cursor_.look(pid ? *pid : -1, before, monotonic_now());
 }
 
 void TreeKiller::pass() {
-  pid_max_ = ProcessList::pid_max();
-  const Mark begin = mark();
-  const Time oldest = begin.at - kFastestPid * pid_max_;
-  const bool has_base = base_.pid >= 0 && base_.at > oldest;
+  cursor_.set_pid_max(ProcessList::pid_max());
+  begin_ = look();
+  const bool has_base = cursor_.covers(base_);
   foreign_before_.swap(foreign_);
   foreign_.clear();
-  if (!has_base) foreign_before_.clear();
+  if (!has_base) {
+    foreign_before_.clear();
+    base_ = begin_;
+  }
 
   const bool complete = list_.read(listed_).ok();
-  const Mark base = has_base ? base_ : begin;
-  for (const pid_t pid : listed_) check_listed(pid);
-  const bool caught_up = begin.pid >= 0 && chase(base.pid);
-  const bool in_time = monotonic_now() - base.at < kFastestPid * pid_max_;
-  base_ = complete ? begin : Mark{};
+  for (const pid_t pid : listed_) {
+    check_listed(pid);
+    if (monotonic_now() - cursor_.last_look() > kLookEvery) look();
+  }
+  const bool caught_up = begin_.pid >= 0 && chase(base_.pid) && cursor_.covers(base_);
+  base_ = complete ? begin_ : PidCursor::Mark{};
   for (Tree& tree : trees_) {
     tree.waits = 0;
     ++tree.passes;
-    tree.proved = complete && has_base && caught_up && in_time && tree.passes > 1 && tree.living.empty();
+    tree.proved = complete && has_base && caught_up && tree.passes > 1 && tree.living.empty();
   }
 }
 
@@ -225,27 +230,33 @@ void TreeKiller::pass() {
 // False when they are too many for this way.
 bool TreeKiller::chase(pid_t from) {
   for (pid_t budget = kChaseMax;;) {
-    const auto to = list_.last_pid();
-    if (!to) return false;
-    if (*to == from) return true;
-    const pid_t count = pids_between(from, *to, pid_max_);
+    const pid_t to = look().pid;
+    if (to < 0) return false;
+    if (to == from) return true;
+    const pid_t count = pids_between(from, to, cursor_.pid_max());
     if (count > budget) return false;
     budget -= count;
-    each_pid_between(from, *to, pid_max_, [this](pid_t pid) { check(pid, tag_of(pid)); });
-    from = *to;
+    each_pid_between(from, to, cursor_.pid_max(), [this](pid_t pid) { check(pid, tag_of(pid)); });
+    from = to;
   }
 }
 
-// Numbers that have changed hands since that look are checked in the chase, whoever has them now.
-bool TreeKiller::known_untagged(pid_t pid) const {
-  return std::binary_search(foreign_before_.begin(), foreign_before_.end(), pid);
+// The tag of a process as remembered from the pass before, unless its number was handed out again between the
+// two. What is handed out later is checked in the chase, and read anew by the next pass.
+std::uint64_t TreeKiller::foreign_tag(pid_t pid) const {
+  if (!is_pid_between(pid, base_.pid, begin_.pid)) {
+    const auto at = std::lower_bound(foreign_before_.begin(), foreign_before_.end(), pid,
+                                     [](const Foreign& known, pid_t wanted) { return known.pid < wanted; });
+    if (at != foreign_before_.end() && at->pid == pid) return at->tag;
+  }
+  return tag_from_text(pid);
 }
 
 void TreeKiller::check_listed(pid_t pid) {
   std::uint64_t tag = 0;
   if (!quick_tag(pid, tag)) {
-    if (!known_untagged(pid)) tag = tag_from_text(pid);
-    if (tag == 0) foreign_.push_back(pid);
+    tag = foreign_tag(pid);
+    foreign_.push_back({pid, tag});
   }
   check(pid, tag);
 }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/time.hpp"
+#include "os/linux/pid_cursor.hpp"
 #include "os/linux/process_list.hpp"
 
 namespace runmain::os {
@@ -71,30 +72,29 @@ class TreeKiller {
     std::uint32_t waits = 0;   // steps since the last pass
     bool proved = false;
   };
-  // The last pid handed out at a moment.
-  struct Mark {
-    pid_t pid = -1;  // -1: not known
-    Time at{};
+  struct Foreign {
+    pid_t pid = 0;
+    std::uint64_t tag = 0;
   };
 
   Tree* tree_of(std::uint64_t tag);
-  Mark mark();
+  PidCursor::Mark look();
   void pass();
   bool chase(pid_t from);
   void check(pid_t pid, std::uint64_t tag);
   void check_listed(pid_t pid);
-  bool known_untagged(pid_t pid) const;
+  std::uint64_t foreign_tag(pid_t pid) const;
   std::vector<std::string> survivors_of(const Tree& tree) const;
 
   std::vector<Tree> trees_;  // by tag
   ProcessList list_;
   std::vector<pid_t> listed_;
-  Mark base_;  // when the last pass began
-  pid_t pid_max_ = 0;
-  // Processes of others whose tag can only be read slowly and which had none; by number. Good for one pass
-  // more.
-  std::vector<pid_t> foreign_;
-  std::vector<pid_t> foreign_before_;
+  PidCursor cursor_;
+  PidCursor::Mark base_;   // when the last pass began
+  PidCursor::Mark begin_;  // when this pass began
+  // Processes of others, whose tag can only be read slowly; by number. Good for one pass more.
+  std::vector<Foreign> foreign_;
+  std::vector<Foreign> foreign_before_;
 };
 
 }  // namespace runmain::os

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <thread>
 
+#include "os/linux/pid_cursor.hpp"
 #include "os/linux/proc.hpp"
 #include "os/linux/process_list.hpp"
 #include "os_help.hpp"
@@ -33,6 +34,47 @@ TEST_CASE("pids handed out between two moments are walked in order, also over th
   CHECK(numbers(500, 2, 100) == std::vector<pid_t>{1, 2});  // pid_max was lowered meanwhile
   for (const auto& [from, to] : {std::pair<pid_t, pid_t>{5, 5}, {5, 8}, {97, 3}, {99, 2}, {500, 2}}) {
     CHECK(static_cast<std::size_t>(pids_between(from, to, 100)) == numbers(from, to, 100).size());
+  }
+}
+
+TEST_CASE("a pid is between two moments exactly when it is walked") {
+  for (const auto& [from, to] : {std::pair<pid_t, pid_t>{5, 5}, {5, 8}, {97, 3}, {99, 2}, {0, 99}}) {
+    const std::vector<pid_t> walked = numbers(from, to, 100);
+    for (pid_t pid = 1; pid < 100; ++pid) {
+      CHECK(is_pid_between(pid, from, to) == (std::find(walked.begin(), walked.end(), pid) != walked.end()));
+    }
+  }
+}
+
+TEST_CASE("a mark is covered until the pids may have gone round unseen") {
+  const auto at = [](int us) { return Time(std::chrono::microseconds(us)); };
+  PidCursor cursor;
+  cursor.set_pid_max(1'000);
+  CHECK_FALSE(cursor.covers(PidCursor::Mark{}));
+  const auto mark = cursor.look(900, at(0), at(1));
+  CHECK(cursor.covers(mark));
+  cursor.look(100, at(990), at(999));  // 199 numbers later
+  CHECK(cursor.covers(mark));
+  cursor.look(800, at(1'900), at(1'901));
+  CHECK(cursor.covers(mark));
+  SECTION("a whole round, although seen all the way, is too much") {
+    cursor.look(901, at(2'000), at(2'001));
+    CHECK_FALSE(cursor.covers(mark));
+  }
+  SECTION("two looks a whole round apart in time") {
+    const auto later = cursor.look(800, at(2'000), at(2'001));
+    cursor.look(800, at(2'900), at(3'000));
+    CHECK_FALSE(cursor.covers(mark));
+    CHECK_FALSE(cursor.covers(later));
+  }
+  SECTION("a look that failed") {
+    CHECK_FALSE(cursor.covers(cursor.look(-1, at(2'000), at(2'001))));
+    cursor.look(800, at(2'002), at(2'003));
+    CHECK_FALSE(cursor.covers(mark));
+  }
+  SECTION("another pid_max") {
+    cursor.set_pid_max(2'000);
+    CHECK_FALSE(cursor.covers(mark));
   }
 }
 
