@@ -238,7 +238,7 @@ void Server::push_line(Client& client, const std::string& item) {
 void Server::log_line(const LogLine& line) {
   std::string item;
   for (auto& [number, client] : clients_) {
-    if (client.work != Work::logs || !client.follow) continue;
+    if (client.work != Work::logs || !client.follow || client.connection->dead()) continue;
     if (!client.services.empty() && client.services.count(line.service) == 0) continue;
     if (item.empty()) item = to_line(log_json(line));
     push_line(client, item);
@@ -251,7 +251,7 @@ void Server::fact(const core::Fact& fact, std::string_view service_name) {
                 fact};
   std::string item;
   for (auto& [number, client] : clients_) {
-    if (client.work != Work::events || !client.follow) continue;
+    if (client.work != Work::events || !client.follow || client.connection->dead()) continue;
     if (item.empty()) item = to_line(event_json(line));
     const bool queued = !client.backlog.empty();
     if (queued && client.backlog.size() < 2 * kFactsKept) {
@@ -276,8 +276,9 @@ void Server::changed() {
 }
 
 bool Server::follows_logs() const {
-  return std::any_of(clients_.begin(), clients_.end(),
-                     [](const auto& entry) { return entry.second.work == Work::logs && entry.second.follow; });
+  return std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) {
+    return entry.second.work == Work::logs && entry.second.follow;
+  });
 }
 
 }  // namespace runmain::control

@@ -172,6 +172,11 @@ void Loop::run() { uv_run(&impl_->loop, UV_RUN_DEFAULT); }
 void Loop::stop() { uv_stop(&impl_->loop); }
 
 void Loop::turn(Duration at_most) {
+  // A timer of 0 ms would fire before the poll, which then sleeps for ever.
+  if (to_ms(at_most) <= 0) {
+    uv_run(&impl_->loop, UV_RUN_NOWAIT);
+    return;
+  }
   uv_update_time(&impl_->loop);
   uv_timer_start(
       &impl_->limit, [](uv_timer_t*) {}, static_cast<std::uint64_t>(to_ms(at_most)), 0);

@@ -313,6 +313,7 @@ TEST_CASE("a client of another user is hung up on without an answer") {
 }
 
 TEST_CASE("a server leaves no fd behind") {
+  { const World first; }  // libuv opens two fds for the whole process
   const int before = open_fds();
   {
     World world;
