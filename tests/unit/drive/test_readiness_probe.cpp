@@ -175,7 +175,7 @@ TEST_CASE("a port where nobody listens, and a unix socket with a full backlog, f
   Probe refused(
       loop, probe_targets(nobody)->front(), {}, [](std::uint64_t) { return true; }, [] {}, now);
   auto outcome = refused.step(now);
-  for (int i = 0; i < 100 && !outcome; ++i) {   // the refusal may take a turn
+  for (int i = 0; i < 100 && !outcome; ++i) {  // the refusal may take a turn
     loop.turn(std::chrono::milliseconds(100));
     outcome = refused.step(now);
   }
