@@ -187,6 +187,7 @@ void sockets_on_port(const char* table, std::string_view state, std::uint16_t po
 std::string holder_of(const std::vector<std::uint64_t>& inodes) {
   if (inodes.empty()) return {};
   std::vector<std::string> links;
+  links.reserve(inodes.size());
   for (const std::uint64_t inode : inodes) links.push_back("socket:[" + std::to_string(inode) + "]");
   std::string holder;
   any_process([&](pid_t pid) {

@@ -179,6 +179,19 @@ class Preparation {
   ChildScript script_;
 };
 
+// What the child shall have as 0, 1, 2, 3 …
+std::vector<int> fds_from_zero(const SpawnPlan& plan, int null) {
+  std::vector<int> out;
+  for (int i = 0; i < 3; ++i) {
+    const int given = plan.stdio[static_cast<std::size_t>(i)];
+    const bool inherits = given < 0 && ::fcntl(i, F_GETFD) >= 0;
+    // Where the caller itself was started without this one, the child gets /dev/null.
+    out.push_back(given >= 0 ? given : (inherits ? i : null));
+  }
+  out.insert(out.end(), plan.fds.begin(), plan.fds.end());
+  return out;
+}
+
 SpawnOutcome failed(SpawnStage stage, int error, const std::string& what) {
   return {0, stage, error, what + ": " + std::strerror(error)};
 }
@@ -254,14 +267,10 @@ SpawnOutcome Spawner::spawn(const SpawnPlan& plan) {
   ChildScript& script = prepared.script();
 
   PlacedFds placed(null_.get());
-  for (int i = 0; i < 3; ++i) {
-    const int given = plan.stdio[static_cast<std::size_t>(i)];
-    int fd = given >= 0 ? given : i;
-    if (given < 0 && ::fcntl(i, F_GETFD) < 0) fd = null_.get();  // the caller itself was started without it
-    if (!placed.place(fd)) return failed(SpawnStage::resources, errno, "dup3 of stdio " + std::to_string(i));
-  }
-  for (const int fd : plan.fds) {
-    if (!placed.place(fd)) return failed(SpawnStage::resources, errno, "dup3 of fd " + std::to_string(fd));
+  for (const int fd : fds_from_zero(plan, null_.get())) {
+    if (placed.place(fd)) continue;
+    const int error = errno;
+    return failed(SpawnStage::resources, error, "dup3 of fd " + std::to_string(fd));
   }
   script.fd_count = placed.count();
   script.unshare_table = shares_table_;

@@ -13,7 +13,7 @@
 
 // A sanitizer keeps notes about stacks and memory for each process; this code runs on the parent's memory
 // with another stack, so it must not take part.
-#define RUNMAIN_IN_CHILD [[gnu::no_sanitize("address", "undefined", "thread")]]
+#define RUNMAIN_IN_CHILD __attribute__((no_sanitize("address", "undefined", "thread")))
 
 namespace runmain::os {
 
