@@ -25,14 +25,13 @@ constexpr auto kIdleTime = 60s;     // between two requests
 constexpr auto kWriteTime = 30s;
 constexpr auto kCloseTime = 1s;  // for the client to see our end and close its side
 constexpr auto kDrainCloseTime = 200ms;
-constexpr auto kDrainFreshTime =
-    1s;  // for the first request of a connection that was accepted before the drain
+// For the first request of a connection that was accepted before the drain.
+constexpr auto kDrainFreshTime = 1s;
 constexpr auto kDrainIdleTime = 100ms;  // for a request that crosses our drain on its way
 constexpr auto kPauseTime = 50ms;       // without accepting, when there is no room
 constexpr std::size_t kConnectionsMax = 10'000;
-constexpr std::size_t kInputMax = 64U
-                                  << 10U;  // bytes of requests that wait behind one that is being answered
-constexpr int kAcceptsPerTurn = 16;        // leave some to the other workers
+constexpr std::size_t kInputMax = 65536;  // bytes of requests that wait behind one that is being answered
+constexpr int kAcceptsPerTurn = 16;       // leave some to the other workers
 constexpr int kAcceptsAtDrain = 8192;
 constexpr int kDiscardsPerTurn = 64;
 
