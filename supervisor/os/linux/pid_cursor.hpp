@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -16,6 +17,7 @@
 
 namespace runmain::os {
 
+inline constexpr Duration kFastestFork = std::chrono::microseconds(4);
 inline constexpr Duration kFastestPid = std::chrono::microseconds(1);
 
 // How many numbers were handed out after `from` up to and with `to`, wrapping below `pid_max`.
@@ -47,15 +49,16 @@ class PidCursor {
     std::uint64_t epoch = 0;
   };
 
-  void set_pid_max(pid_t pid_max) {
+  void set_limits(pid_t pid_max, int cpus) {
     if (pid_max != pid_max_) ++epoch_;
     pid_max_ = pid_max;
+    round_ = std::max(kFastestPid, kFastestFork / std::max(cpus, 1)) * pid_max;
   }
   pid_t pid_max() const { return pid_max_; }
 
   // A look at the number: `pid` (-1: it failed) was read after `before` and before `after`.
   Mark look(pid_t pid, Time before, Time after) {
-    if (pid < 0 || last_ < 0 || after - before_ >= kFastestPid * pid_max_) ++epoch_;
+    if (pid < 0 || last_ < 0 || after - before_ >= round_) ++epoch_;
     if (pid >= 0 && last_ >= 0) handed_ += static_cast<std::uint64_t>(pids_between(last_, pid, pid_max_));
     last_ = pid;
     before_ = before;
@@ -70,6 +73,7 @@ class PidCursor {
 
  private:
   pid_t pid_max_ = 0;
+  Duration round_{};  // no faster do the numbers go round
   pid_t last_ = -1;
   Time before_{};
   std::uint64_t handed_ = 0;

@@ -202,7 +202,7 @@ PidCursor::Mark TreeKiller::look() {
 }
 
 void TreeKiller::pass() {
-  cursor_.set_pid_max(ProcessList::pid_max());
+  cursor_.set_limits(ProcessList::pid_max(), cpus_);
   begin_ = look();
   const bool has_base = cursor_.covers(base_);
   foreign_before_.swap(foreign_);

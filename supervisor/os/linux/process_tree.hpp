@@ -13,6 +13,7 @@
 // that hidepid= of /proc hides.
 #pragma once
 
+#include <sys/sysinfo.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -89,6 +90,7 @@ class TreeKiller {
   std::vector<Tree> trees_;  // by tag
   ProcessList list_;
   std::vector<pid_t> listed_;
+  int cpus_ = ::get_nprocs_conf();
   PidCursor cursor_;
   PidCursor::Mark base_;   // when the last pass began
   PidCursor::Mark begin_;  // when this pass began

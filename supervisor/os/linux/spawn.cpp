@@ -83,9 +83,9 @@ std::vector<std::string> candidates_for(const SpawnPlan& plan) {
   std::vector<std::string> out;
   for (;;) {
     const std::size_t colon = path.find(':');
-    const std::string folder(path.substr(0, colon));
-    out.push_back(folder.empty() ? "./" + name
-                                 : folder + "/" + name);  // an empty part means the working folder
+    std::string candidate(path.substr(0, colon));
+    if (candidate.empty()) candidate = ".";  // an empty part means the working folder
+    out.push_back(candidate.append("/").append(name));
     if (colon == std::string_view::npos) return out;
     path.remove_prefix(colon + 1);
   }

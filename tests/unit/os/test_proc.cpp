@@ -49,7 +49,7 @@ TEST_CASE("a pid is between two moments exactly when it is walked") {
 TEST_CASE("a mark is covered until the pids may have gone round unseen") {
   const auto at = [](int us) { return Time(std::chrono::microseconds(us)); };
   PidCursor cursor;
-  cursor.set_pid_max(1'000);
+  cursor.set_limits(1'000, 64);
   CHECK_FALSE(cursor.covers(PidCursor::Mark{}));
   const auto mark = cursor.look(900, at(0), at(1));
   CHECK(cursor.covers(mark));
@@ -72,8 +72,15 @@ TEST_CASE("a mark is covered until the pids may have gone round unseen") {
     cursor.look(800, at(2'002), at(2'003));
     CHECK_FALSE(cursor.covers(mark));
   }
+  SECTION("fewer CPUs need longer for a round") {
+    cursor.set_limits(1'000, 2);
+    cursor.look(800, at(3'800), at(3'899));
+    CHECK(cursor.covers(mark));
+    cursor.look(800, at(5'800), at(5'801));
+    CHECK_FALSE(cursor.covers(mark));
+  }
   SECTION("another pid_max") {
-    cursor.set_pid_max(2'000);
+    cursor.set_limits(2'000, 64);
     CHECK_FALSE(cursor.covers(mark));
   }
 }
