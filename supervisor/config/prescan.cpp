@@ -1,11 +1,15 @@
 #include "config/prescan.hpp"
 
+#include <optional>
+
 #include "config/text.hpp"
 
 namespace runmain::config {
 namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 
 bool starts_key(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
@@ -17,7 +21,7 @@ class Scanner {
  public:
   explicit Scanner(std::string_view text) : text_(text) {}
 
-  std::optional<SyntaxFault> scan() {
+  std::variant<std::vector<std::size_t>, SyntaxFault> scan() {
     const std::size_t nul = text_.find('\0');
     if (nul != std::string_view::npos) refuse(nul, "a NUL byte", "this is not a text file");
     bool line_start = true;
@@ -28,6 +32,8 @@ class Scanner {
       } else if (c == '"' || c == '\'') {
         skip_string(c);
         line_start = false;
+      } else if (!is_ascii(c)) {
+        refuse_character();
       } else if (c == '[' && line_start && depth_ == 0) {
         check_header();
         line_start = false;
@@ -37,7 +43,8 @@ class Scanner {
         ++at_;
       }
     }
-    return std::move(fault_);
+    if (fault_) return std::move(*fault_);
+    return std::move(escapes_);
   }
 
  private:
@@ -71,14 +78,22 @@ class Scanner {
     refuse(at_, "a table name is expected here", "write [service.NAME]");
   }
 
+  void refuse_character() {
+    const std::string character(text_.substr(at_, utf8_length(text_, at_)));
+    const bool quotes =
+        character == "“" || character == "”" || character == "„" || character == "‘" || character == "’";
+    refuse(at_, quote(character) + " cannot stand outside of quotes",
+           quotes ? "the quotes of TOML are \" and '" : "text and unusual names need quotes: \"…\"");
+  }
+
   void skip_string(char quote) {
     const std::string_view triple = quote == '"' ? "\"\"\"" : "'''";
     const bool lines = is_at(triple);
     at_ += lines ? 3 : 1;
-    while (at_ < text_.size()) {
+    while (at_ < text_.size() && !fault_) {
       if (!lines && text_[at_] == '\n') return;
       if (quote == '"' && text_[at_] == '\\') {
-        at_ += 2;
+        skip_escape(lines);
       } else if (lines && is_at(triple)) {
         at_ += 3;
         // Up to two quotes may stand before the closing three.
@@ -93,15 +108,36 @@ class Scanner {
     }
   }
 
+  // At a backslash. One that ends a line swallows all blanks and line ends up to the next character.
+  void skip_escape(bool lines) {
+    std::size_t i = at_ + 1;
+    while (i < text_.size() && is_blank(text_[i])) ++i;
+    if (i < text_.size() && !is_ascii(text_[i])) {
+      refuse(at_, "a backslash before a character that it cannot change", "double the backslash");
+      return;
+    }
+    const bool line_end = i < text_.size() && (text_[i] == '\n' || text_[i] == '\r');
+    if (!lines || !line_end) {
+      at_ += 2;
+      return;
+    }
+    while (i < text_.size() && (is_blank(text_[i]) || text_[i] == '\n' || text_[i] == '\r')) ++i;
+    if (i < text_.size() && !is_ascii(text_[i])) escapes_.push_back(i);
+    at_ = i;
+  }
+
   std::string_view text_;
   std::size_t at_ = 0;
   std::size_t dots_ = 0;   // since the key began
   std::size_t depth_ = 0;  // of open arrays and inline tables
+  std::vector<std::size_t> escapes_;
   std::optional<SyntaxFault> fault_;
 };
 
 }  // namespace
 
-std::optional<SyntaxFault> prescan(std::string_view text) { return Scanner(text).scan(); }
+std::variant<std::vector<std::size_t>, SyntaxFault> prescan(std::string_view text) {
+  return Scanner(text).scan();
+}
 
 }  // namespace runmain::config

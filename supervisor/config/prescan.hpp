@@ -5,9 +5,10 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "config/node.hpp"
 
@@ -21,7 +22,8 @@ struct SyntaxFault {
   std::string hint;
 };
 
-// On success nothing; otherwise the first fault. Any thread.
-std::optional<SyntaxFault> prescan(std::string_view text);
+// On success the bytes at which a character must be given to toml++ as an escape (\UXXXXXXXX), in order;
+// otherwise the first fault. Any thread.
+std::variant<std::vector<std::size_t>, SyntaxFault> prescan(std::string_view text);
 
 }  // namespace runmain::config

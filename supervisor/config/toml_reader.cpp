@@ -1,6 +1,7 @@
 #include "config/toml_reader.hpp"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "config/text.hpp"
 
@@ -75,11 +76,41 @@ SyntaxFault fault_of(const toml::parse_error& error) {
   return SyntaxFault{place_of(error.source()), harmless(message, kMessageMax), std::move(hint)};
 }
 
+// The character at `at` as \UXXXXXXXX; as it is if its bytes are no UTF-8, which toml++ then refuses.
+std::string escaped(std::string_view text, std::size_t at) {
+  const std::size_t length = utf8_length(text, at);
+  constexpr std::uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};  // by length; below it is overlong
+  std::uint32_t code = static_cast<unsigned char>(text[at]) & (0x7fU >> length);
+  for (std::size_t i = 1; i < length; ++i)
+    code = code << 6U | (static_cast<unsigned char>(text[at + i]) & 0x3fU);
+  if (length == 1 || code < kSmallest[length]) return std::string(text.substr(at, length));
+  char digits[16];
+  std::snprintf(digits, sizeof digits, "\\U%08X", code);
+  return digits;
+}
+
+// Columns behind an escape move; such a character starts a line inside of a string, so hardly a fault can
+// follow it.
+std::string with_escapes(std::string_view text, const std::vector<std::size_t>& places) {
+  std::string out;
+  std::size_t done = 0;
+  for (const std::size_t at : places) {
+    out += text.substr(done, at - done);
+    out += escaped(text, at);
+    done = at + utf8_length(text, at);
+  }
+  return out += text.substr(done);
+}
+
 }  // namespace
 
 std::variant<Node, SyntaxFault> read_toml(std::string_view text) {
-  if (auto refused = prescan(text)) return *refused;
-  const toml::parse_result parsed = toml::parse(text, std::string_view());
+  const auto scanned = prescan(text);
+  if (const auto* fault = std::get_if<SyntaxFault>(&scanned)) return *fault;
+  const auto& escapes = std::get<0>(scanned);
+  const std::string changed = escapes.empty() ? std::string() : with_escapes(text, escapes);
+  const toml::parse_result parsed =
+      toml::parse(escapes.empty() ? text : std::string_view(changed), std::string_view());
   if (!parsed) return fault_of(parsed.error());
   return convert(parsed.table());
 }

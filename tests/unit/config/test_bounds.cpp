@@ -68,6 +68,31 @@ TEST_CASE("text that is no TOML is told with the place where it stops being it")
   }
 }
 
+TEST_CASE("a character above U+007F outside of strings and comments is told, and inside it is text") {
+  CHECK(faults_of("[service.x]\ncommand = “x”\n") ==
+        std::vector<std::string>{"2:11: \"“\" cannot stand outside of quotes"});
+  CHECK(faults_of("ä = 1\n")[0] == "1:1: \"ä\" cannot stand outside of quotes");
+  CHECK(faults_of("[service.x]\ncommand = \"x\" \xc2\xa0\n")[0].substr(0, 6) == "2:15: ");
+  CHECK(faults_of("[service.x] # ä\ncommand = 'ä' # 中\nenv = { \"ü\" = \"ö\" } # ö\n").empty());
+  CHECK(faults_of("[service.x]\ncommand = \"a\\ä\"\n")[0].substr(0, 6) == "2:13: ");
+}
+
+TEST_CASE("a line of a string that goes on with such a character keeps it") {
+  const auto argument = [](const std::string& text) {
+    const Outcome outcome = golden::parse("[service.x]\ncommand = ['x', \"\"\"" + text + "\"\"\"]\n");
+    if (const auto* faults = std::get_if<Faults>(&outcome)) FAIL(explain(*faults));
+    return std::get<Loaded>(outcome).desired.services.at(0).command.argv.at(1);
+  };
+  CHECK(argument("a \\\n  ä b") == "a ä b");
+  CHECK(argument("a \\ \r\n \n\t中\\\n  😀 \\\\\\\n\xc2\xa0"
+                 "b") ==
+        "a 中😀 \\\xc2\xa0"
+        "b");
+  CHECK(argument("a \\\n") == "a ");
+  CHECK(faults_of("a = \"\"\"\\\n\xc1\x81\"\"\"\n").size() == 1);
+  CHECK(faults_of("a = \"\"\"\\\n\xe0\x80\xa0\"\"\"\n")[0].find("utf-8") != std::string::npos);
+}
+
 TEST_CASE("deep nesting of every kind is refused, not followed") {
   const std::size_t deep = 100000;
   for (const std::string& text :
