@@ -19,7 +19,7 @@
 namespace {
 
 using namespace runmain;
-using namespace runmain::test;
+using namespace runmain::output_test;
 
 struct Wanted {
   std::uint64_t mib = 512;

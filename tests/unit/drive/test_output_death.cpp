@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <random>
 #include <string>
 #include <thread>
@@ -13,7 +14,7 @@
 namespace {
 
 using namespace runmain;
-using namespace runmain::test;
+using namespace runmain::output_test;
 
 constexpr int kRingsUsed = 3;
 
@@ -270,6 +271,39 @@ TEST_CASE("no wake-up is lost between a head that falls asleep and a keeper that
   writer.join();
   CHECK_FALSE(stuck);
   CHECK(all);
+}
+
+// One line at a time: nothing that comes later would make up for a lost wake-up.
+TEST_CASE("a line that comes while the head falls asleep is carried without another one") {
+  FakeKeeper keeper;
+  constexpr int kLines = 100'000;
+  keeper.open(0, ChildKey{ServiceId{0}, 0, 1, 1});
+  std::string lines;
+  while (lines.size() < keeper::kRingBytes) lines += "x\n";
+  REQUIRE(pwrite(keeper.fds.rings, lines.data(), lines.size(), 0) == static_cast<ssize_t>(lines.size()));
+  Head head(keeper, {{ServiceId{0}, service("web", 1, "/dev/null")}});
+  const std::uint32_t seed = std::random_device{}();
+  INFO("seed " << seed);
+  int carried = 0;
+  std::atomic<bool> over{false};
+  std::thread writer([&] {
+    std::mt19937 random(seed);
+    for (int i = 0; i < kLines && carried == i; ++i) {
+      keeper.advance(0, 2);
+      const Time guard = os::Loop::now() + std::chrono::seconds(10);
+      for (int spin = 0; !keeper.consumed(0) && os::Loop::now() < guard; ++spin) {
+        if (spin > 1000) std::this_thread::yield();
+      }
+      carried += keeper.consumed(0) ? 1 : 0;
+      for (auto spins = random() % 1000; spins > 0; --spins)
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    over = true;
+    keeper.tell_head(0);
+  });
+  head.until([&] { return over.load(); }, std::chrono::minutes(2));
+  writer.join();
+  CHECK(carried == kLines);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace {
 
 using namespace runmain;
-using namespace runmain::test;
+using namespace runmain::output_test;
 
 constexpr std::uint32_t kRing = 0;
 const ChildKey kKey{ServiceId{0}, 0, 1, 1};
@@ -38,6 +38,16 @@ std::string numbered_lines(int from, int to) {
 }
 
 std::vector<std::string> numbered(int from, int to) { return lines_of(numbered_lines(from, to)); }
+
+// Lines of one millisecond have no order between services.
+void wait_for_next_millisecond() {
+  const auto now = [] {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::system_clock::now().time_since_epoch());
+  };
+  for (const auto start = now(); now() == start;) {
+  }
+}
 
 TEST_CASE("a line in a log file has time, label and the child's own bytes") {
   TestFolder folder;
@@ -316,8 +326,12 @@ TEST_CASE("the last lines are found across rotated files and several services, i
   core::ServiceSpec web = service("web", 1, folder / "web.log");
   web.log.max_size = 2000;
   Head head(keeper, {{ServiceId{0}, web}, {ServiceId{1}, service("db")}});
+  keeper.put_all(1, "too old\n");
+  head.carry();
+  wait_for_next_millisecond();
   keeper.put_all(0, numbered_lines(0, 100));
   head.carry();
+  wait_for_next_millisecond();
   keeper.put_all(1, "in memory\n");
   head.carry();
   const auto recent = head.output.recent({ServiceId{1}, ServiceId{0}}, 101);

@@ -9,7 +9,7 @@
 namespace {
 
 using namespace runmain;
-using namespace runmain::test;
+using namespace runmain::output_test;
 using drive::kOutputLineMax;
 
 struct Split {
@@ -218,7 +218,11 @@ TEST_CASE("a line without a newline of 1 GB takes bounded memory and comes out i
   CHECK(bytes == kGigabyte);
   CHECK(pieces == kGigabyte / kOutputLineMax);
   CHECK(keeper.consumed(0));
+#ifndef __SANITIZE_ADDRESS__  // it keeps freed memory
   CHECK((pages() - before) * 4096 < (8U << 20U));
+#else
+  (void)before;
+#endif
 }
 
 }  // namespace

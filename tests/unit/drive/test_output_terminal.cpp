@@ -15,7 +15,7 @@
 namespace {
 
 using namespace runmain;
-using namespace runmain::test;
+using namespace runmain::output_test;
 
 struct Pipe {
   Pipe() {

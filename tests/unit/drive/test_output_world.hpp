@@ -23,7 +23,7 @@
 #include "drive/output.hpp"
 #include "keeper/board.hpp"
 
-namespace runmain::test {
+namespace runmain::output_test {
 
 class TestFolder {
  public:
@@ -135,9 +135,13 @@ class FakeKeeper {
     const std::uint64_t at = written % keeper::kRingBytes;
     const std::uint64_t n = std::min({room, keeper::kRingBytes - at, std::uint64_t{bytes.size()}});
     if (pwrite(fds.rings, bytes.data(), n, static_cast<off_t>(ring * keeper::kRingBytes + at)) < 0) return 0;
-    line.written.store(written + n, std::memory_order_release);
-    tell_head(ring);
+    advance(ring, n);
     return n;
+  }
+  // The next n bytes are in the ring's memory already.
+  void advance(std::uint32_t ring, std::uint64_t n) {
+    board->rings[ring].written.store(board->rings[ring].written.load() + n, std::memory_order_release);
+    tell_head(ring);
   }
 
   // Everything, where the ring surely has room (in two parts at its end).
@@ -228,4 +232,4 @@ struct Head {
   drive::Output output;
 };
 
-}  // namespace runmain::test
+}  // namespace runmain::output_test
