@@ -1,8 +1,8 @@
 // What the core wants done, and what it wants told.
 //
-// Effects are numbered without gaps from 1 in the order in which the core makes them, by a counter that is part of
-// the core's state: a new head that replays the same Events makes the same Effects with the same numbers, and the
-// keeper executes each number once.
+// Effects are numbered without gaps from 1 in the order in which the core makes them, by a counter that is
+// part of the core's state: a new head that replays the same Events makes the same Effects with the same
+// numbers, and the keeper executes each number once.
 #pragma once
 
 #include <cstdint>
@@ -60,8 +60,8 @@ struct Forget {
   }
 };
 
-// Look for signs of readiness of this child (as its ReadySpec says) and report Ready. Ends by itself with Ready,
-// with Forget, or with StopProbe.
+// Look for signs of readiness of this child (as its ReadySpec says) and report Ready. Ends by itself with
+// Ready, with Forget, or with StopProbe.
 struct Probe {
   ChildKey key;
   template <class A>
@@ -82,7 +82,7 @@ struct GrantRole {
   ChildKey key;
   std::uint64_t conn = 0;
   bool granted = false;
-  std::string why;                         // when it is not
+  std::string why;  // when it is not
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -149,7 +149,7 @@ using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, Gra
 
 struct Effect {
   std::uint64_t number = 0;
-  std::uint64_t cause = 0;                 // the number of the Event that caused it
+  std::uint64_t cause = 0;  // the number of the Event that caused it
   Action action;
   template <class A>
   void fields(A& a) {
@@ -160,18 +160,45 @@ struct Effect {
 };
 
 enum class FactType : std::uint8_t {
-  service_starting, service_waiting, service_ready, service_backoff, service_failed, service_stopping, service_stopped,
-  service_done, service_removed,
-  child_started, child_spawn_failed, child_ready, child_exited, child_not_ready, child_stop_timeout, child_survivors,
-  child_status, child_claimed, child_claim_refused, child_watchdog_missed,
-  reload_settling, reload_building, reload_build_failed, reload_starting, reload_done, reload_failed,
-  reload_queued, all_ready, shutdown_started, shutdown_forced, shutdown_done, head_started,
+  service_starting,
+  service_waiting,
+  service_ready,
+  service_backoff,
+  service_failed,
+  service_stopping,
+  service_stopped,
+  service_done,
+  service_removed,
+  child_started,
+  child_spawn_failed,
+  child_ready,
+  child_exited,
+  child_not_ready,
+  child_stop_timeout,
+  child_survivors,
+  child_status,
+  child_claimed,
+  child_claim_refused,
+  child_watchdog_missed,
+  reload_settling,
+  reload_building,
+  reload_build_failed,
+  reload_starting,
+  reload_done,
+  reload_failed,
+  reload_queued,
+  all_ready,
+  shutdown_started,
+  shutdown_forced,
+  shutdown_done,
+  head_started,
 };
 
-// Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp says.
+// Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
+// says.
 struct Fact {
   FactType type{};
-  std::uint64_t cause = 0;                 // the number of the Event that caused it
+  std::uint64_t cause = 0;  // the number of the Event that caused it
   Time time{};
   ServiceId service = kNoService;
   std::uint32_t slot = 0;

@@ -21,9 +21,9 @@ enum class SpawnStage : std::uint8_t { none, resources, fork, session, limits, u
 
 enum class CommandVerb : std::uint8_t { start, stop, restart, reload, signal, shutdown };
 
-// A new validated configuration. Services keep their ServiceId by name; new names get the next free ids; a name
-// that is gone is stopped and forgotten. A service whose ServiceSpec is unchanged is not touched. `only` limits
-// what the first configuration starts, with its dependencies; empty means all.
+// A new validated configuration. Services keep their ServiceId by name; new names get the next free ids; a
+// name that is gone is stopped and forgotten. A service whose ServiceSpec is unchanged is not touched. `only`
+// limits what the first configuration starts, with its dependencies; empty means all.
 struct Configured {
   static constexpr const char* kType = "config.loaded";
   Desired desired;
@@ -41,8 +41,8 @@ struct Spawned {
   ChildKey key;
   std::int32_t pid = 0;
   SpawnStage stage = SpawnStage::none;
-  std::int32_t error = 0;                  // errno
-  std::string detail;                      // "No such file or directory: ./server"
+  std::int32_t error = 0;  // errno
+  std::string detail;      // "No such file or directory: ./server"
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -53,7 +53,8 @@ struct Spawned {
   }
 };
 
-// The main process of a child is gone. `status` is a wait status (wait(2)); known is false if nobody could wait.
+// The main process of a child is gone. `status` is a wait status (wait(2)); known is false if nobody could
+// wait.
 struct Exited {
   static constexpr const char* kType = "child.exited";
   ChildKey key;
@@ -124,7 +125,7 @@ struct Watchdog {
   static constexpr const char* kType = "child.watchdog";
   ChildKey key;
   std::uint64_t usec = 0;
-  bool trigger = false;                    // WATCHDOG=trigger: fail now
+  bool trigger = false;  // WATCHDOG=trigger: fail now
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -155,13 +156,14 @@ struct MainPid {
   }
 };
 
-// A process asks for the role over the channel (`conn` names the connection). Drive has checked nonce and tag.
+// A process asks for the role over the channel (`conn` names the connection). Drive has checked nonce and
+// tag.
 struct Claimed {
   static constexpr const char* kType = "token.claimed";
   ChildKey key;
   std::uint64_t conn = 0;
   std::int32_t pid = 0;
-  bool explicit_call = false;              // serve() or a hook, not a side effect of listening
+  bool explicit_call = false;  // serve() or a hook, not a side effect of listening
   std::string runtime;
   template <class A>
   void fields(A& a) {
@@ -177,7 +179,7 @@ struct Claimed {
 struct Changed {
   static constexpr const char* kType = "files.changed";
   ServiceId service{};
-  std::vector<std::string> paths;          // at most kChangedPathsMax, the first ones
+  std::vector<std::string> paths;  // at most kChangedPathsMax, the first ones
   std::uint32_t count = 0;
   bool unknown = false;
   template <class A>
@@ -190,7 +192,8 @@ struct Changed {
 };
 inline constexpr std::size_t kChangedPathsMax = 8;
 
-// A tool is at work in the watched tree (.git/index.lock): changes are gathered, not acted on, until it is off.
+// A tool is at work in the watched tree (.git/index.lock): changes are gathered, not acted on, until it is
+// off.
 struct Held {
   static constexpr const char* kType = "files.held";
   ServiceId service{};
@@ -263,7 +266,7 @@ struct Adopted {
   };
   Desired desired;
   std::vector<Child> children;
-  std::uint64_t executed = 0;              // the last Effect number that the keeper knows: ours go on above it
+  std::uint64_t executed = 0;  // the last Effect number that the keeper knows: ours go on above it
   template <class A>
   void fields(A& a) {
     a("desired", desired);
@@ -272,8 +275,9 @@ struct Adopted {
   }
 };
 
-using Event = std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText, Watchdog,
-                           Extend, MainPid, Claimed, Changed, Held, Command, Signalled, Tick, HeadStarted, Adopted>;
+using Event =
+    std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText, Watchdog, Extend,
+                 MainPid, Claimed, Changed, Held, Command, Signalled, Tick, HeadStarted, Adopted>;
 
 inline const char* type_name(const Event& e) {
   return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);

@@ -150,10 +150,10 @@ void Engine::operator()(const Spawned& e) {
 }
 
 void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, const Spawned& e) {
-  if (!wanted || !up(r)) return;
-  const bool transient = is_transient(e);
+  if (!up(r)) return;
+  const bool hopeless = wanted && !is_transient(e);
   if (key.is_build()) {
-    if (!transient) return build_ended(r, false, e.error, e.detail);
+    if (hopeless) return build_ended(r, false, e.error, e.detail);
     r.build_failures = std::min(r.build_failures + 1, kCountMax);
     r.build_retry_at = later(now_, spawn_delay(r.build_failures));
     return;
@@ -161,8 +161,9 @@ void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, co
   if (r.run != RunState::running || key.slot >= r.slots.size()) return;
   const bool of_next = r.next != 0 && key.generation == r.next;
   if (!of_next && key.generation != r.current) return;
-  if (!transient && of_next) return abort_next(r, e.detail);
-  if (!transient && !r.ran) return fail(r, e.detail);
+  if (hopeless && of_next) return abort_next(r, e.detail);
+  if (hopeless && !r.ran) return fail(r, e.detail);
+  // One that was not wanted any more waits as well: its generation may be wanted again.
   Slot& slot = r.slots[key.slot];
   SlotRun& run = of_next ? slot.next : slot.current;
   run.spawn_failures = std::min(run.spawn_failures + 1, kCountMax);

@@ -38,9 +38,9 @@ class Machine {
   Machine& operator=(Machine&&) noexcept;
   ~Machine();
 
-  // Takes one Event and appends what follows from it to `out`. Never fails: an Event about a child that is not
-  // known or not in a state to cause it changes nothing. `now` never runs backwards; an earlier one counts as the
-  // latest seen.
+  // Takes one Event and appends what follows from it to `out`. Never fails: an Event about a child that is
+  // not known or not in a state to cause it changes nothing. `now` never runs backwards; an earlier one
+  // counts as the latest seen.
   void handle(const Event& event, Time now, Output& out);
 
   // When Tick is wanted, kNever if never. A Tick that comes early changes nothing.
@@ -52,8 +52,8 @@ class Machine {
   std::uint64_t event_number() const;
   std::uint64_t effect_number() const;
 
-  // The whole state as bytes, for the checkpoint of the state log; restore() is false for bytes that are not one,
-  // and the machine is then unchanged. digest() is a hash of these bytes, for the journal.
+  // The whole state as bytes, for the checkpoint of the state log; restore() is false for bytes that are not
+  // one, and the machine is then unchanged. digest() is a hash of these bytes, for the journal.
   std::string save() const;
   [[nodiscard]] bool restore(std::string_view bytes);
   std::uint64_t digest() const;

@@ -26,7 +26,7 @@ void Engine::advance(ServiceRecord& r) {
   }
   const Survey seen = look(r);
   if (r.due && (r.due_forced || !r.held) && !seen.build_living) take_due(r);
-  if (r.roll == Roll::build && !seen.build && !r.dirty && r.build_retry_at <= now_) spawn_build(r);
+  if (waits_for_build(r, seen) && r.build_retry_at <= now_) spawn_build(r);
   if (r.roll == Roll::launch) launch(r);
 }
 

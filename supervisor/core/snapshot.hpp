@@ -1,4 +1,5 @@
-// The core's state as others see it: `runmain status`, tests, the journal's digest. A copy, never a reference.
+// The core's state as others see it: `runmain status`, tests, the journal's digest. A copy, never a
+// reference.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,16 @@
 namespace runmain::core {
 
 enum class ServiceState : std::uint8_t {
-  stopped, waiting, building, starting, ready, reloading, stopping, backoff, failed, done,
+  stopped,
+  waiting,
+  building,
+  starting,
+  ready,
+  reloading,
+  stopping,
+  backoff,
+  failed,
+  done,
 };
 enum class WorkerState : std::uint8_t { spawning, starting, ready, draining, killing, sweeping, backoff };
 
@@ -24,7 +34,7 @@ struct WorkerView {
   std::int32_t pid = 0;
   WorkerState state{};
   Proof proof = Proof::unproven;
-  Time since{};                            // when it entered this state
+  Time since{};  // when it entered this state
   std::string status_text;
 };
 
@@ -32,21 +42,21 @@ struct ServiceView {
   ServiceId id{};
   std::string name;
   ServiceState state{};
-  std::uint32_t generation = 0;            // the newest that was ready, or is being tried when none was
-  std::uint64_t restarts = 0;              // starts that a crash caused, since runmain started
+  std::uint32_t generation = 0;  // the newest that was ready, or is being tried when none was
+  std::uint64_t restarts = 0;    // starts that a crash caused, since runmain started
   std::uint64_t reloads = 0;
   Time since{};
-  Time retry_at = kNever;                  // in backoff: when it is tried again
-  std::string reason;                      // failed, waiting: why
-  std::vector<WorkerView> workers;         // by slot, then generation; the build step last
-  std::vector<Fact> history;               // the latest kHistoryMax, oldest first: what `why` prints
+  Time retry_at = kNever;           // in backoff: when it is tried again
+  std::string reason;               // failed, waiting: why
+  std::vector<WorkerView> workers;  // by slot, then generation; the build step last
+  std::vector<Fact> history;        // the latest kHistoryMax, oldest first: what `why` prints
 };
 inline constexpr std::size_t kHistoryMax = 12;
 
 struct Snapshot {
   Mode mode{};
   bool shutting_down = false;
-  std::uint64_t events = 0;                // handled so far; the number of the latest
+  std::uint64_t events = 0;  // handled so far; the number of the latest
   std::vector<ServiceView> services;
 };
 

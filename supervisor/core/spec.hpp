@@ -1,6 +1,6 @@
 // The validated configuration: what the user wants, as plain data. Made by config/, read by core and drive.
-// Invariant: whoever holds a Desired may rely on it: names are unique, depends_on is acyclic and names services
-// that exist, addresses are well-formed, durations are not negative. Non-goal: how TOML spells it.
+// Invariant: whoever holds a Desired may rely on it: names are unique, depends_on is acyclic and names
+// services that exist, addresses are well-formed, durations are not negative. Non-goal: how TOML spells it.
 #pragma once
 
 #include <csignal>
@@ -47,10 +47,10 @@ struct Backoff {
 
 struct ReadySpec {
   ReadyKind kind = ReadyKind::automatic;
-  std::string path;            // http: "/health"
-  std::string address;         // tcp, http: "HOST:PORT"; empty means the service's first listen address or its port
-  Duration timeout = 30s;      // not ready by then: the start has failed
-  Duration after = 0s;         // after: alive for so long
+  std::string path;     // http: "/health"
+  std::string address;  // tcp, http: "HOST:PORT"; empty means the service's first listen address or its port
+  Duration timeout = 30s;  // not ready by then: the start has failed
+  Duration after = 0s;     // after: alive for so long
 
   friend bool operator==(const ReadySpec&, const ReadySpec&) = default;
   template <class A>
@@ -65,8 +65,8 @@ struct ReadySpec {
 
 struct StopSpec {
   int signal = SIGTERM;
-  Duration timeout = 10s;      // then SIGKILL to the whole tree
-  bool group = true;           // the signal goes to the process group; false: to the main process only
+  Duration timeout = 10s;  // then SIGKILL to the whole tree
+  bool group = true;       // the signal goes to the process group; false: to the main process only
 
   friend bool operator==(const StopSpec&, const StopSpec&) = default;
   template <class A>
@@ -91,11 +91,11 @@ struct CommandSpec {
 };
 
 struct WatchSpec {
-  std::vector<std::string> paths;    // absolute; files or folders
-  std::vector<std::string> ignore;   // globs as in .gitignore, relative to the watched path
+  std::vector<std::string> paths;   // absolute; files or folders
+  std::vector<std::string> ignore;  // globs as in .gitignore, relative to the watched path
   std::optional<CommandSpec> build;
-  Duration settle = 50ms;            // quiet for so long …
-  Duration settle_max = 1500ms;      // … or changed for so long: act
+  Duration settle = 50ms;        // quiet for so long …
+  Duration settle_max = 1500ms;  // … or changed for so long: act
 
   friend bool operator==(const WatchSpec&, const WatchSpec&) = default;
   template <class A>
@@ -113,13 +113,15 @@ struct WatchSpec {
 struct ListenSpec {
   AddressKind kind = AddressKind::tcp;
   std::string text;
-  std::string name;            // LISTEN_FDNAMES; {fd:NAME}
-  std::string host;            // numeric, without brackets
+  std::string name;  // LISTEN_FDNAMES; {fd:NAME}
+  std::string host;  // numeric, without brackets
   std::uint16_t port = 0;
-  std::string path;            // unix_path: absolute; unix_abstract: the name without '@'
-  std::string at;              // file:line:column
+  std::string path;  // unix_path: absolute; unix_abstract: the name without '@'
+  std::string at;    // file:line:column
 
-  friend bool operator==(const ListenSpec& a, const ListenSpec& b) { return a.text == b.text && a.name == b.name; }
+  friend bool operator==(const ListenSpec& a, const ListenSpec& b) {
+    return a.text == b.text && a.name == b.name;
+  }
   template <class A>
   void fields(A& a) {
     a("kind", kind);
@@ -133,9 +135,9 @@ struct ListenSpec {
 };
 
 struct LogSpec {
-  std::string file;            // absolute; empty: kept in memory only
-  std::uint64_t max_size = 10U << 20U;   // bytes; a file is rotated before it would grow past this
-  std::uint32_t keep = 5;      // rotated files beside the current one
+  std::string file;                     // absolute; empty: kept in memory only
+  std::uint64_t max_size = 10U << 20U;  // bytes; a file is rotated before it would grow past this
+  std::uint32_t keep = 5;               // rotated files beside the current one
 
   friend bool operator==(const LogSpec&, const LogSpec&) = default;
   template <class A>
@@ -163,10 +165,10 @@ struct LimitSpec {
 
 struct ServiceSpec {
   std::string name;
-  std::string at;                          // file:line:column of its table
+  std::string at;  // file:line:column of its table
   CommandSpec command;
   std::vector<ListenSpec> listen;
-  std::optional<std::uint16_t> port;       // the program binds by itself; 0: "auto"
+  std::optional<std::uint16_t> port;  // the program binds by itself; 0: "auto"
   std::uint32_t workers = 1;
   std::optional<WatchSpec> watch;
   ReadySpec ready;
@@ -174,16 +176,16 @@ struct ServiceSpec {
   RestartPolicy restart = RestartPolicy::always;
   Backoff backoff;
   std::vector<std::string> depends_on;
-  std::vector<std::pair<std::string, std::string>> env;   // over the inherited environment and env_file
-  std::vector<std::string> env_files;                      // absolute
-  std::string cwd;                                         // absolute
-  bool overlap = true;                                     // the old generation serves until the new one is ready
+  std::vector<std::pair<std::string, std::string>> env;  // over the inherited environment and env_file
+  std::vector<std::string> env_files;                    // absolute
+  std::string cwd;                                       // absolute
+  bool overlap = true;  // the old generation serves until the new one is ready
   LogSpec log;
   std::string user;
   std::string group;
   std::optional<std::uint32_t> umask;
   std::vector<LimitSpec> limits;
-  bool die_with_keeper = true;             // on_keeper_death = "stop"
+  bool die_with_keeper = true;  // on_keeper_death = "stop"
 
   friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
   template <class A>
@@ -215,8 +217,8 @@ struct ServiceSpec {
 
 struct Desired {
   Mode mode = Mode::dev;
-  std::string file;                        // absolute path of the configuration
-  std::vector<ServiceSpec> services;       // in the file's order
+  std::string file;                   // absolute path of the configuration
+  std::vector<ServiceSpec> services;  // in the file's order
 
   template <class A>
   void fields(A& a) {

@@ -43,8 +43,7 @@ Time deadline_of(const State& s, const ServiceRecord& r, const Survey& seen,
     const Slot& it = r.slots[slot];
     least = std::min(least, (generation == r.current ? it.current : it.next).retry_at);
   });
-  const bool builds = up(s, r) && r.roll == Roll::build && !seen.build && !r.dirty;
-  return builds ? std::min(least, r.build_retry_at) : least;
+  return up(s, r) && waits_for_build(r, seen) ? std::min(least, r.build_retry_at) : least;
 }
 
 ServiceState state_of(const State& s, const ServiceRecord& r, const Survey& seen,

@@ -32,6 +32,12 @@ inline bool can_overlap(const ServiceRecord& r, const Survey& seen) {
   return r.overlaps() && seen.current_ready;
 }
 
+// The build step is to be started as soon as its retry time allows. Not while changes are held or settle: what it
+// built would be out of date.
+inline bool waits_for_build(const ServiceRecord& r, const Survey& seen) {
+  return r.roll == Roll::build && !seen.build && !r.dirty && !r.due;
+}
+
 // Every slot serves, or the service's work is done.
 inline bool is_satisfied(const ServiceRecord& r, const Survey& seen) {
   return r.wanted && (r.run == RunState::done || (r.run == RunState::running && seen.full == r.workers()));
