@@ -23,8 +23,9 @@ constexpr Duration kGuard = std::chrono::seconds(10);
 
 double ms(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
+// Without O_TRUNC: some file systems flush a file that was truncated when it is closed.
 void write_file(const std::string& path, const std::string& text) {
-  const os::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  const os::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
   if (!fd || !os::write_all(fd.get(), text)) std::abort();
 }
 
@@ -69,7 +70,7 @@ bool measure(const std::string& top, int files, int edits) {
   std::vector<double> latency;
   for (int i = 0; i < edits; ++i) {
     told = 0;
-    write_file(path_of(top, i * 37 % files), "edit " + std::to_string(i));
+    write_file(path_of(top, i * 37 % files), "edit " + std::to_string(i) + "\n");
     const Time closed = os::Loop::now();
     while (told == 0) {
       if (os::Loop::now() - closed > kGuard) return false;

@@ -195,6 +195,15 @@ bool Supervised::wait_output(const std::string& text, std::chrono::milliseconds 
   return true;
 }
 
+bool Supervised::wait_output_more() {
+  const std::size_t before = output_.size();
+  const auto deadline = Clock::now() + kGuard;
+  while (output_.size() == before && out_fd_ >= 0 && left_ms(deadline) > 0) {
+    read_output(std::chrono::milliseconds(left_ms(deadline)));
+  }
+  return output_.size() != before;
+}
+
 Json Supervised::request(const std::string& verb, Json args) {
   const auto deadline = Clock::now() + kGuard;
   for (;;) {

@@ -84,6 +84,9 @@ class Supervised {
   // Waits until its output has this text; what was printed so far is in output().
   bool wait_output(const std::string& text, std::chrono::milliseconds guard = kGuard);
   const std::string& output() { return output_; }
+  // Waits for any more output. False when there is none within the guard or it has ended.
+  bool wait_output_more();
+  void close_events() { events_.reset(); }
 
   pid_t keeper_pid() const { return pid_; }
   pid_t head_pid() const;
