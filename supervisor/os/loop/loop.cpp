@@ -177,9 +177,11 @@ void Loop::turn(Duration at_most) {
     uv_run(&impl_->loop, UV_RUN_NOWAIT);
     return;
   }
+  // It repeats: should the machine be so busy that it is due before the poll begins, the poll has the next one.
+  const auto limit = static_cast<std::uint64_t>(to_ms(at_most));
   uv_update_time(&impl_->loop);
   uv_timer_start(
-      &impl_->limit, [](uv_timer_t*) {}, static_cast<std::uint64_t>(to_ms(at_most)), 0);
+      &impl_->limit, [](uv_timer_t*) {}, limit, limit);
   uv_run(&impl_->loop, UV_RUN_ONCE);
   uv_timer_stop(&impl_->limit);
 }
