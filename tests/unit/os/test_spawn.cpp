@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <map>
 #include <sstream>
@@ -74,6 +75,18 @@ std::map<int, std::string> fds_of(pid_t pid) {
 }
 
 std::string socket_link(int fd) { return "socket:[" + std::to_string(inode_of(fd)) + "]"; }
+
+// 1,000 fds that are not close-on-exec; fewer where the hard limit does not allow them.
+std::vector<UniqueFd> many_fds() {
+  struct rlimit limit {};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 4096);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  std::vector<UniqueFd> many;
+  const rlim_t count = std::min<rlim_t>(1'000, limit.rlim_cur - 300);
+  while (many.size() < count) many.emplace_back(::dup(1));
+  return many;
+}
 
 // "ok", or what is wrong with the fds of a child that was given two sockets.
 std::string audit_fds(Spawner& by) {
@@ -263,8 +276,7 @@ TEST_CASE("a failed start leaves no child, no fd and no changed signal mask") {
 
 TEST_CASE("a child has stdio and its listeners and nothing else, with 1,000 fds open here") {
   Spawner& by = spawner();
-  std::vector<UniqueFd> many;
-  for (int i = 0; i < 1'000; ++i) many.emplace_back(::dup(1));  // not close-on-exec
+  const std::vector<UniqueFd> many = many_fds();
   REQUIRE(many.back());
   CHECK(audit_fds(by) == "ok");
 }
@@ -274,8 +286,7 @@ TEST_CASE("the same where the kernel has no close_range") {
     if (!forbid_call(SYS_close_range, ENOSYS)) return std::string("seccomp");
     auto by = Spawner::make();
     if (!by) return by.error().text();
-    std::vector<UniqueFd> many;
-    for (int i = 0; i < 1'000; ++i) many.emplace_back(::dup(1));
+    const std::vector<UniqueFd> many = many_fds();
     const std::string audit = audit_fds(*by);
     const SpawnOutcome failed = by->spawn(plan_for({"./no-such-program"}));
     return failed.error == ENOENT ? audit : "failure was not told: " + failed.detail;
