@@ -28,9 +28,8 @@ std::string log_text(const control::Json& item, bool colour) {
         "… " + std::to_string(number_of(item, "skipped")) + " lines skipped, read too slowly …";
     return styled(text, Style::dim, colour) + "\n";
   }
-  const std::string service = text_of(item, "service");
-  const std::string who = flag_of(item, "build") ? " build" : "." + std::to_string(number_of(item, "slot"));
-  std::string line = styled(harmless(service) + who + " |", colour_of(service), colour) + " ";
+  const std::string prefix = harmless(text_of(item, "label")) + (flag_of(item, "continues") ? " +" : " |");
+  std::string line = styled(prefix, colour_of(text_of(item, "service")), colour) + " ";
   if (append_printable(line, text_of(item, "text"), colour)) line += "\x1b[0m";
   return line + "\n";
 }

@@ -21,7 +21,7 @@ using control::text_of;
 // signal's name; a part in [ ] is left out when a member in it is missing or empty.
 const std::map<std::string, const char*> kPatterns{
     {"service.starting", "starts[ ({reason})]"},
-    {"service.waiting", "cannot start yet[: {reason}]"},
+    {"service.waiting", "{reason}"},
     {"service.ready", "is ready, generation {generation}"},
     {"service.backed_off", "is tried again after {retry_in_ms:age}[: {reason}]"},
     {"service.failed", "is given up[: {reason}]"},
@@ -32,7 +32,7 @@ const std::map<std::string, const char*> kPatterns{
     {"child.started", "was started[ as pid {pid}][ ({reason})]"},
     {"child.spawn_failed", "could not be started[: {text}]"},
     {"child.ready", "is ready after {took_ms:age}[ ({proof})]"},
-    {"child.exited", "ended[: {text}][ (pid {pid})]"},
+    {"child.exited", "{text}[ (pid {pid})]"},
     {"child.not_ready", "was not ready within {limit_ms:age}"},
     {"child.stop_timed_out", "did not stop within {limit_ms:age} and is killed"},
     {"child.survivors_left", "left processes that could not be killed[: {survivors}]"},
@@ -41,8 +41,8 @@ const std::map<std::string, const char*> kPatterns{
     {"child.claim_refused", "was refused the serving role[: {reason}]"},
     {"child.watchdog_missed", "missed its watchdog, {interval_ms:age}"},
     {"reload.settling", "has changed files, waiting until they settle ({changes} so far)"},
-    {"reload.building", "is built"},
-    {"reload.build_failed", "could not be built, the old generation serves on[: {text}]"},
+    {"reload.building", "is being built"},
+    {"reload.build_failed", "could not be built[: {text}]"},
     {"reload.starting", "starts generation {generation}[ ({reason})]"},
     {"reload.done", "is reloaded after {took_ms:age}, generation {generation}"},
     {"reload.failed", "could not be reloaded[: {reason}]"},
@@ -141,8 +141,8 @@ std::string to_the_right(const std::string& text, std::size_t width) {
 std::string state_now(const Json& service, bool colour) {
   const std::string name = harmless(text_of(service, "name"));
   const std::string state = text_of(service, "state");
-  std::string text = styled(name, Style::bold, colour) + " is " +
-                     styled(state, style_of_state(state), colour) + " since " +
+  std::string text = styled(name + ":", Style::bold, colour) + " " +
+                     styled(state, style_of_state(state), colour) + " for " +
                      age_text(number_of(service, "since_ms"));
   const std::string reason = harmless(text_of(service, "reason"));
   if (!reason.empty()) text += ": " + reason;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <vector>
 
 #include "cli/age.hpp"
@@ -19,7 +20,7 @@ constexpr std::size_t kState = 1;
 constexpr std::array<const char*, kColumns> kTitles{"NAME", "STATE", "GEN",   "RESTARTS",
                                                     "PID",  "SINCE", "LISTEN"};
 constexpr std::array<bool, kColumns> kToTheRight{false, false, true, true, true, true, false};
-constexpr const char* kGap = "  ";
+constexpr std::string_view kGap = "  ";
 
 struct Row {
   std::array<std::string, kColumns> cells;
@@ -124,22 +125,21 @@ std::string row_text(const Row& row, const Widths& widths, bool colour, std::siz
     std::string cell = padded(row.cells[i], widths[i], kToTheRight[i]);
     if (i + 1 == kColumns) cell = row.cells[i];
     if (i > 0) {
+      if (width != 0 && used + kGap.size() >= width) break;
       text += kGap;
-      used += 2;
+      used += kGap.size();
     }
-    if (width != 0) cell = used >= width ? "" : cut_to(cell, width - used);
+    if (width != 0) cell = cut_to(cell, width - used);
     used += columns_of(cell);
     const std::size_t end = i == kState ? std::min(cell.size(), row.cells[i].size()) : 0;
     text += i == kState ? styled(cell.substr(0, end), row.state_style, colour) + cell.substr(end) : cell;
-    if (width != 0 && used >= width) break;
   }
   while (!text.empty() && text.back() == ' ') text.pop_back();
   text += '\n';
-  if (!row.note.empty()) {
-    const std::size_t indent = row.cells[0].starts_with(' ') ? 6 : 4;
-    text += std::string(indent, ' ') +
-            styled(cut_to(row.note, width > indent ? width - indent : 0), Style::dim, colour) + '\n';
-  }
+  const std::size_t indent = row.cells[0].starts_with(' ') ? 6 : 4;
+  if (row.note.empty() || (width != 0 && width <= indent)) return text;
+  const std::string note = cut_to(row.note, width == 0 ? 0 : width - indent);
+  text += std::string(indent, ' ') + styled(note, Style::dim, colour) + '\n';
   return text;
 }
 

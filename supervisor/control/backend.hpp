@@ -22,6 +22,8 @@ struct LogLine {
   std::int64_t time_ns = 0;  // wall clock, since 1970
   std::string text;          // bytes as the child wrote them, without the newline
   bool from_build = false;
+  bool numbered = false;   // the service has several workers: `up` and `logs` show the slot
+  bool continues = false;  // goes on with a line that was split
 };
 
 // For `ping`.

@@ -171,8 +171,20 @@ Json event_json(const FactLine& line) {
 }
 
 Json log_json(const LogLine& line) {
-  return Json{{"time", rfc3339(line.time_ns)}, {"service", line.service_name}, {"slot", line.slot},
-              {"generation", line.generation}, {"build", line.from_build},     {"text", line.text}};
+  std::string label = line.service_name;
+  if (line.from_build) {
+    label += " build";
+  } else if (line.numbered || line.slot > 0) {
+    label += "." + std::to_string(line.slot);
+  }
+  return Json{{"time", rfc3339(line.time_ns)},
+              {"service", line.service_name},
+              {"label", label},
+              {"slot", line.slot},
+              {"generation", line.generation},
+              {"build", line.from_build},
+              {"continues", line.continues},
+              {"text", line.text}};
 }
 
 }  // namespace runmain::control

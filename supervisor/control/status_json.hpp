@@ -36,7 +36,8 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now);
 // is null.
 Json event_json(const FactLine& line);
 
-// {"time","service","slot","generation","build","text"}
+// {"time","service","label","slot","generation","build","continues","text"}; the label is "web", "web.1" or
+// "web build".
 Json log_json(const LogLine& line);
 
 }  // namespace runmain::control

@@ -106,6 +106,7 @@ TEST_CASE("a log line is what the interface says") {
   line.time_ns = 1'700'000'000'000'000'001;
   LogLine build = log_line_of("cc -c main.c");
   build.from_build = true;
+  build.continues = true;
   check_golden("log.jsonl", to_line(log_json(line)) + "\n" + to_line(log_json(build)) + "\n");
 }
 

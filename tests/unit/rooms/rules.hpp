@@ -1,0 +1,52 @@
+// Which room may include what: the table of supervisor/README.md in a form that a test can read.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace runmain::rooms {
+
+struct Rule {
+  std::string room;               // folder from the top, with a slash at its end
+  std::vector<std::string> ours;  // folders ("base/") and single headers that it may include
+  std::vector<std::string>
+      others;  // what it may include in < > beyond the C and C++ libraries and the system
+};
+
+// A file belongs to the first room whose folder it is in. Its own room is always allowed.
+inline const std::vector<Rule>& rules() {
+  static const std::vector<Rule> all{
+      {"supervisor/base/", {}, {}},
+      {"supervisor/core/", {"base/"}, {}},
+      {"supervisor/config/", {"base/", "core/spec.hpp"}, {"toml++/"}},
+      {"supervisor/os/linux/", {"base/"}, {}},
+      {"supervisor/os/loop/", {"base/"}, {"uv.h"}},
+      {"supervisor/keeper/", {"base/", "os/linux/"}, {}},
+      {"supervisor/drive/",
+       {"base/", "core/spec.hpp", "core/event.hpp", "core/effect.hpp", "core/snapshot.hpp", "os/",
+        "keeper/protocol.hpp", "keeper/board.hpp", "child_runtime/protocol.h"},
+       {"nlohmann/", "spdlog/"}},
+      {"supervisor/control/",
+       {"base/", "core/spec.hpp", "core/event.hpp", "core/effect.hpp", "core/snapshot.hpp", "os/"},
+       {"nlohmann/"}},
+      // up hands fds on, check and up read the configuration, replay feeds a journal to the machine.
+      {"supervisor/cli/",
+       {"base/", "control/client.hpp", "control/protocol.hpp", "control/paths.hpp", "control/instance.hpp",
+        "control/suggest.hpp", "config/config.hpp", "core/", "drive/journal.hpp", "os/linux/fd.hpp"},
+       {"CLI/", "nlohmann/"}},
+      {"supervisor/app/",
+       {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "cli/", "child_runtime/"},
+       {"nlohmann/"}},
+      {"child_runtime/", {}, {}},
+  };
+  return all;
+}
+
+// Libraries that only the named rooms may use; whatever else is in < > is the system's.
+inline const std::vector<std::string>& guarded_libraries() {
+  static const std::vector<std::string> all{"uv.h", "uv/",       "toml++/", "toml.hpp", "spdlog/",
+                                            "fmt/", "nlohmann/", "CLI/",    "catch2/"};
+  return all;
+}
+
+}  // namespace runmain::rooms
