@@ -1,5 +1,4 @@
-// t_child: a process that does what its arguments say, in order, and then exits with 0. For integration
-// tests.
+// t_child: does what its arguments say, in order, and then exits with 0. For integration tests.
 //
 //   print TEXT                 writes TEXT and a newline to stdout
 //   env NAME                   prints NAME=VALUE, or "NAME unset"
@@ -10,7 +9,8 @@
 //   setsid-grandchild          starts a child in a session of its own
 //   double-fork-grandchild     the same, orphaned: its parent is gone
 //   same-group-ignorer         starts a child in our group that ignores SIGTERM
-//   fork-chain                 starts an orphan that forks its successor and exits, again and again
+//   fork-chain                 starts an orphan in a session of its own that forks its successor and exits,
+//                              over and over for kChainSeconds: no group signal reaches it, no pid lasts
 //   pause                      waits for signals; the rest is not reached unless one is handled
 //   exit N, signal-self N      ends it
 //
@@ -37,6 +37,7 @@
 namespace {
 
 constexpr unsigned kLifeSeconds = 60;
+constexpr unsigned kChainSeconds = 20;  // it takes a whole core
 
 [[noreturn]] void fail(const char* what) {
   std::fprintf(stderr, "t_child: %s: %s\n", what, std::strerror(errno));
@@ -108,7 +109,8 @@ void flood(unsigned long long bytes) {
 }
 
 [[noreturn]] void chain(int told) {
-  const time_t end = time(nullptr) + kLifeSeconds;
+  const time_t end = time(nullptr) + kChainSeconds;
+  setsid();
   print("grandchild " + std::to_string(getpid()));
   close(told);
   while (time(nullptr) < end) {
