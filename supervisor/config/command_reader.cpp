@@ -8,6 +8,7 @@
 namespace runmain::config {
 namespace {
 
+constexpr std::size_t kPlaceholderMax = 256;  // bytes between braces; more is no placeholder
 constexpr const char* kShellHint = "add shell = true, or quote it";
 
 // "NAME=value ./server": a variable in front of the command, which only a shell understands.
@@ -119,8 +120,9 @@ void ServiceReader::check_placeholders() {
   for (const Node* node : nodes) {
     const std::string& text = node->text;
     for (std::size_t open = text.find('{'); open != std::string::npos; open = text.find('{', open + 1)) {
-      const std::size_t close = text.find('}', open);
-      if (close != std::string::npos) check_placeholder(*node, open, text.substr(open + 1, close - open - 1));
+      const std::string_view near = std::string_view(text).substr(open + 1, kPlaceholderMax);
+      const std::size_t close = near.find('}');
+      if (close != std::string::npos) check_placeholder(*node, open, std::string(near.substr(0, close)));
     }
   }
 }

@@ -36,6 +36,8 @@ class Report {
   // "file:line:column"
   std::string at(Place place) const;
 
+  // No further fault is kept: a hint need not be looked for.
+  bool full() const { return faults_.kept.size() >= kFaultsMax; }
   bool clean() const { return faults_.kept.empty(); }
   // In the file's order; what was counted only is added to `more`.
   std::vector<Error> take_faults(std::size_t& more) { return take(faults_, more); }

@@ -247,6 +247,10 @@ void ServiceReader::read_env() {
     report().wrong_type(*node, "env", "a table such as { NAME = \"value\" }");
     return;
   }
+  if (node->items.size() > kEnvMax) {
+    report().fault(node->place, "env has more than " + std::to_string(kEnvMax) + " variables");
+    return;
+  }
   for (const Node& item : node->items) {
     const auto text = env_text(item);
     if (item.key.empty() || item.key.find_first_of(std::string("=\0", 2)) != std::string::npos) {

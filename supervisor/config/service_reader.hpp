@@ -19,6 +19,7 @@ inline constexpr std::uint32_t kWorkersMax = 1024;
 inline constexpr std::size_t kListenMax = 48;  // addresses of a service; as many fds as a child is given
 inline constexpr std::size_t kArgumentMax =
     131071;  // bytes of one argument or NAME=value: MAX_ARG_STRLEN, execve(2)
+inline constexpr std::size_t kEnvMax = 10000;  // variables of a service
 inline constexpr std::uint32_t kLogKeepMax = 1000;
 inline constexpr std::uint64_t kLogSizeMin = 1024;  // bytes
 

@@ -17,10 +17,6 @@ const Node* Table::find(const std::string& key) {
   return nullptr;
 }
 
-void Table::read(const std::string& key, std::string& out) {
-  if (const Node* value = find(key)) read_string(report_, *value, name(key), out);
-}
-
 void Table::read(const std::string& key, bool& out) {
   const Node* value = find(key);
   if (value == nullptr) return;
@@ -62,8 +58,8 @@ void Table::read_percent(const std::string& key, double min, double max, std::ui
 void Table::refuse_others(std::string (*hint_for)(const Node&)) {
   for (const Node& item : node_.items) {
     if (std::find(known_.begin(), known_.end(), item.key) != known_.end()) continue;
-    std::string hint = hint_for == nullptr ? std::string() : hint_for(item);
-    if (hint.empty()) hint = did_you_mean(item.key, known_);
+    std::string hint = hint_for == nullptr || report_.full() ? std::string() : hint_for(item);
+    if (hint.empty() && !report_.full()) hint = did_you_mean(item.key, known_);
     report_.fault(item.key_place, "unknown key " + quote(path_ + item.key), std::move(hint));
   }
 }

@@ -24,9 +24,7 @@ class Table {
   // The value of a key, which is known from now on; null if it is absent.
   const Node* find(const std::string& key);
   std::string name(const std::string& key) const { return path_ + key; }
-  const Node& node() const { return node_; }
 
-  void read(const std::string& key, std::string& out);
   void read(const std::string& key, bool& out);
   void read(const std::string& key, Duration& out);
   void read_integer(const std::string& key, std::int64_t min, std::int64_t max, std::uint32_t& out);

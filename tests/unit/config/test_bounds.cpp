@@ -172,6 +172,12 @@ TEST_CASE("arguments, listeners and lists are bounded") {
   CHECK(faults_of(head + "'x'\nenv = { A = '" + std::string(kArgumentMax - 1, 'a') + "' }").size() == 1);
   CHECK(faults_of(head + "'x'\nlisten = [" + repeat("':0',", kListenMax) + "]").empty());
   CHECK(faults_of(head + "'x'\nlisten = [" + repeat("':0',", kListenMax + 1) + "]").size() == 1);
+  std::string env = "[service.x.env]\n";
+  for (std::size_t i = 0; i < kEnvMax; ++i) env += "A" + std::to_string(i) + " = 1\n";
+  CHECK(faults_of(head + "'x'\n" + env).empty());
+  CHECK(faults_of(head + "'x'\n" + env + "B = 1\n").size() == 1);
+  CHECK(faults_of(head + "'x " + repeat("{fd:", 2000000) + "}'").size() ==
+        1);  // an argument too long, and soon told
   CHECK(faults_of(head + "[" + repeat("'x',", kListMax) + "]").empty());
   CHECK(faults_of(head + "[" + repeat("'x',", kListMax + 1) + "]").size() == 1);
   CHECK(faults_of("[service." + std::string(kNameMax, 'a') + "]\ncommand = 'x'").empty());
