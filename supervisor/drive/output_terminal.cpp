@@ -151,10 +151,10 @@ void OutputTerminal::pump() {
     give_up(n < 0 ? errno : EIO);
     return;
   }
-  const bool wait = buffer_.size() > 0;
-  if (!wait) noted_ = 0;
-  if (poll_ && wait != waiting_) poll_->want(wait ? os::kReadable : 0);
-  waiting_ = wait;
+  if (buffer_.size() == 0) noted_ = 0;
+  if (buffer_.size() == 0 || waiting_ || !poll_) return;
+  waiting_ = true;
+  poll_->want(os::kReadable);
 }
 
 void OutputTerminal::give_up(int error) {
@@ -163,15 +163,22 @@ void OutputTerminal::give_up(int error) {
   buffer_.clear();
   if (kind_ == Kind::file && (error == ENOSPC || error == EDQUOT || error == EFBIG)) return;
   kind_ = Kind::none;
-  poll_.reset();
-  waiting_ = false;
+  if (poll_) poll_->want(os::kReadable);  // a broken fd counts as writable: on_writable() tells who waits
 }
 
+// The only place that ends the waiting: whoever has emptied the buffer before, those who wait for room are
+// told.
 void OutputTerminal::on_writable() {
-  pump();
+  if (active()) pump();
   if (dropped_ > 0 && active() && buffer_.size() == 0) {
     note_dropped();
     pump();
+  }
+  if (!active()) {
+    poll_.reset();
+  } else if (buffer_.size() == 0) {
+    waiting_ = false;
+    poll_->want(0);
   }
   if (on_room_) on_room_();
 }

@@ -187,6 +187,22 @@ TEST_CASE("a pipe whose reader is slow holds the rings, loses nothing, and the l
   CHECK((logged == all));
 }
 
+TEST_CASE("a ring that waits for a pipe goes on although another line has emptied the buffer") {
+  Pipe out;
+  FakeKeeper keeper;
+  keeper.open(0, ChildKey{ServiceId{0}, 0, 1, 1});
+  Head head(keeper, {{ServiceId{0}, service("web", 2)}}, out.writer.get());
+  keeper.put_all(0, numbered_lines(0, 5600));  // more than a pipe holds, less than two
+  head.carry();
+  REQUIRE_FALSE(keeper.consumed(0));
+  std::string shown = out.take();
+  head.terminal.print("runmain: a line of its own");
+  REQUIRE(head.terminal.written() == head.terminal.accepted());
+  CHECK(head.until([&] { return keeper.consumed(0); }, std::chrono::seconds(5)));
+  shown += out.take();
+  CHECK(lines_of(shown).size() == 5601);
+}
+
 TEST_CASE("a log that takes nothing does not make the terminal show a line twice") {
   TestFolder folder;
   Pipe out;
@@ -257,6 +273,20 @@ TEST_CASE("a reader that went away ends the terminal and nothing else") {
   keeper.put_all(0, "on\n");
   head.carry();
   CHECK(text_of(lines_of(slurp(folder / "web.log")).back()) == "on");
+}
+
+TEST_CASE("a ring that waits for a pipe goes on when another line finds out that the reader is gone") {
+  FakeKeeper keeper;
+  keeper.open(0, ChildKey{ServiceId{0}, 0, 1, 1});
+  Pipe out;
+  Head head(keeper, {{ServiceId{0}, service("web", 2)}}, out.writer.get());
+  keeper.put_all(0, numbered_lines(0, 12'000));
+  head.carry();
+  REQUIRE_FALSE(keeper.consumed(0));
+  out.reader.reset();
+  head.terminal.print("nobody");
+  REQUIRE_FALSE(head.terminal.active());
+  CHECK(head.until([&] { return keeper.consumed(0); }, std::chrono::seconds(5)));
 }
 
 TEST_CASE("a socket as stdout is written to without waiting") {
