@@ -35,7 +35,7 @@ Duration age_of(const os::FileStat& stat) {
 
 std::string find_git_folder(const std::string& path) {
   for (std::string folder = path;; folder = split_path(folder).first) {
-    const std::string git = join_path(folder, ".git");
+    std::string git = join_path(folder, ".git");
     if (const auto stat = os::stat_link(git); stat) {
       if (stat.value().is_folder()) return git;
       if (stat.value().is_file()) return read_git_file(folder);
@@ -47,12 +47,12 @@ std::string find_git_folder(const std::string& path) {
   }
 }
 
-void GitLocks::assign(std::map<std::string, std::set<ServiceId>> folders) {
+void GitLocks::assign(const std::map<std::string, std::set<ServiceId>>& folders) {
   std::map<std::string, Lock> locks;
-  for (auto& [folder, services] : folders) {
+  for (const auto& [folder, services] : folders) {
     const auto known = locks_.find(folder);
     Lock lock = known == locks_.end() ? Lock{} : known->second;
-    lock.services = std::move(services);
+    lock.services = services;
     locks.emplace(folder, std::move(lock));
   }
   locks_ = std::move(locks);

@@ -26,7 +26,7 @@ std::string find_git_folder(const std::string& path);
 class GitLocks {
  public:
   // Replaces the repositories: the folder of each and the services that it holds.
-  void assign(std::map<std::string, std::set<ServiceId>> folders);
+  void assign(const std::map<std::string, std::set<ServiceId>>& folders);
   std::set<std::string> folders() const;
   bool is_lock(const std::string& folder, std::string_view name) const;
 

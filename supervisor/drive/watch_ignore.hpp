@@ -22,33 +22,40 @@ inline constexpr std::size_t kIgnorePatternMax = 512;  // bytes of one pattern; 
 // running program writes itself, and the temporary files of editors. Build outputs are not here: some people
 // watch them.
 inline constexpr const char* kBuiltinIgnores[] = {
+    // version control
     ".git/",
     ".hg/",
     ".svn/",
-    ".jj/",  // version control
+    ".jj/",
+    // installed or compiled, not edited
     "node_modules/",
     ".venv/",
     "venv/",
-    "__pycache__/",  // installed or compiled, not edited
+    "__pycache__/",
     "*.pyc",
     ".mypy_cache/",
     ".pytest_cache/",
-    ".ruff_cache/",  //
+    ".ruff_cache/",
+    // settings, swap and temporary files of editors; 4913 is how vim tries a folder
     ".idea/",
-    ".vscode/",  // editors' settings
+    ".vscode/",
     "*.swp",
     "*.swx",
     "*.swo",
-    "4913",  // vim; 4913 is its test of a folder
+    "4913",
     "*~",
     ".#*",
     "\\#*#",
-    ".*.kate-swp",  // emacs, kate and others
+    ".*.kate-swp",
+    "*___jb_tmp___",
+    "*___jb_old___",
+    ".goutputstream-*",
+    // written by what runs
     "*.log",
     "*.sqlite3-journal",
-    "*.db-journal",
     "*.sqlite3-wal",
     "*.sqlite3-shm",
+    "*.db-journal",
 };
 
 // One glob. Compiled once into a small automaton that is run over the text without going back.

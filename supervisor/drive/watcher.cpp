@@ -129,7 +129,7 @@ void Watcher::Impl::find_repositories() {
     const std::string git = find_git_folder(root.path);
     if (!git.empty()) found[git].insert(root.service);
   }
-  locks_.assign(std::move(found));
+  locks_.assign(found);
   tree_.assign(kForLock, locks_.folders());
   locks_dirty_ = true;  // after the watch: a lock that is there already is seen, one that comes is told
 }
