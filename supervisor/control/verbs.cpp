@@ -173,16 +173,33 @@ void Server::do_command(Client& client, core::CommandVerb verb, const Json& args
   for (const auto& [request, error] : early) answered(request, error);
 }
 
+void Server::look_at_numbers(const core::Snapshot& snapshot) {
+  numbered_.clear();
+  for (const auto& service : snapshot.services) {
+    const auto beyond_first = [](const core::WorkerView& worker) {
+      return worker.key.slot > 0 && !worker.key.is_build();
+    };
+    if (std::any_of(service.workers.begin(), service.workers.end(), beyond_first))
+      numbered_.insert(service.id);
+  }
+}
+
 void Server::do_logs(Client& client, const Json& args) {
   std::vector<ServiceId> ids;
   if (!named_services(client, args, ids)) return;
+  const core::Snapshot snapshot = backend_.snapshot();
+  look_at_numbers(snapshot);
+  std::vector<ServiceId> named = ids;
+  for (const auto& service : snapshot.services) {
+    if (ids.empty()) named.push_back(service.id);
+  }
   const auto wanted = number_of(args, "lines", static_cast<std::int64_t>(kLinesDefault));
   const auto count =
       static_cast<std::size_t>(std::clamp<std::int64_t>(wanted, 0, static_cast<std::int64_t>(kLinesMax)));
-  const auto lines = count == 0 ? std::vector<LogLine>() : backend_.recent(ids, count);
+  const auto lines = count == 0 ? std::vector<LogLine>() : backend_.recent(named, count);
   std::size_t bytes = 0;
   for (auto line = lines.rbegin(); line != lines.rend() && client.backlog.size() < count; ++line) {
-    std::string item = to_line(log_json(*line));
+    std::string item = to_line(log_json(*line, numbered_.count(line->service) != 0));
     bytes += item.size();
     if (bytes > kBacklogBytesMax) break;
     client.backlog.push_front(std::move(item));
@@ -231,7 +248,8 @@ void Server::do_ping(Client& client) {
 // Services that a person has stopped are not waited for. One that waits for a failed one is not trying.
 void Server::look_at_wait(Client& client, const core::Snapshot& snapshot) {
   if (snapshot.shutting_down) {
-    fail(client, kFailed, Error{"runmain is shutting down"});
+    const bool failed = count_state(snapshot, core::ServiceState::failed) > 0;
+    fail(client, kFailed, Error{failed ? reasons_of(snapshot) : "runmain is shutting down"});
     return;
   }
   const auto trying = [](const core::ServiceView& service) { return is_trying(service.state); };

@@ -38,6 +38,7 @@ Result<void> Keeper::take_signals() {
     signal(signal_number, SIG_DFL);   // started with SIGCHLD ignored, nobody could wait
   }
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);   // the rings are files: a low RLIMIT_FSIZE is an error there, not our end
   sigprocmask(SIG_BLOCK, &set, nullptr);
   signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return Error::from_errno("signalfd", errno);

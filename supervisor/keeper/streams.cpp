@@ -33,7 +33,7 @@ Result<std::unique_ptr<Streams>> Streams::make(Poller& poller) {
   if (!room) return room.error();
   void* at = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, board->get(), 0);
   if (at == MAP_FAILED) return Error::from_errno("mmap", errno);
-  s->board_ = new (at) Board;   // zero pages are the initial state
+  s->board_ = std::launder(static_cast<Board*>(at));   // its initial state is zero pages, not touched before use
   s->board_fd_ = std::move(*board);
   s->rings_fd_ = std::move(*rings);
   s->output_event_ = std::move(*output);

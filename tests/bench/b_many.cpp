@@ -1,6 +1,7 @@
 // Many trivial services: time until all are up, beside a bare loop of as many spawns; restart of one among them;
 // private memory; context switches while nothing happens.
 //   b_many [SERVICES] [IDLE_SECONDS]
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>

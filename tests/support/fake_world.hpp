@@ -29,9 +29,10 @@ struct FakeChild {
   Body body = Body::asked;
   bool probing = false;
   bool ready = false;
-  bool stopping = false;  // got its stop signal
-  bool sweeping = false;  // KillTree is carried out
-  bool over = false;      // the core was told its last event: Forget is due
+  bool stopping = false;   // got its stop signal
+  bool announced = false;  // said STOPPING=1
+  bool sweeping = false;   // KillTree is carried out
+  bool over = false;       // the core was told its last event: Forget is due
   Time ready_at{};
   bool serves() const { return body == Body::alive && ready && !stopping && !sweeping; }
   template <class A>
@@ -42,6 +43,7 @@ struct FakeChild {
     a("probing", probing);
     a("ready", ready);
     a("stopping", stopping);
+    a("announced", announced);
     a("sweeping", sweeping);
     a("over", over);
     a("ready_at", ready_at);
@@ -112,6 +114,7 @@ class FakeWorld {
   Event ready(FakeChild& child, Time now);
   Event exits(FakeChild& child, int status, Time now);
   Event swept(FakeChild& child, bool survivors);
+  Event announces(FakeChild& child);
   Event edited(std::uint32_t service, bool unknown = false);
   Event held(std::uint32_t service, bool on);
   Event asked(CommandVerb verb, std::vector<ServiceId> services, std::uint64_t request);
@@ -158,7 +161,7 @@ class FakeWorld {
   void on(const SetMainPid& e, Time now);
 
   void check_generations(const FakeService& s, const ChildKey& key);
-  void check_delay(const FakeService& s, const FakeRun& run, Reason reason, Time now);
+  void check_delay(const FakeService& s, const FakeRun& run, const Spawn& e, Time now);
   bool serves_fully(const FakeService& s) const;
   FakeChild* find(const ChildKey& key);
   FakeRun& run_of(FakeService& s, const ChildKey& key);
@@ -246,10 +249,11 @@ inline void FakeWorld::on(const Spawn& e, Time now) {
   if (run.ends != run.attempt) violated("I2: one start for each stop", e.key);
   run.attempt = e.key.attempt;
   if (!e.key.is_build()) {
+    if (e.reason == Reason::scale) run.deaths = run.spawn_failures = 0;  // a slot that was away begins anew
     check_generations(s, e.key);
-    check_delay(s, run, e.reason, now);
+    check_delay(s, run, e, now);
   }
-  if (e.reason == Reason::start && !e.key.is_build() && s.children.empty()) {
+  if (e.reason == Reason::start && !e.key.is_build() && e.key.attempt == 1) {
     for (const std::uint32_t n : s.needs) {
       if (!serves_fully(services_[n])) violated("I12: a service starts after what it needs", e.key);
     }
@@ -272,21 +276,20 @@ inline void FakeWorld::check_generations(const FakeService& s, const ChildKey& k
 
 // I7, worked out anew: deaths by itself in one slot and generation, each delay at least the un-jittered one
 // less the jitter.
-inline void FakeWorld::check_delay(const FakeService& s, const FakeRun& run, Reason reason, Time now) {
+inline void FakeWorld::check_delay(const FakeService& s, const FakeRun& run, const Spawn& e, Time now) {
   if (run.spawn_failures > 0) {
     const auto least = std::min<std::int64_t>(100LL << std::min(run.spawn_failures - 1, 10U), 5000);
     if (now - run.failure_at < std::chrono::milliseconds(least)) {
-      violated("I7: a failed spawn is tried again too early",
-               ChildKey{{}, run.slot, run.generation, run.attempt});
+      violated("I7: a failed spawn is tried again too early", e.key);
     }
   }
-  if (reason != Reason::crash || run.deaths < 2) return;
+  if (e.reason != Reason::crash || run.deaths < 2) return;
   const Backoff& b = s.spec.backoff;
   auto least = static_cast<double>(b.initial.count());
   for (std::uint32_t n = 2; n < run.deaths; ++n) least = std::min(least * b.factor_percent / 100, 1e18);
   least = std::min(least, static_cast<double>(b.max.count())) * (100.0 - b.jitter_percent) / 100;
   if (static_cast<double>((now - run.death_at).count()) + 1000 < least) {
-    violated("I7: back-off never shorter than promised", ChildKey{{}, run.slot, run.generation, run.attempt});
+    violated("I7: back-off never shorter than promised", e.key);
   }
 }
 
@@ -397,9 +400,11 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   FakeService& s = services_[c.key.service.value];
   FakeRun& run = run_of(s, c.key);
   ++run.ends;
-  if (!c.stopping && !c.sweeping) {
-    const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
-    run.deaths = healthy || (status == 0 && c.ready) ? 1 : run.deaths + 1;
+  const bool as_told = c.announced && c.ready && status == 0;
+  const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
+  if (healthy && !as_told) run.deaths = 0;
+  if (!c.stopping && !c.sweeping && !as_told) {
+    ++run.deaths;
     run.death_at = now;
   }
   c.body = Body::dead;
@@ -407,11 +412,20 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
 }
 
 inline Event FakeWorld::swept(FakeChild& c, bool survivors) {
-  if (c.body != Body::dead) ++run_of(services_[c.key.service.value], c.key).ends;
+  if (c.body != Body::dead) {
+    FakeRun& run = run_of(services_[c.key.service.value], c.key);
+    ++run.ends;
+    run.deaths = 0;  // the core may have seen a healthy run
+  }
   c.over = true;
   Swept event{c.key, {}};
   if (survivors) event.survivors.push_back("1234 stuck");
   return event;
+}
+
+inline Event FakeWorld::announces(FakeChild& c) {
+  c.announced = true;
+  return Stopping{c.key};
 }
 
 inline Event FakeWorld::edited(std::uint32_t service, bool unknown) {
