@@ -22,7 +22,6 @@ struct LogLine {
   std::int64_t time_ns = 0;  // wall clock, since 1970
   std::string text;          // bytes as the child wrote them, without the newline
   bool from_build = false;
-  bool numbered = false;   // the service has several workers: `up` and `logs` show the slot
   bool continues = false;  // goes on with a line that was split
 };
 
@@ -44,7 +43,7 @@ class Backend {
   // Hands the core a Command (no services: all) and returns its request number, never 0. Server::answered()
   // gets that number when it is done, or when it cannot be.
   virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) = 0;
-  // The latest `count` lines of these services (none named: all), oldest first.
+  // The latest `count` lines of these services together, oldest first.
   virtual std::vector<LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) = 0;
   // Reads the configuration again and puts it into force. On failure nothing has changed.
   virtual Result<void> apply() = 0;

@@ -240,7 +240,7 @@ void Server::log_line(const LogLine& line) {
   for (auto& [number, client] : clients_) {
     if (client.work != Work::logs || !client.follow || client.connection->dead()) continue;
     if (!client.services.empty() && client.services.count(line.service) == 0) continue;
-    if (item.empty()) item = to_line(log_json(line));
+    if (item.empty()) item = to_line(log_json(line, numbered_.count(line.service) != 0));
     push_line(client, item);
   }
 }

@@ -106,6 +106,7 @@ class Server {
   bool named_services(Client& client, const Json& args, std::vector<ServiceId>& ids);
   void do_command(Client& client, core::CommandVerb verb, const Json& args);
   void do_logs(Client& client, const Json& args);
+  void look_at_numbers(const core::Snapshot& snapshot);
   void do_events(Client& client, const Json& args);
   void do_why(Client& client, const Json& args);
   void do_ping(Client& client);
@@ -121,7 +122,8 @@ class Server {
   std::map<std::uint64_t, Client> clients_;  // by number of acceptance: the oldest first
   std::uint64_t last_client_ = 0;
   std::uint64_t last_seq_ = 0;
-  std::deque<FactLine> facts_;                          // the latest kFactsKept
+  std::deque<FactLine> facts_;    // the latest kFactsKept
+  std::set<ServiceId> numbered_;  // services with several workers, as of the latest `logs`
   std::map<std::uint64_t, std::string> early_answers_;  // answered() before command() returned
   bool commanding_ = false;
   int depth_ = 0;

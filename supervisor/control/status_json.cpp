@@ -170,11 +170,11 @@ Json event_json(const FactLine& line) {
   return json;
 }
 
-Json log_json(const LogLine& line) {
+Json log_json(const LogLine& line, bool numbered) {
   std::string label = line.service_name;
   if (line.from_build) {
     label += " build";
-  } else if (line.numbered || line.slot > 0) {
+  } else if (numbered || line.slot > 0) {
     label += "." + std::to_string(line.slot);
   }
   return Json{{"time", rfc3339(line.time_ns)},

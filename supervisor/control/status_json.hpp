@@ -38,6 +38,7 @@ Json event_json(const FactLine& line);
 
 // {"time","service","label","slot","generation","build","continues","text"}; the label is "web", "web.1" or
 // "web build".
-Json log_json(const LogLine& line);
+// `numbered`: the service has several workers, so the label names the slot, as `up` shows it.
+Json log_json(const LogLine& line, bool numbered);
 
 }  // namespace runmain::control

@@ -31,6 +31,7 @@ class FakeBackend : public Backend {
   core::Snapshot state;
   std::vector<Commanded> commanded;
   std::vector<LogLine> lines;
+  std::vector<ServiceId> asked_for;  // by the latest recent()
   std::vector<std::string> addresses{"127.0.0.1:8000"};
   std::optional<Error> apply_fault;
   std::function<void(std::uint64_t)> on_command;  // before command() returns
@@ -44,7 +45,8 @@ class FakeBackend : public Backend {
     if (on_command) on_command(commanded.size());
     return commanded.size();
   }
-  std::vector<LogLine> recent(const std::vector<ServiceId>&, std::size_t count) override {
+  std::vector<LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) override {
+    asked_for = services;
     const std::size_t skip = lines.size() > count ? lines.size() - count : 0;
     return {lines.begin() + static_cast<std::ptrdiff_t>(skip), lines.end()};
   }

@@ -256,6 +256,31 @@ TEST_CASE("logs without follow sends the latest lines and ends") {
   CHECK(peer.line()["ok"] == Json::object());
 }
 
+TEST_CASE("logs of no service in particular asks for all of them") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("logs"));
+  REQUIRE(peer.line().contains("ok"));
+  CHECK(world.backend.asked_for == std::vector<ServiceId>{ServiceId{0}, ServiceId{1}});
+  REQUIRE(peer.ask("logs", R"({"services":["db"]})"));
+  REQUIRE(peer.line().contains("ok"));
+  CHECK(world.backend.asked_for == std::vector<ServiceId>{ServiceId{1}});
+}
+
+TEST_CASE("a line is labelled with its slot where the service has several workers") {
+  World world;
+  Peer one(world);
+  world.backend.lines.push_back(log_line_of("hello"));
+  REQUIRE(one.ask("logs"));
+  CHECK(one.line()["item"]["label"] == "web");
+  core::WorkerView second;
+  second.key.slot = 1;
+  world.backend.state.services[0].workers = {core::WorkerView{}, second};
+  Peer two(world);
+  REQUIRE(two.ask("logs"));
+  CHECK(two.line()["item"]["label"] == "web.0");
+}
+
 TEST_CASE("logs with follow goes on with new lines of the services that were asked for") {
   World world;
   world.backend.lines.push_back(log_line_of("old"));
