@@ -103,14 +103,15 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
     return;
   }
   if (all_same || !r.wanted) return;
-  const bool resting = r.run == RunState::failed || r.run == RunState::done;
-  if (children_differ || resting) return request_reload(r, Reason::change);
   for (std::uint32_t slot = before; slot < r.workers(); ++slot) {
     const std::uint32_t attempt = r.slots[slot].current.attempt;
     r.slots[slot].current = SlotRun{};
     r.slots[slot].current.attempt = attempt;
     r.slots[slot].current.reason = Reason::scale;
+    r.slots[slot].next.reason = r.roll_reason;
   }
+  const bool resting = r.run == RunState::failed || r.run == RunState::done;
+  if (children_differ || resting) request_reload(r, Reason::change);
 }
 
 void Engine::resize(ServiceRecord& r) {

@@ -35,20 +35,16 @@ bool Engine::needs_met(const ServiceRecord& r) const {
                      [this](std::uint32_t n) { return satisfied(s_.services[n]); });
 }
 
-const ServiceRecord* Engine::failed_need(const ServiceRecord& r) const {
-  for (const std::uint32_t n : r.needs) {
-    if (s_.services[n].run == RunState::failed) return &s_.services[n];
-  }
-  return nullptr;
-}
-
 std::string Engine::waiting_reason(const ServiceRecord& r) const {
-  if (const ServiceRecord* failed = failed_need(r)) {
-    return "waits for " + failed->spec.name + ", which failed: " + failed->reason;
-  }
   std::string names;
   for (const std::uint32_t n : r.needs) {
-    if (!satisfied(s_.services[n])) names += (names.empty() ? "" : ", ") + s_.services[n].spec.name;
+    const ServiceRecord& need = s_.services[n];
+    std::string why;
+    if (!need.wanted) why = ", which is stopped";
+    if (need.run == RunState::failed) why = ", which failed: " + need.reason;
+    if ((need.bits & 1U << kBlocked) != 0) why = ", which " + need.reason;
+    if (!why.empty()) return ("waits for " + need.spec.name + why).substr(0, kFactTextMax);
+    if (!satisfied(need)) names += (names.empty() ? "" : ", ") + need.spec.name;
   }
   return "waits for " + names;
 }

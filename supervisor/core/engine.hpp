@@ -110,7 +110,6 @@ class Engine {
   // dependencies (dependencies.cpp)
   bool satisfied(const ServiceRecord& r) const;
   bool needs_met(const ServiceRecord& r) const;
-  const ServiceRecord* failed_need(const ServiceRecord& r) const;
   std::string waiting_reason(const ServiceRecord& r) const;
   bool may_stop(const ServiceRecord& r) const;
   void wake_dependents(const ServiceRecord& r);

@@ -87,8 +87,7 @@ std::optional<std::string> Engine::outcome(CommandVerb verb, const ServiceRecord
   if (!r.configured) return name + " was removed from the configuration";
   if (!r.wanted) return name + (verb == CommandVerb::reload ? " is stopped" : " was stopped");
   if (r.run == RunState::failed) return name + " failed: " + r.reason;
-  if (r.run == RunState::idle && r.roll == Roll::none && failed_need(r) != nullptr)
-    return name + " " + r.reason;
+  if ((r.bits & 1U << kBlocked) != 0) return name + " " + r.reason;
   if (!satisfied(r)) return std::nullopt;
   if (verb == CommandVerb::reload && (r.due || r.reload_open || r.roll != Roll::none)) return std::nullopt;
   return "";

@@ -184,7 +184,7 @@ void Engine::publish(ServiceRecord& r) {
   const ServiceState before = r.state;
   const ServiceState state = state_of(s_, r, seen, s_.slot_marks);
   s_.deadlines.set(r.id.value, deadline_of(s_, r, seen, s_.slot_marks));
-  const std::uint32_t bits = bits_of(r, seen);
+  const std::uint32_t bits = bits_of(s_, r, seen);
   if (state != before) {
     r.state = state;
     r.since = now_;
@@ -232,7 +232,8 @@ void Engine::retally(ServiceRecord& r, std::uint32_t bits) {
   for (std::uint32_t t = 0; changed != 0 && t < kTallies; ++t) {
     if ((changed >> t & 1U) != 0) s_.tally[t] += (bits >> t & 1U) != 0 ? 1U : ~0U;
   }
-  if ((changed & (1U << kUnsatisfied | 1U << kWanted | 1U << kFailed)) != 0) wake_dependents(r);
+  if ((changed & (1U << kUnsatisfied | 1U << kWanted | 1U << kFailed | 1U << kBlocked)) != 0)
+    wake_dependents(r);
   if ((changed & 1U << kAlive) != 0 && r.instances.empty()) wake_needs(r);
   if (r.close_pending && !r.configured && r.instances.empty()) {
     r.close_pending = false;

@@ -71,9 +71,20 @@ void rebuild(State& state) {
   for (ServiceRecord& r : state.services) {
     const Survey seen = survey(r, state.slot_marks);
     r.queued = false;
-    r.bits = bits_of(r, seen);
-    for (std::uint32_t t = 0; t < kTallies; ++t) state.tally[t] += r.bits >> t & 1U;
+    r.bits = bits_of(state, r, seen);
     state.deadlines.set(r.id.value, deadline_of(state, r, seen, state.slot_marks));
+  }
+  // Being blocked goes along the dependencies, in any order of the services.
+  for (bool again = true; again;) {
+    again = false;
+    for (ServiceRecord& r : state.services) {
+      const std::uint32_t bits = bits_of(state, r, survey(r, state.slot_marks));
+      again |= bits != r.bits;
+      r.bits = bits;
+    }
+  }
+  for (const ServiceRecord& r : state.services) {
+    for (std::uint32_t t = 0; t < kTallies; ++t) state.tally[t] += r.bits >> t & 1U;
   }
 }
 

@@ -231,12 +231,13 @@ struct Request {
 enum Tally : std::uint32_t {
   kWanted,       // goal up
   kUnsatisfied,  // goal up, and neither ready nor done
-  kActive,       // goal up, and neither failed nor done
+  kActive,       // goal up, and neither failed nor done nor blocked
   kAlive,        // with a child that is not forgotten
   kFailed,
   kWatch,        // configured with a watch
   kWatchFailed,  // failed, with a watch that may revive it
   kUserStopped,
+  kBlocked,  // waits for one that failed or is stopped, or for one that is blocked
   kTallies,
 };
 

@@ -53,8 +53,8 @@ ServiceState state_of(const State& s, const ServiceRecord& r, const Survey& seen
   if (!up(s, r)) return r.instances.empty() ? ServiceState::stopped : ServiceState::stopping;
   if (r.run == RunState::idle) {
     if (r.roll == Roll::build) return ServiceState::building;
-    if (r.roll == Roll::launch) return ServiceState::starting;
-    return r.instances.empty() ? ServiceState::waiting : ServiceState::stopping;
+    const bool leftovers = r.roll == Roll::launch ? seen.workers : !r.instances.empty();
+    return leftovers ? ServiceState::stopping : ServiceState::waiting;
   }
   const bool renewing = r.next != 0 || r.roll != Roll::none || r.due || r.reload_open;
   if (seen.full == r.workers()) return renewing ? ServiceState::reloading : ServiceState::ready;
@@ -67,19 +67,29 @@ ServiceState state_of(const State& s, const ServiceRecord& r, const Survey& seen
   return backoff ? ServiceState::backoff : ServiceState::starting;
 }
 
-std::uint32_t bits_of(const ServiceRecord& r, const Survey& seen) {
+bool is_blocked(const State& s, const ServiceRecord& r) {
+  if (!up(s, r) || r.run != RunState::idle || r.roll == Roll::build) return false;
+  return std::any_of(r.needs.begin(), r.needs.end(), [&s](std::uint32_t n) {
+    const ServiceRecord& need = s.services[n];
+    return !need.wanted || (need.bits & (1U << kFailed | 1U << kBlocked)) != 0;
+  });
+}
+
+std::uint32_t bits_of(const State& s, const ServiceRecord& r, const Survey& seen) {
+  const bool blocked = is_blocked(s, r);
   const bool failed = r.configured && r.run == RunState::failed;
   const bool watch = r.configured && r.spec.watch.has_value();
   std::uint32_t bits = 0;
   const auto set = [&bits](Tally t, bool on) { bits |= on ? 1U << t : 0U; };
   set(kWanted, r.wanted);
   set(kUnsatisfied, r.wanted && !is_satisfied(r, seen));
-  set(kActive, r.wanted && (r.run == RunState::idle || r.run == RunState::running));
+  set(kActive, r.wanted && !blocked && (r.run == RunState::idle || r.run == RunState::running));
   set(kAlive, !r.instances.empty());
   set(kFailed, failed);
   set(kWatch, watch);
   set(kWatchFailed, failed && watch);
   set(kUserStopped, r.configured && r.user_stopped);
+  set(kBlocked, blocked);
   return bits;
 }
 

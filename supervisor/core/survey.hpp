@@ -32,8 +32,8 @@ inline bool can_overlap(const ServiceRecord& r, const Survey& seen) {
   return r.overlaps() && seen.current_ready;
 }
 
-// The build step is to be started as soon as its retry time allows. Not while changes are held or settle: what it
-// built would be out of date.
+// The build step is to be started as soon as its retry time allows. Not while changes are held or settle:
+// what it built would be out of date.
 inline bool waits_for_build(const ServiceRecord& r, const Survey& seen) {
   return r.roll == Roll::build && !seen.build && !r.dirty && !r.due;
 }
@@ -63,7 +63,11 @@ Time deadline_of(const State& s, const ServiceRecord& r, const Survey& seen,
 ServiceState state_of(const State& s, const ServiceRecord& r, const Survey& seen,
                       const std::vector<std::uint8_t>& marks);
 
-// What it adds to the tallies.
-std::uint32_t bits_of(const ServiceRecord& r, const Survey& seen);
+// It waits for a service that failed or is stopped, or for one that is blocked itself. Requires the bits of
+// what it needs.
+bool is_blocked(const State& s, const ServiceRecord& r);
+
+// What it adds to the tallies. Requires the bits of what it needs.
+std::uint32_t bits_of(const State& s, const ServiceRecord& r, const Survey& seen);
 
 }  // namespace runmain::core

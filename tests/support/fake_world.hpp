@@ -80,6 +80,7 @@ struct FakeService {
   bool edit_open = false;        // an edit that no start has followed
   std::uint32_t edit_after = 0;  // the newest generation when it was made
   std::uint32_t newest = 0;
+  std::uint32_t serving = 0;  // the newest generation that was ready
   std::vector<std::uint32_t> needs;
   std::vector<std::uint32_t> needed_by;
   std::vector<FakeChild> children;
@@ -91,6 +92,7 @@ struct FakeService {
     a("edit_open", edit_open);
     a("edit_after", edit_after);
     a("newest", newest);
+    a("serving", serving);
     a("children", children);
     a("runs", runs);
   }
@@ -218,7 +220,8 @@ inline FakeRun& FakeWorld::run_of(FakeService& s, const ChildKey& key) {
   for (FakeRun& run : s.runs) {
     if (run.slot == key.slot && run.generation == key.generation) return run;
   }
-  const auto old = [&key](const FakeRun& run) { return run.generation + 4 < key.generation; };
+  const std::uint32_t kept = std::min(s.serving, key.generation);
+  const auto old = [kept](const FakeRun& run) { return run.generation + 1 < kept; };
   s.runs.erase(std::remove_if(s.runs.begin(), s.runs.end(), old), s.runs.end());
   FakeRun& run = s.runs.emplace_back();
   run.slot = key.slot;
@@ -391,6 +394,8 @@ inline Event FakeWorld::spawn_fails(FakeChild& c, int error, SpawnStage stage, T
 
 inline Event FakeWorld::ready(FakeChild& c, Time now) {
   c.ready = true;
+  std::uint32_t& serving = services_[c.key.service.value].serving;
+  serving = std::max(serving, c.key.generation);
   c.probing = false;  // a probe ends by itself with Ready
   c.ready_at = now;
   return Ready{c.key, Proof::notify};
