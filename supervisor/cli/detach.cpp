@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::chrono::minutes kReadyLimit{5};  // where --timeout says nothing
 constexpr std::size_t kTailBytes = 4096;
+constexpr int kAfterFailureMs = 300;
 constexpr int kEndGraceMs = 10'000;  // from the keeper's last closed socket to its end
 
 // In the child: only calls that are safe after fork. On failure the reason goes to the log.
@@ -100,7 +101,7 @@ int start_detached(Launch launch, const Options& options, std::size_t services, 
     const int status = *outcome.ended;
     const std::string how = WIFSIGNALED(status) ? "killed by signal " + std::to_string(WTERMSIG(status))
                                                 : "status " + std::to_string(WEXITSTATUS(status));
-    complain(terminal, Error{"runmain has ended (" + how + ")", {}, "its log: " + log_path});
+    complain(terminal, Error{"it ended while starting (" + how + ")", {}, "its log: " + log_path});
     show_tail(terminal, log.get(), st.st_size);
     return kUsage;
   }
@@ -109,7 +110,11 @@ int start_detached(Launch launch, const Options& options, std::size_t services, 
     terminal.out << "up: " << count_of_services(services) << " ready, pid " << keeper << ", log " << log_path
                  << '\n';
   } else {
-    terminal.err << "  it goes on in the background, pid " << keeper << ", log " << log_path << '\n';
+    // Where nothing is left to run, it ends by itself.
+    const bool over = ended(keeper, kAfterFailureMs).has_value();
+    terminal.err << (over ? "  it has ended"
+                          : "  it goes on in the background, pid " + std::to_string(keeper))
+                 << ", log " << log_path << '\n';
   }
   return exit;
 }

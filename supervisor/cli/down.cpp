@@ -60,6 +60,7 @@ int run_down(const Options& options, Terminal& terminal) {
     complain(terminal, Error{"not down in time", {}, "it goes on stopping; see `runmain status`"});
     return kTimedOut;
   }
+  if (exit == kClean) terminal.out << "down\n";
   return exit;
 }
 
