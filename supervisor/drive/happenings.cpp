@@ -1,9 +1,29 @@
 #include "drive/happenings.hpp"
 
+#include <fcntl.h>
+
+#include <csignal>
+
 #include "drive/notify.hpp"
 #include "os/linux/process_tree.hpp"
 
 namespace runmain::drive {
+
+namespace {
+
+bool has_terminal() {
+  const os::UniqueFd fd(open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
+  return static_cast<bool>(fd);
+}
+
+}  // namespace
+
+HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children,
+                                 std::function<void(const ChildKey&, const std::string&)> tell)
+    : keeper_(keeper), channel_(channel), children_(children), tell_(std::move(tell)), had_terminal_(has_terminal()) {}
+
+// SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed".
+bool HappeningReader::terminal_gone() const { return had_terminal_ && !has_terminal(); }
 
 std::vector<core::Event> HappeningReader::read(const keeper::Happening& happening) {
   return std::visit(
@@ -24,7 +44,7 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
           channel_.closed(what.conn);
           return {};
         } else {
-          return {core::Signalled{what.signal}};
+          return {core::Signalled{what.signal == SIGHUP && terminal_gone() ? SIGTERM : what.signal}};
         }
       },
       happening.what);

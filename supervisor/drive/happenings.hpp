@@ -17,8 +17,7 @@ namespace runmain::drive {
 class HappeningReader {
  public:
   HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children,
-                  std::function<void(const ChildKey&, const std::string&)> tell)
-      : keeper_(keeper), channel_(channel), children_(children), tell_(std::move(tell)) {}
+                  std::function<void(const ChildKey&, const std::string&)> tell);
 
   std::vector<core::Event> read(const keeper::Happening& happening);
 
@@ -26,10 +25,13 @@ class HappeningReader {
   std::vector<core::Event> on_notified(const keeper::Notified& notified);
   std::vector<core::Event> on_line(const keeper::Line& line);
 
+  bool terminal_gone() const;
+
   KeeperClient& keeper_;
   Channel& channel_;
   ChildInfos& children_;
   std::function<void(const ChildKey&, const std::string&)> tell_;
+  bool had_terminal_;
 };
 
 }  // namespace runmain::drive
