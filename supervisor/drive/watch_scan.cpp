@@ -108,7 +108,10 @@ void Watcher::Impl::refresh_roots(Why why_first, std::optional<ServiceId> only) 
     tree_.assign(kForPoint, points);
     tree_.assign(kForAnchor, roots_.anchors());
     for (Root* root : changed) {
+      // Another folder may be at a path that has a watch: a mount, or a swap whose events are still to come.
+      const bool renewed = tree_.set_renew(true);
       establish(*root, root->known ? Why::found : why_first);
+      tree_.set_renew(renewed);
       root->known = true;
     }
   }

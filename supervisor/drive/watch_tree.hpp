@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -50,7 +51,8 @@ class WatchTree {
   // full: over our limit. The last two are told, and the folder is not watched.
   Added ensure(const std::string& path, unsigned purpose);
   // While on, ensure asks the kernel again: after an overflow another folder may have taken the path.
-  void set_renew(bool on) { renew_ = on; }
+  // Returns what it was.
+  bool set_renew(bool on) { return std::exchange(renew_, on); }
   void release(const std::string& path, unsigned purpose);
   void release_below(const std::string& path, unsigned purpose);  // `path` included
   // Gives `purpose` to exactly these folders.

@@ -141,7 +141,7 @@ void run_rounds(unsigned seed, int rounds, const std::function<bool(World&)>& se
 }  // namespace
 
 TEST_CASE("random work in a tree is told completely and without invention") {
-  run_rounds(Catch::rngSeed(), 300, [](World& w) { return w.rest(); });
+  run_rounds(Catch::rngSeed(), 150, [](World& w) { return w.rest(); });
 }
 
 TEST_CASE("random work is told completely when the kernel refuses every third watch") {
