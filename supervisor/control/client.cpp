@@ -128,7 +128,7 @@ Result<Client::Answer> Client::call(const std::string& verb, const Json& args, T
   for (;;) {
     const auto line = read_line(deadline);
     if (!line.ok()) return line.error();
-    const Json json = Json::parse(*line, nullptr, false);
+    const Json json = from_line(*line);
     if (!json.is_object()) return Error{"the answer is not JSON", {}, {}, EPROTO};
     const bool ours = number_of(json, "id", -1) == static_cast<std::int64_t>(id);
     if (!ours && !json.contains("error")) continue;

@@ -33,8 +33,10 @@ void Connection::on_ready(int events) {
   if (dead_) return;
   if ((events & os::kWritable) != 0) write_some();
   if ((events & os::kReadable) != 0 && !dead_) read_some();
-  woken_();
   if (!dead_) show_interest();
+  // The server may destroy this connection in the call, and the function with it.
+  const auto woken = woken_;
+  woken();
 }
 
 void Connection::read_some() {

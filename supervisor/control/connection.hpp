@@ -28,7 +28,7 @@ struct Limits {
 
 class Connection {
  public:
-  // `woken` is called after bytes came or went, or the connection died; it must not destroy the connection.
+  // `woken` is called after bytes came or went, or the connection died; it may destroy the connection.
   Connection(os::Loop& loop, os::UniqueFd fd, const Limits& limits, std::function<void()> woken);
 
   // The next whole line, without its newline; nothing while an answer is still on its way out.

@@ -29,6 +29,7 @@ inline constexpr std::size_t kPendingMax = 1U << 20U;   // bytes of a stream tha
 inline constexpr std::size_t kAnswerMax = 64U << 20U;   // bytes of one line that a client takes
 inline constexpr std::size_t kClientsMax = 64;          // connections
 inline constexpr std::size_t kIdMax = 64;               // bytes of a request's id
+inline constexpr int kNestingMax = 16;                  // of arrays and objects in a line
 inline constexpr std::size_t kServicesMax = 4096;       // names in one request
 inline constexpr std::size_t kLinesMax = 5000;          // log lines from before the request
 inline constexpr std::size_t kLinesDefault = 100;
@@ -50,6 +51,18 @@ inline constexpr const char* kConfiguration = "configuration";
 // One line of JSON without its newline. Bytes that are not UTF-8 become U+FFFD. Never fails.
 inline std::string to_line(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// One line of JSON, discarded (is_object() is false) if it is none or nested deeper than kNestingMax: copies
+// and dumps of a value take stack for each level. Never throws.
+inline Json from_line(const std::string& line) {
+  bool too_deep = false;
+  const auto callback = [&too_deep](int depth, Json::parse_event_t, Json&) {
+    too_deep = too_deep || depth > kNestingMax;
+    return !too_deep;
+  };
+  Json json = Json::parse(line, callback, false);
+  return too_deep ? Json(Json::value_t::discarded) : json;
 }
 
 // Reads of hostile JSON: the member if it is there and of that type, else the fallback.

@@ -78,7 +78,7 @@ std::string reasons_of(const core::Snapshot& snapshot) {
 }  // namespace
 
 void Server::handle(Client& client, const std::string& line) {
-  const Json request = Json::parse(line, nullptr, false);
+  const Json request = from_line(line);
   client.id = "null";
   if (!request.is_object() || !read_id(request, client.id)) {
     ++counters_.bad_requests;

@@ -43,16 +43,21 @@ TEST_CASE("garbage is answered with an error and the connection ends") {
   CHECK(serves(world));
 }
 
-TEST_CASE("brackets that are nested to the limit of a line do no harm") {
+std::string nested(std::size_t depth) {
+  return R"({"v":1,"id":1,"verb":"ping","args":)" + std::string(depth, '[') + std::string(depth, ']') + "}\n";
+}
+
+TEST_CASE("nesting has a limit, and as many brackets as a line can hold do no harm") {
   World world;
-  Peer peer(world);
-  REQUIRE(peer.send(std::string(kRequestMax - 1, '[') + "\n"));
-  CHECK(peer.line()["error"]["code"] == "bad_request");
-  Peer other(world);
-  const std::size_t depth = 30'000;
-  REQUIRE(other.send(R"({"v":1,"id":1,"verb":"ping","args":)" + std::string(depth, '[') +
-                     std::string(depth, ']') + "}\n"));
-  CHECK(other.line().contains("ok"));
+  Peer good(world);
+  REQUIRE(good.send(nested(kNestingMax - 1)));
+  CHECK(good.line().contains("ok"));
+  for (const std::string& bytes :
+       {nested(kNestingMax + 1), nested(30'000), std::string(kRequestMax - 1, '[') + "\n"}) {
+    Peer bad(world);
+    REQUIRE(bad.send(bytes));
+    CHECK(bad.line()["error"]["code"] == "bad_request");
+  }
 }
 
 TEST_CASE("a line as long as the limit is read, a longer one ends the connection") {
