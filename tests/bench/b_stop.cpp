@@ -1,7 +1,5 @@
 // Stopping what tries to get away: nothing is left, 50 times each.
 //   b_stop [ROUNDS]
-#include <regex>
-
 #include "bench.hpp"
 #include "support/supervised.hpp"
 
@@ -9,15 +7,6 @@ using namespace runmain::bench;
 using namespace runmain::test;
 
 namespace {
-
-std::vector<pid_t> grandchildren(const std::string& output) {
-  std::vector<pid_t> all;
-  const std::regex pattern("grandchild ([0-9]+)\n");
-  for (auto it = std::sregex_iterator(output.begin(), output.end(), pattern); it != std::sregex_iterator(); ++it) {
-    all.push_back(std::stoi((*it)[1]));
-  }
-  return all;
-}
 
 void measure(const std::string& what, int rounds) {
   Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"" + what + "\", \"ready\", \"pause\"]\nready = { notify = true }\n"
@@ -30,7 +19,7 @@ void measure(const std::string& what, int rounds) {
   std::vector<double> took;
   for (int i = 0; i < rounds; ++i) {
     std::vector<pid_t> found;
-    while ((found = grandchildren(up.output())).size() <= seen && up.wait_output_more()) {
+    while ((found = grandchildren_in(up.output())).size() <= seen && up.wait_output_more()) {
     }
     const auto begin = Clock::now();
     if (up.request("stop", {{"services", {"a"}}}).contains("error")) ++not_proved;

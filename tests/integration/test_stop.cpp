@@ -1,8 +1,6 @@
 // Stopping: everything that a service ever started is gone, proven, or named.
 #include <signal.h>
 
-#include <regex>
-
 #include "support/catch.hpp"
 #include "support/supervised.hpp"
 
@@ -10,23 +8,13 @@ using namespace runmain::test;
 
 namespace {
 
-// The pids that t_child printed as "grandchild PID".
-std::vector<pid_t> grandchildren(const std::string& output) {
-  std::vector<pid_t> all;
-  const std::regex pattern("grandchild ([0-9]+)");
-  for (auto it = std::sregex_iterator(output.begin(), output.end(), pattern); it != std::sregex_iterator(); ++it) {
-    all.push_back(std::stoi((*it)[1]));
-  }
-  return all;
-}
-
 void check_gone(const std::string& what) {
   Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"" + what + "\", \"print\", \"all there\", \"pause\"]\n" +
                 "stop = { timeout = \"1s\" }\n");
   up.start();
   REQUIRE(up.wait_output("all there"));
   REQUIRE(up.wait_ready());
-  const auto found = grandchildren(up.output());
+  const auto found = grandchildren_in(up.output());
   REQUIRE_FALSE(found.empty());
   CHECK(up.cli({"stop", "a"}).status == 0);
   for (const pid_t pid : found) CHECK_FALSE(alive(pid));
@@ -69,7 +57,7 @@ command = ["@BIN@/t_child", "setsid-grandchild", "print", "born", "pause"]
   up.start();
   REQUIRE(up.wait_output("born"));
   REQUIRE(up.wait_ready());
-  const auto old = grandchildren(up.output());
+  const auto old = grandchildren_in(up.output());
   REQUIRE(old.size() == 1);
   const auto pids = up.pids("a");
   kill(pids[0], SIGKILL);
@@ -84,7 +72,7 @@ command = ["@BIN@/t_child", "setsid-grandchild", "double-fork-grandchild", "prin
   up.start();
   REQUIRE(up.wait_output("born"));
   REQUIRE(up.wait_ready());
-  std::vector<pid_t> all = grandchildren(up.output());
+  std::vector<pid_t> all = grandchildren_in(up.output());
   for (const pid_t pid : up.pids("a")) all.push_back(pid);
   all.push_back(up.head_pid());
   REQUIRE(all.size() == 4);

@@ -366,6 +366,16 @@ std::vector<pid_t> children_of(pid_t pid) {
   return all;
 }
 
+std::vector<pid_t> grandchildren_in(const std::string& output) {
+  const std::string word = "grandchild ";
+  std::vector<pid_t> all;
+  for (std::size_t at = 0; (at = output.find(word, at)) != std::string::npos; at += word.size()) {
+    const std::size_t end = output.find('\n', at);
+    if (end != std::string::npos) all.push_back(std::atoi(output.c_str() + at + word.size()));
+  }
+  return all;
+}
+
 int free_port() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};

@@ -121,6 +121,8 @@ class Supervised {
 bool wait_gone(pid_t pid, std::chrono::milliseconds guard = kGuard);
 bool alive(pid_t pid);
 std::vector<pid_t> children_of(pid_t pid);
+// The pids that t_child printed as "grandchild PID".
+std::vector<pid_t> grandchildren_in(const std::string& output);
 // A TCP port of the loopback that nobody has.
 int free_port();
 
