@@ -8,8 +8,8 @@ namespace runmain::app {
 namespace {
 
 keeper::OpenListener wanted(const core::ServiceSpec& service, const core::ListenSpec& listen) {
-  return keeper::OpenListener{drive::listener_id(service.name, listen), static_cast<std::uint8_t>(listen.kind), listen.host,
-                              listen.port, listen.path};
+  return keeper::OpenListener{drive::listener_id(service.name, listen),
+                              static_cast<std::uint8_t>(listen.kind), listen.host, listen.port, listen.path};
 }
 
 std::set<std::string> known_ids(const drive::ServiceTable& running) {

@@ -1,6 +1,6 @@
 // From the configuration file to what the head works with: the validated Desired, and every socket open.
-// Invariant: all or nothing. If one address cannot be bound, those that were newly bound are closed again and the
-// running configuration stays.
+// Invariant: all or nothing. If one address cannot be bound, those that were newly bound are closed again and
+// the running configuration stays.
 #pragma once
 
 #include <map>
@@ -21,14 +21,14 @@ struct Sockets {
 
 struct Configuration {
   core::Desired desired;
-  std::map<std::string, Sockets> sockets;   // by service name
+  std::map<std::string, Sockets> sockets;  // by service name
 };
 
 // Reads and validates the file. On failure every fault of it, one a line, as a person wants to read it.
 Result<core::Desired> read_configuration(const HeadOptions& options);
 
-// Opens the listening sockets of all services; those that the keeper has already are found. On failure the first
-// fault, with the address's place in the file.
+// Opens the listening sockets of all services; those that the keeper has already are found. On failure the
+// first fault, with the address's place in the file.
 Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& keeper,
                                    const drive::ServiceTable& running);
 

@@ -25,7 +25,7 @@ std::uint64_t seed_of(const std::string& secret) {
   return seed;
 }
 
-constexpr Duration kFarewell = std::chrono::seconds(3);   // for log files and terminal to take the last lines
+constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
 
 std::int64_t wall_ns() {
   timespec t{};
@@ -78,18 +78,19 @@ void Head::make_rooms() {
   machine_seed_ = seed_of(w.secret);
   machine_ = core::Machine(machine_seed_);
   terminal_ = std::make_unique<drive::OutputTerminal>(loop_, STDOUT_FILENO);
-  lines_ = std::make_unique<drive::Log>([this](std::string_view line) { terminal_->print(line); }, options_.detached,
-                                        terminal_->colour());
-  const drive::OutputFds output_fds{fds[keeper::WelcomeFd::rings].get(), fds[keeper::WelcomeFd::history].get(),
-                                    fds[keeper::WelcomeFd::output_event].get(),
-                                    fds[keeper::WelcomeFd::space_event].get()};
+  lines_ = std::make_unique<drive::Log>([this](std::string_view line) { terminal_->print(line); },
+                                        options_.detached, terminal_->colour());
+  const drive::OutputFds output_fds{
+      fds[keeper::WelcomeFd::rings].get(), fds[keeper::WelcomeFd::history].get(),
+      fds[keeper::WelcomeFd::output_event].get(), fds[keeper::WelcomeFd::space_event].get()};
   output_ = std::make_unique<drive::Output>(loop_, board_, output_fds, *terminal_, tell);
   channel_ = std::make_unique<drive::Channel>(w.secret);
-  readiness_ = std::make_unique<drive::Readiness>(
-      loop_, [this](const ChildKey& key, core::Proof proof) { feed(core::Ready{key, proof}); });
+  readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const ChildKey& key, core::Proof proof) {
+    feed(core::Ready{key, proof});
+  });
   table_cell_ = std::make_unique<drive::MemfdCell>(fds[keeper::WelcomeFd::table].get());
   if (auto saved = table_cell_->load(); saved && !saved->empty()) {
-    (void)table_.restore(*saved);   // what cannot be read is as good as none: the first scan fills it
+    (void)table_.restore(*saved);  // what cannot be read is as good as none: the first scan fills it
   }
   watcher_ = std::make_unique<drive::Watcher>(
       loop_, table_,
@@ -108,8 +109,9 @@ void Head::make_rooms() {
   c.tell = tell;
   performer_ = std::make_unique<drive::Performer>(std::move(c));
   reader_ = std::make_unique<drive::HappeningReader>(
-      keeper_, *channel_, children_,
-      [this](const ChildKey& key, const std::string& text) { say({Tone::faint, services_.name(key.service) + ": " + text}); });
+      keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
+        say({Tone::faint, services_.name(key.service) + ": " + text});
+      });
   log_ = std::make_unique<drive::StateLog>(fds[keeper::WelcomeFd::state].get());
   if (const auto journal = fds.find(keeper::WelcomeFd::journal); journal != fds.end()) {
     journal_ = std::make_unique<drive::JournalWriter>(journal->second.get(),
@@ -133,10 +135,11 @@ Result<void> Head::begin() {
   return {};
 }
 
-// ---- events in ------------------------------------------------------------------------------------------------
+// ---- events in
+// ------------------------------------------------------------------------------------------------
 
 void Head::on_happening(const keeper::Happening& happening) {
-  if (happening.number <= happening_) return;   // told again after a takeover, handled before it
+  if (happening.number <= happening_) return;  // told again after a takeover, handled before it
   happening_ = happening.number;
   for (const core::Event& event : reader_->read(happening)) feed(event, happening.number);
 }
@@ -153,7 +156,8 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
   if (journal_) to_journal_.push_back({machine_.event_number(), now, event, machine_.digest()});
   effects_.insert(effects_.end(), std::make_move_iterator(out_.effects.begin()),
                   std::make_move_iterator(out_.effects.end()));
-  facts_.insert(facts_.end(), std::make_move_iterator(out_.facts.begin()), std::make_move_iterator(out_.facts.end()));
+  facts_.insert(facts_.end(), std::make_move_iterator(out_.facts.begin()),
+                std::make_move_iterator(out_.facts.end()));
 }
 
 void Head::on_timer() {
@@ -170,7 +174,8 @@ std::uint64_t Head::command(core::CommandVerb verb, std::vector<ServiceId> servi
   return command.request;
 }
 
-// ---- effects out ----------------------------------------------------------------------------------------------
+// ---- effects out
+// ----------------------------------------------------------------------------------------------
 
 // Whatever was decided is in the state log before anybody hears of it.
 void Head::commit() {
@@ -202,7 +207,8 @@ void Head::flush() {
   tell_facts();
   for (const auto& [request, error] : std::exchange(answers_, {})) server_->answered(request, error);
   checkpoint_if_wanted();
-  if (table_.dirty() && !table_cell_->store(table_.save())) say({Tone::bad, "the file table cannot be saved, retrying"});
+  if (table_.dirty() && !table_cell_->store(table_.save()))
+    say({Tone::bad, "the file table cannot be saved, retrying"});
   timer_->set(machine_.next_deadline());
   follow_output();
   if (quitting_ && keeper_.idle()) {
@@ -263,7 +269,8 @@ void Head::follow_output() {
   output_->follow([this](const drive::OutputLine& line) { server_->log_line(log_line(line)); });
 }
 
-// ---- the ends -------------------------------------------------------------------------------------------------
+// ---- the ends
+// -------------------------------------------------------------------------------------------------
 
 void Head::finish(int status) {
   core::Effect quit;

@@ -4,9 +4,9 @@
 //   watcher ──changes────►├─ feed(Event) ─► core::Machine ─► Effects ─► Performer ─► keeper
 //   control ──commands───►┘                      └─► Facts ─► Narrator, control clients
 //
-// One turn of the loop gathers Events; flush() then writes them to the state log, and only then carries the Effects
-// out and acknowledges the happenings. So a head that dies at any instruction leaves a successor everything it
-// needs. Thread: one.
+// One turn of the loop gathers Events; flush() then writes them to the state log, and only then carries the
+// Effects out and acknowledges the happenings. So a head that dies at any instruction leaves a successor
+// everything it needs. Thread: one.
 #pragma once
 
 #include <memory>
@@ -114,7 +114,7 @@ class Head final : public control::Backend {
   std::vector<core::Fact> facts_;
   std::vector<std::pair<std::uint64_t, std::string>> answers_;
   core::Output out_;
-  std::uint64_t happening_ = 0;        // the last one handled
+  std::uint64_t happening_ = 0;  // the last one handled
   std::uint64_t acknowledged_ = 0;
   std::uint64_t request_ = 0;
   bool following_ = false;

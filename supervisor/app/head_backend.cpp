@@ -27,7 +27,8 @@ std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& service
 }
 
 control::LogLine Head::log_line(const drive::OutputLine& line) {
-  return {line.service, line.service_name, line.slot, line.generation, line.time_ns, line.text, line.build};
+  return {line.service, line.service_name, line.slot,  line.generation,
+          line.time_ns, line.text,         line.build, line.continues};
 }
 
 }  // namespace runmain::app

@@ -1,4 +1,5 @@
-// How a head begins: with the file, from the state log of the head before it, or from the keeper's table alone.
+// How a head begins: with the file, from the state log of the head before it, or from the keeper's table
+// alone.
 #include <algorithm>
 
 #include "app/head.hpp"
@@ -27,8 +28,8 @@ Result<void> Head::start_fresh() {
   return {};
 }
 
-// Stands where the last head stood: the checkpoint, then its Events again. Orders that the keeper has not executed
-// are given once more. False if there is no log that can be used.
+// Stands where the last head stood: the checkpoint, then its Events again. Orders that the keeper has not
+// executed are given once more. False if there is no log that can be used.
 bool Head::take_over() {
   if (greeting_.welcome.takeovers == 0 || greeting_.welcome.cold) return false;
   auto recovered = log_->recover();
@@ -42,7 +43,8 @@ bool Head::take_over() {
   for (const drive::LoggedEvent& logged : r.events) {
     if (const auto* configured = std::get_if<core::Configured>(&logged.event)) desired_ = configured->desired;
     if (const auto* adopted = std::get_if<core::Adopted>(&logged.event)) desired_ = adopted->desired;
-    if (const auto* command = std::get_if<core::Command>(&logged.event)) request_ = std::max(request_, command->request);
+    if (const auto* command = std::get_if<core::Command>(&logged.event))
+      request_ = std::max(request_, command->request);
     happening_ = std::max(happening_, logged.happening);
     out_.clear();
     machine_.handle(logged.event, logged.time, out_);
@@ -50,7 +52,7 @@ bool Head::take_over() {
     if (journal_) to_journal_.push_back({machine_.event_number(), logged.time, logged.event, std::nullopt});
   }
   if (journal_) resume_journal();
-  auto configuration = open_sockets(desired_, keeper_, services_);   // all of them are there already
+  auto configuration = open_sockets(desired_, keeper_, services_);  // all of them are there already
   if (!configuration) return false;
   use(*configuration);
   name_services(*configuration);
@@ -84,8 +86,8 @@ void Head::resume_journal() {
   std::erase_if(to_journal_, [&](const Journaled& j) { return j.number <= *last; });
 }
 
-// Heads have died too fast, or of another version: the keeper's table is the truth, intent comes from the configuration
-// that was last in force if it can still be read, else from the file.
+// Heads have died too fast, or of another version: the keeper's table is the truth, intent comes from the
+// configuration that was last in force if it can still be read, else from the file.
 Result<void> Head::adopt() {
   core::Adopted adopted;
   bool known = false;
@@ -94,7 +96,8 @@ Result<void> Head::adopt() {
     known = !adopted.desired.services.empty();
     happening_ = (**recovered).checkpoint.happening;
     for (const drive::LoggedEvent& logged : (**recovered).events) {
-      if (const auto* configured = std::get_if<core::Configured>(&logged.event)) adopted.desired = configured->desired;
+      if (const auto* configured = std::get_if<core::Configured>(&logged.event))
+        adopted.desired = configured->desired;
     }
   }
   if (!known) {
@@ -129,7 +132,8 @@ void Head::name_services(const Configuration& configuration) {
     const auto sockets = configuration.sockets.find(view.name);
     for (const drive::LaunchListener& old : entry.listeners) {
       const auto same = [&](const drive::LaunchListener& l) { return l.id == old.id; };
-      if (std::none_of(sockets->second.listeners.begin(), sockets->second.listeners.end(), same)) dropped.push_back(old.id);
+      if (std::none_of(sockets->second.listeners.begin(), sockets->second.listeners.end(), same))
+        dropped.push_back(old.id);
     }
     if (!dropped.empty()) keeper_.close_listeners(std::move(dropped));
     entry.spec = *spec;
@@ -184,8 +188,9 @@ void Head::on_change(const core::Changed& changed) {
 }
 
 void Head::say_start() {
-  say({Tone::plain, std::string("runmain " RUNMAIN_VERSION ", ") + (desired_.mode == core::Mode::dev ? "dev" : "prod") + ", " +
-                        desired_.file + (options_.detached ? "" : " (Ctrl-C stops)")});
+  say({Tone::plain, std::string("runmain " RUNMAIN_VERSION ", ") +
+                        (desired_.mode == core::Mode::dev ? "dev" : "prod") + ", " + desired_.file +
+                        (options_.detached ? "" : " (Ctrl-C stops)")});
   for (const auto& [id, entry] : services_.all()) {
     for (const drive::LaunchListener& l : entry.listeners) {
       say({Tone::plain, entry.spec.name + ": listening on " + l.bound});

@@ -1,5 +1,5 @@
-// runmain-keeper: see keeper/keeper.hpp. Started by `runmain up`, which has made the sockets, the lock and the
-// journal; their numbers come as arguments.
+// runmain-keeper: see keeper/keeper.hpp. Started by `runmain up`, which has made the sockets, the lock and
+// the journal; their numbers come as arguments.
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -46,9 +46,11 @@ void close_others(const std::vector<int>& keep) {
 }
 
 int usage() {
-  std::fputs("usage: runmain-keeper [--control-fd N] [--channel-fd N] [--lock-fd N] [--journal-fd N] -- HEAD [ARG...]\n"
-             "This program is started by `runmain up`.\n",
-             stderr);
+  std::fputs(
+      "usage: runmain-keeper [--control-fd N] [--channel-fd N] [--lock-fd N] [--journal-fd N] -- HEAD "
+      "[ARG...]\n"
+      "This program is started by `runmain up`.\n",
+      stderr);
   return 2;
 }
 

@@ -6,7 +6,8 @@
 
 int main(int argc, char** argv) {
   // Signals from the terminal reach the keeper, which tells us what they mean.
-  for (const int number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP, SIGTTOU, SIGTTIN, SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2}) {
+  for (const int number :
+       {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP, SIGTTOU, SIGTTIN, SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2}) {
     std::signal(number, SIG_IGN);
   }
   auto options = runmain::app::parse_options(argc, argv);

@@ -40,7 +40,8 @@ std::string Narrator::what_changed(ServiceId service) {
   if (found == changes_.end()) return {};
   const Change& change = found->second;
   const std::size_t slash = change.path.rfind('/');
-  std::string text = printable(slash == std::string::npos ? change.path : change.path.substr(slash + 1), false);
+  std::string text =
+      printable(slash == std::string::npos ? change.path : change.path.substr(slash + 1), false);
   if (change.count > 1) text += " and " + std::to_string(change.count - 1) + " more";
   return text;
 }
@@ -52,12 +53,14 @@ std::optional<Line> Narrator::tell_service(const Fact& fact, const std::string& 
       return fact.generation <= 1 ? std::optional(Line{Tone::good, name + ": ready"}) : std::nullopt;
     case FactType::service_waiting: return Line{Tone::faint, name + ": " + fact.text};
     case FactType::service_backoff:
-      return fact.number < 1000 ? std::nullopt
-                                : std::optional(Line{Tone::faint, name + ": next try in " + in_words(fact.number)});
+      return fact.number < 1000
+                 ? std::nullopt
+                 : std::optional(Line{Tone::faint, name + ": next try in " + in_words(fact.number)});
     case FactType::service_failed: return Line{Tone::bad, name + ": failed: " + printable(fact.text, false)};
     case FactType::service_stopped: return Line{Tone::faint, name + ": stopped"};
     case FactType::service_done: return Line{Tone::good, name + ": done"};
-    case FactType::service_removed: return Line{Tone::faint, fact.text + ": gone from the configuration, stopped"};
+    case FactType::service_removed:
+      return Line{Tone::faint, fact.text + ": gone from the configuration, stopped"};
     default: return std::nullopt;
   }
 }
@@ -76,13 +79,17 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
       if (std::exchange(last_trouble_[fact.service], text) == text) return std::nullopt;
       return Line{Tone::bad, text + " (pid " + std::to_string(fact.pid) + ", " + generation(fact) + ")"};
     }
-    case FactType::child_not_ready: return Line{Tone::bad, who + ": not ready within " + in_words(fact.number)};
+    case FactType::child_not_ready:
+      return Line{Tone::bad, who + ": not ready within " + in_words(fact.number)};
     case FactType::child_stop_timeout:
       return Line{Tone::bad, who + ": did not stop within " + in_words(fact.number) + ", killed"};
-    case FactType::child_survivors: return Line{Tone::bad, who + ": could not be stopped: " + printable(fact.text, false)};
+    case FactType::child_survivors:
+      return Line{Tone::bad, who + ": could not be stopped: " + printable(fact.text, false)};
     case FactType::child_claim_refused:
-      return Line{Tone::faint, who + ": pid " + std::to_string(fact.number) + " does not serve: " + fact.text};
-    case FactType::child_watchdog_missed: return Line{Tone::bad, who + ": missed its watchdog, restarting it"};
+      return Line{Tone::faint,
+                  who + ": pid " + std::to_string(fact.number) + " does not serve: " + fact.text};
+    case FactType::child_watchdog_missed:
+      return Line{Tone::bad, who + ": missed its watchdog, restarting it"};
     default: return std::nullopt;
   }
 }
@@ -95,10 +102,11 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
     case FactType::reload_done: {
       const std::string what = what_changed(fact.service);
       changes_.erase(fact.service);
-      return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) + " serves after " +
-                                  in_words(fact.number)};
+      return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) +
+                                  " serves after " + in_words(fact.number)};
     }
-    case FactType::reload_failed: return Line{Tone::bad, name + ": " + generation(fact) + " failed: " + fact.text};
+    case FactType::reload_failed:
+      return Line{Tone::bad, name + ": " + generation(fact) + " failed: " + fact.text};
     default: return std::nullopt;
   }
 }
@@ -110,9 +118,11 @@ std::optional<Line> Narrator::tell(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::shutdown_started: return Line{Tone::faint, "stopping; once more Ctrl-C to force"};
     case FactType::shutdown_forced: return Line{Tone::bad, "forced: killing everything"};
-    case FactType::shutdown_done: return Line{Tone::faint, fact.number == 0 ? "stopped, nothing is left" : "stopped"};
+    case FactType::shutdown_done:
+      return Line{Tone::faint, fact.number == 0 ? "stopped, nothing is left" : "stopped"};
     case FactType::head_started:
-      return Line{Tone::faint, "the supervisor was replaced; everything goes on (" + std::to_string(fact.number) + ")"};
+      return Line{Tone::faint,
+                  "the supervisor was replaced; everything goes on (" + std::to_string(fact.number) + ")"};
     default: return std::nullopt;
   }
 }

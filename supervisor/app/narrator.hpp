@@ -1,6 +1,6 @@
 // Facts as lines for a person: what happened to whom, in a few words, nothing twice.
-// Invariant: every failure and every reload gets a line; steps on the way to a success do not. Non-goal: machine output
-// (that is `runmain events --json`).
+// Invariant: every failure and every reload gets a line; steps on the way to a success do not. Non-goal:
+// machine output (that is `runmain events --json`).
 #pragma once
 
 #include <map>
@@ -37,7 +37,7 @@ class Narrator {
     std::uint32_t count = 0;
   };
   std::map<ServiceId, Change> changes_;
-  std::map<ServiceId, std::string> last_trouble_;   // so that a crash loop does not repeat itself line by line
+  std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line
 };
 
 // "84 ms", "1.2 s", "3 min 5 s".

@@ -11,12 +11,12 @@
 namespace runmain::app {
 
 struct HeadOptions {
-  std::string config;                      // real path
-  std::optional<core::Mode> mode;          // set by the command; the file's own otherwise
+  std::string config;              // real path
+  std::optional<core::Mode> mode;  // set by the command; the file's own otherwise
   std::string runtime_dir;
   std::string state_dir;
   bool detached = false;
-  std::vector<std::string> only;           // services to start at first
+  std::vector<std::string> only;  // services to start at first
 };
 
 // On failure the Error says which argument is wrong.

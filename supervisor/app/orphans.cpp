@@ -15,7 +15,8 @@ void end_orphans(const std::vector<std::uint64_t>& tags) {
   }
   while (!killer.idle()) {
     (void)killer.step(os::Loop::now());
-    if (!killer.idle()) poll(nullptr, 0, 1);   // they are init's children now: nobody tells us when they are gone
+    if (!killer.idle())
+      poll(nullptr, 0, 1);  // they are init's children now: nobody tells us when they are gone
   }
 }
 

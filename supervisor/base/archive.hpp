@@ -1,10 +1,10 @@
 // Binary form of plain structs, for the head's state log and the head-keeper protocol.
 //
-// A struct says its fields once, `template <class A> void fields(A& a) { a("name", name); … }`, and every archive
-// (this one, the journal's JSON) walks them. Integers are LEB128 (zig-zag when signed), strings and vectors are
-// length-prefixed, variants are an index and the alternative.
-// Invariant: a Reader never reads past its bytes; after a fault `ok()` is false and everything read is a default.
-// Non-goal: compatibility by field name; writers and readers of these bytes are of one build, or carry a version.
+// A struct says its fields once, `template <class A> void fields(A& a) { a("name", name); … }`, and every
+// archive (this one, the journal's JSON) walks them. Integers are LEB128 (zig-zag when signed), strings and
+// vectors are length-prefixed, variants are an index and the alternative. Invariant: a Reader never reads
+// past its bytes; after a fault `ok()` is false and everything read is a default. Non-goal: compatibility by
+// field name; writers and readers of these bytes are of one build, or carry a version.
 #pragma once
 
 #include <array>

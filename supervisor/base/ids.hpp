@@ -23,8 +23,9 @@ inline constexpr ServiceId kNoService{0xffffffffU};
 // The slot number of a service's build step, which is a child like any other.
 inline constexpr std::uint32_t kBuildSlot = 0xffffU;
 
-// Names one start of one child for ever: service, stable worker slot, code generation, and the how-manyth start in
-// that slot and generation. A verb that names a known key finds the existing child; it never makes a second one.
+// Names one start of one child for ever: service, stable worker slot, code generation, and the how-manyth
+// start in that slot and generation. A verb that names a known key finds the existing child; it never makes a
+// second one.
 struct ChildKey {
   ServiceId service{};
   std::uint32_t slot = 0;
@@ -34,8 +35,8 @@ struct ChildKey {
   friend constexpr auto operator<=>(const ChildKey&, const ChildKey&) = default;
   bool is_build() const { return slot == kBuildSlot; }
   std::string text() const {
-    return std::to_string(service.value) + ":" + std::to_string(slot) + ":" + std::to_string(generation) + ":" +
-           std::to_string(attempt);
+    return std::to_string(service.value) + ":" + std::to_string(slot) + ":" + std::to_string(generation) +
+           ":" + std::to_string(attempt);
   }
   template <class A>
   void fields(A& a) {

@@ -11,8 +11,8 @@
 
 namespace runmain {
 
-// What went wrong, in words for a person. `at` is the place ("file:line:column") or empty; `hint` says what to
-// do next or is empty; `code` is an errno or 0.
+// What went wrong, in words for a person. `at` is the place ("file:line:column") or empty; `hint` says what
+// to do next or is empty; `code` is an errno or 0.
 struct Error {
   std::string message;
   std::string at{};
@@ -32,7 +32,7 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : held_(std::in_place_index<0>, std::move(value)) {}       // NOLINT: implicit by design
+  Result(T value) : held_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
   Result(Error error) : held_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return held_.index() == 0; }

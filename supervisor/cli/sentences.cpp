@@ -33,6 +33,7 @@ const std::map<std::string, const char*> kPatterns{
     {"child.spawn_failed", "could not be started[: {text}]"},
     {"child.ready", "is ready after {took_ms:age}[ ({proof})]"},
     {"child.exited", "{text}[ (pid {pid})]"},
+    {"child.stopped", "ended as asked: {text}[ (pid {pid})]"},
     {"child.not_ready", "was not ready within {limit_ms:age}"},
     {"child.stop_timed_out", "did not stop within {limit_ms:age} and is killed"},
     {"child.survivors_left", "left processes that could not be killed[: {survivors}]"},

@@ -56,7 +56,8 @@ DataKeys data_keys(core::FactType type) {
     case F::child_started: return {"attempt", "reason"};
     case F::child_spawn_failed: return {"errno", "text"};
     case F::child_ready: return {"took_ms", "proof"};
-    case F::child_exited: return {"status", "text"};
+    case F::child_exited:
+    case F::child_stopped: return {"status", "text"};
     case F::child_not_ready: return {"limit_ms", nullptr};
     case F::child_stop_timeout: return {"limit_ms", nullptr};
     case F::child_survivors: return {"count", "survivors"};

@@ -15,7 +15,6 @@ void index_dependencies(State& state) {
     by_name.emplace(r.spec.name, r.id.value);
   }
   for (ServiceRecord& r : state.services) {
-    if (!r.configured && r.instances.empty()) continue;
     for (const std::string& name : r.spec.depends_on) {
       const auto it = by_name.find(name);
       if (it == by_name.end() || it->second == r.id.value) continue;

@@ -192,6 +192,7 @@ enum class FactType : std::uint8_t {
   shutdown_forced,
   shutdown_done,
   head_started,
+  child_stopped,
 };
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp

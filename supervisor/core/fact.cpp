@@ -32,6 +32,8 @@ const char* type_name(FactType type) {
     case FactType::child_ready: return "child.ready";
     // number: the wait status, -1 if unknown. text: in words.
     case FactType::child_exited: return "child.exited";
+    // The same, of a child that was asked to end. number, text: as above.
+    case FactType::child_stopped: return "child.stopped";
     // Not ready in time. number: the limit in milliseconds.
     case FactType::child_not_ready: return "child.not_ready";
     // It did not go when asked and is killed with its tree. number: the limit in milliseconds.

@@ -196,7 +196,8 @@ void Engine::operator()(const Exited& e) {
   if (i == nullptr || i->phase == WorkerState::spawning || !i->living() || e.pid != i->pid) return;
   const std::string how = describe_exit(e.status, e.known);
   const bool clean = e.known && e.status == 0;
-  tell(*r, *i, FactType::child_exited, e.known ? e.status : -1, how);
+  const bool asked = i->why == EndWhy::stop || i->why == EndWhy::announced;
+  tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, e.known ? e.status : -1, how);
   stop_probe(*i);
   const bool tree_is_dying = i->phase == WorkerState::killing;
   i->phase = WorkerState::sweeping;

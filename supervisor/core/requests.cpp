@@ -40,7 +40,9 @@ void Engine::operator()(const Command& e) {
 
 void Engine::carry_out(CommandVerb verb, const std::vector<std::uint32_t>& services) {
   if (verb == CommandVerb::stop) {
-    for (const std::uint32_t n : closure(services, &ServiceRecord::needed_by)) go_down(s_.services[n], true);
+    for (const std::uint32_t n : closure(services, &ServiceRecord::needed_by)) {
+      if (s_.services[n].configured) go_down(s_.services[n], true);  // one that is gone is on its way already
+    }
     return;
   }
   if (verb == CommandVerb::reload) {

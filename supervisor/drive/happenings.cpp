@@ -20,7 +20,11 @@ bool has_terminal() {
 
 HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children,
                                  std::function<void(const ChildKey&, const std::string&)> tell)
-    : keeper_(keeper), channel_(channel), children_(children), tell_(std::move(tell)), had_terminal_(has_terminal()) {}
+    : keeper_(keeper),
+      channel_(channel),
+      children_(children),
+      tell_(std::move(tell)),
+      had_terminal_(has_terminal()) {}
 
 // SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed".
 bool HappeningReader::terminal_gone() const { return had_terminal_ && !has_terminal(); }
@@ -31,7 +35,8 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
         using T = std::decay_t<decltype(what)>;
         if constexpr (std::is_same_v<T, keeper::Started>) {
           if (what.error == 0) children_[what.key] = {what.pid, what.tag};
-          return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error, what.detail}};
+          return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error,
+                                what.detail}};
         } else if constexpr (std::is_same_v<T, keeper::Died>) {
           return {core::Exited{what.key, what.pid, what.status, what.known}};
         } else if constexpr (std::is_same_v<T, keeper::TreeEmpty>) {
@@ -62,7 +67,8 @@ std::vector<core::Event> HappeningReader::on_notified(const keeper::Notified& no
 std::vector<core::Event> HappeningReader::on_line(const keeper::Line& line) {
   LineOutcome outcome = channel_.receive(line);
   if (!outcome.refusal.empty() && outcome.claim) {
-    keeper_.answer_channel(keeper::SendChannel{line.conn, line.key, false, false, refused_line(outcome.refusal), {}});
+    keeper_.answer_channel(
+        keeper::SendChannel{line.conn, line.key, false, false, refused_line(outcome.refusal), {}});
   }
   if (!outcome.refusal.empty() && line.has_key) tell_(line.key, outcome.refusal);
   return std::move(outcome.events);

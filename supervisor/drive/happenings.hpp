@@ -1,5 +1,6 @@
 // From the keeper's happenings to the core's Events, with what drive remembers of children on the way.
-// Invariant: what is no Event (a refused line, a counter) is answered or told here and never reaches the core.
+// Invariant: what is no Event (a refused line, a counter) is answered or told here and never reaches the
+// core.
 #pragma once
 
 #include <functional>

@@ -8,7 +8,7 @@
 namespace runmain::drive {
 namespace {
 
-constexpr int kAnswerMs = 5000;   // the keeper answers in microseconds; it may be busy ending a large tree
+constexpr int kAnswerMs = 5000;  // the keeper answers in microseconds; it may be busy ending a large tree
 
 }  // namespace
 
@@ -102,7 +102,7 @@ void KeeperClient::on_ready(int events) {
 }
 
 void KeeperClient::read_messages() {
-  constexpr int kMessagesATurn = 256;   // then the others get their turn
+  constexpr int kMessagesATurn = 256;  // then the others get their turn
   for (int i = 0; i < kMessagesATurn && !dead_; ++i) {
     while (!early_.empty()) {
       const keeper::Happening happening = std::move(early_.front());
@@ -138,7 +138,8 @@ void KeeperClient::send(const core::Effect& effect, keeper::Order order) {
     waiting_.push_back({std::move(bytes), {}});
     return;
   }
-  // Only a spawn can be so large. Its archive travels in a memfd; what cannot even be that is refused by the keeper.
+  // Only a spawn can be so large. Its archive travels in a memfd; what cannot even be that is refused by the
+  // keeper.
   const auto* spawn = std::get_if<keeper::SpawnChild>(&numbered.order);
   if (spawn == nullptr) return;
   const std::string archive = to_binary(*spawn);
@@ -159,8 +160,9 @@ void KeeperClient::answer_channel(keeper::SendChannel line) { queue(std::move(li
 void KeeperClient::flush() {
   while (!waiting_.empty() && !dead_) {
     const Waiting& next = waiting_.front();
-    auto sent = os::send_message(socket_.get(), next.bytes, next.fd ? std::vector<int>{next.fd.get()} : std::vector<int>{});
-    if (!sent) break;   // full (told when it is writable again), or the keeper is gone (told by the read side)
+    auto sent = os::send_message(socket_.get(), next.bytes,
+                                 next.fd ? std::vector<int>{next.fd.get()} : std::vector<int>{});
+    if (!sent) break;  // full (told when it is writable again), or the keeper is gone (told by the read side)
     waiting_.pop_front();
   }
   if (poll_ && !dead_) poll_->want(waiting_.empty() ? os::kReadable : os::kReadable | os::kWritable);

@@ -1,8 +1,8 @@
 // The head's end of the protocol with the keeper (keeper/protocol.hpp).
 //
-// Invariant: orders go out in the order of their numbers, and only after the caller has put the Events that caused them
-// into the state log; an order that the socket does not take now waits here. outbox() is what the keeper may not have executed.
-// Thread: the loop's.
+// Invariant: orders go out in the order of their numbers, and only after the caller has put the Events that
+// caused them into the state log; an order that the socket does not take now waits here. outbox() is what the
+// keeper may not have executed. Thread: the loop's.
 #pragma once
 
 #include <deque>
@@ -36,8 +36,10 @@ class KeeperClient {
   Result<keeper::Opened> open_listener(const keeper::OpenListener& wanted);
   void close_listeners(std::vector<std::string> ids);
 
-  // From now on happenings are delivered, those that came meanwhile first. `lost` is called when the keeper is gone.
-  void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened, std::function<void()> lost);
+  // From now on happenings are delivered, those that came meanwhile first. `lost` is called when the keeper
+  // is gone.
+  void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
+             std::function<void()> lost);
 
   // Queues an order; `effect` is remembered until the keeper has executed it.
   void send(const core::Effect& effect, keeper::Order order);

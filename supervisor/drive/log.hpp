@@ -1,5 +1,5 @@
-// runmain's own lines: what the supervisor says beside its services' output. The only user of spdlog is log.cpp.
-// Invariant: one line a call; a line never mixes with a service's. Thread: the loop's.
+// runmain's own lines: what the supervisor says beside its services' output. The only user of spdlog is
+// log.cpp. Invariant: one line a call; a line never mixes with a service's. Thread: the loop's.
 #pragma once
 
 #include <functional>
@@ -13,8 +13,8 @@ enum class Tone { plain, good, bad, faint };
 
 class Log {
  public:
-  // `write` takes whole lines without their newline. `times`: each with the wall clock (a log file, not a person
-  // who sits before it). `colour`: the tone is shown by colour, else by nothing.
+  // `write` takes whole lines without their newline. `times`: each with the wall clock (a log file, not a
+  // person who sits before it). `colour`: the tone is shown by colour, else by nothing.
   Log(std::function<void(std::string_view)> write, bool times, bool colour);
   ~Log();
   Log(const Log&) = delete;

@@ -1,5 +1,6 @@
-// One value in a memfd, replaced as a whole: a reader finds the old one or the new one, whenever the writer dies.
-// Layout: a header names the size and the side; the value stands on side 0 or 1, far apart. Thread: one writer.
+// One value in a memfd, replaced as a whole: a reader finds the old one or the new one, whenever the writer
+// dies. Layout: a header names the size and the side; the value stands on side 0 or 1, far apart. Thread: one
+// writer.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 
 namespace runmain::drive {
 
-inline constexpr std::uint64_t kCellMax = 512ULL << 20U;   // bytes of a value
+inline constexpr std::uint64_t kCellMax = 512ULL << 20U;  // bytes of a value
 
 class MemfdCell {
  public:

@@ -44,8 +44,9 @@ void Performer::perform(const core::Effect& effect) {
 void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   const ServiceEntry* entry = c_.services->find(spawn.key.service);
   if (entry == nullptr) {
-    c_.keeper->send(effect, keeper::RefuseSpawn{spawn.key, static_cast<std::uint8_t>(core::SpawnStage::resources), EINVAL,
-                                                "no such service"});
+    c_.keeper->send(
+        effect, keeper::RefuseSpawn{spawn.key, static_cast<std::uint8_t>(core::SpawnStage::resources), EINVAL,
+                                    "no such service"});
     return;
   }
   LaunchInput input;

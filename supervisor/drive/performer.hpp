@@ -1,6 +1,6 @@
 // Carries the core's Effects out: as orders to the keeper, or by starting to look for readiness.
-// Invariant: one Effect, at most one order; nothing is decided here. Effects that are not about children (Answer,
-// Quit's farewell) are the app's. Thread: the loop's.
+// Invariant: one Effect, at most one order; nothing is decided here. Effects that are not about children
+// (Answer, Quit's farewell) are the app's. Thread: the loop's.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,7 @@ class Performer {
     std::string channel_path;
     std::string runtime_dir;
     std::vector<std::string> environment;
-    std::function<void(const std::string&)> tell;   // a survived failure, for a person
+    std::function<void(const std::string&)> tell;  // a survived failure, for a person
   };
   explicit Performer(Context context) : c_(std::move(context)) {}
 

@@ -1,5 +1,6 @@
-// What drive knows of each service beside the core's state: its specification, its sockets, its port, what changed.
-// Invariant: an entry is there from the Configured that names the service until CloseService. Thread: the loop's.
+// What drive knows of each service beside the core's state: its specification, its sockets, its port, what
+// changed. Invariant: an entry is there from the Configured that names the service until CloseService.
+// Thread: the loop's.
 #pragma once
 
 #include <map>
@@ -14,10 +15,10 @@ namespace runmain::drive {
 
 struct ServiceEntry {
   core::ServiceSpec spec;
-  std::vector<LaunchListener> listeners;   // in the order of spec.listen
-  std::vector<std::uint64_t> inodes;       // of the same
+  std::vector<LaunchListener> listeners;  // in the order of spec.listen
+  std::vector<std::uint64_t> inodes;      // of the same
   std::uint16_t auto_port = 0;
-  std::vector<std::string> changed;        // paths of the latest change, for RUNMAIN_CHANGED
+  std::vector<std::string> changed;  // paths of the latest change, for RUNMAIN_CHANGED
 };
 
 // The keeper's name for one socket of one service.

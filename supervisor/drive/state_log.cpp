@@ -12,9 +12,9 @@
 namespace runmain::drive {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x4c534d52;   // "RMSL"
+constexpr std::uint32_t kMagic = 0x4c534d52;  // "RMSL"
 constexpr std::uint64_t kHeaderBytes = 4096;
-constexpr std::uint64_t kAreaBytes = 256ULL << 20U;   // sparse; far above any checkpoint and log
+constexpr std::uint64_t kAreaBytes = 256ULL << 20U;  // sparse; far above any checkpoint and log
 constexpr std::uint32_t kFrameMax = 128U << 20U;
 
 struct Header {
@@ -95,7 +95,7 @@ void StateLog::append(const LoggedEvent& event) { BinaryWriter(pending_).put(eve
 
 Result<void> StateLog::flush() {
   if (pending_.empty() || !started_) {
-    pending_.clear();   // before the first checkpoint there is nothing to add to: the checkpoint has it all
+    pending_.clear();  // before the first checkpoint there is nothing to add to: the checkpoint has it all
     return {};
   }
   const std::string bytes = frame(pending_, epoch_);

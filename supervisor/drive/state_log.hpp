@@ -1,14 +1,16 @@
-// The head's memory that outlives it: every Event in a memfd of the keeper's, before anything is done about it.
+// The head's memory that outlives it: every Event in a memfd of the keeper's, before anything is done about
+// it.
 //
-// The core is a value machine, so its state is a checkpoint plus the Events since; a new head replays them and
-// stands where the old one stood, effects and their numbers included. An append is one pwrite(2) of about a hundred bytes a turn
-// of the loop, whatever the number of services; a snapshot of the whole state at each Event would not be.
+// The core is a value machine, so its state is a checkpoint plus the Events since; a new head replays them
+// and stands where the old one stood, effects and their numbers included. An append is one pwrite(2) of about
+// a hundred bytes a turn of the loop, whatever the number of services; a snapshot of the whole state at each
+// Event would not be.
 //
-// Layout: a header of 64 bytes names the epoch; area epoch % 2 holds frames: u32 length, u32 checksum (seeded with the
-// epoch), payload. The first frame is a checkpoint, the others are batches of Events. A frame that is torn or of another epoch
-// ends the area. A checkpoint is written to the other area and then named by the header, 16 bytes in one pwrite.
-// Invariant: recover() returns everything that flush() returned success for. Bound: kLogMin bytes or four times the
-// checkpoint, then wants_checkpoint(). Thread: one.
+// Layout: a header of 64 bytes names the epoch; area epoch % 2 holds frames: u32 length, u32 checksum (seeded
+// with the epoch), payload. The first frame is a checkpoint, the others are batches of Events. A frame that
+// is torn or of another epoch ends the area. A checkpoint is written to the other area and then named by the
+// header, 16 bytes in one pwrite. Invariant: recover() returns everything that flush() returned success for.
+// Bound: kLogMin bytes or four times the checkpoint, then wants_checkpoint(). Thread: one.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +27,7 @@ namespace runmain::drive {
 inline constexpr std::uint64_t kLogMin = 256U << 10U;
 
 struct LoggedEvent {
-  std::uint64_t happening = 0;   // the keeper's number, 0 for an Event that came from elsewhere
+  std::uint64_t happening = 0;  // the keeper's number, 0 for an Event that came from elsewhere
   Time time{};
   core::Event event;
   template <class A>
@@ -37,13 +39,13 @@ struct LoggedEvent {
 };
 
 struct Checkpoint {
-  std::string version;                  // of the program that wrote it; another one does not trust it
-  std::uint64_t happening = 0;          // the last one handled
-  std::uint64_t request = 0;            // the last request number given to a control client
-  std::string machine;                  // core::Machine::save()
+  std::string version;          // of the program that wrote it; another one does not trust it
+  std::uint64_t happening = 0;  // the last one handled
+  std::uint64_t request = 0;    // the last request number given to a control client
+  std::string machine;          // core::Machine::save()
   core::Desired desired;
-  std::vector<core::Effect> outbox;     // effects that the keeper may not have executed
-  std::vector<std::pair<std::string, std::uint16_t>> ports;   // port = "auto": what each service was given
+  std::vector<core::Effect> outbox;                          // effects that the keeper may not have executed
+  std::vector<std::pair<std::string, std::uint16_t>> ports;  // port = "auto": what each service was given
   template <class A>
   void fields(A& a) {
     a("version", version);
@@ -69,7 +71,8 @@ class StateLog {
   Result<std::optional<Recovered>> recover();
 
   void append(const LoggedEvent& event);
-  // Writes what was appended. On failure (ENOMEM of the memfd) it is kept and tried again with the next flush.
+  // Writes what was appended. On failure (ENOMEM of the memfd) it is kept and tried again with the next
+  // flush.
   Result<void> flush();
 
   bool wants_checkpoint() const { return !started_ || end_ > limit_; }
@@ -83,9 +86,9 @@ class StateLog {
   int fd_;
   bool started_ = false;
   std::uint64_t epoch_ = 0;
-  std::uint64_t end_ = 0;     // bytes used in the area
+  std::uint64_t end_ = 0;  // bytes used in the area
   std::uint64_t limit_ = 0;
-  std::string pending_;       // encoded events, not yet framed
+  std::string pending_;  // encoded events, not yet framed
 };
 
 }  // namespace runmain::drive

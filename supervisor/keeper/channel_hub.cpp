@@ -133,7 +133,7 @@ void ChannelHub::send_to(Connection& c, const SendChannel& order) {
     close(c);
     return;
   }
-  if (order.listeners.empty() || !c.out.empty()) {   // fds go only with the first bytes of an idle connection
+  if (order.listeners.empty() || !c.out.empty()) {  // fds go only with the first bytes of an idle connection
     c.out += order.bytes;
     flush(c);
     return;

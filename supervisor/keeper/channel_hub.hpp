@@ -1,8 +1,10 @@
-// The channel: connections of children that claim the token and talk of themselves (child_runtime/protocol.h).
+// The channel: connections of children that claim the token and talk of themselves
+// (child_runtime/protocol.h).
 //
-// The keeper reads lines and passes them on; it understands none of them. So a connection outlives every head.
-// Invariant: what a connection sends is bounded (kLineMax a line, kLinesPendingMax lines not acknowledged; then it
-// waits in its socket), and so is what it does not read (kUnreadMax; then it is cut off).
+// The keeper reads lines and passes them on; it understands none of them. So a connection outlives every
+// head. Invariant: what a connection sends is bounded (kLineMax a line, kLinesPendingMax lines not
+// acknowledged; then it waits in its socket), and so is what it does not read (kUnreadMax; then it is cut
+// off).
 #pragma once
 
 #include <cstdint>
@@ -22,7 +24,8 @@ inline constexpr std::size_t kUnreadMax = 64U << 10U;
 
 class ChannelHub {
  public:
-  ChannelHub(Poller& poller, Happenings& happenings, Children& children, Listeners& listeners, os::UniqueFd listener);
+  ChannelHub(Poller& poller, Happenings& happenings, Children& children, Listeners& listeners,
+             os::UniqueFd listener);
 
   void on_listener();
   void on_connection(std::uint32_t serial, std::uint32_t events);
@@ -41,7 +44,7 @@ class ChannelHub {
     std::string out;
     std::size_t pending = 0;
     bool closing = false;
-    bool dead = false;         // closed; its lines are still to be acknowledged
+    bool dead = false;  // closed; its lines are still to be acknowledged
   };
   void read_lines(Connection& c);
   void tell_lines(Connection& c);
@@ -57,7 +60,7 @@ class ChannelHub {
   os::UniqueFd listener_;
   std::unordered_map<std::uint32_t, std::unique_ptr<Connection>> connections_;
   std::uint32_t last_serial_ = 0;
-  std::uint64_t refused_ = 0;   // connections over kConnectionsMax
+  std::uint64_t refused_ = 0;  // connections over kConnectionsMax
 };
 
 }  // namespace runmain::keeper

@@ -81,7 +81,8 @@ bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& p
   plan.groups = order.groups;
   plan.umask = order.umask;
   plan.limits.emplace_back(RLIMIT_NOFILE, original_nofile_);
-  for (const Limit& limit : order.limits) plan.limits.emplace_back(limit.resource, rlimit{limit.soft, limit.hard});
+  for (const Limit& limit : order.limits)
+    plan.limits.emplace_back(limit.resource, rlimit{limit.soft, limit.hard});
   for (const std::string& id : order.listeners) {
     const int fd = listeners_.fd(id);
     if (fd < 0) {
@@ -102,9 +103,10 @@ bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& p
 }
 
 void Children::start(const SpawnChild& order) {
-  if (find(order.key) != nullptr) return;   // a known key: the child is there, or was
+  if (find(order.key) != nullptr) return;  // a known key: the child is there, or was
   if (children_.size() >= kChildrenMax) {
-    fail(order.key, os::SpawnStage::resources, EAGAIN, "more than " + std::to_string(kChildrenMax) + " children");
+    fail(order.key, os::SpawnStage::resources, EAGAIN,
+         "more than " + std::to_string(kChildrenMax) + " children");
     return;
   }
   auto child = std::make_unique<Child>();
@@ -165,7 +167,7 @@ void Children::signal_all(int signal_number) {
 void Children::kill_tree(const ChildKey& key, Time now) {
   const Child* child = find(key);
   if (child == nullptr) {
-    happenings_.push(TreeEmpty{key, {}});   // never started: nothing can be left
+    happenings_.push(TreeEmpty{key, {}});  // never started: nothing can be left
     return;
   }
   killer_.add(child->tag, now + kSweepTimeout);
@@ -187,8 +189,8 @@ void Children::forget(const ChildKey& key) {
   children_.erase(found);
 }
 
-// The new main process may be a grandchild: it becomes ours to wait for only when its parents are gone. Its pidfd
-// says when it ends in both cases.
+// The new main process may be a grandchild: it becomes ours to wait for only when its parents are gone. Its
+// pidfd says when it ends in both cases.
 void Children::set_main_pid(const ChildKey& key, pid_t pid) {
   Child* child = find(key);
   if (child == nullptr || child->pid == pid) return;
@@ -206,7 +208,7 @@ void Children::set_main_pid(const ChildKey& key, pid_t pid) {
 }
 
 void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
-  on_notify(child.serial);   // what it said comes before that it died
+  on_notify(child.serial);  // what it said comes before that it died
   child.pid = pid;
   child.alive = false;
   if (child.main_pidfd) {
@@ -260,7 +262,8 @@ void Children::on_notify(std::uint32_t serial) {
     Notified told;
     told.key = child->key;
     told.sender = got->pid;
-    // The kernel stamped the sender's pid; a main process that is already waited for cannot show its tag any more.
+    // The kernel stamped the sender's pid; a main process that is already waited for cannot show its tag any
+    // more.
     told.of_tree = got->has_creds && (got->pid == child->pid || os::tag_of(got->pid) == child->tag);
     told.from_main = got->pid == child->pid;
     told.fds = static_cast<std::uint32_t>(got->fds.size());

@@ -1,9 +1,9 @@
 // The children: starting them, waiting for them, signalling them, ending their trees.
 //
-// The keeper is parent and subreaper of everything, and its loop is the only reaper: a pid of a living child cannot
-// be used for another process before reap() has seen it die, so a signal can only reach the right one.
-// Invariant: one child a key; what happens to it is pushed to Happenings exactly once (Started, Died, TreeEmpty).
-// Bound: kChildrenMax entries.
+// The keeper is parent and subreaper of everything, and its loop is the only reaper: a pid of a living child
+// cannot be used for another process before reap() has seen it die, so a signal can only reach the right one.
+// Invariant: one child a key; what happens to it is pushed to Happenings exactly once (Started, Died,
+// TreeEmpty). Bound: kChildrenMax entries.
 #pragma once
 
 #include <sys/resource.h>
@@ -27,11 +27,12 @@
 namespace runmain::keeper {
 
 inline constexpr std::size_t kChildrenMax = 8192;
-inline constexpr Duration kSweepTimeout = std::chrono::seconds(5);   // then survivors are named
+inline constexpr Duration kSweepTimeout = std::chrono::seconds(5);  // then survivors are named
 
 class Children {
  public:
-  Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams, os::Spawner& spawner);
+  Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
+           os::Spawner& spawner);
 
   void start(const SpawnChild& order);
   void refuse(const RefuseSpawn& order);
@@ -63,9 +64,9 @@ class Children {
   struct Child {
     ChildKey key;
     std::uint32_t serial = 0;
-    pid_t pid = 0;             // the main process
-    pid_t first_pid = 0;       // leader of the session and group
-    bool alive = false;        // the main process, not yet waited for
+    pid_t pid = 0;        // the main process
+    pid_t first_pid = 0;  // leader of the session and group
+    bool alive = false;   // the main process, not yet waited for
     bool leader_alive = false;
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;

@@ -47,7 +47,7 @@ class Happenings {
 
  private:
   std::deque<Item> items_;
-  std::size_t unsent_ = 0;    // items_[0 … unsent_) have been sent to the living head
+  std::size_t unsent_ = 0;  // items_[0 … unsent_) have been sent to the living head
   std::uint64_t last_ = 0;
 };
 

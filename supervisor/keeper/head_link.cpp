@@ -26,7 +26,7 @@ void HeadLink::start_if_due(Time now) {
   plan.argv = argv_;
   for (char** e = environ; *e != nullptr; ++e) plan.env.emplace_back(*e);
   plan.fds = {pair->second.get()};
-  plan.new_session = false;   // it writes to our terminal
+  plan.new_session = false;  // it writes to our terminal
   const os::SpawnOutcome outcome = spawner_.spawn(plan);
   ++starts_;
   if (outcome.pid <= 0) {
@@ -54,7 +54,8 @@ bool HeadLink::send(const Message& message, const std::vector<int>& fds) {
 void HeadLink::want_write(bool on) {
   if (!socket_ || writing_ == on) return;
   writing_ = on;
-  poller_.change(socket_.get(), on ? static_cast<std::uint32_t>(EPOLLIN) | EPOLLOUT : static_cast<std::uint32_t>(EPOLLIN),
+  poller_.change(socket_.get(),
+                 on ? static_cast<std::uint32_t>(EPOLLIN) | EPOLLOUT : static_cast<std::uint32_t>(EPOLLIN),
                  Token{Source::head, 0});
 }
 
@@ -71,8 +72,8 @@ void HeadLink::kill() {
 }
 
 void HeadLink::died(int status, Time now) {
-  // A head that crashes by itself, or before it said anything, may have tripped over its own state; one that was
-  // killed has not, and its successor simply goes on.
+  // A head that crashes by itself, or before it said anything, may have tripped over its own state; one that
+  // was killed has not, and its successor simply goes on.
   const bool suspicious = !welcomed_ || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
   close_socket();
   pid_ = 0;

@@ -1,8 +1,9 @@
 // The head: its process, its socket, and its next life.
 //
-// Invariant: at most one head lives; a new one is started when the old one has been waited for. Three crashes within
-// kColdWindow make the next head start cold (without the state log), and further ones wait, doubling up to
-// kHeadBackoffMax, while the children serve on. A SIGKILL from outside is not a crash; kDeathsMax of them wait too.
+// Invariant: at most one head lives; a new one is started when the old one has been waited for. Three crashes
+// within kColdWindow make the next head start cold (without the state log), and further ones wait, doubling
+// up to kHeadBackoffMax, while the children serve on. A SIGKILL from outside is not a crash; kDeathsMax of
+// them wait too.
 #pragma once
 
 #include <deque>
@@ -19,7 +20,7 @@ namespace runmain::keeper {
 
 inline constexpr Duration kColdWindow = std::chrono::seconds(10);
 inline constexpr std::size_t kColdDeaths = 3;
-inline constexpr std::size_t kDeathsMax = 200;   // within the window, of any kind
+inline constexpr std::size_t kDeathsMax = 200;  // within the window, of any kind
 inline constexpr Duration kHeadBackoffMax = std::chrono::seconds(10);
 
 class HeadLink {

@@ -17,7 +17,7 @@ namespace runmain::keeper {
 namespace {
 
 constexpr Duration kSweepInterval = std::chrono::milliseconds(1);
-constexpr std::uint64_t kHistoryBytes = 2048ULL * (128U << 10U);   // sparse; 128 KiB a service
+constexpr std::uint64_t kHistoryBytes = 2048ULL * (128U << 10U);  // sparse; 128 KiB a service
 
 Time now() {
   timespec t{};
@@ -26,7 +26,8 @@ Time now() {
 }
 
 // The signals that come to runmain from terminals, shells and init systems. Others keep their default.
-constexpr int kSignals[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU};
+constexpr int kSignals[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
+                            SIGUSR2, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU};
 
 }  // namespace
 
@@ -35,10 +36,10 @@ Result<void> Keeper::take_signals() {
   sigemptyset(&set);
   for (const int signal_number : kSignals) {
     sigaddset(&set, signal_number);
-    signal(signal_number, SIG_DFL);   // started with SIGCHLD ignored, nobody could wait
+    signal(signal_number, SIG_DFL);  // started with SIGCHLD ignored, nobody could wait
   }
   signal(SIGPIPE, SIG_IGN);
-  signal(SIGXFSZ, SIG_IGN);   // the rings are files: a low RLIMIT_FSIZE is an error there, not our end
+  signal(SIGXFSZ, SIG_IGN);  // the rings are files: a low RLIMIT_FSIZE is an error there, not our end
   sigprocmask(SIG_BLOCK, &set, nullptr);
   signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return Error::from_errno("signalfd", errno);
@@ -82,8 +83,10 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   auto streams = Streams::make(k->poller_);
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
-  k->children_ = std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_, *k->spawner_);
-  k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_, std::move(channel));
+  k->children_ =
+      std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_, *k->spawner_);
+  k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_,
+                                         std::move(channel));
   k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);
   k->poller_.add(k->signals_.get(), EPOLLIN, Token{Source::signals, 0});
   return k;
@@ -102,8 +105,8 @@ int Keeper::run() {
 }
 
 int Keeper::timeout_ms(Time t) const {
-  Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop, headless_kill_,
-                        quit_deadline_});
+  Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop,
+                        headless_kill_, quit_deadline_});
   if (!quitting_ && !headless_) next = std::min(next, head_->due());
   if (next == kNever) return -1;
   if (next <= t) return 0;
@@ -123,7 +126,8 @@ void Keeper::handle(const Poller::Happened& h) {
   }
 }
 
-// ---- signals and deaths ---------------------------------------------------------------------------------------
+// ---- signals and deaths
+// ---------------------------------------------------------------------------------------
 
 void Keeper::on_signals() {
   signalfd_siginfo info{};
@@ -146,13 +150,14 @@ void Keeper::on_signal(int signal_number) {
     stop_asked_ = now();
     stop_signal_ = signal_number;
   }
-  if (headless_ && stop) headless_kill_ = now();   // asked again: force
+  if (headless_ && stop) headless_kill_ = now();  // asked again: force
   if (signals_pending_ >= kSignalsPendingMax) return;
   ++signals_pending_;
   happenings_.push(GotSignal{signal_number});
 }
 
-// Ctrl-Z: the children lead sessions of their own and do not see it, so it is passed on; `fg` wakes them again.
+// Ctrl-Z: the children lead sessions of their own and do not see it, so it is passed on; `fg` wakes them
+// again.
 void Keeper::stop_and_continue() {
   children_->signal_all(SIGSTOP);
   kill(getpid(), SIGSTOP);
@@ -176,7 +181,8 @@ void Keeper::reap() {
   }
 }
 
-// ---- the head -------------------------------------------------------------------------------------------------
+// ---- the head
+// -------------------------------------------------------------------------------------------------
 
 void Keeper::on_head(std::uint32_t events) {
   if ((events & EPOLLOUT) != 0) head_->want_write(false);
@@ -236,13 +242,14 @@ void Keeper::welcome() {
   give(WelcomeFd::space_event, streams_->room_event());
   give(WelcomeFd::journal, journal_.get());
   const std::vector<ChildEntry> all = children_->entries();
-  constexpr std::size_t kEntriesAMessage = 1000;   // well below kMessageMax
+  constexpr std::size_t kEntriesAMessage = 1000;  // well below kMessageMax
   for (std::size_t at = 0; at == 0 || at < all.size(); at += kEntriesAMessage) {
     const auto last = std::min(all.size(), at + kEntriesAMessage);
-    w.children.assign(all.begin() + static_cast<std::ptrdiff_t>(at), all.begin() + static_cast<std::ptrdiff_t>(last));
+    w.children.assign(all.begin() + static_cast<std::ptrdiff_t>(at),
+                      all.begin() + static_cast<std::ptrdiff_t>(last));
     w.more = last < all.size();
     if (!head_->send(w, at == 0 ? fds : std::vector<int>{})) {
-      head_->kill();   // a socket that is full at its birth: try with another one
+      head_->kill();  // a socket that is full at its birth: try with another one
       return;
     }
     w.fds.clear();
@@ -252,7 +259,7 @@ void Keeper::welcome() {
 }
 
 void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
-  if (numbered.number <= executed_) return;   // a repeat
+  if (numbered.number <= executed_) return;  // a repeat
   executed_ = numbered.number;
   std::visit(
       [&](auto& order) {
@@ -262,12 +269,13 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
         } else if constexpr (std::is_same_v<T, SpawnInMemfd>) {
           SpawnChild spawn;
           const bool sane = !fds.empty() && order.size <= kSpawnMax;
-          auto bytes = sane ? os::pread_some(fds[0].get(), order.size, 0) : Result<std::string>(Error{"no memfd"});
+          auto bytes =
+              sane ? os::pread_some(fds[0].get(), order.size, 0) : Result<std::string>(Error{"no memfd"});
           if (bytes && from_binary(*bytes, spawn)) {
             children_->start(spawn);
           } else {
-            children_->refuse(RefuseSpawn{order.key, static_cast<std::uint8_t>(os::SpawnStage::resources), E2BIG,
-                                          "command and environment are larger than 4 MiB"});
+            children_->refuse(RefuseSpawn{order.key, static_cast<std::uint8_t>(os::SpawnStage::resources),
+                                          E2BIG, "command and environment are larger than 4 MiB"});
           }
         } else if constexpr (std::is_same_v<T, RefuseSpawn>) {
           children_->refuse(order);
@@ -295,7 +303,7 @@ void Keeper::acknowledge(std::uint64_t number) {
     hub_->acknowledged(what);
     if (std::holds_alternative<GotSignal>(what)) {
       --signals_pending_;
-      if (signals_pending_ == 0) stop_asked_ = kNever;   // a head has taken it up
+      if (signals_pending_ == 0) stop_asked_ = kNever;  // a head has taken it up
     }
   });
   streams_->reclaim();
@@ -309,7 +317,8 @@ void Keeper::tell_head() {
   }
 }
 
-// ---- policy ---------------------------------------------------------------------------------------------------
+// ---- policy
+// ---------------------------------------------------------------------------------------------------
 
 void Keeper::policy(Time t) {
   if (t >= next_sweep_) {

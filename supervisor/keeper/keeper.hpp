@@ -1,6 +1,7 @@
-// The keeper: the hands of runmain. It owns everything that must not die with a decision-maker: children and their
-// wait statuses, listening sockets, output, connections, and the head's own memory. It decides nothing, but for one policy:
-// when a stop is asked for and no head answers within kHeadlessStop, it stops all children itself.
+// The keeper: the hands of runmain. It owns everything that must not die with a decision-maker: children and
+// their wait statuses, listening sockets, output, connections, and the head's own memory. It decides nothing,
+// but for one policy: when a stop is asked for and no head answers within kHeadlessStop, it stops all
+// children itself.
 //
 // Invariant: nothing that a child, a client or a head sends can end it. Thread: one. Start reading at run().
 #pragma once
@@ -18,16 +19,17 @@
 namespace runmain::keeper {
 
 inline constexpr Duration kHeadlessStop = std::chrono::seconds(5);
-inline constexpr Duration kHeadlessGrace = std::chrono::seconds(10);   // from SIGTERM to SIGKILL, without a head
-inline constexpr Duration kQuitGrace = std::chrono::seconds(5);        // for the head to end after QuitKeeper
+inline constexpr Duration kHeadlessGrace =
+    std::chrono::seconds(10);                                    // from SIGTERM to SIGKILL, without a head
+inline constexpr Duration kQuitGrace = std::chrono::seconds(5);  // for the head to end after QuitKeeper
 inline constexpr std::size_t kSignalsPendingMax = 16;
 
 struct KeeperOptions {
-  int control_fd = -1;           // listening; handed to each head
-  int channel_fd = -1;           // listening; ours
-  int lock_fd = -1;              // held for our life
+  int control_fd = -1;  // listening; handed to each head
+  int channel_fd = -1;  // listening; ours
+  int lock_fd = -1;     // held for our life
   int journal_fd = -1;
-  std::vector<std::string> head; // argv
+  std::vector<std::string> head;  // argv
 };
 
 class Keeper {
@@ -76,7 +78,7 @@ class Keeper {
   std::uint64_t executed_ = 0;
   std::size_t signals_pending_ = 0;
   Time next_sweep_ = kNever;
-  Time stop_asked_ = kNever;     // the oldest stop signal that no head has acknowledged
+  Time stop_asked_ = kNever;  // the oldest stop signal that no head has acknowledged
   int stop_signal_ = 0;
   Time headless_kill_ = kNever;  // stopping without a head: when SIGKILL comes
   bool headless_ = false;

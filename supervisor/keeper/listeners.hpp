@@ -1,5 +1,6 @@
 // The listening sockets. They are made before the first child and live as long as the keeper, through every
-// generation and every head. Invariant: one socket an id; unix socket files that we made are removed with theirs.
+// generation and every head. Invariant: one socket an id; unix socket files that we made are removed with
+// theirs.
 #pragma once
 
 #include <map>

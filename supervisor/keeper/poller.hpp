@@ -1,5 +1,5 @@
-// epoll with a token a source. Invariant: a source that is removed is never reported again, also not from the batch
-// that is being handled (tokens carry a serial). Non-goal: callbacks; the keeper switches on the kind.
+// epoll with a token a source. Invariant: a source that is removed is never reported again, also not from the
+// batch that is being handled (tokens carry a serial). Non-goal: callbacks; the keeper switches on the kind.
 #pragma once
 
 #include <sys/epoll.h>
@@ -16,7 +16,7 @@ enum class Source : std::uint8_t { head, signals, room, channel, connection, pip
 
 struct Token {
   Source source{};
-  std::uint32_t serial = 0;   // of the connection, stream or child; they are never used twice
+  std::uint32_t serial = 0;  // of the connection, stream or child; they are never used twice
 };
 
 class Poller {
@@ -29,7 +29,8 @@ class Poller {
     return poller;
   }
 
-  // EPOLLIN and EPOLLOUT bits; 0 keeps the fd known (errors and hang-ups still wake, so use remove() to rest).
+  // EPOLLIN and EPOLLOUT bits; 0 keeps the fd known (errors and hang-ups still wake, so use remove() to
+  // rest).
   bool add(int fd, std::uint32_t events, Token token) { return control(EPOLL_CTL_ADD, fd, events, token); }
   bool change(int fd, std::uint32_t events, Token token) { return control(EPOLL_CTL_MOD, fd, events, token); }
   void remove(int fd) { epoll_ctl(fd_.get(), EPOLL_CTL_DEL, fd, nullptr); }
@@ -44,7 +45,8 @@ class Poller {
     const int n = epoll_wait(fd_.get(), batch_.data(), static_cast<int>(batch_.size()), timeout_ms);
     for (int i = 0; i < n; ++i) {
       const epoll_event& e = batch_[static_cast<std::size_t>(i)];
-      each(Happened{Token{static_cast<Source>(e.data.u64 >> 32U), static_cast<std::uint32_t>(e.data.u64)}, e.events});
+      each(Happened{Token{static_cast<Source>(e.data.u64 >> 32U), static_cast<std::uint32_t>(e.data.u64)},
+                    e.events});
     }
   }
 

@@ -1,14 +1,14 @@
-// What head and keeper say to each other: over one SOCK_SEQPACKET socketpair, one archive (base/archive.hpp) a
-// message, fds beside it by SCM_RIGHTS.
+// What head and keeper say to each other: over one SOCK_SEQPACKET socketpair, one archive (base/archive.hpp)
+// a message, fds beside it by SCM_RIGHTS.
 //
-// Head to keeper: Requests. The numbered ones (Numbered) carry the core's effect number; the keeper executes a
-// number once, in order, and drops one that is not above the last it executed, so a new head may repeat everything
-// it is not sure of. The others are idempotent by their content.
-// Keeper to head: Happenings, numbered from 1 without gaps. The keeper keeps each until the head acknowledges it
-// (after the head has written it to the state log) and tells a new head all that is not acknowledged. So no exit
-// status, no readiness message and no claim can fall between two heads.
-// Invariant: a message is at most kMessageMax bytes; a spawn that is larger travels in a memfd.
-// Non-goal: talking to a keeper of another version; Hello refuses that (the upgrade is a later matter).
+// Head to keeper: Requests. The numbered ones (Numbered) carry the core's effect number; the keeper executes
+// a number once, in order, and drops one that is not above the last it executed, so a new head may repeat
+// everything it is not sure of. The others are idempotent by their content. Keeper to head: Happenings,
+// numbered from 1 without gaps. The keeper keeps each until the head acknowledges it (after the head has
+// written it to the state log) and tells a new head all that is not acknowledged. So no exit status, no
+// readiness message and no claim can fall between two heads. Invariant: a message is at most kMessageMax
+// bytes; a spawn that is larger travels in a memfd. Non-goal: talking to a keeper of another version; Hello
+// refuses that (the upgrade is a later matter).
 #pragma once
 
 #include <cstdint>
@@ -22,16 +22,18 @@
 namespace runmain::keeper {
 
 inline constexpr std::uint32_t kProtocolVersion = 1;
-inline constexpr std::size_t kMessageMax = 60U << 10U;     // bytes; SO_SNDBUF holds it on every system
-inline constexpr std::size_t kSpawnMax = 4U << 20U;        // bytes of argv and environment in a memfd
-inline constexpr std::size_t kListenersMax = 48;           // fds given to one child, from 3 on
-inline constexpr std::size_t kNotifyTextMax = 4096;        // bytes of a notify datagram; longer ones are cut
-inline constexpr std::size_t kNotifyPendingMax = 16;       // not acknowledged messages a child; then its socket waits
-inline constexpr std::size_t kLineMax = 4096;              // bytes of a channel line; longer ones end the connection
-inline constexpr std::size_t kConnectionsMax = 4096;       // living channel connections
-inline constexpr std::uint64_t kPlaceholderDigits = 10;    // room for a pid in LISTEN_PID and RUNMAIN_TOKEN
+inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
+inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
+inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
+inline constexpr std::size_t kNotifyTextMax = 4096;     // bytes of a notify datagram; longer ones are cut
+inline constexpr std::size_t kNotifyPendingMax =
+    16;                                        // not acknowledged messages a child; then its socket waits
+inline constexpr std::size_t kLineMax = 4096;  // bytes of a channel line; longer ones end the connection
+inline constexpr std::size_t kConnectionsMax = 4096;     // living channel connections
+inline constexpr std::uint64_t kPlaceholderDigits = 10;  // room for a pid in LISTEN_PID and RUNMAIN_TOKEN
 
-// ---- head to keeper -------------------------------------------------------------------------------------------
+// ---- head to keeper
+// -------------------------------------------------------------------------------------------
 
 // First message of every head. Answered by Welcome.
 struct Hello {
@@ -81,23 +83,23 @@ struct Limit {
 };
 
 // Start a child. In `env`, the first run of kPlaceholderDigits '0' at the END of the values of LISTEN_PID and
-// RUNMAIN_TOKEN is replaced by the child's own pid (without leading zeros). NOTIFY_SOCKET is added by the keeper
-// when `notify` is set. Listeners are put at fds 3, 4, … in this order. `nonce` proves a claim (see Line).
-// program: argv[0] is looked up in the PATH of `env` if it has no slash, relative to `cwd` otherwise.
+// RUNMAIN_TOKEN is replaced by the child's own pid (without leading zeros). NOTIFY_SOCKET is added by the
+// keeper when `notify` is set. Listeners are put at fds 3, 4, … in this order. `nonce` proves a claim (see
+// Line). program: argv[0] is looked up in the PATH of `env` if it has no slash, relative to `cwd` otherwise.
 struct SpawnChild {
   ChildKey key;
   std::vector<std::string> argv;
-  std::vector<std::string> env;            // "NAME=value"
+  std::vector<std::string> env;  // "NAME=value"
   std::string cwd;
-  std::vector<std::string> listeners;      // ids
+  std::vector<std::string> listeners;  // ids
   bool notify = true;
-  bool capture = true;                     // stdout and stderr to a ring; otherwise inherited
-  bool die_with_keeper = true;             // PDEATHSIG
+  bool capture = true;          // stdout and stderr to a ring; otherwise inherited
+  bool die_with_keeper = true;  // PDEATHSIG
   bool set_user = false;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::vector<std::uint32_t> groups;
-  std::int32_t umask = -1;                 // -1: as the keeper's
+  std::int32_t umask = -1;  // -1: as the keeper's
   std::vector<Limit> limits;
   template <class A>
   void fields(A& a) {
@@ -118,11 +120,11 @@ struct SpawnChild {
   }
 };
 
-// The head could not even build this spawn (unknown user, unreadable env_file): the keeper only tells Started with
-// this fault, so that it is as durable as every other answer.
+// The head could not even build this spawn (unknown user, unreadable env_file): the keeper only tells Started
+// with this fault, so that it is as durable as every other answer.
 struct RefuseSpawn {
   ChildKey key;
-  std::uint8_t stage = 0;                  // core::SpawnStage
+  std::uint8_t stage = 0;  // core::SpawnStage
   std::int32_t error = 0;
   std::string detail;
   template <class A>
@@ -134,7 +136,8 @@ struct RefuseSpawn {
   }
 };
 
-// A SpawnChild of more than kMessageMax bytes: the archive of it is in the memfd that comes with this message.
+// A SpawnChild of more than kMessageMax bytes: the archive of it is in the memfd that comes with this
+// message.
 struct SpawnInMemfd {
   ChildKey key;
   std::uint64_t size = 0;
@@ -183,13 +186,13 @@ struct SetMainPid {
   }
 };
 
-// Bytes for a channel connection, with these listeners' fds beside the first byte. conn 0: every connection that
-// the key has been bound to. `bind` binds the connection to the key. A slow reader is cut off.
+// Bytes for a channel connection, with these listeners' fds beside the first byte. conn 0: every connection
+// that the key has been bound to. `bind` binds the connection to the key. A slow reader is cut off.
 struct SendChannel {
   std::uint64_t conn = 0;
   ChildKey key;
   bool bind = false;
-  bool close = false;                      // after the bytes are sent
+  bool close = false;  // after the bytes are sent
   std::string bytes;
   std::vector<std::string> listeners;
   template <class A>
@@ -212,8 +215,8 @@ struct QuitKeeper {
   }
 };
 
-using Order = std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild, SetMainPid,
-                           SendChannel, QuitKeeper>;
+using Order = std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild,
+                           SetMainPid, SendChannel, QuitKeeper>;
 
 struct Numbered {
   std::uint64_t number = 0;
@@ -234,16 +237,18 @@ struct Acknowledge {
   }
 };
 
-// SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most once.
+// SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most
+// once.
 using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel>;
 
-// ---- keeper to head -------------------------------------------------------------------------------------------
+// ---- keeper to head
+// -------------------------------------------------------------------------------------------
 
 struct ChildEntry {
   ChildKey key;
   std::int32_t pid = 0;
   bool alive = false;
-  std::uint64_t tag = 0;                   // RLIMIT_RTTIME of its tree
+  std::uint64_t tag = 0;  // RLIMIT_RTTIME of its tree
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -253,17 +258,27 @@ struct ChildEntry {
   }
 };
 
-// The fds that come with Welcome, in this order. Those that the keeper was not given are absent from `fds` and
-// from the message.
-enum class WelcomeFd : std::uint8_t { control, state, table, board, rings, history, output_event, space_event, journal };
+// The fds that come with Welcome, in this order. Those that the keeper was not given are absent from `fds`
+// and from the message.
+enum class WelcomeFd : std::uint8_t {
+  control,
+  state,
+  table,
+  board,
+  rings,
+  history,
+  output_event,
+  space_event,
+  journal
+};
 
 // The answer to Hello; may come in several messages with `more` set, the fds with the first.
 struct Welcome {
   std::uint32_t version = kProtocolVersion;
-  std::uint64_t executed = 0;              // the last effect number executed
-  std::uint32_t takeovers = 0;             // heads before this one
-  bool cold = false;                       // heads died too fast: do not use the state log
-  std::string secret;                      // 16 random bytes of this keeper's life: nonces and ids derive from it
+  std::uint64_t executed = 0;   // the last effect number executed
+  std::uint32_t takeovers = 0;  // heads before this one
+  bool cold = false;            // heads died too fast: do not use the state log
+  std::string secret;           // 16 random bytes of this keeper's life: nonces and ids derive from it
   std::vector<WelcomeFd> fds;
   std::vector<ChildEntry> children;
   bool more = false;
@@ -280,7 +295,8 @@ struct Welcome {
   }
 };
 
-// The answer to OpenListener. error 0: it listens; bound is the address with the real port, inode the socket's.
+// The answer to OpenListener. error 0: it listens; bound is the address with the real port, inode the
+// socket's.
 struct Opened {
   std::string id;
   std::int32_t error = 0;
@@ -301,7 +317,7 @@ struct Opened {
 struct Started {
   ChildKey key;
   std::int32_t pid = 0;
-  std::uint8_t stage = 0;                  // core::SpawnStage
+  std::uint8_t stage = 0;  // core::SpawnStage
   std::int32_t error = 0;
   std::string detail;
   std::uint64_t tag = 0;
@@ -331,7 +347,7 @@ struct Died {
 };
 struct TreeEmpty {
   ChildKey key;
-  std::vector<std::string> survivors;      // "PID NAME (why)"; empty: proved
+  std::vector<std::string> survivors;  // "PID NAME (why)"; empty: proved
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -339,7 +355,8 @@ struct TreeEmpty {
   }
 };
 // A datagram on the child's notify socket. of_tree: the sender carried the child's tag when it was received.
-// from_main: it was the main process. Fds that came along are held until this is acknowledged (BARRIER), then closed.
+// from_main: it was the main process. Fds that came along are held until this is acknowledged (BARRIER), then
+// closed.
 struct Notified {
   ChildKey key;
   std::int32_t sender = 0;
@@ -398,7 +415,7 @@ using What = std::variant<Started, Died, TreeEmpty, Notified, Line, LineClosed, 
 
 struct Happening {
   std::uint64_t number = 0;
-  std::uint64_t executed = 0;              // the last effect number executed when this was sent
+  std::uint64_t executed = 0;  // the last effect number executed when this was sent
   What what;
   template <class A>
   void fields(A& a) {

@@ -11,7 +11,7 @@
 namespace runmain::keeper {
 namespace {
 
-constexpr std::uint64_t kPumpMax = kRingBytes;   // bytes a stream may move before the others get their turn
+constexpr std::uint64_t kPumpMax = kRingBytes;  // bytes a stream may move before the others get their turn
 
 Result<os::UniqueFd> make_event() {
   os::UniqueFd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -33,14 +33,16 @@ Result<std::unique_ptr<Streams>> Streams::make(Poller& poller) {
   if (!room) return room.error();
   void* at = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, board->get(), 0);
   if (at == MAP_FAILED) return Error::from_errno("mmap", errno);
-  s->board_ = std::launder(static_cast<Board*>(at));   // its initial state is zero pages, not touched before use
+  s->board_ =
+      std::launder(static_cast<Board*>(at));  // its initial state is zero pages, not touched before use
   s->board_fd_ = std::move(*board);
   s->rings_fd_ = std::move(*rings);
   s->output_event_ = std::move(*output);
   s->room_event_ = std::move(*room);
   s->stream_of_ring_.assign(kRings, 0);
   for (std::uint32_t i = kRings; i > 0; --i) s->free_rings_.push_back(i - 1);
-  if (!poller.add(s->room_event_.get(), EPOLLIN, Token{Source::room, 0})) return Error::from_errno("epoll_ctl", errno);
+  if (!poller.add(s->room_event_.get(), EPOLLIN, Token{Source::room, 0}))
+    return Error::from_errno("epoll_ctl", errno);
   return s;
 }
 
@@ -60,7 +62,7 @@ Result<Streams::Opened> Streams::open(const ChildKey& key) {
   stream.pipe = os::UniqueFd(ends[0]);
   stream.ring = ring;
   stream_of_ring_[ring] = serial;
-  fcntl(ends[0], F_SETFL, O_NONBLOCK);   // the read end is a file description of its own
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);  // the read end is a file description of its own
   RingLine& line = board_->rings[ring];
   line.written = 0;
   line.consumed = 0;
@@ -103,20 +105,22 @@ Streams::Moved Streams::move_some(Stream& stream) {
   std::uint64_t room = kRingBytes - (written - line.consumed.load(std::memory_order_acquire));
   if (room == 0) {
     line.blocked.store(1);
-    room = kRingBytes - (written - line.consumed.load());   // the head may have consumed just before it could see us
+    room = kRingBytes -
+           (written - line.consumed.load());  // the head may have consumed just before it could see us
     if (room == 0) return Moved::no_room;
     line.blocked.store(0);
   }
   const std::uint64_t at = written % kRingBytes;
   loff_t offset = static_cast<loff_t>(stream.ring * kRingBytes + at);
-  const ssize_t n = splice(stream.pipe.get(), nullptr, rings_fd_.get(), &offset, std::min(room, kRingBytes - at),
-                           SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  const ssize_t n = splice(stream.pipe.get(), nullptr, rings_fd_.get(), &offset,
+                           std::min(room, kRingBytes - at), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
   if (n > 0) {
     line.written.store(written + static_cast<std::uint64_t>(n), std::memory_order_release);
     return Moved::some;
   }
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Moved::nothing_there;
-  if (n < 0 && (errno == ENOSPC || errno == ENOMEM)) return Moved::nothing_there;   // told again: level-triggered
+  if (n < 0 && (errno == ENOSPC || errno == ENOMEM))
+    return Moved::nothing_there;  // told again: level-triggered
   return Moved::ended;
 }
 
@@ -127,7 +131,8 @@ void Streams::on_pipe(std::uint32_t serial) {
   const std::uint32_t ring = stream.ring;
   const std::uint64_t before = board_->rings[ring].written.load(std::memory_order_relaxed);
   Moved moved = Moved::some;
-  while (moved == Moved::some && board_->rings[ring].written.load(std::memory_order_relaxed) - before < kPumpMax) {
+  while (moved == Moved::some &&
+         board_->rings[ring].written.load(std::memory_order_relaxed) - before < kPumpMax) {
     moved = move_some(stream);
   }
   if (moved == Moved::no_room) poll(serial, stream, false);
@@ -182,8 +187,8 @@ void Streams::reclaim() {
     if (line.consumed.load(std::memory_order_acquire) != written) return false;
     line.used.store(0, std::memory_order_release);
     if (written != 0) {
-      fallocate(rings_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(ring * kRingBytes),
-                static_cast<off_t>(kRingBytes));
+      fallocate(rings_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(ring * kRingBytes), static_cast<off_t>(kRingBytes));
     }
     free_rings_.push_back(ring);
     return true;

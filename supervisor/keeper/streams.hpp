@@ -28,8 +28,8 @@ class Streams {
   int output_event() const { return output_event_.get(); }
   int room_event() const { return room_event_.get(); }
 
-  // A pipe and a ring for a child. The write end is the caller's, to be closed after the spawn. On failure EMFILE
-  // and the like; ENOBUFS: all rings are in use.
+  // A pipe and a ring for a child. The write end is the caller's, to be closed after the spawn. On failure
+  // EMFILE and the like; ENOBUFS: all rings are in use.
   struct Opened {
     std::uint32_t serial = 0;
     os::UniqueFd write_end;
@@ -66,8 +66,8 @@ class Streams {
   os::UniqueFd output_event_;
   os::UniqueFd room_event_;
   Board* board_ = nullptr;
-  std::unordered_map<std::uint32_t, Stream> streams_;       // by serial
-  std::vector<std::uint32_t> stream_of_ring_;               // serial, 0: none
+  std::unordered_map<std::uint32_t, Stream> streams_;  // by serial
+  std::vector<std::uint32_t> stream_of_ring_;          // serial, 0: none
   std::vector<std::uint32_t> free_rings_;
   std::vector<std::uint32_t> ended_rings_;
   std::uint32_t last_serial_ = 0;

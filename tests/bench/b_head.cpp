@@ -1,8 +1,8 @@
-// SIGKILL of the head at random moments while 20 services run, crash, reload and talk, and clients ask: second
-// copies, lost exit statuses, lost or repeated log lines, failed requests.
+// SIGKILL of the head at random moments while 20 services run, crash, reload and talk, and clients ask:
+// second copies, lost exit statuses, lost or repeated log lines, failed requests.
 //   b_head [KILLS] [SEED]
-#include <signal.h>
 #include <poll.h>
+#include <signal.h>
 
 #include <map>
 #include <random>
@@ -17,20 +17,24 @@ using namespace runmain::test;
 
 namespace {
 
-// web: served and reloaded; crash0…: end with a status of their own again and again and write each start down;
-// talk0…: count into a log file.
+// web: served and reloaded; crash0…: end with a status of their own again and again and write each start
+// down; talk0…: count into a log file.
 std::string world() {
   std::string toml =
-      "[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n"
+      "[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\nworkers = "
+      "2\n"
       "watch = { paths = [\"src\"] }\n";
   for (int i = 0; i < 9; ++i) {
-    toml += "[service.crash" + std::to_string(i) + "]\nshell = true\ncommand = \"echo start >> @DIR@/starts" + std::to_string(i) +
-            "; read x < @DIR@/never" + std::to_string(i) + " 2>/dev/null; exec @BIN@/t_child exit " + std::to_string(10 + i) +
+    toml += "[service.crash" + std::to_string(i) + "]\nshell = true\ncommand = \"echo start >> @DIR@/starts" +
+            std::to_string(i) + "; read x < @DIR@/never" + std::to_string(i) +
+            " 2>/dev/null; exec @BIN@/t_child exit " + std::to_string(10 + i) +
             "\"\nrestart = { policy = \"always\", initial = \"20ms\", max = \"200ms\" }\n";
   }
   for (int i = 0; i < 10; ++i) {
-    toml += "[service.talk" + std::to_string(i) + "]\nshell = true\ncommand = \"i=0; while :; do echo line $i; i=$((i+1)); done\"\n"
-            "log = { file = \"talk" + std::to_string(i) + ".log\", max_size = \"4MB\", keep = 1000 }\n";
+    toml += "[service.talk" + std::to_string(i) +
+            "]\nshell = true\ncommand = \"i=0; while :; do echo line $i; i=$((i+1)); done\"\n"
+            "log = { file = \"talk" +
+            std::to_string(i) + ".log\", max_size = \"4MB\", keep = 1000 }\n";
   }
   return toml;
 }
@@ -71,7 +75,7 @@ int main(int argc, char** argv) {
   long second_copies = 0;
   for (int i = 0; i < kills; ++i) {
     if (i % 4 == 0) up.folder().write("src/main.txt", std::to_string(i));
-    poll(nullptr, 0, static_cast<int>(random() % 100));   // the random moment
+    poll(nullptr, 0, static_cast<int>(random() % 100));  // the random moment
     const pid_t head = up.head_pid();
     if (head <= 0) continue;
     kill(head, SIGKILL);
@@ -82,7 +86,8 @@ int main(int argc, char** argv) {
       for (const Json& w : s["workers"]) {
         const std::string state = w["state"];
         if (state == "ready" || state == "starting") {
-          ++copies[s["name"].get<std::string>() + std::to_string(w["slot"].get<int>()) + "/" + std::to_string(w["generation"].get<int>())];
+          ++copies[s["name"].get<std::string>() + std::to_string(w["slot"].get<int>()) + "/" +
+                   std::to_string(w["generation"].get<int>())];
         }
       }
     }
@@ -118,10 +123,15 @@ int main(int argc, char** argv) {
     lines.count += l.count;
     lines.wrong += l.wrong;
   }
-  row("second copies after " + std::to_string(kills) + " SIGKILLs of the head", std::to_string(second_copies), "0");
-  row("exit statuses", std::to_string(starts) + " starts, " + std::to_string(exits) + " deaths told, " +
-      std::to_string(wrong_status) + " with another status", "all told, 0 wrong");
-  row("log lines", std::to_string(lines.count) + " lines, " + std::to_string(lines.wrong) + " lost, torn or repeated", "0");
+  row("second copies after " + std::to_string(kills) + " SIGKILLs of the head", std::to_string(second_copies),
+      "0");
+  row("exit statuses",
+      std::to_string(starts) + " starts, " + std::to_string(exits) + " deaths told, " +
+          std::to_string(wrong_status) + " with another status",
+      "all told, 0 wrong");
+  row("log lines",
+      std::to_string(lines.count) + " lines, " + std::to_string(lines.wrong) + " lost, torn or repeated",
+      "0");
   row("requests", std::to_string(load.failed()) + " of " + std::to_string(load.done()) + " failed", "0");
   return 0;
 }

@@ -1,5 +1,5 @@
-// Many trivial services: time until all are up, beside a bare loop of as many spawns; restart of one among them;
-// private memory; context switches while nothing happens.
+// Many trivial services: time until all are up, beside a bare loop of as many spawns; restart of one among
+// them; private memory; context switches while nothing happens.
 //   b_many [SERVICES] [IDLE_SECONDS]
 #include <fcntl.h>
 #include <poll.h>
@@ -18,7 +18,8 @@ namespace {
 
 const std::string kStamp = std::string(RUNMAIN_BIN_DIR) + "/b_stamp";
 
-// The floor: as many children by vfork and exec, each with a pipe, until the last one has said that it is there.
+// The floor: as many children by vfork and exec, each with a pipe, until the last one has said that it is
+// there.
 double bare(int count) {
   const auto begin = Clock::now();
   std::vector<pid_t> pids;
@@ -50,7 +51,8 @@ double bare(int count) {
 std::string services(int count) {
   std::string toml;
   for (int i = 0; i < count; ++i) {
-    toml += "[service.s" + std::to_string(i) + "]\ncommand = [\"" + kStamp + "\"]\nready = { after = \"1ms\" }\n";
+    toml +=
+        "[service.s" + std::to_string(i) + "]\ncommand = [\"" + kStamp + "\"]\nready = { after = \"1ms\" }\n";
   }
   return toml;
 }
@@ -58,7 +60,8 @@ std::string services(int count) {
 void memory_of(Supervised& up, int count, const std::string& goal) {
   const double keeper = private_mib(up.keeper_pid());
   const double head = private_mib(up.head_pid());
-  row("private memory of keeper and head with " + std::to_string(count) + " service" + (count == 1 ? "" : "s"),
+  row("private memory of keeper and head with " + std::to_string(count) + " service" +
+          (count == 1 ? "" : "s"),
       number(keeper, " MiB") + " + " + number(head, " MiB") + " = " + number(keeper + head, " MiB"), goal);
 }
 
@@ -102,23 +105,28 @@ int main(int argc, char** argv) {
       const pid_t old = up.pids(name).at(0);
       const auto begin = Clock::now();
       kill(old, SIGKILL);
-      up.wait_event([&](const Json& e) { return e["type"] == "child.started" && e["service"] == name && e["data"]["attempt"] == 2; });
+      up.wait_event([&](const Json& e) {
+        return e["type"] == "child.started" && e["service"] == name && e["data"]["attempt"] == 2;
+      });
       restarts.push_back(ms_since(begin));
     }
-    row("restart of a killed one among " + std::to_string(count), "median " + number(percentile(restarts, 50), " ms") + ", max " +
-        number(percentile(restarts, 100), " ms") + " until the event is told", "within 5 ms");
+    row("restart of a killed one among " + std::to_string(count),
+        "median " + number(percentile(restarts, 50), " ms") + ", max " +
+            number(percentile(restarts, 100), " ms") + " until the event is told",
+        "within 5 ms");
     up.close_events();
     const pid_t keeper = up.keeper_pid();
     const pid_t head = up.head_pid();
-    poll(nullptr, 0, 3000);   // readiness timers and the client's last connection are over
+    poll(nullptr, 0, 3000);  // readiness timers and the client's last connection are over
     const long before = switches(keeper) + switches(head);
     poll(nullptr, 0, idle * 1000);
-    row("context switches in " + std::to_string(idle) + " s of nothing, " + std::to_string(count) + " services",
+    row("context switches in " + std::to_string(idle) + " s of nothing, " + std::to_string(count) +
+            " services",
         std::to_string(switches(keeper) + switches(head) - before), "0");
   }
   row(std::to_string(count) + " services up with output captured, median of 5",
-      number(percentile(ours, 50), " ms", 0) + "; bare loop " + number(percentile(floor, 50), " ms", 0) + "; ratio " +
-          number(percentile(ours, 50) / percentile(floor, 50)),
+      number(percentile(ours, 50), " ms", 0) + "; bare loop " + number(percentile(floor, 50), " ms", 0) +
+          "; ratio " + number(percentile(ours, 50) / percentile(floor, 50)),
       "ratio at most 2");
   return 0;
 }

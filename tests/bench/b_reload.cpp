@@ -10,8 +10,10 @@ using namespace runmain::test;
 namespace {
 
 void measure(bool overlap, int reloads) {
-  Supervised up(std::string("[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\n") +
-                "workers = 2\nwatch = { paths = [\"src\"] }\noverlap = " + (overlap ? "true" : "false") + "\n");
+  Supervised up(
+      std::string(
+          "[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\n") +
+      "workers = 2\nwatch = { paths = [\"src\"] }\noverlap = " + (overlap ? "true" : "false") + "\n");
   up.folder().write("src/main.txt", "0");
   up.start();
   if (!up.wait_ready()) return;
@@ -28,10 +30,11 @@ void measure(bool overlap, int reloads) {
   load.stop();
   std::string faults;
   for (const auto& [fault, count] : load.faults()) faults += ", " + fault + " " + std::to_string(count);
-  row(std::string(std::to_string(took.size()) + " reloads under 4 clients, ") + (overlap ? "with" : "without") + " overlap",
-      std::to_string(load.failed()) + " of " + std::to_string(load.done()) + " requests failed" + faults + "; save to ready " +
-          number(percentile(took, 50), " ms") + " (p99 " + number(percentile(took, 99), " ms") + "); slowest request " +
-          number(load.longest_ms(), " ms"),
+  row(std::string(std::to_string(took.size()) + " reloads under 4 clients, ") +
+          (overlap ? "with" : "without") + " overlap",
+      std::to_string(load.failed()) + " of " + std::to_string(load.done()) + " requests failed" + faults +
+          "; save to ready " + number(percentile(took, 50), " ms") + " (p99 " +
+          number(percentile(took, 99), " ms") + "); slowest request " + number(load.longest_ms(), " ms"),
       "0 failed");
 }
 

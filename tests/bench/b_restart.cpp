@@ -1,10 +1,10 @@
 // SIGKILL of a child to main() of the next: runmain beside a bare loop of signalfd and vfork/exec, in turns.
 //   b_restart [ROUNDS]
+#include <poll.h>
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <ctime>
@@ -95,7 +95,8 @@ double kill_once(Stamps& stamps, pid_t& pid) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 200;
   runmain::test::Folder folder;
-  Supervised up("[service.a]\ncommand = [\"" + kStamp + "\", \"" + folder.file("ours") + "\"]\nready = { after = \"1ms\" }\n"
+  Supervised up("[service.a]\ncommand = [\"" + kStamp + "\", \"" + folder.file("ours") +
+                "\"]\nready = { after = \"1ms\" }\n"
                 "restart = { policy = \"always\", initial = \"1ms\", max = \"1ms\", reset = \"1ms\" }\n");
   Stamps ours(folder.file("ours"));
   Stamps bare(folder.file("bare"));

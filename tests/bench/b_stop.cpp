@@ -9,7 +9,8 @@ using namespace runmain::test;
 namespace {
 
 void measure(const std::string& what, int rounds) {
-  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"" + what + "\", \"ready\", \"pause\"]\nready = { notify = true }\n"
+  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"" + what +
+                "\", \"ready\", \"pause\"]\nready = { notify = true }\n"
                 "stop = { timeout = \"1s\" }\n");
   up.start();
   up.wait_ready();
@@ -28,8 +29,8 @@ void measure(const std::string& what, int rounds) {
     up.request("start", {{"services", {"a"}}});
   }
   row("stop of " + what + ", " + std::to_string(rounds) + " times",
-      std::to_string(seen) + " grandchildren seen, " + std::to_string(left) + " left, " + std::to_string(not_proved) +
-          " stops not proved; median " + number(percentile(took, 50), " ms"),
+      std::to_string(seen) + " grandchildren seen, " + std::to_string(left) + " left, " +
+          std::to_string(not_proved) + " stops not proved; median " + number(percentile(took, 50), " ms"),
       "nothing left, proven");
 }
 
@@ -37,6 +38,7 @@ void measure(const std::string& what, int rounds) {
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 50;
-  for (const char* what : {"setsid-grandchild", "double-fork-grandchild", "same-group-ignorer", "fork-chain"}) measure(what, rounds);
+  for (const char* what : {"setsid-grandchild", "double-fork-grandchild", "same-group-ignorer", "fork-chain"})
+    measure(what, rounds);
   return 0;
 }

@@ -41,7 +41,8 @@ inline double private_mib(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/smaps_rollup");
   double kib = 0;
   for (std::string line; std::getline(in, line);) {
-    if (line.rfind("Private_", 0) == 0 && line.rfind("Private_Hugetlb", 0) != 0) kib += std::atof(line.c_str() + line.find(':') + 1);
+    if (line.rfind("Private_", 0) == 0 && line.rfind("Private_Hugetlb", 0) != 0)
+      kib += std::atof(line.c_str() + line.find(':') + 1);
   }
   return kib / 1024;
 }

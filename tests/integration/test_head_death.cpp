@@ -129,6 +129,6 @@ watch = { paths = ["src"] }
   up.folder().write("src/main.txt", "two");
   kill(head, SIGKILL);
   REQUIRE(up.wait_status([](const Json& s) {
-                return s["services"][0]["generation"] == 2 && s["services"][0]["state"] == "ready";
-              }).is_object());
+              return s["services"][0]["generation"] == 2 && s["services"][0]["state"] == "ready";
+            }).is_object());
 }

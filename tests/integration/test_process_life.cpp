@@ -23,7 +23,8 @@ namespace {
 std::string many(int count) {
   std::string toml;
   for (int i = 0; i < count; ++i) {
-    toml += "[service.s" + std::to_string(i) + "]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nready = { after = \"1ms\" }\n";
+    toml += "[service.s" + std::to_string(i) +
+            "]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nready = { after = \"1ms\" }\n";
   }
   return toml;
 }
@@ -59,8 +60,8 @@ struct OnTerminal {
     pid = forkpty(&terminal, nullptr, nullptr, nullptr);
     if (pid != 0) return;
     const std::string program = std::string(RUNMAIN_BIN_DIR) + "/runmain";
-    execl(program.c_str(), program.c_str(), "up", "-c", folder.file("supervisor.toml").c_str(), "--runtime-dir",
-          folder.file("run").c_str(), "--state-dir", folder.file("state").c_str(), nullptr);
+    execl(program.c_str(), program.c_str(), "up", "-c", folder.file("supervisor.toml").c_str(),
+          "--runtime-dir", folder.file("run").c_str(), "--state-dir", folder.file("state").c_str(), nullptr);
     _exit(127);
   }
   ~OnTerminal() {
@@ -113,7 +114,11 @@ TEST_CASE("a hundred commands in parallel end in the state of the last one, with
   for (int i = 0; i < 100; ++i) {
     clients.emplace_back([&up, i] {
       Control control(up.control_path());
-      control.request(i % 4 == 0 ? "stop" : i % 4 == 1 ? "start" : i % 4 == 2 ? "restart" : "reload", {{"services", {"a"}}});
+      control.request(i % 4 == 0   ? "stop"
+                      : i % 4 == 1 ? "start"
+                      : i % 4 == 2 ? "restart"
+                                   : "reload",
+                      {{"services", {"a"}}});
     });
   }
   for (std::thread& client : clients) client.join();
@@ -134,8 +139,9 @@ TEST_CASE("SIGTERM while everything is starting ends it with 0 and leaves nothin
 }
 
 TEST_CASE("Ctrl-C at a terminal reaches each child exactly once, by us, and ends with 0") {
-  OnTerminal up("[service.a]\nshell = true\nstop = { signal = \"INT\" }\nrestart = \"never\"\n"
-                "command = \"trap 'echo got one; exit 0' INT; echo set; while :; do read x < /dev/null; done\"\n");
+  OnTerminal up(
+      "[service.a]\nshell = true\nstop = { signal = \"INT\" }\nrestart = \"never\"\n"
+      "command = \"trap 'echo got one; exit 0' INT; echo set; while :; do read x < /dev/null; done\"\n");
   REQUIRE(read_until(up.terminal, up.shown, "set"));
   REQUIRE(write(up.terminal, "\x03", 1) == 1);
   REQUIRE(read_until(up.terminal, up.shown, "nothing is left"));
@@ -146,7 +152,8 @@ TEST_CASE("Ctrl-C at a terminal reaches each child exactly once, by us, and ends
 }
 
 TEST_CASE("a terminal that is closed ends everything") {
-  OnTerminal up(std::string("[service.a]\ncommand = [\"") + RUNMAIN_BIN_DIR + "/t_child\", \"print\", \"here\", \"pause\"]\n");
+  OnTerminal up(std::string("[service.a]\ncommand = [\"") + RUNMAIN_BIN_DIR +
+                "/t_child\", \"print\", \"here\", \"pause\"]\n");
   REQUIRE(read_until(up.terminal, up.shown, "ready"));
   const std::vector<pid_t> children = children_of(up.pid);
   REQUIRE(children.size() == 2);
@@ -159,14 +166,18 @@ TEST_CASE("a terminal that is closed ends everything") {
 TEST_CASE("as pid 1 it reaps strangers and ends the namespace cleanly") {
   if (geteuid() != 0) FAIL("this test makes a pid namespace: run it as root");
   Folder folder;
-  folder.write("supervisor.toml", std::string("[service.a]\ncommand = [\"") + RUNMAIN_BIN_DIR +
-                                      "/t_child\", \"double-fork-grandchild\", \"print\", \"born\", \"pause\"]\n");
+  folder.write("supervisor.toml",
+               std::string("[service.a]\ncommand = [\"") + RUNMAIN_BIN_DIR +
+                   "/t_child\", \"double-fork-grandchild\", \"print\", \"born\", \"pause\"]\n");
   const std::string runmain = std::string(RUNMAIN_BIN_DIR) + "/runmain";
-  const std::string files = " -c " + folder.file("supervisor.toml") + " --runtime-dir " + folder.file("run") + " --state-dir " + folder.file("state");
-  // A stranger: an orphan of a process that entered the namespace beside us; it exits with 3, which means nothing.
-  const std::string script = "(" + runmain + " status" + files + " >/dev/null; until " + runmain + " status" + files +
-                             " 2>/dev/null | grep -q ready; do :; done; (sh -c 'exit 3' &); " + runmain + " status" + files + "; " +
-                             runmain + " down" + files + ") & exec " + runmain + " up" + files;
+  const std::string files = " -c " + folder.file("supervisor.toml") + " --runtime-dir " + folder.file("run") +
+                            " --state-dir " + folder.file("state");
+  // A stranger: an orphan of a process that entered the namespace beside us; it exits with 3, which means
+  // nothing.
+  const std::string script = "(" + runmain + " status" + files + " >/dev/null; until " + runmain + " status" +
+                             files + " 2>/dev/null | grep -q ready; do :; done; (sh -c 'exit 3' &); " +
+                             runmain + " status" + files + "; " + runmain + " down" + files + ") & exec " +
+                             runmain + " up" + files;
   const Ran ran = run({"/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "/bin/sh", "-c", script});
   CAPTURE(ran.out);
   CHECK(ran.status == 0);

@@ -10,17 +10,19 @@ using namespace runmain::test;
 namespace {
 
 std::string web(const std::string& more) {
-  return "[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n"
-         "watch = { paths = [\"src\"] }\nstop = { timeout = \"5s\" }\n" + more;
+  return "[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = "
+         "[\"127.0.0.1:0\"]\nworkers = 2\n"
+         "watch = { paths = [\"src\"] }\nstop = { timeout = \"5s\" }\n" +
+         more;
 }
 
 int generation(Supervised& up) { return up.service("web")["generation"].get<int>(); }
 
 void wait_generation(Supervised& up, int wanted) {
   REQUIRE(up.wait_status([&](const Json& s) {
-                const Json& w = s["services"][0];
-                return w["generation"].get<int>() >= wanted && w["state"] == "ready";
-              }).is_object());
+              const Json& w = s["services"][0];
+              return w["generation"].get<int>() >= wanted && w["state"] == "ready";
+            }).is_object());
 }
 
 void reload_under_load(const std::string& more, int reloads) {
@@ -46,7 +48,9 @@ void reload_under_load(const std::string& more, int reloads) {
 }  // namespace
 
 TEST_CASE("20 reloads under 4 clients lose no request, with overlap") { reload_under_load("", 20); }
-TEST_CASE("20 reloads under 4 clients lose no request, without overlap") { reload_under_load("overlap = false\n", 20); }
+TEST_CASE("20 reloads under 4 clients lose no request, without overlap") {
+  reload_under_load("overlap = false\n", 20);
+}
 
 TEST_CASE("the same bytes again cause no reload; the next real edit causes exactly one") {
   Supervised up(web(""));
@@ -63,8 +67,10 @@ TEST_CASE("the same bytes again cause no reload; the next real edit causes exact
 
 TEST_CASE("a build that fails keeps the old generation and says so; the next save reloads") {
   Supervised up(web("") + "");
-  up.set_config("[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\n"
-                "[service.web.watch]\npaths = [\"src\"]\nbuild = { command = \"grep -q good src/main.txt\", shell = true }\n");
+  up.set_config(
+      "[service.web]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:0\"]\n"
+      "[service.web.watch]\npaths = [\"src\"]\nbuild = { command = \"grep -q good src/main.txt\", shell = "
+      "true }\n");
   up.folder().write("src/main.txt", "good");
   up.start();
   REQUIRE(up.wait_ready());
@@ -114,7 +120,7 @@ ready = { notify = true }
   up.folder().write("src/main.txt", "version one\n");
   up.start();
   REQUIRE(up.wait_output("version one"));
-  up.folder().write("src/main.txt", "version two\n");   // it has read the old text and is not ready yet
+  up.folder().write("src/main.txt", "version two\n");  // it has read the old text and is not ready yet
   REQUIRE(up.wait_output("version two"));
   REQUIRE(up.wait_ready());
 }

@@ -26,7 +26,8 @@ TEST_CASE("a killed child is started again at once, with its exit status told") 
   CHECK(now["services"][0]["workers"][0]["pid"] != before[0]);
 }
 
-TEST_CASE("a program that is not there fails at once with its errno, not as a crash loop, and up ends with 1") {
+TEST_CASE(
+    "a program that is not there fails at once with its errno, not as a crash loop, and up ends with 1") {
   Supervised up("[service.a]\ncommand = [\"./missing\"]\n");
   up.start();
   CHECK(up.wait_exit() == 1);
@@ -36,7 +37,8 @@ TEST_CASE("a program that is not there fails at once with its errno, not as a cr
 }
 
 TEST_CASE("beside a living service a failed one is shown with its reason and no restarts") {
-  Supervised up("[service.a]\ncommand = [\"./missing\"]\n[service.b]\ncommand = [\"@BIN@/t_child\", \"pause\"]\n");
+  Supervised up(
+      "[service.a]\ncommand = [\"./missing\"]\n[service.b]\ncommand = [\"@BIN@/t_child\", \"pause\"]\n");
   up.start();
   REQUIRE(up.wait_event("service.failed", "a").is_object());
   const Json a = up.service("a");
@@ -54,8 +56,9 @@ TEST_CASE("exec failures are told with their reason") {
   folder.write("no-format", "\x01\x02\x03");
   chmod(folder.file("bad-interpreter").c_str(), 0755);
   chmod(folder.file("no-format").c_str(), 0755);
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"not-executable", "Permission denied"}, {"bad-interpreter", "interpreter"}, {"no-format", "Exec format error"}};
+  const std::vector<std::pair<std::string, std::string>> cases = {{"not-executable", "Permission denied"},
+                                                                  {"bad-interpreter", "interpreter"},
+                                                                  {"no-format", "Exec format error"}};
   for (const auto& [program, expected] : cases) {
     Supervised up("[service.a]\ncommand = [\"" + folder.file(program) + "\"]\n");
     up.start();
@@ -69,7 +72,9 @@ TEST_CASE("an unknown user fails the service, it never runs as somebody else") {
   if (geteuid() != 0) {
     WARN("not root: only that the service fails is checked");
   }
-  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"print\", \"ran\", \"pause\"]\nuser = \"no-such-user-here\"\n");
+  Supervised up(
+      "[service.a]\ncommand = [\"@BIN@/t_child\", \"print\", \"ran\", \"pause\"]\nuser = "
+      "\"no-such-user-here\"\n");
   up.start();
   CHECK(up.wait_exit() == 2);
   CHECK(up.output().find("no-such-user-here") != std::string::npos);

@@ -58,7 +58,8 @@ TEST_CASE("port 0 keeps its port through restarts") {
   CHECK(get(before, "/").ok);
 }
 
-TEST_CASE("200 queued connections: one of 4 workers is killed, the others answer all that it had not accepted") {
+TEST_CASE(
+    "200 queued connections: one of 4 workers is killed, the others answer all that it had not accepted") {
   Supervised up(R"(
 [service.web]
 command = ["@BIN@/t_http", "--fd", "{fd}"]
@@ -69,7 +70,7 @@ workers = 4
   REQUIRE(up.wait_ready());
   const auto pids = up.pids("web");
   REQUIRE(pids.size() == 4);
-  for (const pid_t pid : pids) kill(pid, SIGSTOP);   // nobody accepts: all wait in the backlog
+  for (const pid_t pid : pids) kill(pid, SIGSTOP);  // nobody accepts: all wait in the backlog
   const std::string address = up.address("web");
   const int port = std::stoi(address.substr(address.rfind(':') + 1));
   std::vector<int> clients;
@@ -111,8 +112,9 @@ port = "auto"
 }
 
 TEST_CASE("the socket of a dead runmain is replaced, that of a living one is refused") {
-  const std::string toml = "[service.a]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nlisten = [\"unix:@DIR@/a.sock\"]\n"
-                           "ready = { after = \"1ms\" }\n";
+  const std::string toml =
+      "[service.a]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nlisten = [\"unix:@DIR@/a.sock\"]\n"
+      "ready = { after = \"1ms\" }\n";
   Supervised first(toml);
   first.start();
   REQUIRE(first.wait_ready());

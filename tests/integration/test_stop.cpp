@@ -9,8 +9,8 @@ using namespace runmain::test;
 namespace {
 
 void check_gone(const std::string& what) {
-  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"" + what + "\", \"print\", \"all there\", \"pause\"]\n" +
-                "stop = { timeout = \"1s\" }\n");
+  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"" + what +
+                "\", \"print\", \"all there\", \"pause\"]\n" + "stop = { timeout = \"1s\" }\n");
   up.start();
   REQUIRE(up.wait_output("all there"));
   REQUIRE(up.wait_ready());
@@ -25,7 +25,9 @@ void check_gone(const std::string& what) {
 
 TEST_CASE("a grandchild in its own session is gone after stop") { check_gone("setsid-grandchild"); }
 TEST_CASE("a double-forked grandchild is gone after stop") { check_gone("double-fork-grandchild"); }
-TEST_CASE("a same-group grandchild that ignores SIGTERM is gone after stop") { check_gone("same-group-ignorer"); }
+TEST_CASE("a same-group grandchild that ignores SIGTERM is gone after stop") {
+  check_gone("same-group-ignorer");
+}
 TEST_CASE("a chain that forks while it is killed is gone after stop") { check_gone("fork-chain"); }
 
 TEST_CASE("a child that ignores SIGTERM is killed at the deadline") {
@@ -46,7 +48,7 @@ TEST_CASE("a child that is gone at once ends a grace of 60 s at once") {
   Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nstop = { timeout = \"60s\" }\n");
   up.start();
   REQUIRE(up.wait_ready());
-  CHECK(up.cli({"stop", "a"}).status == 0);   // the guard of the test is 30 s
+  CHECK(up.cli({"stop", "a"}).status == 0);  // the guard of the test is 30 s
 }
 
 TEST_CASE("what a crashed child left behind is swept before the port could be missed") {
@@ -88,7 +90,7 @@ TEST_CASE("a stop without a head: the keeper ends all children itself") {
   const auto pids = up.pids("a");
   const pid_t head = up.head_pid();
   REQUIRE(head > 0);
-  kill(head, SIGSTOP);   // it lives, but answers nobody
+  kill(head, SIGSTOP);  // it lives, but answers nobody
   up.signal(SIGTERM);
   CHECK(up.wait_exit() == 128 + SIGTERM);
   for (const pid_t pid : pids) CHECK_FALSE(alive(pid));

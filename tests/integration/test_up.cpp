@@ -128,9 +128,10 @@ TEST_CASE("a port in use is told with its place before anything starts, with exi
                    std::to_string(port) + "\"]\n");
   first.start();
   REQUIRE(first.wait_ready());
-  Supervised second("[service.early]\ncommand = [\"@BIN@/t_child\", \"print\", \"must not start\", \"pause\"]\n"
-                    "[service.b]\ncommand = [\"@BIN@/t_http\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:" +
-                    std::to_string(port) + "\"]\n");
+  Supervised second(
+      "[service.early]\ncommand = [\"@BIN@/t_child\", \"print\", \"must not start\", \"pause\"]\n"
+      "[service.b]\ncommand = [\"@BIN@/t_http\", \"--fd\", \"{fd}\"]\nlisten = [\"127.0.0.1:" +
+      std::to_string(port) + "\"]\n");
   second.start();
   CHECK(second.wait_exit() == 2);
   CAPTURE(second.output());
@@ -156,7 +157,9 @@ TEST_CASE("bad configurations are refused with all their faults, and nothing is 
       {"[service.a]\ncommand = 5\n", "supervisor.toml:2:"},
       {"[service.a]\nworkers = 1\n", "command"},
       {"[service.a]\ncommand = \"x\"\ndepends_on = [\"b\"]\n", "\"b\""},
-      {"[service.a]\ncommand = \"x\"\ndepends_on = [\"b\"]\n[service.b]\ncommand = \"x\"\ndepends_on = [\"a\"]\n", "->"},
+      {"[service.a]\ncommand = \"x\"\ndepends_on = [\"b\"]\n[service.b]\ncommand = \"x\"\ndepends_on = "
+       "[\"a\"]\n",
+       "->"},
       {"[service.a]\ncommand = \"x\"\nlisten = [\"127.0.0.1\"]\n", "supervisor.toml:3:"},
       {"[service.a]\ncommand = \"x\"\ncwd = \"missing\"\n", "missing"},
   };
@@ -230,7 +233,9 @@ TEST_CASE("a journal replays to the same state, and a tampered one names the lin
 }
 
 TEST_CASE("with stdin closed and SIGCHLD and SIGPIPE ignored it works as ever") {
-  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"print\", \"alive\", \"exit\", \"3\"]\nrestart = \"never\"\n");
+  Supervised up(
+      "[service.a]\ncommand = [\"@BIN@/t_child\", \"print\", \"alive\", \"exit\", \"3\"]\nrestart = "
+      "\"never\"\n");
   signal(SIGCHLD, SIG_IGN);
   signal(SIGPIPE, SIG_IGN);
   up.start();

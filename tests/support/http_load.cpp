@@ -17,7 +17,8 @@ Answered fault(const std::string& what) { return {false, what + ": " + std::stre
 
 Answered exchange(int fd, const std::string& path) {
   const std::string request = "GET " + path + " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-  if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return fault("send");
+  if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
+    return fault("send");
   std::string answer;
   char buffer[4096];
   for (;;) {
@@ -45,7 +46,9 @@ Answered get(const std::string& address, const std::string& path) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const timeval limit{30, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  Answered answered = connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 ? fault("connect") : exchange(fd, path);
+  Answered answered = connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0
+                          ? fault("connect")
+                          : exchange(fd, path);
   close(fd);
   answered.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   return answered;

@@ -1,5 +1,5 @@
-// Clients that open a new connection for each request and count what goes wrong, by kind. For integration tests
-// and benchmarks: bounded in clients, stopped by its owner.
+// Clients that open a new connection for each request and count what goes wrong, by kind. For integration
+// tests and benchmarks: bounded in clients, stopped by its owner.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@ namespace runmain::test {
 
 struct Answered {
   bool ok = false;
-  std::string fault;    // "connect: Connection refused", "empty answer", "status 500"
+  std::string fault;  // "connect: Connection refused", "empty answer", "status 500"
   std::string body;
   double ms = 0;
 };

@@ -67,9 +67,10 @@ class ShapeWriter {
   }
   static bool is_listed(std::string_view name) {
     static constexpr std::string_view kSkipped[] = {
-        "events", "effects", "random",   "now",      "since",     "ready_at",     "history", "history_at",
-        "cause",  "time",    "restarts", "reloads",  "reason",    "spec",         "text",    "death_at",
-        "number", "pid",     "proven",   "failure_at", "held_back", "reload_since", "dirty_count"};
+        "events",  "effects",    "random",    "now",          "since",      "ready_at",
+        "history", "history_at", "cause",     "time",         "restarts",   "reloads",
+        "reason",  "spec",       "text",      "death_at",     "number",     "pid",
+        "proven",  "failure_at", "held_back", "reload_since", "dirty_count"};
     return std::find(std::begin(kSkipped), std::end(kSkipped), name) != std::end(kSkipped);
   }
   void mix(std::uint64_t v) {

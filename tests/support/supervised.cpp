@@ -45,7 +45,7 @@ int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128
 pid_t spawn(const std::vector<std::string>& words, const std::string& cwd, int out) {
   const pid_t pid = fork();
   if (pid != 0) return pid;
-  prctl(PR_SET_PDEATHSIG, SIGTERM);   // a test that is aborted leaves nothing
+  prctl(PR_SET_PDEATHSIG, SIGTERM);  // a test that is aborted leaves nothing
   const int null = open("/dev/null", O_RDONLY);
   dup2(null, 0);
   dup2(out, 1);
@@ -88,7 +88,8 @@ Ran run(const std::vector<std::string>& argv, const std::string& cwd) {
   close(ends[1]);
   Ran ran;
   char buffer[4096];
-  for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;) ran.out.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    ran.out.append(buffer, static_cast<std::size_t>(n));
   close(ends[0]);
   int status = 0;
   waitpid(pid, &status, 0);
@@ -110,7 +111,8 @@ Control::~Control() {
   if (fd_ >= 0) close(fd_);
 }
 void Control::send(const std::string& verb, Json args) {
-  const std::string line = Json{{"v", 1}, {"id", ++last_id_}, {"verb", verb}, {"args", std::move(args)}}.dump() + "\n";
+  const std::string line =
+      Json{{"v", 1}, {"id", ++last_id_}, {"verb", verb}, {"args", std::move(args)}}.dump() + "\n";
   (void)!::send(fd_, line.data(), line.size(), MSG_NOSIGNAL);
 }
 Json Control::request(const std::string& verb, Json args) {
@@ -135,13 +137,15 @@ Json Control::next(std::chrono::milliseconds guard) {
   }
 }
 
-Supervised::Supervised(const std::string& toml, std::vector<std::string> arguments) : arguments_(std::move(arguments)) {
+Supervised::Supervised(const std::string& toml, std::vector<std::string> arguments)
+    : arguments_(std::move(arguments)) {
   folder_.write("supervisor.toml", expand(toml));
 }
 
 std::string Supervised::expand(std::string toml) const {
   const auto replace = [&](const std::string& what, const std::string& by) {
-    for (std::size_t at = 0; (at = toml.find(what, at)) != std::string::npos; at += by.size()) toml.replace(at, what.size(), by);
+    for (std::size_t at = 0; (at = toml.find(what, at)) != std::string::npos; at += by.size())
+      toml.replace(at, what.size(), by);
   };
   replace("@BIN@", RUNMAIN_BIN_DIR);
   replace("@DIR@", folder_.path());
@@ -153,8 +157,14 @@ void Supervised::set_config(const std::string& toml) { folder_.write("supervisor
 void Supervised::start() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) std::abort();
-  std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain", "up", "-c", folder_.file("supervisor.toml"),
-                                   "--runtime-dir", folder_.file("run"), "--state-dir", folder_.file("state")};
+  std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain",
+                                   "up",
+                                   "-c",
+                                   folder_.file("supervisor.toml"),
+                                   "--runtime-dir",
+                                   folder_.file("run"),
+                                   "--state-dir",
+                                   folder_.file("state")};
   argv.insert(argv.end(), arguments_.begin(), arguments_.end());
   pid_ = spawn(argv, folder_.path(), ends[1]);
   close(ends[1]);
@@ -212,7 +222,7 @@ Json Supervised::request(const std::string& verb, Json args) {
     Control control(control_path());
     if (control.connected()) {
       Json answer = control.request(verb, args);
-      if (!answer.is_null()) return answer;   // null: the head died meanwhile; its successor answers
+      if (!answer.is_null()) return answer;  // null: the head died meanwhile; its successor answers
     }
     if (left_ms(deadline) == 0 || ended_) return nullptr;
     read_output(std::chrono::milliseconds(5));
@@ -247,7 +257,8 @@ Json Supervised::service(const std::string& name) {
 Ran Supervised::cli(std::vector<std::string> arguments) {
   std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain"};
   argv.push_back(arguments[0]);
-  for (const char* more : {"-c", "supervisor.toml", "--runtime-dir", "run", "--state-dir", "state"}) argv.emplace_back(more);
+  for (const char* more : {"-c", "supervisor.toml", "--runtime-dir", "run", "--state-dir", "state"})
+    argv.emplace_back(more);
   argv.insert(argv.end(), arguments.begin() + 1, arguments.end());
   return run(argv, folder_.path());
 }
@@ -334,7 +345,7 @@ int Supervised::wait_exit() {
       close(pidfd);
       return -1;
     }
-    pollfd both[2] = {{pidfd, POLLIN, 0}, {out_fd_, POLLIN, 0}};   // its output must go on being read
+    pollfd both[2] = {{pidfd, POLLIN, 0}, {out_fd_, POLLIN, 0}};  // its output must go on being read
     poll(both, out_fd_ >= 0 ? 2 : 1, left_ms(deadline));
     read_output(std::chrono::milliseconds(0));
   }

@@ -1,6 +1,7 @@
-// A real `runmain up` in a fresh folder: started, asked, listened to, ended. For integration tests and benchmarks.
-// Waiting is on facts: a line of its output, an event of its stream, the end of a process. Every wait has a guard
-// (kGuard), which only a failure reaches. The destructor ends everything and removes the folder.
+// A real `runmain up` in a fresh folder: started, asked, listened to, ended. For integration tests and
+// benchmarks. Waiting is on facts: a line of its output, an event of its stream, the end of a process. Every
+// wait has a guard (kGuard), which only a failure reaches. The destructor ends everything and removes the
+// folder.
 #pragma once
 
 #include <sys/types.h>

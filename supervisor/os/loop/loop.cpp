@@ -11,7 +11,7 @@ namespace {
 struct PollHandle {
   uv_poll_t uv{};
   std::function<void(int)> callback;
-  bool always_ready = false;   // epoll refused the fd: an idle handle stands in
+  bool always_ready = false;  // epoll refused the fd: an idle handle stands in
   uv_idle_t idle{};
   int open_handles = 0;
 };
@@ -22,7 +22,8 @@ void release(PollHandle* h) {
     if (--handle->open_handles == 0) delete handle;
   };
   h->callback = nullptr;
-  auto* raw = h->always_ready ? reinterpret_cast<uv_handle_t*>(&h->idle) : reinterpret_cast<uv_handle_t*>(&h->uv);
+  auto* raw =
+      h->always_ready ? reinterpret_cast<uv_handle_t*>(&h->idle) : reinterpret_cast<uv_handle_t*>(&h->uv);
   uv_close(raw, closed);
 }
 
@@ -53,7 +54,8 @@ class UvPoll final : public Poll {
       want_idle(events);
       return;
     }
-    const int mask = ((events & kReadable) != 0 ? UV_READABLE : 0) | ((events & kWritable) != 0 ? UV_WRITABLE : 0);
+    const int mask =
+        ((events & kReadable) != 0 ? UV_READABLE : 0) | ((events & kWritable) != 0 ? UV_WRITABLE : 0);
     if (mask == 0) {
       uv_poll_stop(&handle_->uv);
       return;
@@ -139,7 +141,7 @@ Loop::Loop() : impl_(std::make_unique<Impl>()) {
 Loop::~Loop() {
   uv_close(reinterpret_cast<uv_handle_t*>(&impl_->prepare), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&impl_->limit), nullptr);
-  uv_run(&impl_->loop, UV_RUN_NOWAIT);   // the close callbacks
+  uv_run(&impl_->loop, UV_RUN_NOWAIT);  // the close callbacks
   uv_loop_close(&impl_->loop);
 }
 
@@ -177,7 +179,8 @@ void Loop::turn(Duration at_most) {
     uv_run(&impl_->loop, UV_RUN_NOWAIT);
     return;
   }
-  // It repeats: should the machine be so busy that it is due before the poll begins, the poll has the next one.
+  // It repeats: should the machine be so busy that it is due before the poll begins, the poll has the next
+  // one.
   const auto limit = static_cast<std::uint64_t>(to_ms(at_most));
   uv_update_time(&impl_->loop);
   uv_timer_start(

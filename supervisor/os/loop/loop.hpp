@@ -1,7 +1,8 @@
 // The event loop of head and observer: a thin owner of libuv's, so that no other file includes uv.h.
 //
-// Invariant: what is made by a Loop dies before it; a callback is never called after its object is gone, and may
-// destroy its own object. Thread: one. Exceptions must not leave a callback. Non-goal: streams; rooms read and write fds themselves.
+// Invariant: what is made by a Loop dies before it; a callback is never called after its object is gone, and
+// may destroy its own object. Thread: one. Exceptions must not leave a callback. Non-goal: streams; rooms
+// read and write fds themselves.
 #pragma once
 
 #include <functional>
@@ -14,8 +15,8 @@ namespace runmain::os {
 inline constexpr int kReadable = 1;
 inline constexpr int kWritable = 2;
 
-// Watches one fd (level-triggered). The fd stays the caller's and must outlive this. An fd that epoll refuses (a regular file) is
-// reported ready once at each turn of the loop.
+// Watches one fd (level-triggered). The fd stays the caller's and must outlive this. An fd that epoll refuses
+// (a regular file) is reported ready once at each turn of the loop.
 class Poll {
  public:
   virtual ~Poll() = default;
@@ -34,7 +35,7 @@ class Timer {
 class Loop {
  public:
   Loop();
-  ~Loop();                                 // everything made by it is gone by then; closes clean
+  ~Loop();  // everything made by it is gone by then; closes clean
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
@@ -45,7 +46,8 @@ class Loop {
   std::unique_ptr<Poll> poll(int fd, int events, std::function<void(int)> callback);
   std::unique_ptr<Timer> timer(std::function<void()> callback);
 
-  // Called at each turn, after all callbacks and before the loop may sleep: the place to flush what the turn gathered. One.
+  // Called at each turn, after all callbacks and before the loop may sleep: the place to flush what the turn
+  // gathered. One.
   void before_sleep(std::function<void()> callback);
 
   // Runs until stop(). turn() handles what is ready and returns without sleeping longer than `at_most`.
