@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
   runmain::test::Folder folder;
   Supervised up("[service.a]\ncommand = [\"" + kStamp + "\", \"" + folder.file("ours") +
                 "\"]\nready = { after = \"1ms\" }\n"
-                "restart = { policy = \"always\", initial = \"1ms\", max = \"1ms\", reset = \"1ms\" }\n");
+                "restart = { policy = \"always\", initial = \"1ms\", max = \"1ms\", reset = \"0ms\" }\n");
   Stamps ours(folder.file("ours"));
   Stamps bare(folder.file("bare"));
   up.start();
