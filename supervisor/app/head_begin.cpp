@@ -188,7 +188,7 @@ void Head::on_change(const core::Changed& changed) {
 }
 
 void Head::say_start() {
-  say({Tone::plain, std::string("runmain " RUNMAIN_VERSION ", ") +
+  say({Tone::plain, std::string("version " RUNMAIN_VERSION ", ") +
                         (desired_.mode == core::Mode::dev ? "dev" : "prod") + ", " + desired_.file +
                         (options_.detached ? "" : " (Ctrl-C stops)")});
   for (const auto& [id, entry] : services_.all()) {
