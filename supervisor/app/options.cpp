@@ -23,7 +23,7 @@ Result<HeadOptions> parse_options(int argc, char** argv) {
     } else if (name == "--only") {
       options.only.push_back(value);
     } else {
-      return Error{"unknown argument " + name + " " + value};
+      return Error{"unknown argument " + name};
     }
   }
   if (options.config.empty()) return Error{"--config is missing"};

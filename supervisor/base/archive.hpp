@@ -162,7 +162,7 @@ void BinaryWriter::put(T& v) {
     put(v.second);
   } else if constexpr (d::IsVariant<U>::value) {
     put_unsigned(v.index());
-    std::visit([this](auto& e) { put(e); }, v);
+    std::visit([this](auto& e) { this->put(e); }, v);
   } else if constexpr (d::IsDuration<U>::value) {
     put_unsigned(d::zigzag(v.count()));
   } else if constexpr (d::IsTimePoint<U>::value) {
@@ -205,7 +205,7 @@ void BinaryReader::get(T& v) {
     get(v.second);
   } else if constexpr (d::IsVariant<T>::value) {
     const std::uint64_t index = get_unsigned();
-    if (!d::with_alternative(v, index, [this](auto& e) { get(e); })) ok_ = false;
+    if (!d::with_alternative(v, index, [this](auto& e) { this->get(e); })) ok_ = false;
   } else if constexpr (d::IsDuration<T>::value) {
     v = T(static_cast<typename T::rep>(d::unzigzag(get_unsigned())));
   } else if constexpr (d::IsTimePoint<T>::value) {

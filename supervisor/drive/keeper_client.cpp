@@ -12,7 +12,7 @@ constexpr int kAnswerMs = 5000;  // the keeper answers in microseconds; it may b
 
 }  // namespace
 
-void KeeperClient::queue(keeper::Request request, os::UniqueFd fd) {
+void KeeperClient::queue(const keeper::Request& request, os::UniqueFd fd) {
   waiting_.push_back({to_binary(request), std::move(fd)});
 }
 

@@ -61,7 +61,7 @@ class KeeperClient {
   void on_ready(int events);
   void read_messages();
   void executed(std::uint64_t number);
-  void queue(keeper::Request request, os::UniqueFd fd = {});
+  void queue(const keeper::Request& request, os::UniqueFd fd = {});
 
   os::UniqueFd socket_;
   std::unique_ptr<os::Poll> poll_;

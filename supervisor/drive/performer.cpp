@@ -59,13 +59,13 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.channel = c_.channel_path;
   input.auto_port = entry->auto_port;
   if (spawn.reason == core::Reason::change) input.changed_file = write_changed(*entry, spawn.key);
-  std::visit([&](auto&& order) { c_.keeper->send(effect, std::move(order)); }, plan(input));
+  std::visit([&](const auto& order) { c_.keeper->send(effect, order); }, plan(input));
 }
 
 // RUNMAIN_CHANGED: the first changed paths, one a line. Without it the child only knows less.
 std::string Performer::write_changed(const ServiceEntry& entry, const ChildKey& key) {
   if (entry.changed.empty() || c_.runtime_dir.empty()) return {};
-  const std::string path = c_.runtime_dir + "/changed-" + std::to_string(key.service.value);
+  std::string path = c_.runtime_dir + "/changed-" + std::to_string(key.service.value);
   os::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
   std::string text;
   for (const std::string& changed : entry.changed) text += changed + "\n";
