@@ -141,7 +141,11 @@ Result<void> Head::begin() {
 void Head::on_happening(const keeper::Happening& happening) {
   if (happening.number <= happening_) return;  // told again after a takeover, handled before it
   happening_ = happening.number;
-  for (const core::Event& event : reader_->read(happening)) feed(event, happening.number);
+  for (const core::Event& event : reader_->read(happening)) {
+    const auto* signalled = std::get_if<core::Signalled>(&event);
+    if (signalled != nullptr && signalled->signal == SIGHUP) read_again();
+    feed(event, happening.number);
+  }
 }
 
 void Head::feed(const core::Event& event, std::uint64_t happening) {
@@ -195,6 +199,7 @@ void Head::commit() {
 void Head::flush() {
   while (!effects_.empty()) {
     commit();
+    tell_facts();  // before a service that is gone loses its name
     const std::vector<core::Effect> effects = std::exchange(effects_, {});
     for (const core::Effect& effect : effects) carry_out(effect);
   }

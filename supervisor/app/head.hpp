@@ -70,6 +70,7 @@ class Head final : public control::Backend {
   void name_services(const Configuration& configuration);
   void resume_journal();
   void on_change(const core::Changed& changed);
+  void read_again();
   void watch_services();
   void follow_output();
   static control::LogLine log_line(const drive::OutputLine& line);

@@ -179,6 +179,11 @@ void Head::on_change(const core::Changed& changed) {
     feed(changed);
     return;
   }
+  read_again();
+}
+
+// SIGHUP, or the file has changed: nobody waits for an answer, so a person is told.
+void Head::read_again() {
   if (auto applied = apply(); applied) {
     say({Tone::good, "the configuration was read again"});
   } else {

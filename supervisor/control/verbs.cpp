@@ -157,6 +157,13 @@ bool Server::named_services(Client& client, const Json& args, std::vector<Servic
 }
 
 void Server::do_command(Client& client, core::CommandVerb verb, const Json& args) {
+  // Who reloads means the file as it is now. A file with faults reloads nothing.
+  if (verb == core::CommandVerb::reload) {
+    if (const auto applied = backend_.apply(); !applied) {
+      fail(client, kConfiguration, applied.error());
+      return;
+    }
+  }
   std::vector<ServiceId> ids;
   if (!named_services(client, args, ids)) return;
   const auto signal = number_of(args, "signal");

@@ -244,3 +244,22 @@ TEST_CASE("with stdin closed and SIGCHLD and SIGPIPE ignored it works as ever") 
   const Json exited = up.wait_event("child.exited", "a");
   CHECK(exited["data"]["text"].get<std::string>().find('3') != std::string::npos);
 }
+
+TEST_CASE(
+    "in prod mode reload reads the file again, and a file with faults reloads nothing and exits with 2") {
+  Supervised up(kTwoServices);
+  REQUIRE(up.cli({"up", "-d"}).status == 0);
+  const auto before = up.pids("web");
+  up.set_config(std::string(kTwoServices) + "[service.more]\ncommand = [\"@BIN@/t_child\", \"pause\"]\n");
+  CHECK(up.cli({"reload", "job"}).status == 0);
+  CHECK(up.wait_status([](const Json& s) { return s["services"].size() == 3; }).is_object());
+  CHECK(up.pids("web") == before);
+  const auto job = up.pids("job");
+  up.set_config(std::string(kTwoServices) + "x = [[\n");
+  const Ran refused = up.cli({"reload", "job"});
+  CAPTURE(refused.out);
+  CHECK(refused.status == 2);
+  CHECK(refused.out.find("supervisor.toml:") != std::string::npos);
+  CHECK(up.pids("job") == job);
+  CHECK(up.cli({"down"}).status == 0);
+}
