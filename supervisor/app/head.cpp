@@ -197,6 +197,7 @@ void Head::commit() {
 }
 
 void Head::flush() {
+  keeper_.deliver_early();
   while (!effects_.empty()) {
     commit();
     tell_facts();  // before a service that is gone loses its name

@@ -16,6 +16,17 @@ void KeeperClient::queue(const keeper::Request& request, os::UniqueFd fd) {
   waiting_.push_back({to_binary(request), std::move(fd)});
 }
 
+Result<void> KeeperClient::flush_blocking() {
+  flush();
+  while (!idle()) {
+    pollfd p{socket_.get(), POLLOUT, 0};
+    if (::poll(&p, 1, kAnswerMs) == 0) return Error{"the keeper does not read"};
+    if ((p.revents & (POLLERR | POLLHUP)) != 0) return Error{"the keeper is gone"};
+    flush();
+  }
+  return {};
+}
+
 Result<keeper::Message> KeeperClient::receive_blocking() {
   for (;;) {
     auto got = os::receive_message(socket_.get(), keeper::kMessageMax, scratch_);
@@ -68,8 +79,7 @@ Result<KeeperClient::Greeting> KeeperClient::greet() {
 
 Result<keeper::Opened> KeeperClient::open_listener(const keeper::OpenListener& wanted) {
   queue(wanted);
-  flush();
-  if (!idle()) return Error{"the keeper does not read"};
+  if (auto sent = flush_blocking(); !sent) return sent.error();
   for (;;) {
     auto message = receive_blocking();
     if (!message) return message.error();
@@ -93,7 +103,15 @@ void KeeperClient::start(os::Loop& loop, std::function<void(const keeper::Happen
   happened_ = std::move(happened);
   lost_ = std::move(lost);
   poll_ = loop.poll(socket_.get(), os::kReadable, [this](int events) { on_ready(events); });
-  read_messages();
+}
+
+void KeeperClient::deliver_early() {
+  while (!early_.empty() && happened_) {
+    const keeper::Happening happening = std::move(early_.front());
+    early_.pop_front();
+    executed(happening.executed);
+    happened_(happening);
+  }
 }
 
 void KeeperClient::on_ready(int events) {
@@ -104,12 +122,7 @@ void KeeperClient::on_ready(int events) {
 void KeeperClient::read_messages() {
   constexpr int kMessagesATurn = 256;  // then the others get their turn
   for (int i = 0; i < kMessagesATurn && !dead_; ++i) {
-    while (!early_.empty()) {
-      const keeper::Happening happening = std::move(early_.front());
-      early_.pop_front();
-      executed(happening.executed);
-      happened_(happening);
-    }
+    deliver_early();  // each one may have asked for a listener
     auto got = os::receive_message(socket_.get(), keeper::kMessageMax, scratch_);
     if (!got && got.error().code == EAGAIN) return;
     keeper::Message message;

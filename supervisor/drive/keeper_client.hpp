@@ -36,10 +36,13 @@ class KeeperClient {
   Result<keeper::Opened> open_listener(const keeper::OpenListener& wanted);
   void close_listeners(std::vector<std::string> ids);
 
-  // From now on happenings are delivered, those that came meanwhile first. `lost` is called when the keeper
-  // is gone.
+  // From now on happenings are delivered. `lost` is called when the keeper is gone.
   void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
              std::function<void()> lost);
+
+  // Delivers the happenings that came while an answer was awaited. To be called before the loop sleeps: nothing
+  // on the socket will wake it for them.
+  void deliver_early();
 
   // Queues an order; `effect` is remembered until the keeper has executed it.
   void send(const core::Effect& effect, keeper::Order order);
@@ -57,6 +60,7 @@ class KeeperClient {
     std::string bytes;
     os::UniqueFd fd;
   };
+  Result<void> flush_blocking();
   Result<keeper::Message> receive_blocking();
   void on_ready(int events);
   void read_messages();

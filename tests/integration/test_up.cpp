@@ -186,7 +186,10 @@ TEST_CASE("a bad edit of the configuration keeps the old one; a good edit is tak
   CHECK(with_more.is_object());
   CHECK(up.pids("web") == web);
   up.set_config(kTwoServices);
-  CHECK(up.wait_status([](const Json& s) { return s["services"].size() == 2; }).is_object());
+  const Json without = up.wait_status([](const Json& s) { return s["services"].size() == 2; });
+  up.wait_output("nothing says this", std::chrono::milliseconds(1));  // takes what was printed so far
+  CAPTURE(up.output(), up.status().dump());
+  CHECK(without.is_object());
   CHECK(up.pids("web") == web);
 }
 
