@@ -19,6 +19,7 @@ namespace runmain::cli {
 namespace {
 
 constexpr std::chrono::minutes kReadyLimit{5};  // where --timeout says nothing
+constexpr std::chrono::seconds kPatience{2};    // then it is told what is waited for
 constexpr std::size_t kTailBytes = 4096;
 constexpr int kAfterFailureMs = 300;
 constexpr int kEndGraceMs = 10'000;  // from the keeper's last closed socket to its end
@@ -65,15 +66,41 @@ struct Outcome {
   Result<Answer> answer;
 };
 
-// Asks to be told when all is ready; again if the supervisor is replaced meanwhile.
-Outcome wait_until_ready(const std::string& control, pid_t keeper, Time deadline) {
+// "web (starting), api (backoff)".
+std::string not_ready_yet(control::Client& client, Time deadline) {
+  const auto status = client.call("status", Json::object(), deadline);
+  std::string names;
+  if (!status.ok() || !status->ok || !status->value.contains("services")) return names;
+  for (const Json& service : status->value["services"]) {
+    const std::string state = control::text_of(service, "state");
+    if (state == "ready" || state == "done" || state == "stopped") continue;
+    names += (names.empty() ? "" : ", ") + control::text_of(service, "name") + " (" + state + ")";
+  }
+  return names;
+}
+
+// Asks to be told when all is ready; again if the supervisor is replaced meanwhile. Nobody is left in the
+// dark for longer than kPatience.
+Outcome wait_until_ready(const std::string& control, pid_t keeper, Time deadline, Terminal& terminal) {
+  const std::int64_t patience = std::chrono::milliseconds(kPatience).count();
+  std::string told;
   for (;;) {
     auto client = control::Client::connect(control, deadline);
     if (!client.ok()) return {ended(keeper, kEndGraceMs), client.error()};
-    auto answer = client->call("wait", Json::object(), deadline);
-    if (answer.ok() || answer.error().code != ECONNRESET) return {std::nullopt, std::move(answer)};
-    const auto status = ended(keeper, 0);
-    if (status) return {status, std::move(answer)};
+    for (;;) {
+      auto answer = client->call("wait", Json{{"timeout_ms", patience}}, deadline);
+      const bool replaced = !answer.ok() && answer.error().code == ECONNRESET;
+      if (replaced) {
+        const auto status = ended(keeper, 0);
+        if (status) return {status, std::move(answer)};
+        break;
+      }
+      if (!answer.ok() || answer->ok || answer->code != control::kTimedOut)
+        return {std::nullopt, std::move(answer)};
+      const std::string names = not_ready_yet(*client, deadline);
+      if (names.empty() || names == std::exchange(told, names)) continue;
+      terminal.out << "waiting for " << printable(names, false) << std::endl;
+    }
   }
 }
 
@@ -96,7 +123,7 @@ int start_detached(Launch launch, const Options& options, std::size_t services, 
   const std::string control = launch.folders.control();
   launch = Launch{};  // ours must not keep the sockets and the lock alive
   const Time deadline = options.timeout_s > 0 ? options.deadline() : control::deadline_after(kReadyLimit);
-  const Outcome outcome = wait_until_ready(control, keeper, deadline);
+  const Outcome outcome = wait_until_ready(control, keeper, deadline, terminal);
   if (outcome.ended) {
     const int status = *outcome.ended;
     const std::string how = WIFSIGNALED(status) ? "killed by signal " + std::to_string(WTERMSIG(status))

@@ -9,8 +9,8 @@ namespace {
 
 int run_events(const Options& options, Terminal& terminal) {
   const Json args{{"follow", options.follow}};
-  return stream(options, terminal, "events", args,
-                [&](const Json& item) { return event_text(item, terminal.colour); });
+  const auto show = [&](const Json& item) { return event_text(item, terminal.colour); };
+  return run_stream(options, terminal, {"events", args, show, [&] { return args; }});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // `runmain logs`: what services printed.
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
+#include "cli/log_resume.hpp"
 #include "cli/log_text.hpp"
 #include "cli/stream.hpp"
 
@@ -9,8 +10,17 @@ namespace {
 
 int run_logs(const Options& options, Terminal& terminal) {
   const Json args{{"services", options.services}, {"follow", options.follow}, {"lines", options.lines}};
-  return stream(options, terminal, "logs", args,
-                [&](const Json& item) { return log_text(item, terminal.colour); });
+  LogResume resume;
+  const auto show = [&](const Json& item) {
+    return resume.is_new(item) ? log_text(item, terminal.colour) : std::string();
+  };
+  const auto again = [&] {
+    Json next = args;
+    next["lines"] = control::kLinesMax;
+    next["since"] = resume.since();
+    return next;
+  };
+  return run_stream(options, terminal, {"logs", args, show, again});
 }
 
 }  // namespace

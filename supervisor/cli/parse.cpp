@@ -103,7 +103,8 @@ Parsed parse(const std::vector<std::string>& args, Terminal& terminal) {
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
   } catch (const CLI::CallForHelp&) {
-    terminal.out << chosen(app).help("runmain");
+    const bool all = &chosen(app) == &app;
+    terminal.out << chosen(app).help(all ? "" : "runmain");
     parsed.exit = kClean;
     return parsed;
   } catch (const CLI::ParseError& error) {

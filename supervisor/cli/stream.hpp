@@ -9,9 +9,15 @@
 
 namespace runmain::cli {
 
+struct Stream {
+  std::string verb;
+  Json args;
+  std::function<std::string(const Json&)> show;  // an item as text, empty: nothing of it
+  std::function<Json()> args_again;              // to go on where the stream broke off
+};
+
 // Shows every item (as JSON lines with --json) until the stream ends. Following goes on over a change of the
 // supervisor and ends cleanly when runmain ends.
-int stream(const Options& options, Terminal& terminal, const std::string& verb, Json args,
-           const std::function<std::string(const Json&)>& show);
+int run_stream(const Options& options, Terminal& terminal, const Stream& stream);
 
 }  // namespace runmain::cli

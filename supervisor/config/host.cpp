@@ -60,8 +60,10 @@ bool check_exists(Report& report, Place place, const std::string& name, const st
 bool check_env_file(Report& report, Place place, const std::string& path) {
   auto text = read_file(path, kEnvFileMax);
   if (!text) {
+    std::error_code ignored;
+    const bool there = fs::exists(path, ignored);
     report.fault(place, "env_file: " + quote_path(path) + ": " + text.error().message,
-                 "create it, or correct the path");
+                 there ? "a readable text file of at most 1 MiB" : "create it, or correct the path");
     return false;
   }
   EnvFile parsed = parse_env_file(*text, path);

@@ -6,7 +6,7 @@
 // the last is answered.
 //
 // Verbs: status; start, stop, restart, reload {services}; signal {services, signal}; down; apply;
-// logs {services, follow, lines}; events {follow}; why {service}; wait {timeout_ms}; ping.
+// logs {services, follow, lines, since}; events {follow}; why {service}; wait {timeout_ms}; ping.
 // Non-goal: other users; only the owner and root may speak here.
 #pragma once
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kBacklogBytesMax = 1U << 20U;  // of log lines from before the request
 constexpr std::size_t kReasonsMax = 16;              // services named in a failed wait
+constexpr std::uint64_t kKeepsFailing = 8;           // restarts, with the usual back-off 13 s: no use to wait
 
 const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload", "signal", "down",
                                       "apply",  "logs",  "events", "why",     "wait",   "ping"};
@@ -49,11 +50,16 @@ bool read_id(const Json& request, std::string& id) {
   return id.size() <= kIdMax;
 }
 
+bool keeps_failing(const core::ServiceView& service) {
+  return service.state == core::ServiceState::backoff && service.restarts >= kKeepsFailing;
+}
+
 // Something is under way that may end in ready.
-bool is_trying(core::ServiceState state) {
+bool is_trying(const core::ServiceView& service) {
   using S = core::ServiceState;
+  const S state = service.state;
   return state == S::building || state == S::starting || state == S::reloading || state == S::stopping ||
-         state == S::backoff;
+         (state == S::backoff && !keeps_failing(service));
 }
 
 std::size_t count_state(const core::Snapshot& snapshot, core::ServiceState state) {
@@ -66,11 +72,13 @@ std::string reasons_of(const core::Snapshot& snapshot) {
   std::string reasons;
   std::size_t named = 0;
   for (const auto& service : snapshot.services) {
-    const bool told =
-        service.state == core::ServiceState::failed || service.state == core::ServiceState::waiting;
+    const bool failing = keeps_failing(service);
+    const bool told = failing || service.state == core::ServiceState::failed ||
+                      service.state == core::ServiceState::waiting;
     if (!told || ++named > kReasonsMax) continue;
-    reasons += (reasons.empty() ? "" : "; ") + service.name + ": " +
-               (service.reason.empty() ? "failed" : service.reason);
+    const std::string why =
+        failing ? "keeps failing, restarted " + std::to_string(service.restarts) + " times" : service.reason;
+    reasons += (reasons.empty() ? "" : "; ") + service.name + ": " + (why.empty() ? "failed" : why);
   }
   return reasons;
 }
@@ -204,8 +212,10 @@ void Server::do_logs(Client& client, const Json& args) {
   const auto count =
       static_cast<std::size_t>(std::clamp<std::int64_t>(wanted, 0, static_cast<std::int64_t>(kLinesMax)));
   const auto lines = count == 0 ? std::vector<LogLine>() : backend_.recent(named, count);
+  const std::string since = text_of(args, "since");
   std::size_t bytes = 0;
   for (auto line = lines.rbegin(); line != lines.rend() && client.backlog.size() < count; ++line) {
+    if (rfc3339(line->time_ns) < since) continue;
     std::string item = to_line(log_json(*line, numbered_.count(line->service) != 0));
     bytes += item.size();
     if (bytes > kBacklogBytesMax) break;
@@ -259,9 +269,10 @@ void Server::look_at_wait(Client& client, const core::Snapshot& snapshot) {
     fail(client, kFailed, Error{failed ? reasons_of(snapshot) : "runmain is shutting down"});
     return;
   }
-  const auto trying = [](const core::ServiceView& service) { return is_trying(service.state); };
-  if (std::any_of(snapshot.services.begin(), snapshot.services.end(), trying)) return;
-  if (count_state(snapshot, core::ServiceState::failed) > 0) {
+  const auto& all = snapshot.services;
+  if (std::any_of(all.begin(), all.end(), is_trying)) return;
+  if (count_state(snapshot, core::ServiceState::failed) > 0 ||
+      std::any_of(all.begin(), all.end(), keeps_failing)) {
     fail(client, kFailed,
          Error{reasons_of(snapshot), {}, "see `runmain why SERVICE` and `runmain logs SERVICE`"});
   } else if (count_state(snapshot, core::ServiceState::waiting) == 0) {

@@ -40,8 +40,8 @@ class KeeperClient {
   void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
              std::function<void()> lost);
 
-  // Delivers the happenings that came while an answer was awaited. To be called before the loop sleeps: nothing
-  // on the socket will wake it for them.
+  // Delivers the happenings that came while an answer was awaited. To be called before the loop sleeps:
+  // nothing on the socket will wake it for them.
   void deliver_early();
 
   // Queues an order; `effect` is remembered until the keeper has executed it.

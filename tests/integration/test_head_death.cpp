@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "support/catch.hpp"
 #include "support/http_load.hpp"
@@ -50,6 +51,26 @@ workers = 2
   CHECK(up.pids("web") == before);
   CHECK(up.address("web") == address);
   CHECK(up.stop() == 0);
+}
+
+TEST_CASE("who follows the logs misses nothing and sees nothing twice when the head dies") {
+  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"count\", \"60000\"]\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  Ran follower;
+  std::thread follow([&] { follower = up.cli({"logs", "-f", "-n", "5000"}); });
+  for (int i = 0; i < 8; ++i) kill_head(up);
+  CHECK(up.stop() == 0);
+  follow.join();
+  CHECK(follower.status == 0);
+  std::istringstream lines(follower.out);
+  std::size_t expected = 0;
+  for (std::string line; std::getline(lines, line) && line.starts_with("a | count ");) {
+    const auto number = static_cast<std::size_t>(std::stoul(line.substr(10)));
+    if (expected != 0 && number != expected) FAIL("after " << expected - 1 << " came " << number);
+    expected = number + 1;
+  }
+  CHECK(expected > 20);
 }
 
 TEST_CASE("a death that no head saw is told by the next one") {

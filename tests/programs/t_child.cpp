@@ -5,6 +5,7 @@
 //   fds                        prints "fds: 0 1 2 …": the open fds
 //   ready                      sends READY=1 to NOTIFY_SOCKET
 //   flood BYTES                writes so many bytes as lines of 100, as fast as stdout takes them
+//   count N                    prints "count 1" to "count N", one every millisecond
 //   ignore-term                ignores SIGTERM from now on (what it starts does too)
 //   setsid-grandchild          starts a child in a session of its own
 //   double-fork-grandchild     the same, orphaned: its parent is gone
@@ -54,6 +55,14 @@ void write_all(std::string_view text) {
 }
 
 void print(const std::string& text) { write_all(text + "\n"); }
+
+void count(unsigned long long last) {
+  const timespec pause{0, 1'000'000};
+  for (unsigned long long n = 1; n <= last; ++n) {
+    print("count " + std::to_string(n));
+    nanosleep(&pause, nullptr);
+  }
+}
 
 void print_variable(const char* name) {
   const char* value = std::getenv(name);
@@ -192,6 +201,8 @@ bool act(std::string_view name, const char* value) {
     print_variable(value);
   } else if (name == "flood") {
     flood(std::strtoull(value, nullptr, 10));
+  } else if (name == "count") {
+    count(std::strtoull(value, nullptr, 10));
   } else if (name == "exit") {
     std::exit(std::atoi(value));
   } else if (name == "signal-self") {

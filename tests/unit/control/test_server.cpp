@@ -227,6 +227,22 @@ TEST_CASE("wait answers at the change that settles, with the reasons of a failur
   CHECK(answer["error"]["message"] == "web: exited with status 3");
 }
 
+TEST_CASE("nobody waits for a service that fails again and again") {
+  World world;
+  world.backend.state.services[0].state = S::backoff;
+  world.backend.state.services[0].restarts = 3;
+  Peer peer(world);
+  REQUIRE(peer.ask("wait"));
+  REQUIRE(world.until([&] { return world.server.clients() == 1; }));
+  world.server.changed();
+  CHECK_FALSE(peer.has_line());
+  world.backend.state.services[0].restarts = 8;
+  world.server.changed();
+  const Json answer = peer.line();
+  CHECK(answer["error"]["code"] == "failed");
+  CHECK(answer["error"]["message"] == "web: keeps failing, restarted 8 times");
+}
+
 TEST_CASE("wait ends at its own deadline") {
   World world;
   world.backend.state.services[0].state = S::starting;
@@ -253,6 +269,19 @@ TEST_CASE("logs without follow sends the latest lines and ends") {
   CHECK(peer.line()["item"]["text"] == "line 7");
   CHECK(peer.line()["item"]["text"] == "line 8");
   CHECK(peer.line()["item"]["text"] == "line 9");
+  CHECK(peer.line()["ok"] == Json::object());
+}
+
+TEST_CASE("logs since a time leaves out what is older") {
+  World world;
+  for (int i = 0; i < 4; ++i) {
+    world.backend.lines.push_back(log_line_of("line " + std::to_string(i)));
+    world.backend.lines.back().time_ns = i * 1'000'000LL;
+  }
+  Peer peer(world);
+  REQUIRE(peer.ask("logs", R"({"lines":100,"since":"1970-01-01T00:00:00.002"})"));
+  CHECK(peer.line()["item"]["text"] == "line 2");
+  CHECK(peer.line()["item"]["text"] == "line 3");
   CHECK(peer.line()["ok"] == Json::object());
 }
 

@@ -56,7 +56,8 @@ TEST_CASE("happenings that come while an answer is awaited are delivered before 
   os::Loop loop;
   KeeperClient client(std::move(pair.head));
   std::vector<std::uint64_t> seen;
-  client.start(loop, [&](const keeper::Happening& h) { seen.push_back(h.number); }, [] {});
+  client.start(
+      loop, [&](const keeper::Happening& h) { seen.push_back(h.number); }, [] {});
   pair.keeper.tell_signal(1);
   pair.keeper.tell_signal(2);
   pair.keeper.tell_opened("a");
