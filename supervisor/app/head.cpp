@@ -5,9 +5,9 @@
 
 #include <csignal>
 #include <cstring>
-#include <ctime>
 
 #include "app/orphans.hpp"
+#include "base/wall_time.hpp"
 #include "drive/identity.hpp"
 
 namespace runmain::app {
@@ -26,12 +26,6 @@ std::uint64_t seed_of(const std::string& secret) {
 }
 
 constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
-
-std::int64_t wall_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
-}
 
 }  // namespace
 
@@ -187,7 +181,7 @@ void Head::commit() {
     say({Tone::bad, "the state log cannot be written: " + written.error().text() + ", retrying"});
   }
   for (const Journaled& j : to_journal_) {
-    if (auto written = journal_->append(j.number, j.time, wall_ns(), j.event, j.digest); !written) {
+    if (auto written = journal_->append(j.number, j.time, wall_now_ns(), j.event, j.digest); !written) {
       say({Tone::bad, "the journal cannot be written: " + written.error().text() + ", ending it"});
       journal_.reset();
       break;

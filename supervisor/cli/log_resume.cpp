@@ -1,8 +1,6 @@
 #include "cli/log_resume.hpp"
 
-#include <ctime>
-
-#include "control/status_json.hpp"
+#include "base/wall_time.hpp"
 
 namespace runmain::cli {
 namespace {
@@ -15,15 +13,9 @@ std::string identity(const control::Json& item) {
          control::text_of(item, "text");
 }
 
-std::string now() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return control::rfc3339(std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec).substr(0, kToMilliseconds);
-}
-
 }  // namespace
 
-LogResume::LogResume() : last_(now()) {}
+LogResume::LogResume() : last_(rfc3339(wall_now_ns()).substr(0, kToMilliseconds)) {}
 
 bool LogResume::is_new(const control::Json& item) {
   const std::string time = control::text_of(item, "time").substr(0, kToMilliseconds);

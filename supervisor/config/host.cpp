@@ -63,7 +63,7 @@ bool check_env_file(Report& report, Place place, const std::string& path) {
     std::error_code ignored;
     const bool there = fs::exists(path, ignored);
     report.fault(place, "env_file: " + quote_path(path) + ": " + text.error().message,
-                 there ? "a readable text file of at most 1 MiB" : "create it, or correct the path");
+                 there ? "name a readable text file of at most 1 MiB" : "create it, or correct the path");
     return false;
   }
   EnvFile parsed = parse_env_file(*text, path);

@@ -5,19 +5,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
+
+#include "base/wall_time.hpp"
 
 namespace runmain::control {
 namespace {
 
 constexpr int kAcceptsATurn = 16;
 constexpr std::chrono::seconds kHalfClosedCheck{1};
-
-std::int64_t wall_now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
 
 std::string item_line(const std::string& id, const std::string& item) {
   return "{\"id\":" + id + ",\"item\":" + item + "}\n";

@@ -1,14 +1,12 @@
 #include "control/status_json.hpp"
 
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 #include <string_view>
+
+#include "base/wall_time.hpp"
 
 namespace runmain::control {
 namespace {
-
-constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 const char* name_of_mode(core::Mode mode) { return mode == core::Mode::prod ? "prod" : "dev"; }
 
@@ -90,23 +88,6 @@ Json data_json(const core::Fact& fact) {
 }
 
 }  // namespace
-
-std::string rfc3339(std::int64_t wall_ns) {
-  std::int64_t seconds = wall_ns / kNsPerSecond;
-  std::int64_t rest = wall_ns % kNsPerSecond;
-  if (rest < 0) {
-    rest += kNsPerSecond;
-    --seconds;
-  }
-  const std::time_t t = static_cast<std::time_t>(seconds);
-  std::tm parts{};
-  gmtime_r(&t, &parts);
-  char date[40];
-  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
-  char text[64];
-  std::snprintf(text, sizeof text, "%s.%09dZ", date, static_cast<int>(rest));
-  return text;
-}
 
 std::int64_t wall_of(Time time, Time now, std::int64_t wall_now_ns) {
   return wall_now_ns - (now - time).count();

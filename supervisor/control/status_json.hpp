@@ -22,9 +22,6 @@ struct FactLine {
   core::Fact fact;
 };
 
-// "2025-11-21T02:22:03.123456789Z".
-std::string rfc3339(std::int64_t wall_ns);
-
 // The wall time of a monotonic one, by both clocks now.
 std::int64_t wall_of(Time time, Time now, std::int64_t wall_now_ns);
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ctime>
 
+#include "base/wall_time.hpp"
 #include "control/server.hpp"
 #include "control/suggest.hpp"
 
@@ -18,12 +18,6 @@ constexpr std::uint64_t kKeepsFailing = 8;           // restarts, with the usual
 
 const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload", "signal", "down",
                                       "apply",  "logs",  "events", "why",     "wait",   "ping"};
-
-std::int64_t wall_now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
 
 std::vector<std::string> names_in(const core::Snapshot& snapshot) {
   std::vector<std::string> names;

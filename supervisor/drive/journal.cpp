@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <ctime>
 
+#include "base/wall_time.hpp"
 #include "drive/journal_names.hpp"
 #include "drive/json_archive.hpp"
 #include "drive/json_text.hpp"
@@ -25,18 +26,6 @@ constexpr int kLastYear = 2261;  // the last whole one whose nanoseconds fit int
 
 std::string dump(const ordered_json& object) {
   return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-// RFC 3339 in UTC with nanoseconds. Times before 1970 are written as 1970.
-std::string to_rfc3339(std::int64_t wall_ns) {
-  wall_ns = std::max<std::int64_t>(wall_ns, 0);
-  const std::time_t seconds = wall_ns / kSecond;
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[64];
-  const std::size_t n = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(text + n, sizeof text - n, ".%09" PRId64 "Z", wall_ns % kSecond);
-  return text;
 }
 
 bool from_rfc3339(const std::string& text, std::int64_t& wall_ns) {
@@ -162,7 +151,7 @@ Result<void> JournalWriter::append(std::uint64_t seq, Time mono, std::int64_t wa
                                    const core::Event& event, std::optional<std::uint64_t> digest) {
   ordered_json line = {{"v", kJournalVersion},
                        {"seq", seq},
-                       {"time", to_rfc3339(wall_ns)},
+                       {"time", rfc3339(std::max<std::int64_t>(wall_ns, 0))},
                        {"mono_ns", mono.time_since_epoch().count()},
                        {"type", core::type_name(event)}};
   const About a = about(event);

@@ -1,20 +1,10 @@
 // One ring's way: what is there goes to the terminal, then to its log, then the ring moves on.
-#include <ctime>
-
 #include <unistd.h>
 
+#include "base/wall_time.hpp"
 #include "drive/output.hpp"
 
 namespace runmain::drive {
-namespace {
-
-std::int64_t wall_clock_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
-}
-
-}  // namespace
 
 Output::Pumped Output::pump(std::uint32_t ring) {
   const auto stream = reader_.look(ring);
@@ -81,7 +71,7 @@ bool Output::format(OutputPlan& plan, const OutputStream& stream, Service& servi
         bare ? OutputPrefix{} : terminal_prefix(label, label_width_, plan.terminal_colour, colour);
   }
   if (service.log == nullptr) label += ":" + std::to_string(stream.key.generation);
-  batch_time_ns_ = wall_clock_ns();
+  batch_time_ns_ = wall_now_ns();
   file_prefix_ = file_prefix(stamp_.text(batch_time_ns_), label);
   plan.file = &file_prefix_;
   for (;;) {

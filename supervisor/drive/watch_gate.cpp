@@ -3,19 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ctime>
+
+#include "base/wall_time.hpp"
 
 namespace runmain::drive {
 namespace {
 
 constexpr std::size_t kReadBytes = 64U << 10U;
 constexpr std::int64_t kFreshNs = 50'000'000;  // file times move in steps of up to 10 ms; with a margin
-
-std::int64_t wall_clock_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
-}
 
 FileState state_of(const os::FileStat& stat, std::uint32_t mark) {
   FileState state;
@@ -28,7 +23,7 @@ FileState state_of(const os::FileStat& stat, std::uint32_t mark) {
   state.inode = stat.inode;
   state.mtime_ns = stat.mtime_ns;
   state.ctime_ns = stat.ctime_ns;
-  state.fresh = wall_clock_ns() - std::max(stat.mtime_ns, stat.ctime_ns) < kFreshNs;
+  state.fresh = wall_now_ns() - std::max(stat.mtime_ns, stat.ctime_ns) < kFreshNs;
   state.mark = mark;
   return state;
 }

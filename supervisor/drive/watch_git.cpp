@@ -1,8 +1,8 @@
 #include "drive/watch_git.hpp"
 
-#include <ctime>
 #include <filesystem>
 
+#include "base/wall_time.hpp"
 #include "drive/watch_table.hpp"
 #include "os/linux/folder.hpp"
 
@@ -25,11 +25,7 @@ std::string read_git_file(const std::string& folder) {
   return failed ? std::string() : path.string();
 }
 
-Duration age_of(const os::FileStat& stat) {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return Duration(static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec - stat.mtime_ns);
-}
+Duration age_of(const os::FileStat& stat) { return Duration(wall_now_ns() - stat.mtime_ns); }
 
 }  // namespace
 

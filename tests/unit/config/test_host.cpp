@@ -93,9 +93,16 @@ TEST_CASE("every folder and file that the configuration names must be there") {
         "~/supervisor.toml:3:16: log.file: \"~/logs\": no such folder (create it, or correct the path)\n");
   CHECK(folder.faults("[service.x]\ncommand = \"x\"\nlisten = \"unix:run/x.sock\"\n") ==
         "~/supervisor.toml:3:10: listen: \"~/run\": no such folder (create it, or correct the path)\n");
-  CHECK(folder.faults("[service.x]\ncommand = \"x\"\nenv_file = [\".env\", \".\"]\n") ==
-        "~/supervisor.toml:3:13: env_file: \"~/.env\": no such file (create it, or correct the path)\n"
-        "~/supervisor.toml:3:21: env_file: \"~\": is a folder (create it, or correct the path)\n");
+  CHECK(
+      folder.faults("[service.x]\ncommand = \"x\"\nenv_file = [\".env\", \".\"]\n") ==
+      "~/supervisor.toml:3:13: env_file: \"~/.env\": no such file (create it, or correct the path)\n"
+      "~/supervisor.toml:3:21: env_file: \"~\": is a folder (name a readable text file of at most 1 MiB)\n");
+  folder.write("big.env", "");
+  fs::resize_file(folder.path("big.env"), (1U << 20U) + 1);
+  CHECK(
+      folder.faults("[service.x]\ncommand = \"x\"\nenv_file = \"big.env\"\n") ==
+      "~/supervisor.toml:3:12: env_file: \"~/big.env\": larger than 1048576 bytes (name a readable text file "
+      "of at most 1 MiB)\n");
 }
 
 TEST_CASE("with all of them there the file is good, and its paths are absolute") {
