@@ -1,4 +1,4 @@
-// How a service lives: the keys watch, ready, stop, restart, log, user, group, umask and limits.
+// How a service lives: the keys ready, stop, restart, log, user, group, umask and limits.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -23,74 +23,6 @@ constexpr std::int64_t kAnyInteger = std::numeric_limits<std::int64_t>::max();
 std::string in_ms(Duration d) { return std::to_string(to_ms(d)) + "ms"; }
 
 }  // namespace
-
-void ServiceReader::add_watch_path(const std::string& path, Place place, core::WatchSpec& watch) {
-  watch.paths.push_back(absolute(spec().cwd, path));
-  if (reading_.check_host && cwd_known_) check_exists(report(), place, "watch", watch.paths.back());
-}
-
-// true, ["src"], or a table.
-void ServiceReader::read_watch() {
-  const Node* node = table_.find("watch");
-  if (node == nullptr || (node->kind == Kind::boolean && !node->boolean)) return;
-  core::WatchSpec watch;
-  if (node->kind == Kind::boolean) {
-    add_watch_path(".", node->place, watch);
-  } else if (node->kind == Kind::array) {
-    std::vector<const Node*> paths;
-    read_strings(report(), *node, "watch", paths);
-    if (node->items.empty())
-      report().fault(node->place, "watch has no paths", "write watch = true for the whole cwd");
-    for (const Node* path : paths) add_watch_path(path->text, path->place, watch);
-  } else if (node->kind == Kind::table) {
-    read_watch_table(*node, watch);
-  } else {
-    report().wrong_type(*node, "watch", "true, an array of paths or a table",
-                        "write watch = { paths = [\"src\"] }");
-    return;
-  }
-  spec().watch = std::move(watch);
-}
-
-void ServiceReader::read_watch_table(const Node& node, core::WatchSpec& watch) {
-  Table table(report(), node, "watch.");
-  const Node* paths = table.find("paths");
-  std::vector<const Node*> list;
-  if (paths == nullptr) {
-    add_watch_path(".", node.place, watch);
-  } else {
-    read_strings(report(), *paths, "watch.paths", list);
-    if (paths->kind == Kind::array && paths->items.empty())
-      report().fault(paths->place, "watch.paths is empty");
-    for (const Node* path : list) add_watch_path(path->text, path->place, watch);
-  }
-  list.clear();
-  if (const Node* ignore = table.find("ignore")) read_strings(report(), *ignore, "watch.ignore", list);
-  for (const Node* glob : list) watch.ignore.push_back(glob->text);
-
-  if (const Node* build = table.find("build")) {
-    bool shell = false;
-    const Node* command = build;
-    if (build->kind == Kind::table) {
-      Table build_table(report(), *build, "watch.build.");
-      command = build_table.find("command");
-      build_table.read("shell", shell);
-      build_table.refuse_others();
-      if (command == nullptr)
-        report().fault(build->place, "watch.build has no command", "add command = \"make\"");
-    }
-    if (command != nullptr) watch.build = read_command_value(report(), *command, "build", shell);
-  }
-  table.read("settle", watch.settle);
-  table.read("settle_max", watch.settle_max);
-  if (watch.settle > watch.settle_max) {
-    report().fault(node.place,
-                   "watch.settle (" + in_ms(watch.settle) + ") is longer than settle_max (" +
-                       in_ms(watch.settle_max) + ")",
-                   "raise settle_max, too");
-  }
-  table.refuse_others();
-}
 
 void ServiceReader::read_ready() {
   const Node* node = table_.find("ready");
@@ -189,6 +121,18 @@ std::string ServiceReader::probe_address(const Node& node, const std::string& na
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(parsed->port);
 }
 
+void ServiceReader::read_signal(const Node& node, const std::string& name, int& number) {
+  if (node.kind == Kind::integer && is_signal(node.integer)) {
+    number = static_cast<int>(node.integer);
+  } else if (node.kind == Kind::integer) {
+    report().fault(node.place, name + ": " + std::to_string(node.integer) + " is no signal",
+                   "write a name such as \"TERM\"");
+  } else if (std::string text; read_string(report(), node, name, text)) {
+    const auto parsed = parse_signal(text);
+    if (parsed) number = *parsed;
+    if (!parsed) report().fault(node.place, name + ": " + parsed.error().message, parsed.error().hint);
+  }
+}
 void ServiceReader::read_stop() {
   const Node* node = table_.find("stop");
   if (node == nullptr) return;
@@ -197,19 +141,7 @@ void ServiceReader::read_stop() {
     return;
   }
   Table table(report(), *node, "stop.");
-  if (const Node* signal = table.find("signal")) {
-    if (signal->kind == Kind::integer && is_signal(signal->integer)) {
-      spec().stop.signal = static_cast<int>(signal->integer);
-    } else if (signal->kind == Kind::integer) {
-      report().fault(signal->place, "stop.signal: " + std::to_string(signal->integer) + " is no signal",
-                     "write a name such as \"TERM\"");
-    } else if (std::string text; read_string(report(), *signal, "stop.signal", text)) {
-      const auto parsed = parse_signal(text);
-      if (parsed) spec().stop.signal = *parsed;
-      if (!parsed)
-        report().fault(signal->place, "stop.signal: " + parsed.error().message, parsed.error().hint);
-    }
-  }
+  if (const Node* signal = table.find("signal")) read_signal(*signal, "stop.signal", spec().stop.signal);
   table.read("timeout", spec().stop.timeout);
   if (const Node* to = table.find("to")) {
     std::size_t choice = 0;
@@ -246,6 +178,11 @@ void ServiceReader::read_restart() {
   table.read_percent("jitter", 0, 1, backoff.jitter_percent);
   table.read_integer("burst", 0, 1000000, backoff.burst);
   table.read("reset", backoff.reset);
+  if (const Node* failed = table.find("failed_start")) {
+    std::size_t choice = 0;
+    if (read_choice(report(), *failed, "restart.failed_start", {"retry", "wait"}, choice))
+      spec().await_change = choice == 1;
+  }
   if (backoff.initial > backoff.max) {
     report().fault(
         node->place,

@@ -61,6 +61,8 @@ class ServiceReader {
   void read_cwd();
   void read_watch();
   void read_watch_table(const Node& node, core::WatchSpec& watch);
+  void read_on_change(const Node& node, core::WatchSpec& watch);
+  void read_signal(const Node& node, const std::string& name, int& number);
   void add_watch_path(const std::string& path, Place place, core::WatchSpec& watch);
   void read_ready();
   void read_ready_kind(Table& table, const Node& node);

@@ -20,6 +20,9 @@ using namespace std::chrono_literals;
 enum class Mode : std::uint8_t { dev, prod };
 enum class RestartPolicy : std::uint8_t { always, on_failure, never };
 enum class ReadyKind : std::uint8_t { automatic, notify, tcp, http, after };
+// What a change does: restart (a start that has become stale is given up for it), queue (after the start that
+// is under way), ignore (while a start is under way; later ones restart), signal (no restart at all).
+enum class OnChange : std::uint8_t { restart, queue, ignore, signal };
 enum class AddressKind : std::uint8_t { tcp, unix_path, unix_abstract, udp };
 
 // Back-off between crashes: the first restart is immediate, the second waits `initial`, then each waits
@@ -91,20 +94,30 @@ struct CommandSpec {
 };
 
 struct WatchSpec {
-  std::vector<std::string> paths;   // absolute; files or folders
-  std::vector<std::string> ignore;  // globs as in .gitignore, relative to the watched path
+  std::vector<std::string> paths;    // absolute; files or folders
+  std::vector<std::string> ignore;   // globs as in .gitignore, relative to the watched path
+  std::vector<std::string> include;  // globs; not empty: only files that one of them matches
+  bool ignore_files = true;          // .gitignore and its like count, and so does the built-in list
+  bool poll = false;                 // look every so often in place of inotify(7)
   std::optional<CommandSpec> build;
   Duration settle = 50ms;        // quiet for so long …
   Duration settle_max = 1500ms;  // … or changed for so long: act
+  OnChange on_change = OnChange::restart;
+  int signal = SIGHUP;  // on_change = signal: to every ready worker
 
   friend bool operator==(const WatchSpec&, const WatchSpec&) = default;
   template <class A>
   void fields(A& a) {
     a("paths", paths);
     a("ignore", ignore);
+    a("include", include);
+    a("ignore_files", ignore_files);
+    a("poll", poll);
     a("build", build);
     a("settle", settle);
     a("settle_max", settle_max);
+    a("on_change", on_change);
+    a("signal", signal);
   }
 };
 
@@ -175,6 +188,7 @@ struct ServiceSpec {
   StopSpec stop;
   RestartPolicy restart = RestartPolicy::always;
   Backoff backoff;
+  bool await_change = false;  // a worker that fails before it was ready is not tried again until files change
   std::vector<std::string> depends_on;
   std::vector<std::pair<std::string, std::string>> env;  // over the inherited environment and env_file
   std::vector<std::string> env_files;                    // absolute
@@ -186,6 +200,7 @@ struct ServiceSpec {
   std::optional<std::uint32_t> umask;
   std::vector<LimitSpec> limits;
   bool die_with_keeper = true;  // on_keeper_death = "stop"
+  bool pty = false;             // stdio is a terminal of its own
 
   friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
   template <class A>
@@ -201,6 +216,7 @@ struct ServiceSpec {
     a("stop", stop);
     a("restart", restart);
     a("backoff", backoff);
+    a("await_change", await_change);
     a("depends_on", depends_on);
     a("env", env);
     a("env_files", env_files);
@@ -212,6 +228,7 @@ struct ServiceSpec {
     a("umask", umask);
     a("limits", limits);
     a("die_with_keeper", die_with_keeper);
+    a("pty", pty);
   }
 };
 

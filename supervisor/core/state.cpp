@@ -17,6 +17,7 @@ bool valid(const Fact& f) { return within(f.type, FactType::child_stopped) && f.
 
 bool valid(const ServiceSpec& spec) {
   return within(spec.restart, RestartPolicy::never) && within(spec.ready.kind, ReadyKind::after) &&
+         (!spec.watch || within(spec.watch->on_change, OnChange::signal)) &&
          std::all_of(spec.listen.begin(), spec.listen.end(),
                      [](const ListenSpec& l) { return within(l.kind, AddressKind::udp); });
 }

@@ -136,6 +136,13 @@ TEST_CASE("watch is true, a list of paths or a table, relative to cwd") {
   CHECK(watch.settle == 1s);
   CHECK(watch.settle_max == 2s);
   CHECK(watch.build == core::CommandSpec{{"/bin/sh", "-c", "a && b"}, true});
+  CHECK(with("watch = { include = [\"*.py\"] }").watch->include == List{"*.py"});
+  CHECK(with("watch = { poll = true, ignore_files = false }").watch->poll);
+  CHECK_FALSE(with("watch = { poll = true, ignore_files = false }").watch->ignore_files);
+  CHECK(with("watch = { on_change = \"queue\" }").watch->on_change == core::OnChange::queue);
+  CHECK(with("watch = { on_change = \"ignore\" }").watch->on_change == core::OnChange::ignore);
+  CHECK(with("watch = { on_change = { signal = \"USR2\" } }").watch->on_change == core::OnChange::signal);
+  CHECK(with("watch = { on_change = { signal = \"USR2\" } }").watch->signal == SIGUSR2);
   CHECK(with("watch = { build = [\"make\", \"x y\"] }").watch->build ==
         core::CommandSpec{{"make", "x y"}, false});
   CHECK(with("watch = { build = { command = \"make x\" } }").watch->build ==
@@ -169,7 +176,8 @@ TEST_CASE("stop and restart take their tables") {
   CHECK(with("restart = \"on-failure\"").restart == core::RestartPolicy::on_failure);
   CHECK(with("restart = { policy = \"never\" }").restart == core::RestartPolicy::never);
   const core::ServiceSpec spec = with(
-      "restart = { initial = \"1s\", max = \"1m\", factor = 1.5, jitter = 0.25, burst = 5, reset = \"1m\" }");
+      "restart = { initial = \"1s\", max = \"1m\", factor = 1.5, jitter = 0.25, burst = 5, reset = \"1m\", "
+      "failed_start = \"wait\" }");
   CHECK(spec.restart == core::RestartPolicy::always);
   CHECK(spec.backoff == core::Backoff{1s, 60s, 150, 25, 5, 60s});
   CHECK(with("restart = { factor = 3, jitter = 0 }").backoff.factor_percent == 300);
