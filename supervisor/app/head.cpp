@@ -146,8 +146,7 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
   const Time now = os::Loop::now();
   log_->append({happening, now, event});
   if (const auto* changed = std::get_if<core::Changed>(&event)) {
-    if (auto* entry = services_.find(changed->service)) entry->changed = changed->paths;
-    narrator_.changed(changed->service, changed->paths.empty() ? "" : changed->paths[0], changed->count);
+    narrator_.changes().noted(*changed);
   }
   out_.clear();
   machine_.handle(event, now, out_);
@@ -233,10 +232,13 @@ void Head::carry_out(const core::Effect& effect) {
 void Head::tell_facts() {
   if (facts_.empty()) return;
   const std::vector<core::Fact> facts = std::exchange(facts_, {});
+  for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
+    say(line);
   for (const core::Fact& fact : facts) {
-    const std::string name = services_.name(fact.service);
-    if (auto line = narrator_.tell(fact, name)) say(*line);
-    if (server_) server_->fact(fact, name);
+    auto* entry = services_.find(fact.service);
+    if (entry != nullptr && fact.type == core::FactType::reload_starting)
+      entry->changed = narrator_.changes().paths(fact.service);
+    if (server_) server_->fact(fact, services_.name(fact.service));
   }
   if (server_) server_->changed();
 }
