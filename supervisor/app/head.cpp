@@ -102,6 +102,7 @@ void Head::make_rooms() {
   c.environment = own_environment();
   c.tell = tell;
   performer_ = std::make_unique<drive::Performer>(std::move(c));
+  stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
       keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
         say({Tone::faint, services_.name(key.service) + ": " + text});
@@ -124,6 +125,7 @@ Result<void> Head::begin() {
   if (const auto control = fds.find(keeper::WelcomeFd::control); control != fds.end()) {
     server_ = std::make_unique<control::Server>(loop_, control->second.get(), *this);
   }
+  stand_ins_->begin(machine_.snapshot());
   output_->recover();
   watch_services();
   return {};
@@ -221,7 +223,10 @@ void Head::carry_out(const core::Effect& effect) {
     answers_.emplace_back(answer->request, answer->error);
     return;
   }
-  if (const auto* close = std::get_if<core::CloseService>(&effect.action)) watcher_->remove(close->service);
+  if (const auto* close = std::get_if<core::CloseService>(&effect.action)) {
+    watcher_->remove(close->service);
+    stand_ins_->forget(close->service);
+  }
   performer_->perform(effect);
   if (const auto* quit = std::get_if<core::Quit>(&effect.action)) {
     status_ = quit->status;
@@ -238,6 +243,7 @@ void Head::tell_facts() {
     auto* entry = services_.find(fact.service);
     if (entry != nullptr && fact.type == core::FactType::reload_starting)
       entry->changed = narrator_.changes().paths(fact.service);
+    stand_ins_->on_fact(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }
   if (server_) server_->changed();

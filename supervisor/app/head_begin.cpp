@@ -121,7 +121,7 @@ Result<void> Head::adopt() {
 void Head::use(const Configuration& configuration) { desired_ = configuration.desired; }
 
 // The core has given ids to the names: what drive knows of each service goes under them.
-void Head::name_services(const Configuration& configuration) {
+void Head::name_services(Configuration& configuration) {
   std::vector<std::pair<ServiceId, core::ServiceSpec>> named;
   for (const core::ServiceView& view : machine_.snapshot().services) {
     const auto spec = std::find_if(desired_.services.begin(), desired_.services.end(),
@@ -142,6 +142,7 @@ void Head::name_services(const Configuration& configuration) {
     if (spec->port && *spec->port == 0 && entry.auto_port == 0) {
       if (auto port = drive::pick_ports(spec->workers)) entry.auto_port = *port;
     }
+    stand_ins_->know(view.id, view.name, std::move(sockets->second.for_stand_in));
     named.emplace_back(view.id, *spec);
   }
   output_->configure(named);

@@ -36,6 +36,12 @@ std::string where_it_went(const std::string& parts) {
   return named < 2 ? std::string() : " (" + text + ")";
 }
 
+bool ends_build(FactType type) {
+  return type == FactType::reload_build_failed || type == FactType::reload_starting ||
+         type == FactType::service_starting || type == FactType::service_failed ||
+         type == FactType::service_stopping;
+}
+
 // The end of a worker is part of the line that tells what follows from it.
 bool is_told_with(const Fact& exited, const Fact& other) {
   const bool follows = other.type == FactType::service_failed || other.type == FactType::reload_failed ||
@@ -111,7 +117,9 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
 
 std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& name) {
   switch (fact.type) {
-    case FactType::reload_building: return Line{Tone::faint, name + ": building"};
+    case FactType::reload_building:
+      if (!building_.insert(fact.service).second) return std::nullopt;  // the one before was cut short
+      return Line{Tone::faint, name + ": building"};
     case FactType::reload_build_failed: return Line{Tone::bad, name + ": build failed: " + fact.text};
     case FactType::reload_done: {
       told_by_reload_[fact.service] = fact.cause;
@@ -140,6 +148,7 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
   std::vector<Line> lines;
   for (const Fact& fact : facts) {
     if (fact.type == FactType::reload_starting) changes_.launched(fact.service);
+    if (ends_build(fact.type)) building_.erase(fact.service);
     const bool told_later =
         fact.type == FactType::child_exited &&
         std::any_of(facts.begin(), facts.end(), [&](const Fact& other) { return is_told_with(fact, other); });

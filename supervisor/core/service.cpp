@@ -71,7 +71,7 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, bool clean, const std::s
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = clean && on_its_own && r.spec.restart != RestartPolicy::always;
   if (r.next != 0 && i.key.generation == r.next) {
-    if (!finished) return abort_next(r, how + " before all of its generation was ready");
+    if (!finished) return abort_next(r, how + (r.workers() > 1 ? " before all workers were ready" : ""));
     r.slots[i.key.slot].next.done = true;
     return commit(r);
   }

@@ -1,5 +1,6 @@
 // Files change, the service reloads, no request is lost.
 #include <signal.h>
+#include <unistd.h>
 
 #include "support/catch.hpp"
 #include "support/http_load.hpp"
@@ -149,4 +150,47 @@ restart = { policy = "always", initial = "60s", max = "60s" }
   REQUIRE(up.wait_event("service.backed_off", "a").is_object());
   up.folder().write("src/main.txt", "good");
   REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["state"] == "ready"; }).is_object());
+}
+
+TEST_CASE(
+    "before a first start has succeeded the service's clients read why, through the head's death, until it "
+    "is mended") {
+  Supervised up(R"(
+[service.web]
+command = "if [ -e src/broken ]; then echo 'SyntaxError <here>'; exit 3; fi; exec @BIN@/hello --fd 3"
+shell = true
+listen = ["127.0.0.1:0"]
+watch = ["src"]
+restart = { failed_start = "wait" }
+)");
+  up.folder().write("src/broken", "1");
+  up.start();
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["state"] == "failed"; }).is_object());
+  const std::string address = up.address("web");
+  const auto reads_why = [&] {
+    const Answered answer = get(address, "/");
+    CHECK(answer.fault == "status 503");
+    CHECK(answer.body.find("SyntaxError <here>") != std::string::npos);
+    CHECK(answer.body.find("exited with status 3, waits for a change") != std::string::npos);
+  };
+  reads_why();
+  CHECK(up.service("web")["restarts"] == 0);
+  const pid_t head = up.head_pid();
+  kill(head, SIGKILL);
+  wait_gone(head);
+  reads_why();
+
+  up.folder().write("src/other", "still broken");
+  REQUIRE(up.wait_status([](const Json& s) {
+              return s["services"][0]["state"] == "failed" && s["services"][0]["generation"] == 2;
+            }).is_object());
+  reads_why();
+
+  REQUIRE(unlink(up.folder().file("src/broken").c_str()) == 0);
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["state"] == "ready"; }).is_object());
+  HttpLoad load(address, 2);
+  load.wait_more(20);
+  load.stop();
+  CHECK(load.failed() == 0);
+  CHECK(up.stop() == 0);
 }

@@ -28,10 +28,10 @@ Answered exchange(int fd, const std::string& path) {
     answer.append(buffer, static_cast<std::size_t>(n));
   }
   if (answer.empty()) return {false, "empty answer", {}, 0};
-  if (answer.rfind("HTTP/1.1 200", 0) != 0) return {false, "status " + answer.substr(9, 3), {}, 0};
   const std::size_t body = answer.find("\r\n\r\n");
-  if (body == std::string::npos) return {false, "torn answer", {}, 0};
-  return {true, {}, answer.substr(body + 4), 0};
+  if (answer.size() < 12 || body == std::string::npos) return {false, "torn answer", {}, 0};
+  const bool ok = answer.starts_with("HTTP/1.1 200");
+  return {ok, ok ? "" : "status " + answer.substr(9, 3), answer.substr(body + 4), 0};
 }
 
 }  // namespace

@@ -98,6 +98,14 @@ TEST_CASE("a crash loop does not repeat itself, and a success ends it") {
   CHECK_FALSE(lines_of(narrator, crash).empty());
 }
 
+TEST_CASE("a build that is cut short and begun again is told once") {
+  Narrator narrator;
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}).empty());
+  lines_of(narrator, {fact(FactType::reload_starting)});
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+}
+
 TEST_CASE("a reload names what changed since a generation last served") {
   Narrator narrator;
   narrator.changes().noted(changed({"/x/a.py"}));
