@@ -102,6 +102,7 @@ void Head::make_rooms() {
   c.environment = own_environment();
   c.tell = tell;
   performer_ = std::make_unique<drive::Performer>(std::move(c));
+  browser_ = std::make_unique<Browser>(loop_, keeper_);
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
       keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
@@ -244,6 +245,7 @@ void Head::tell_facts() {
     if (entry != nullptr && fact.type == core::FactType::reload_starting)
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
+    tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }
   if (server_) server_->changed();

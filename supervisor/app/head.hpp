@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "app/browser.hpp"
 #include "app/configuration.hpp"
 #include "app/narrator.hpp"
 #include "app/options.hpp"
@@ -73,6 +74,8 @@ class Head final : public control::Backend {
   void on_change(const core::Changed& changed);
   void read_again();
   void watch_services();
+  void open_browser();
+  void tell_browser(const core::Fact& fact);
   void follow_output();
   std::vector<std::string> last_words(ServiceId service);
   static control::LogLine log_line(const drive::OutputLine& line);
@@ -100,6 +103,7 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::StateLog> log_;
   std::unique_ptr<drive::JournalWriter> journal_;
   std::unique_ptr<StandIns> stand_ins_;
+  std::unique_ptr<Browser> browser_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
   std::uint64_t machine_seed_ = 1;

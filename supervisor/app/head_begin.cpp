@@ -146,6 +146,30 @@ void Head::name_services(Configuration& configuration) {
     named.emplace_back(view.id, *spec);
   }
   output_->configure(named);
+  open_browser();
+}
+
+// Where a service wants it; pages may have been told of older generations by a head before this one.
+void Head::open_browser() {
+  const auto wants = [](const auto& entry) { return entry.second.spec.browser; };
+  const auto& all = services_.all();
+  if (desired_.mode != core::Mode::dev || std::none_of(all.begin(), all.end(), wants)) return;
+  if (auto opened = browser_->open(); !opened) {
+    say({Tone::bad, "pages cannot be reloaded, ignoring: " + opened.error().text()});
+    return;
+  }
+  performer_->set_browser(browser_->script());
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    const drive::ServiceEntry* entry = services_.find(view.id);
+    if (entry != nullptr && entry->spec.browser && view.state == core::ServiceState::ready)
+      browser_->serves(view.id, view.generation);
+  }
+}
+
+void Head::tell_browser(const core::Fact& fact) {
+  if (fact.type != core::FactType::service_ready && fact.type != core::FactType::reload_done) return;
+  const drive::ServiceEntry* entry = services_.find(fact.service);
+  if (entry != nullptr && entry->spec.browser) browser_->serves(fact.service, fact.generation);
 }
 
 void Head::watch_services() {
@@ -202,6 +226,9 @@ void Head::say_start() {
       say({Tone::plain, entry.spec.name + ": listening on " + l.bound});
     }
   }
+  if (!browser_->script().empty())
+    say({Tone::plain,
+         "pages with <script src=\"" + browser_->script() + "\"></script> reload by themselves"});
 }
 
 }  // namespace runmain::app

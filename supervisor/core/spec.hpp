@@ -200,6 +200,7 @@ struct ServiceSpec {
   std::optional<std::uint32_t> umask;
   std::vector<LimitSpec> limits;
   bool die_with_keeper = true;  // on_keeper_death = "stop"
+  bool browser = false;         // its pages reload when a new generation serves
   bool pty = false;             // stdio is a terminal of its own
 
   friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
@@ -228,6 +229,7 @@ struct ServiceSpec {
     a("umask", umask);
     a("limits", limits);
     a("die_with_keeper", die_with_keeper);
+    a("browser", browser);
     a("pty", pty);
   }
 };

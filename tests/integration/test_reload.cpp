@@ -194,3 +194,40 @@ restart = { failed_start = "wait" }
   CHECK(load.failed() == 0);
   CHECK(up.stop() == 0);
 }
+
+TEST_CASE(
+    "a page hears that a new generation serves, when it serves, and of a head's death it hears nothing") {
+  Supervised up(R"(
+[service.web]
+command = ["@BIN@/hello", "--fd", "{fd}"]
+listen = ["127.0.0.1:0"]
+watch = ["src"]
+browser = true
+[service.env]
+command = ["@BIN@/t_child", "env", "RUNMAIN_BROWSER", "pause"]
+)");
+  up.folder().write("src/a", "1");
+  up.start();
+  REQUIRE(up.wait_ready());
+  REQUIRE(up.wait_output("live.js"));
+  const std::size_t at = up.output().find("http://127.0.0.1:");
+  const std::string origin = up.output().substr(at + 7, up.output().find("/live.js") - at - 7);
+  CHECK(get(origin, "/live.js").body.find("EventSource") != std::string::npos);
+  REQUIRE(up.wait_output("RUNMAIN_BROWSER unset"));  // only who asks is told
+
+  EventStream page(origin, "/events");
+  const std::string first = page.next();
+  REQUIRE_FALSE(first.empty());
+  up.folder().write("src/a", "2");
+  const std::string second = page.next();
+  CHECK(second != first);
+  CHECK(up.service("web")["state"] == "ready");
+  CHECK(up.service("web")["generation"] == 2);
+
+  const pid_t head = up.head_pid();
+  kill(head, SIGKILL);
+  wait_gone(head);
+  EventStream again(origin, "/events");
+  CHECK(again.next() == second);
+  CHECK(up.stop() == 0);
+}

@@ -36,7 +36,8 @@ inline const std::vector<Rule>& rules() {
         "control/suggest.hpp", "config/config.hpp", "core/", "drive/journal.hpp", "os/linux/fd.hpp"},
        {"CLI/", "nlohmann/"}},
       {"supervisor/app/",
-       {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/", "child_runtime/"},
+       {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/",
+        "child_runtime/"},
        {"nlohmann/"}},
       {"child_runtime/", {}, {}},
   };
