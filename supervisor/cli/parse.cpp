@@ -122,9 +122,9 @@ void set_up(CLI::App& app, Options& options) {
 
 }  // namespace
 
-Parsed parse(const std::vector<std::string>& all, Terminal& terminal) {
+Parsed parse(const std::vector<std::string>& given, Terminal& terminal) {
   Parsed parsed;
-  std::vector<std::string> args = all;
+  std::vector<std::string> args = given;
   parsed.options.dev.command = cut_command(args);
   CLI::App app;
   bool version = false;
