@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -23,6 +24,13 @@ std::uint64_t seed_of(const std::string& secret) {
   std::uint64_t seed = 1;
   std::memcpy(&seed, secret.data(), std::min(secret.size(), sizeof seed));
   return seed;
+}
+
+// The first Fact of what a change causes.
+bool begins_generation(const core::Fact& fact, bool has_build) {
+  if (has_build) return fact.type == core::FactType::reload_building && fact.number <= 1;
+  return fact.type == core::FactType::reload_starting ||
+         (fact.type == core::FactType::service_starting && fact.generation > 1);
 }
 
 constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
@@ -238,6 +246,11 @@ void Head::carry_out(const core::Effect& effect) {
 void Head::tell_facts() {
   if (facts_.empty()) return;
   const std::vector<core::Fact> facts = std::exchange(facts_, {});
+  if (desired_.clear && std::any_of(facts.begin(), facts.end(), [this](const core::Fact& fact) {
+        const auto* entry = services_.find(fact.service);
+        return entry != nullptr && begins_generation(fact, entry->spec.watch && entry->spec.watch->build);
+      }))
+    terminal_->clear();
   for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
     say(line);
   for (const core::Fact& fact : facts) {
