@@ -16,6 +16,9 @@ template <>
 inline constexpr std::array<const char*, 5> kEnumNames<core::ReadyKind> = {"automatic", "notify", "tcp",
                                                                            "http", "after"};
 template <>
+inline constexpr std::array<const char*, 4> kEnumNames<core::OnChange> = {"restart", "queue", "ignore",
+                                                                          "signal"};
+template <>
 inline constexpr std::array<const char*, 4> kEnumNames<core::AddressKind> = {"tcp", "unix_path",
                                                                              "unix_abstract", "udp"};
 template <>
