@@ -209,6 +209,7 @@ std::optional<Fault> fill(const LaunchInput& in, keeper::SpawnChild& child) {
   }
   child.cwd = in.spec->cwd;
   child.notify = !in.key.is_build();
+  if (in.spec->pty) child.stdio = in.key.is_build() ? keeper::Stdio::pty_output : keeper::Stdio::pty;
   child.die_with_keeper =
       in.key.is_build() || in.spec->die_with_keeper;  // nobody would want the build's result
   add_account(*in.spec, *account, child);

@@ -42,6 +42,7 @@ Output::Output(os::Loop& loop, keeper::Board* board, const OutputFds& fds, Outpu
   }
   next_turn_ = loop_.timer([this] { on_output_event(); });
   retry_ = loop_.timer([this] { retry_logs(); });
+  quiet_ = loop_.timer([this] { quiet(); });
   terminal_.on_room([this] {
     resume(held_by_terminal_);
     on_output_event();
@@ -53,6 +54,7 @@ Output::~Output() { terminal_.on_room(nullptr); }
 void Output::configure(const Services& services) {
   for (auto& [id, service] : services_) service.configured = false;
   bare_ = services.size() == 1 && services.front().second.workers <= 1;
+  bare_pty_ = bare_ && services.front().second.pty;
   label_width_ = 0;
   std::uint32_t colour = 0;
   for (const auto& [id, spec] : services) {

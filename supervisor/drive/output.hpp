@@ -3,6 +3,8 @@
 //   ring ─► OutputReader ─► format_output ─┬─► OutputTerminal
 //                                          └─► OutputFile or OutputHistory ─► consumed moves ─► followers
 //
+// The one worker of the one service, if it has a pty, has our terminal for itself: its bytes go there at once
+// and as they are. Of other ptys a line without its end (a prompt) is shown after kOutputQuiet.
 // Invariant: in a log file every line of a child is exactly once and whole, whatever instruction a head dies
 // at (output_record.hpp); on a terminal one batch may be shown again. A sink that takes nothing (disk full, a
 // pipe that nobody reads) holds the rings that go there and no others. Non-goal: freeing rings; that is the
@@ -15,6 +17,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -33,8 +37,10 @@
 namespace runmain::drive {
 
 inline constexpr Duration kOutputTurn = std::chrono::milliseconds(2);
-inline constexpr Duration kOutputRetry = std::chrono::seconds(1);  // of a log file that took nothing
-inline constexpr std::size_t kRecentBytesMax = 1U << 20U;          // looked at in a log file for recent()
+inline constexpr Duration kOutputRetry = std::chrono::seconds(1);         // of a log file that took nothing
+inline constexpr Duration kOutputQuiet = std::chrono::milliseconds(120);  // after it a line is a prompt
+inline constexpr std::size_t kOutputPromptMax = 1024;                     // longer ones are not shown as such
+inline constexpr std::size_t kRecentBytesMax = 1U << 20U;  // looked at in a log file for recent()
 
 // What the keeper's Welcome brought. All stay the caller's and outlive the Output.
 struct OutputFds {
@@ -49,6 +55,8 @@ class Output {
   // A sentence for the person who runs us: a log file that cannot be written, and that it can be again.
   using Tell = std::function<void(const std::string& line)>;
   using OnLine = std::function<void(const OutputLine& line)>;
+  // Children whose output ended inside a line some time ago: they may be waiting for an answer.
+  using OnQuiet = std::function<void(const std::vector<ChildKey>& keys)>;
   using Services = std::vector<std::pair<ServiceId, core::ServiceSpec>>;
 
   // `board` is the keeper's memory, mapped and not initialised again. Begins to listen to output_event.
@@ -70,6 +78,10 @@ class Output {
 
   // Every line from now on, after it is in its log; nullptr ends it.
   void follow(OnLine on_line) { on_line_ = std::move(on_line); }
+
+  void on_quiet(OnQuiet callback) { on_quiet_ = std::move(callback); }
+  // One child has the terminal for itself (see above).
+  bool passes_through() const { return bare_ && bare_pty_ && terminal_.active() && terminal_.tty(); }
 
   // The last `count` lines of these services together, the oldest first, from files and history.
   std::vector<OutputLine> recent(const std::vector<ServiceId>& services, std::size_t count);
@@ -110,6 +122,13 @@ class Output {
 
   Pumped pump(std::uint32_t ring);
   Pumped pump_bytes(const OutputStream& stream, Service& service);
+  bool passes(const OutputStream& stream, const Service& service) const;
+  Pumped pump_through(const OutputStream& stream, Service& service);
+  void note_partial(const OutputStream& stream, std::uint64_t consumed);
+  void quiet();
+  void show_prompt(const OutputStream& stream, const Service& service);
+  bool is_open(const OutputStream& stream) const;
+  OutputPrefix prefix_of(const OutputStream& stream, const Service& service) const;
   bool log_ready(Service& service);
   bool format(OutputPlan& plan, const OutputStream& stream, Service& service, OutputBatch& batch);
   bool show(const OutputStream& stream, const OutputBatch& batch);
@@ -145,11 +164,23 @@ class Output {
   Bits held_by_terminal_{};
   Bits held_by_log_{};
   std::uint32_t next_ring_ = 0;  // the next turn begins here
+  // The prompt that stands on the terminal: so much of the line at `from`.
+  struct Prompt {
+    std::uint32_t ring = 0;
+    std::uint64_t from = 0;
+    std::size_t shown = 0;
+  };
+  std::optional<Prompt> prompt_;
+  std::set<std::uint32_t> partial_;                          // rings whose output ended inside a line
+  std::unordered_map<std::uint32_t, std::uint64_t> passed_;  // by ring: up to here it is on the terminal
+  OnQuiet on_quiet_;
   std::size_t label_width_ = 0;
-  bool bare_ = false;  // one service, one worker: no prefix on the terminal
+  bool bare_ = false;      // one service, one worker: no prefix on the terminal
+  bool bare_pty_ = false;  // … and it has a pty
   std::unique_ptr<os::Poll> event_poll_;
   std::unique_ptr<os::Timer> next_turn_;
   std::unique_ptr<os::Timer> retry_;
+  std::unique_ptr<os::Timer> quiet_;
   bool retry_armed_ = false;
 };
 

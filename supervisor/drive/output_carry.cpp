@@ -17,6 +17,7 @@ Output::Pumped Output::pump(std::uint32_t ring) {
 }
 
 Output::Pumped Output::pump_bytes(const OutputStream& stream, Service& service) {
+  if (passes(stream, service)) return pump_through(stream, service);
   const auto flight = in_flight_.find(stream.ring);
   const bool flying = flight != in_flight_.end();
   const bool waits = terminal_.active() && terminal_.lossless();
@@ -27,6 +28,7 @@ Output::Pumped Output::pump_bytes(const OutputStream& stream, Service& service) 
   OutputPlan plan;
   plan.bytes = reader_.read(stream);
   plan.in_line = stream.in_line;
+  plan.pty = stream.pty;
   plan.ended = stream.ended && plan.bytes.size() == stream.written - stream.consumed;
   if (flying) {
     plan.stop_at = flight->second.shown - stream.consumed;
@@ -34,10 +36,15 @@ Output::Pumped Output::pump_bytes(const OutputStream& stream, Service& service) 
     plan.terminal = &terminal_prefix_;
     plan.terminal_room = std::min(waits ? terminal_.room() : kTerminalBufferMax, kOutputBatchMax);
     plan.terminal_colour = terminal_.colour();
+    if (is_open(stream)) plan.terminal_has = prompt_->shown;
   }
   OutputBatch batch;
   if (!format(plan, stream, service, batch)) return Pumped::held_by_log;
-  if (batch.taken == 0) return Pumped::idle;
+  if (batch.taken == 0) {
+    note_partial(stream, stream.consumed);
+    if (is_open(stream)) show_prompt(stream, service);
+    return Pumped::idle;
+  }
   if (!flying && !show(stream, batch)) return Pumped::held_by_terminal;
   if (!keep(stream, batch, service)) {
     if (!flying) in_flight_[stream.ring] = InFlight{stream.consumed + batch.taken, 0};
@@ -46,6 +53,7 @@ Output::Pumped Output::pump_bytes(const OutputStream& stream, Service& service) 
   const std::uint64_t consumed = stream.consumed + batch.taken;
   if (flying && consumed >= flight->second.shown) in_flight_.erase(flight);
   tell_room(stream, consumed);
+  note_partial(stream, consumed);
   if (on_line_) follow_up(stream, plan, batch.taken, service);
   const bool slice_was_cut = plan.bytes.size() < stream.written - stream.consumed;
   return slice_was_cut || batch.more_waits || flying ? Pumped::more : Pumped::idle;
@@ -59,17 +67,18 @@ bool Output::log_ready(Service& service) {
   return ready.ok();
 }
 
+OutputPrefix Output::prefix_of(const OutputStream& stream, const Service& service) const {
+  const bool build = stream.key.is_build();
+  if (bare_ && !build && service.configured) return {};
+  const std::string label = output_label(service.name, service.numbered, stream.key.slot);
+  return terminal_prefix(label, label_width_, terminal_.colour(),
+                         service.colour + (build ? 0 : stream.key.slot));
+}
+
 // Fills batch_ and shown_. False: the log could not be rotated.
 bool Output::format(OutputPlan& plan, const OutputStream& stream, Service& service, OutputBatch& batch) {
-  const std::uint32_t slot = stream.key.slot;
-  const bool build = stream.key.is_build();
-  std::string label = output_label(service.name, service.numbered, slot);
-  if (plan.terminal != nullptr) {
-    const bool bare = bare_ && !build && service.configured;
-    const std::uint32_t colour = service.colour + (build ? 0 : slot);
-    terminal_prefix_ =
-        bare ? OutputPrefix{} : terminal_prefix(label, label_width_, plan.terminal_colour, colour);
-  }
+  std::string label = output_label(service.name, service.numbered, stream.key.slot);
+  if (plan.terminal != nullptr) terminal_prefix_ = prefix_of(stream, service);
   if (service.log == nullptr) label += ":" + std::to_string(stream.key.generation);
   batch_time_ns_ = wall_now_ns();
   file_prefix_ = file_prefix(stamp_.text(batch_time_ns_), label);
@@ -92,7 +101,8 @@ bool Output::format(OutputPlan& plan, const OutputStream& stream, Service& servi
 // False: the terminal is a pipe and has not taken all yet; the log waits for it.
 bool Output::show(const OutputStream& stream, const OutputBatch& batch) {
   if (shown_.empty()) return true;
-  terminal_.show(shown_);
+  terminal_.show(shown_, is_open(stream));
+  prompt_.reset();
   if (!terminal_.lossless() || terminal_.written() >= terminal_.accepted()) return true;
   in_flight_[stream.ring] = InFlight{stream.consumed + batch.taken, terminal_.accepted()};
   return false;
@@ -155,7 +165,7 @@ void Output::follow_up(const OutputStream& stream, const OutputPlan& plan, std::
   line.time_ns = batch_time_ns_;
   while (splitter.taken() < taken && splitter.next(piece)) {
     line.continues = piece.continues;
-    line.text = piece.text;
+    line.text = plan.pty ? without_returns(piece.text) : piece.text;
     on_line(line);
   }
 }

@@ -133,12 +133,18 @@ OutputPrefix terminal_prefix(std::string_view label, std::size_t width, bool col
   return prefix;
 }
 
+std::string_view without_returns(std::string_view line) {
+  while (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
 OutputBatch format_output(const OutputPlan& plan, OutputBuffer& file, std::string& terminal) {
   OutputSplitter splitter(plan.bytes, plan.in_line, plan.ended);
   OutputBatch batch{0, plan.in_line, false};
   const std::size_t file_full = file.size() + std::min(file.room(), plan.file_room);
   OutputPiece piece;
   while (splitter.taken() < plan.stop_at && splitter.next(piece)) {
+    if (plan.pty) piece.text = without_returns(piece.text);
     const std::string& prefix = piece.continues ? plan.file->more : plan.file->start;
     const std::size_t need = prefix.size() + piece.text.size() + 1;
     const bool first = batch.taken == 0 && plan.at_least_one;
@@ -148,10 +154,15 @@ OutputBatch format_output(const OutputPlan& plan, OutputBuffer& file, std::strin
       break;
     }
     put_line(file, prefix, piece.text);
+    const bool goes_on = batch.taken == 0 && plan.terminal_has > 0;
     batch.taken = splitter.taken();
     batch.in_line = splitter.in_line();
     if (plan.terminal == nullptr) continue;
-    terminal.append(piece.continues ? plan.terminal->more : plan.terminal->start);
+    if (goes_on) {
+      piece.text.remove_prefix(std::min(plan.terminal_has, piece.text.size()));
+    } else {
+      terminal.append(piece.continues ? plan.terminal->more : plan.terminal->start);
+    }
     if (append_printable(terminal, piece.text, plan.terminal_colour)) terminal.append(kReset);
     terminal.push_back('\n');
   }

@@ -68,6 +68,7 @@ struct OutputPlan {
   std::string_view bytes;
   bool in_line = false;
   bool ended = false;
+  bool pty = false;  // lines end with "\r\n": what is kept is the line
   const OutputPrefix* file = nullptr;
   std::size_t file_room = 0;               // a piece that would need more is left for the next batch …
   bool at_least_one = false;               // … but the first one
@@ -75,12 +76,16 @@ struct OutputPlan {
   const OutputPrefix* terminal = nullptr;  // nullptr: not shown
   std::size_t terminal_room = 0;
   bool terminal_colour = false;
+  std::size_t terminal_has = 0;  // so much of the first line stands on the terminal already, without its end
 };
 struct OutputBatch {
   std::size_t taken = 0;  // bytes of the stream
   bool in_line = false;
   bool more_waits = false;  // a whole piece was left
 };
+// A pty's line as it is kept and handed on.
+std::string_view without_returns(std::string_view line);
+
 // Appends whole pieces to both sinks until one is full. Requires file.room() for one piece.
 OutputBatch format_output(const OutputPlan& plan, OutputBuffer& file, std::string& terminal);
 

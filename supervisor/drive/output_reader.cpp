@@ -66,6 +66,7 @@ std::optional<OutputStream> OutputReader::look(std::uint32_t ring) const {
     s.written = line.written.load(std::memory_order_acquire);
     s.consumed = line.consumed.load(std::memory_order_acquire);
     s.in_line = line.in_line.load() != 0;
+    s.pty = line.pty.load() != 0;
     const bool same = key_now() == s.key && (line.ended.load() != 0 || !s.ended) && line.used.load() != 0;
     if (same && s.written - s.consumed <= keeper::kRingBytes) return s;
   }

@@ -53,6 +53,7 @@ struct OutputStream {
   std::uint64_t written = 0;
   bool ended = false;
   bool in_line = false;
+  bool pty = false;
 };
 
 class OutputReader {

@@ -93,21 +93,30 @@ void OutputTerminal::drop(std::string_view lines) {
 
 void OutputTerminal::note_dropped() {
   const std::string note =
-      "… " + std::to_string(dropped_) + (dropped_ == 1 ? " line" : " lines") + " not shown\n";
-  if (note.size() > buffer_.room()) return;
+      "… " + std::to_string(dropped_) + (dropped_ == 1 ? " line" : " lines") + " not shown";
+  if (note.size() + 4 > buffer_.room()) return;
+  begin_line();
   noted_ += std::exchange(dropped_, 0);
   put(note);
+  put(end_of_line());
+}
+
+// A line of another one is not gone on with.
+void OutputTerminal::begin_line() {
+  if (line_open_) put(end_of_line());
+  line_open_ = false;
 }
 
 void OutputTerminal::print(std::string_view line) {
   if (!active()) return;
   if (dropped_ > 0) note_dropped();
-  if (line.size() + 1 > buffer_.room()) {
+  if (line.size() + 4 > buffer_.room()) {
     drop("\n");
     return;
   }
+  begin_line();
   put(line);
-  put("\n");
+  put(end_of_line());
   pump();
 }
 
@@ -119,16 +128,41 @@ void OutputTerminal::clear() {
 }
 
 // Once lines were dropped, all are until half of the buffer is out: what is shown stays together.
-void OutputTerminal::show(std::string_view lines) {
+void OutputTerminal::show(std::string_view lines, bool goes_on) {
   if (!active() || lines.empty()) return;
+  if (raw_) {
+    converted_.clear();
+    for (const char c : lines) {
+      if (c == '\n') converted_.push_back('\r');
+      converted_.push_back(c);
+    }
+    lines = converted_;
+  }
   if (dropped_ > 0) {
     if (buffer_.size() > kTerminalBufferMax / 2) return drop(lines);
     note_dropped();
   }
   std::string_view fit = lines;
   if (fit.size() > room()) fit = fit.substr(0, fit.substr(0, room()).rfind('\n') + 1);
+  if (!fit.empty() && !goes_on) begin_line();
   put(fit);
+  if (!fit.empty()) line_open_ = false;
   if (fit.size() < lines.size()) drop(lines.substr(fit.size()));
+  pump();
+}
+
+void OutputTerminal::show_open(std::string_view text, bool goes_on) {
+  if (!tty() || dropped_ > 0 || text.empty() || text.size() + 4 > room()) return;
+  if (!goes_on) begin_line();
+  put(text);
+  line_open_ = true;
+  pump();
+}
+
+void OutputTerminal::pass(std::string_view bytes) {
+  if (!active() || bytes.empty()) return;
+  put(bytes);
+  line_open_ = bytes.back() != '\n';
   pump();
 }
 

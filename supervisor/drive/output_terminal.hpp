@@ -1,18 +1,19 @@
-// The head's stdout: whole lines, never waiting.
+// The head's stdout: whole lines, or the bytes of one child's pty, never waiting.
 //
 // On a terminal that is stopped (Ctrl-S) lines beyond the buffer are dropped and counted: "… 12 lines not
 // shown". A pipe or socket is for another program: there nothing is dropped, `room()` gets 0 and the rings
 // wait. What a full disk does not take of a file is dropped and counted. A reader that went away (EPIPE, EIO)
-// ends it; the rest goes on. Invariant: a line is never interleaved with another of ours; the flags of the
-// shared file description stay as they are (our own description is opened, or MSG_DONTWAIT, or poll(2)
-// first). Requires SIGPIPE and SIGTTOU ignored. Thread: the loop's. Non-goal: knowing the width of the
-// terminal.
+// ends it; the rest goes on. Invariant: a line is never interleaved with another of ours, and begins where a
+// line begins; the flags of the shared file description stay as they are (our own description is opened, or
+// MSG_DONTWAIT, or poll(2) first). Requires SIGPIPE and SIGTTOU ignored. Thread: the loop's. Non-goal:
+// knowing the width of the terminal.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/time.hpp"
@@ -37,6 +38,8 @@ class OutputTerminal {
   bool colour() const { return colour_; }
   // True if the rings shall wait for the reader; lines are dropped otherwise.
   bool lossless() const { return kind_ == Kind::pipe; }
+  // Bytes and lines without their end make sense here.
+  bool tty() const { return kind_ == Kind::tty; }
 
   // One line of the supervisor itself, without its newline; shown as it is, so the caller makes it printable.
   void print(std::string_view line);
@@ -46,6 +49,18 @@ class OutputTerminal {
 
   // Whole lines with their newlines. Requires, if lossless(), that they fit into room().
   void show(std::string_view lines);
+  // Whole lines with their newlines. Requires, if lossless(), that they fit into room(). `goes_on`: the first
+  // one is the rest of the open line.
+  void show(std::string_view lines, bool goes_on = false);
+  // A line that has no end yet, or (goes_on) more of it. Nothing where lines are being dropped.
+  void show_open(std::string_view text, bool goes_on);
+  // What was shown last has no end yet.
+  bool line_open() const { return line_open_; }
+
+  // Bytes of a pty, as they are. Requires that they fit into room().
+  void pass(std::string_view bytes);
+  // The terminal does nothing to what is written (OPOST is off): our lines end with "\r\n".
+  void set_raw(bool raw) { raw_ = raw; }
   std::size_t room() const;
 
   // Bytes ever taken, and ever written out or given up. What was taken at `accepted()` is out when written()
@@ -74,6 +89,8 @@ class OutputTerminal {
   void drop(std::string_view lines);
   void note_dropped();
   void put(std::string_view bytes);
+  void begin_line();
+  std::string_view end_of_line() const { return raw_ ? "\r\n" : "\n"; }
 
   os::Loop& loop_;
   Kind kind_ = Kind::none;
@@ -83,6 +100,9 @@ class OutputTerminal {
   os::UniqueFd epoll_;  // watches fd_; libuv would change the flags of what it watches
   bool colour_ = false;
   bool waiting_ = false;
+  bool raw_ = false;
+  bool line_open_ = false;
+  std::string converted_;
   OutputBuffer buffer_{kTerminalBufferMax + kTerminalReserve};
   std::uint64_t accepted_ = 0;
   std::uint64_t dropped_ = 0;  // not yet told

@@ -30,6 +30,7 @@ struct alignas(64) RingLine {
   std::atomic<std::uint32_t> attempt;
   std::atomic<std::uint32_t> pid;
   std::atomic<std::uint32_t> in_line;  // the head's: 1 if `consumed` stands inside a line that was split
+  std::atomic<std::uint32_t> pty;      // 1: the bytes come from a terminal, with "\r\n" at the ends of lines
 };
 static_assert(sizeof(RingLine) == 64);
 

@@ -20,8 +20,13 @@ int open_pidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid,
 }  // namespace
 
 Children::Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
-                   os::Spawner& spawner)
-    : poller_(poller), happenings_(happenings), listeners_(listeners), streams_(streams), spawner_(spawner) {
+                   os::Spawner& spawner, const UserTerminal& terminal)
+    : poller_(poller),
+      happenings_(happenings),
+      listeners_(listeners),
+      streams_(streams),
+      spawner_(spawner),
+      terminal_(terminal) {
   null_.reset(open("/dev/null", O_RDWR | O_CLOEXEC));
   // We need thousands of fds; a child gets the limits back that we were started with.
   getrlimit(RLIMIT_NOFILE, &original_nofile_);
@@ -102,6 +107,27 @@ bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& p
   return true;
 }
 
+bool Children::make_stdio(const SpawnChild& order, Child& child, os::SpawnPlan& plan,
+                          os::UniqueFd& write_end) {
+  plan.stdio[0] = null_.get();
+  if (!order.capture) return true;
+  const os::TerminalShape shape = terminal_.shape();
+  auto stream = streams_.open(order.key, order.stdio == Stdio::pipe ? nullptr : &shape);
+  if (!stream) {
+    fail(order.key, os::SpawnStage::resources, stream.error().code, stream.error().message);
+    return false;
+  }
+  child.stream = stream->serial;
+  write_end = std::move(stream->write_end);
+  plan.stdio[1] = plan.stdio[2] = write_end.get();
+  if (order.stdio != Stdio::pty) return true;
+  plan.stdio[0] = write_end.get();
+  plan.terminal = true;
+  // So that it may open its terminal by name.
+  if (order.set_user) (void)!fchown(write_end.get(), order.uid, static_cast<gid_t>(-1));
+  return true;
+}
+
 void Children::start(const SpawnChild& order) {
   if (find(order.key) != nullptr) return;  // a known key: the child is there, or was
   if (children_.size() >= kChildrenMax) {
@@ -116,17 +142,7 @@ void Children::start(const SpawnChild& order) {
   os::SpawnPlan plan;
   if (!make_plan(order, *child, plan)) return;
   os::UniqueFd write_end;
-  plan.stdio[0] = null_.get();
-  if (order.capture) {
-    auto stream = streams_.open(order.key);
-    if (!stream) {
-      fail(order.key, os::SpawnStage::resources, stream.error().code, stream.error().message);
-      return;
-    }
-    child->stream = stream->serial;
-    write_end = std::move(stream->write_end);
-    plan.stdio[1] = plan.stdio[2] = write_end.get();
-  }
+  if (!make_stdio(order, *child, plan, write_end)) return;
   const os::SpawnOutcome outcome = spawner_.spawn(plan);
   write_end.reset();
   if (child->stream != 0) streams_.started(child->stream, outcome.pid);

@@ -21,6 +21,7 @@
 #include "keeper/poller.hpp"
 #include "keeper/protocol.hpp"
 #include "keeper/streams.hpp"
+#include "keeper/user_terminal.hpp"
 #include "os/linux/process_tree.hpp"
 #include "os/linux/spawn.hpp"
 
@@ -32,7 +33,7 @@ inline constexpr Duration kSweepTimeout = std::chrono::seconds(5);  // then surv
 class Children {
  public:
   Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
-           os::Spawner& spawner);
+           os::Spawner& spawner, const UserTerminal& terminal);
 
   void start(const SpawnChild& order);
   void refuse(const RefuseSpawn& order);
@@ -82,12 +83,14 @@ class Children {
   void poll_notify(Child& child, bool on);
   void tell_death(Child& child, pid_t pid, int status, bool known);
   bool make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& plan);
+  bool make_stdio(const SpawnChild& order, Child& child, os::SpawnPlan& plan, os::UniqueFd& write_end);
 
   Poller& poller_;
   Happenings& happenings_;
   Listeners& listeners_;
   Streams& streams_;
   os::Spawner& spawner_;
+  const UserTerminal& terminal_;
   os::TagSource tags_;
   os::TreeKiller killer_;
   os::UniqueFd null_;

@@ -27,7 +27,7 @@ Time now() {
 
 // The signals that come to runmain from terminals, shells and init systems. Others keep their default.
 constexpr int kSignals[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
-                            SIGUSR2, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU};
+                            SIGUSR2, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU, SIGWINCH};
 
 }  // namespace
 
@@ -83,8 +83,8 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   auto streams = Streams::make(k->poller_);
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
-  k->children_ =
-      std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_, *k->spawner_);
+  k->children_ = std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_,
+                                            *k->spawner_, k->terminal_);
   k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_,
                                          std::move(channel));
   k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);
@@ -101,6 +101,7 @@ int Keeper::run() {
     tell_head();
   }
   listeners_.close_all();
+  terminal_.restore();
   return status_;
 }
 
@@ -120,7 +121,7 @@ void Keeper::handle(const Poller::Happened& h) {
     case Source::room: streams_->on_room(); break;
     case Source::channel: hub_->on_listener(); break;
     case Source::connection: hub_->on_connection(h.token.serial, h.events); break;
-    case Source::pipe: streams_->on_pipe(h.token.serial); break;
+    case Source::pipe: streams_->on_pipe(h.token.serial, h.events); break;
     case Source::notify: children_->on_notify(h.token.serial); break;
     case Source::main_pid: children_->on_main_pid_gone(h.token.serial); break;
   }
@@ -140,7 +141,10 @@ void Keeper::on_signal(int signal_number) {
   switch (signal_number) {
     case SIGCHLD: reap(); return;
     case SIGTSTP: stop_and_continue(); return;
-    case SIGCONT:
+    case SIGCONT: terminal_.remember(); [[fallthrough]];
+    case SIGWINCH:
+      if (const auto size = terminal_.size()) streams_->resize(*size);
+      return;
     case SIGTTIN:
     case SIGTTOU: return;
     default: break;
@@ -160,6 +164,7 @@ void Keeper::on_signal(int signal_number) {
 // again.
 void Keeper::stop_and_continue() {
   children_->signal_all(SIGSTOP);
+  terminal_.restore();
   kill(getpid(), SIGSTOP);
   children_->signal_all(SIGCONT);
 }
@@ -170,6 +175,7 @@ void Keeper::reap() {
     const pid_t pid = waitpid(-1, &status, WNOHANG);
     if (pid <= 0) return;
     if (pid == head_->pid()) {
+      terminal_.restore();
       head_->died(status, now());
       answers_.clear();
       happenings_.tell_again();

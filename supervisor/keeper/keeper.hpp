@@ -63,6 +63,7 @@ class Keeper {
 
   Poller poller_;
   std::unique_ptr<os::Spawner> spawner_;
+  UserTerminal terminal_;
   Happenings happenings_;
   Listeners listeners_;
   struct Answer {

@@ -84,6 +84,9 @@ struct Limit {
   }
 };
 
+// What a child's stdio is. A build step may show colours, but nobody can answer it: `pty_output`.
+enum class Stdio : std::uint8_t { pipe, pty_output, pty };
+
 // Start a child. In `env`, the first run of kPlaceholderDigits '0' at the END of the values of LISTEN_PID and
 // RUNMAIN_TOKEN is replaced by the child's own pid (without leading zeros). NOTIFY_SOCKET is added by the
 // keeper when `notify` is set. Listeners are put at fds 3, 4, … in this order. `nonce` proves a claim (see
@@ -96,6 +99,7 @@ struct SpawnChild {
   std::vector<std::string> listeners;  // ids
   bool notify = true;
   bool capture = true;          // stdout and stderr to a ring; otherwise inherited
+  Stdio stdio = Stdio::pipe;    // with `capture`: what leads to the ring, and for `pty` is stdin too
   bool die_with_keeper = true;  // PDEATHSIG
   bool set_user = false;
   std::uint32_t uid = 0;
@@ -112,6 +116,7 @@ struct SpawnChild {
     a("listeners", listeners);
     a("notify", notify);
     a("capture", capture);
+    a("stdio", stdio);
     a("die_with_keeper", die_with_keeper);
     a("set_user", set_user);
     a("uid", uid);

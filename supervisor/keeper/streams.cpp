@@ -11,7 +11,8 @@
 namespace runmain::keeper {
 namespace {
 
-constexpr std::uint64_t kPumpMax = kRingBytes;  // bytes a stream may move before the others get their turn
+constexpr std::uint64_t kPumpMax = kRingBytes;   // bytes a stream may move before the others get their turn
+constexpr std::size_t kPtyPieceMax = 4U << 10U;  // as much as a pty gives at once
 
 Result<os::UniqueFd> make_event() {
   os::UniqueFd fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -50,19 +51,33 @@ Streams::~Streams() {
   if (board_ != nullptr) munmap(board_, sizeof(Board));
 }
 
-Result<Streams::Opened> Streams::open(const ChildKey& key) {
-  reclaim();
-  if (free_rings_.empty()) return Error{"every output ring is in use", {}, {}, ENOBUFS};
+Result<os::UniqueFd> Streams::open_ends(Stream& stream, const os::TerminalShape* pty) {
+  if (pty != nullptr) {
+    auto pair = os::open_pty(*pty);
+    if (!pair) return pair.error();
+    stream.pipe = std::move(pair->master);
+    stream.pty = true;
+    return std::move(pair->slave);
+  }
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno("pipe2", errno);
+  stream.pipe = os::UniqueFd(ends[0]);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);  // the read end is a file description of its own
+  return os::UniqueFd(ends[1]);
+}
+
+Result<Streams::Opened> Streams::open(const ChildKey& key, const os::TerminalShape* pty) {
+  reclaim();
+  if (free_rings_.empty()) return Error{"every output ring is in use", {}, {}, ENOBUFS};
+  Stream opened;
+  auto write_end = open_ends(opened, pty);
+  if (!write_end) return write_end.error();
   const std::uint32_t ring = free_rings_.back();
   free_rings_.pop_back();
   const std::uint32_t serial = ++last_serial_;
-  Stream& stream = streams_[serial];
-  stream.pipe = os::UniqueFd(ends[0]);
+  Stream& stream = streams_[serial] = std::move(opened);
   stream.ring = ring;
   stream_of_ring_[ring] = serial;
-  fcntl(ends[0], F_SETFL, O_NONBLOCK);  // the read end is a file description of its own
   RingLine& line = board_->rings[ring];
   line.written = 0;
   line.consumed = 0;
@@ -74,8 +89,9 @@ Result<Streams::Opened> Streams::open(const ChildKey& key) {
   line.generation = key.generation;
   line.attempt = key.attempt;
   line.pid = 0;
+  line.pty = stream.pty ? 1 : 0;
   line.used.store(1, std::memory_order_release);
-  return Opened{serial, os::UniqueFd(ends[1])};
+  return Opened{serial, std::move(*write_end)};
 }
 
 void Streams::started(std::uint32_t serial, std::int32_t pid) {
@@ -86,17 +102,46 @@ void Streams::started(std::uint32_t serial, std::int32_t pid) {
     return;
   }
   board_->rings[found->second.ring].pid = static_cast<std::uint32_t>(pid);
-  poll(serial, found->second, true);
+  read_on(serial, found->second, true);
 }
 
-void Streams::poll(std::uint32_t serial, Stream& stream, bool on) {
-  if (stream.polled == on) return;
-  stream.polled = on;
-  if (on) {
-    poller_.add(stream.pipe.get(), EPOLLIN, Token{Source::pipe, serial});
-  } else {
+void Streams::read_on(std::uint32_t serial, Stream& stream, bool on) {
+  stream.reads = on;
+  poll(serial, stream);
+}
+
+// At rest it is not polled at all: an error or a hang-up would wake us again and again.
+void Streams::poll(std::uint32_t serial, Stream& stream) {
+  const std::uint32_t want = (stream.reads ? static_cast<std::uint32_t>(EPOLLIN) : 0U) |
+                             (stream.input.empty() ? 0U : static_cast<std::uint32_t>(EPOLLOUT));
+  if (stream.polled == want) return;
+  const Token token{Source::pipe, serial};
+  if (want == 0) {
     poller_.remove(stream.pipe.get());
+  } else if (stream.polled == 0) {
+    poller_.add(stream.pipe.get(), want, token);
+  } else {
+    poller_.change(stream.pipe.get(), want, token);
   }
+  stream.polled = want;
+}
+
+// As splice(2) tells it; 0 is the end.
+ssize_t Streams::move_bytes(Stream& stream, std::size_t size, loff_t offset) {
+  if (!stream.pty) {
+    return splice(stream.pipe.get(), nullptr, rings_fd_.get(), &offset, size,
+                  SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  }
+  // What is read must have its place, so the memory for it comes first.
+  scratch_.resize(std::min(size, kPtyPieceMax));
+  if (fallocate(rings_fd_.get(), FALLOC_FL_KEEP_SIZE, offset, static_cast<off_t>(scratch_.size())) != 0)
+    return -1;
+  const ssize_t n = read(stream.pipe.get(), scratch_.data(), scratch_.size());
+  if (n < 0 && errno == EIO) return 0;  // nobody has the slave, and everything that was written is read
+  if (n <= 0) return n;
+  (void)os::pwrite_all(rings_fd_.get(), std::string_view(scratch_).substr(0, static_cast<std::size_t>(n)),
+                       static_cast<std::uint64_t>(offset));
+  return n;
 }
 
 Streams::Moved Streams::move_some(Stream& stream) {
@@ -111,9 +156,8 @@ Streams::Moved Streams::move_some(Stream& stream) {
     line.blocked.store(0);
   }
   const std::uint64_t at = written % kRingBytes;
-  loff_t offset = static_cast<loff_t>(stream.ring * kRingBytes + at);
-  const ssize_t n = splice(stream.pipe.get(), nullptr, rings_fd_.get(), &offset,
-                           std::min(room, kRingBytes - at), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  const auto offset = static_cast<loff_t>(stream.ring * kRingBytes + at);
+  const ssize_t n = move_bytes(stream, std::min(room, kRingBytes - at), offset);
   if (n > 0) {
     line.written.store(written + static_cast<std::uint64_t>(n), std::memory_order_release);
     return Moved::some;
@@ -124,10 +168,15 @@ Streams::Moved Streams::move_some(Stream& stream) {
   return Moved::ended;
 }
 
-void Streams::on_pipe(std::uint32_t serial) {
+void Streams::on_pipe(std::uint32_t serial, std::uint32_t events) {
   const auto found = streams_.find(serial);
   if (found == streams_.end()) return;
   Stream& stream = found->second;
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0 && !stream.input.empty()) {
+    flush_input(stream);
+    poll(serial, stream);
+  }
+  if (!stream.reads && (events & EPOLLIN) == 0) return;
   const std::uint32_t ring = stream.ring;
   const std::uint64_t before = board_->rings[ring].written.load(std::memory_order_relaxed);
   Moved moved = Moved::some;
@@ -135,7 +184,7 @@ void Streams::on_pipe(std::uint32_t serial) {
          board_->rings[ring].written.load(std::memory_order_relaxed) - before < kPumpMax) {
     moved = move_some(stream);
   }
-  if (moved == Moved::no_room) poll(serial, stream, false);
+  if (moved == Moved::no_room) read_on(serial, stream, false);
   if (moved == Moved::ended) end(serial, stream);
   tell_head(ring);
 }
@@ -143,11 +192,12 @@ void Streams::on_pipe(std::uint32_t serial) {
 void Streams::drain(std::uint32_t serial) {
   const auto found = streams_.find(serial);
   if (found == streams_.end()) return;
-  on_pipe(serial);
+  on_pipe(serial, EPOLLIN);
 }
 
 void Streams::end(std::uint32_t serial, Stream& stream) {
-  poll(serial, stream, false);
+  stream.input.clear();
+  read_on(serial, stream, false);
   const std::uint32_t ring = stream.ring;
   board_->rings[ring].ended.store(1, std::memory_order_release);
   stream_of_ring_[ring] = 0;
@@ -174,10 +224,40 @@ void Streams::on_room() {
       const std::uint32_t serial = stream_of_ring_[ring];
       if (serial == 0) continue;
       board_->rings[ring].blocked.store(0);
-      poll(serial, streams_[serial], true);
+      read_on(serial, streams_[serial], true);
     }
   }
   reclaim();
+}
+
+int Streams::master(std::uint32_t serial) const {
+  const auto found = streams_.find(serial);
+  return found == streams_.end() || !found->second.pty ? -1 : found->second.pipe.get();
+}
+
+void Streams::type(std::uint32_t serial, std::string_view bytes) {
+  const auto found = streams_.find(serial);
+  if (found == streams_.end() || !found->second.pty) return;
+  Stream& stream = found->second;
+  stream.input.append(bytes.substr(0, kInputMax - std::min(kInputMax, stream.input.size())));
+  flush_input(stream);
+  poll(serial, stream);
+}
+
+void Streams::flush_input(Stream& stream) {
+  while (!stream.input.empty()) {
+    const ssize_t n = write(stream.pipe.get(), stream.input.data(), stream.input.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) return stream.input.clear();
+    stream.input.erase(0, static_cast<std::size_t>(n));
+  }
+}
+
+void Streams::resize(const winsize& size) {
+  for (const auto& [serial, stream] : streams_) {
+    if (stream.pty) ioctl(stream.pipe.get(), TIOCSWINSZ, &size);
+  }
 }
 
 void Streams::reclaim() {

@@ -1,6 +1,7 @@
-// The children's output: bytes from pipes into rings (board.hpp). Lives apart from the children, because a
-// stream goes on as long as anybody holds the pipe, and its ring until the head has taken the last byte.
-// Invariant: a full ring stops the reading of its own pipe only. Bound: kRings streams, kRingBytes each.
+// The children's output: bytes from pipes and ptys into rings (board.hpp). Lives apart from the children,
+// because a stream goes on as long as anybody holds the pipe, and its ring until the head has taken the last
+// byte. Invariant: a full ring stops the reading of its own pipe only. Bound: kRings streams, kRingBytes
+// each, and kInputMax bytes that a child on a pty has not read yet.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,11 @@
 #include "keeper/poller.hpp"
 #include "keeper/protocol.hpp"
 #include "os/linux/fd.hpp"
+#include "os/linux/pty.hpp"
 
 namespace runmain::keeper {
+
+inline constexpr std::size_t kInputMax = 64U << 10U;
 
 class Streams {
  public:
@@ -28,18 +32,19 @@ class Streams {
   int output_event() const { return output_event_.get(); }
   int room_event() const { return room_event_.get(); }
 
-  // A pipe and a ring for a child. The write end is the caller's, to be closed after the spawn. On failure
-  // EMFILE and the like; ENOBUFS: all rings are in use.
+  // A pipe, or a pty if there is a shape for it, and a ring for a child. The write end (the pty's slave) is
+  // the caller's, to be closed after the spawn. On failure EMFILE and the like; ENOBUFS: all rings are in
+  // use.
   struct Opened {
     std::uint32_t serial = 0;
     os::UniqueFd write_end;
   };
-  Result<Opened> open(const ChildKey& key);
+  Result<Opened> open(const ChildKey& key, const os::TerminalShape* pty = nullptr);
   // The child was started with this pid, or was not (pid 0: the ring is given back).
   void started(std::uint32_t serial, std::int32_t pid);
 
-  // The pipe of this stream has something. Moves at most kPumpMax bytes.
-  void on_pipe(std::uint32_t serial);
+  // The pipe of this stream has something (moves at most kPumpMax bytes), or takes something.
+  void on_pipe(std::uint32_t serial, std::uint32_t events);
   // Takes everything that is in the pipe now, as far as the ring has room: before a death is told.
   void drain(std::uint32_t serial);
   // The head has made room in some rings.
@@ -47,18 +52,32 @@ class Streams {
   // Frees the rings that ended and are consumed.
   void reclaim();
 
+  // The master of this stream's pty; -1 if it has none.
+  int master(std::uint32_t serial) const;
+  // Typed into this stream's pty. What is more than kInputMax is dropped: nobody reads there.
+  void type(std::uint32_t serial, std::string_view bytes);
+  // Every pty gets this size; the kernel tells its foreground group by SIGWINCH.
+  void resize(const winsize& size);
+
  private:
   struct Stream {
-    os::UniqueFd pipe;
+    os::UniqueFd pipe;  // or the master of a pty
     std::uint32_t ring = kNoRing;
-    bool polled = false;
+    bool pty = false;
+    bool reads = false;  // started, and its ring has room
+    std::uint32_t polled = 0;
+    std::string input;  // typed, not yet taken by the pty
   };
   explicit Streams(Poller& poller) : poller_(poller) {}
   enum class Moved { some, nothing_there, no_room, ended };
   Moved move_some(Stream& stream);
+  ssize_t move_bytes(Stream& stream, std::size_t size, loff_t offset);
+  Result<os::UniqueFd> open_ends(Stream& stream, const os::TerminalShape* pty);
+  void flush_input(Stream& stream);
   void end(std::uint32_t serial, Stream& stream);
   void tell_head(std::uint32_t ring);
-  void poll(std::uint32_t serial, Stream& stream, bool on);
+  void poll(std::uint32_t serial, Stream& stream);
+  void read_on(std::uint32_t serial, Stream& stream, bool on);
 
   Poller& poller_;
   os::UniqueFd board_fd_;
@@ -66,6 +85,7 @@ class Streams {
   os::UniqueFd output_event_;
   os::UniqueFd room_event_;
   Board* board_ = nullptr;
+  std::string scratch_;                                // of a pty: splice(2) is for pipes
   std::unordered_map<std::uint32_t, Stream> streams_;  // by serial
   std::vector<std::uint32_t> stream_of_ring_;          // serial, 0: none
   std::vector<std::uint32_t> free_rings_;

@@ -14,6 +14,14 @@
 //                              over and over for kChainSeconds: no group signal reaches it, no pid lasts
 //   pause                      waits for signals; the rest is not reached unless one is handled
 //   exit N, signal-self N      ends it
+//   prompt TEXT                writes TEXT without a newline
+//   tty                        prints "tty: in out leads COLUMNSxROWS": which of stdin and stdout are a
+//   terminal,
+//                              and whether it leads the terminal's session and foreground
+//   read-tty, thread-read-tty, poll-tty, select-tty, epoll-tty, secret-tty
+//                              waits for a line (in a thread; by that call; without echo), prints "read:
+//                              LINE"
+//   raw-tty                    prints "key HEX" for each byte up to a Q
 //
 // A grandchild prints "grandchild PID" before the next argument is looked at, and ends by itself after
 // kLifeSeconds at the latest, so that a test that fails leaves nothing for long.
@@ -34,6 +42,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "t_child_tty.hpp"
 
 namespace {
 
@@ -188,7 +198,7 @@ bool act(std::string_view name) {
   } else if (name == "pause") {
     pause();
   } else {
-    return false;
+    return t_child::act(name, print);
   }
   return true;
 }
@@ -197,6 +207,8 @@ bool act(std::string_view name) {
 bool act(std::string_view name, const char* value) {
   if (name == "print") {
     print(value);
+  } else if (name == "prompt") {
+    write_all(value);
   } else if (name == "env") {
     print_variable(value);
   } else if (name == "flood") {

@@ -145,6 +145,7 @@ class Preparation {
   }
   void fill() {
     script_.new_session = plan_.new_session;
+    script_.terminal = plan_.terminal;
     script_.limits = limits_.data();
     script_.limit_count = limits_.size();
     script_.set_user = plan_.set_user;

@@ -37,6 +37,7 @@ struct SpawnPlan {
   // LISTEN_PID=0000000000.
   std::vector<std::string> pid_variables;
   bool new_session = true;      // setsid(2); the child leads its session and group
+  bool terminal = false;        // stdin becomes the controlling terminal of that session
   std::uint64_t tag = 0;        // RLIMIT_RTTIME soft = hard; 0: none
   int parent_death_signal = 0;  // PR_SET_PDEATHSIG, set after the user, the parent checked again
   bool set_user = false;

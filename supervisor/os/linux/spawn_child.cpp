@@ -1,6 +1,7 @@
 #include "os/linux/spawn_child.hpp"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -185,6 +186,10 @@ RUNMAIN_IN_CHILD int run_child(void* argument) {
   default_signals();
   if (script.new_session && setsid() < 0) {
     fail(script, SpawnStage::session, "setsid");
+    return kNotExecuted;
+  }
+  if (script.terminal && syscall(SYS_ioctl, 0, TIOCSCTTY, 0) < 0) {
+    fail(script, SpawnStage::session, "TIOCSCTTY");
     return kNotExecuted;
   }
   if (!set_limits(script) || !become_user(script)) return kNotExecuted;

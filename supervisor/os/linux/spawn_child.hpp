@@ -26,6 +26,7 @@ struct ChildScript {
   bool unshare_table = false;  // close_range(2) with UNSHARE is the first act
   int fd_count = 0;            // placed fds, stdio included: put at 0, 1, 2, 3 …
   bool new_session = false;
+  bool terminal = false;  // stdin becomes the session's controlling terminal
   const LimitLine* limits = nullptr;
   std::size_t limit_count = 0;
   bool set_user = false;

@@ -1,0 +1,26 @@
+#include "keeper/user_terminal.hpp"
+
+#include <unistd.h>
+
+namespace runmain::keeper {
+
+void UserTerminal::remember() {
+  if (!os::in_foreground(STDIN_FILENO)) return;
+  const auto modes = os::terminal_modes(STDIN_FILENO);
+  if (modes && (modes->c_lflag & ICANON) != 0) found_ = modes;
+}
+
+void UserTerminal::restore() const {
+  if (!found_ || !os::in_foreground(STDIN_FILENO)) return;
+  const auto modes = os::terminal_modes(STDIN_FILENO);
+  if (modes && (modes->c_lflag & ICANON) == 0) os::set_terminal_modes(STDIN_FILENO, *found_);
+}
+
+std::optional<winsize> UserTerminal::size() const {
+  for (const int fd : {STDOUT_FILENO, STDIN_FILENO, STDERR_FILENO}) {
+    if (const auto size = os::terminal_size(fd); size && size->ws_col > 0) return size;
+  }
+  return std::nullopt;
+}
+
+}  // namespace runmain::keeper
