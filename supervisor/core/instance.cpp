@@ -57,7 +57,7 @@ void Engine::spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generatio
   Instance i;
   i.key = ChildKey{r.id, slot, generation, ++run.attempt};
   i.since = now_;
-  if (run.reason == Reason::crash) ++r.restarts;
+  if (run.reason == Reason::crash && run.spawn_failures == 0) ++r.restarts;  // tries of one restart are one
   push(Spawn{i.key, run.reason});
   r.instances.push_back(std::move(i));
 }
