@@ -132,6 +132,7 @@ class Engine {
   void force(std::int32_t signal);
   void check_end();
   void quit(std::int32_t status);
+  std::string left_alive() const;
 
   // configuration (configure.cpp, adopt.cpp)
   std::vector<std::uint32_t> take_names(const Desired& desired);

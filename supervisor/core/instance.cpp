@@ -224,6 +224,7 @@ void Engine::operator()(const Swept& e) {
     tell(*r, *i, FactType::child_survivors, static_cast<std::int64_t>(e.survivors.size()), names);
     if (!up(*r) || r->run == RunState::idle)
       r->survivors = cut(r->survivors + (r->survivors.empty() ? "" : ", ") + names, kFactTextMax);
+    s_.failed_exit |= s_.shutting_down;
   }
   if (i->phase == WorkerState::killing && i->why != EndWhy::stop && !i->key.is_build()) {
     worker_died(*r, *i, false, "killed, and its end was not seen");
