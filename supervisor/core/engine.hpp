@@ -80,6 +80,7 @@ class Engine {
   void worker_died(ServiceRecord& r, Instance& i, bool clean, const std::string& how);
   void crashed(ServiceRecord& r, Instance& i, const std::string& how);
   void slot_done(ServiceRecord& r, std::uint32_t slot);
+  void end_if_done(ServiceRecord& r);
   void fail(ServiceRecord& r, std::string reason);
   void revive(ServiceRecord& r, Reason reason);
   void go_up(ServiceRecord& r);
