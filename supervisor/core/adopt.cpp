@@ -8,6 +8,7 @@ namespace runmain::core {
 
 void Engine::operator()(const Adopted& e) {
   if (s_.configured || s_.shutting_down) return;
+  s_.effects = std::max(s_.effects, e.executed);  // the keeper takes lower numbers for repeats
   // Ids are handed out by the file's order, as the head before did; children of others belong to nobody.
   std::uint32_t highest = 0;
   for (const Adopted::Child& child : e.children) {
@@ -18,6 +19,7 @@ void Engine::operator()(const Adopted& e) {
     ServiceRecord& r = s_.services.emplace_back();
     r.id = ServiceId{static_cast<std::uint32_t>(s_.services.size() - 1)};
     r.since = now_;
+    resize(r);
   }
   s_.deadlines.grow(s_.services.size());
   std::vector<std::vector<const Adopted::Child*>> by_service(s_.services.size());

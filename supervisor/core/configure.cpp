@@ -113,6 +113,7 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
     r.slots[slot].next.reason = r.roll_reason;
   }
   const bool resting = r.run == RunState::failed || r.run == RunState::done;
+  if (r.workers() < before) end_if_done(r);  // the slots that are left may have ended before
   if (children_differ || resting) request_reload(r, Reason::change);
 }
 

@@ -80,6 +80,7 @@ class Engine {
   void worker_died(ServiceRecord& r, Instance& i, bool clean, const std::string& how);
   void crashed(ServiceRecord& r, Instance& i, const std::string& how);
   void slot_done(ServiceRecord& r, std::uint32_t slot);
+  void end_if_done(ServiceRecord& r);
   void fail(ServiceRecord& r, std::string reason);
   void revive(ServiceRecord& r, Reason reason);
   void go_up(ServiceRecord& r);
@@ -135,6 +136,7 @@ class Engine {
   void force(std::int32_t signal);
   void check_end();
   void quit(std::int32_t status);
+  std::string left_alive() const;
 
   // configuration (configure.cpp, adopt.cpp)
   std::vector<std::uint32_t> take_names(const Desired& desired);

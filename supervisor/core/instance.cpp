@@ -57,7 +57,7 @@ void Engine::spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generatio
   Instance i;
   i.key = ChildKey{r.id, slot, generation, ++run.attempt};
   i.since = now_;
-  if (run.reason == Reason::crash) ++r.restarts;
+  if (run.reason == Reason::crash && run.spawn_failures == 0) ++r.restarts;  // tries of one restart are one
   push(Spawn{i.key, run.reason});
   r.instances.push_back(std::move(i));
 }
@@ -227,6 +227,7 @@ void Engine::operator()(const Swept& e) {
     tell(*r, *i, FactType::child_survivors, static_cast<std::int64_t>(e.survivors.size()), names);
     if (!up(*r) || r->run == RunState::idle)
       r->survivors = cut(r->survivors + (r->survivors.empty() ? "" : ", ") + names, kFactTextMax);
+    s_.failed_exit |= s_.shutting_down;
   }
   if (i->phase == WorkerState::killing && i->why != EndWhy::stop && !i->key.is_build()) {
     worker_died(*r, *i, false, "killed, and its end was not seen");

@@ -149,7 +149,8 @@ void Engine::take_due(ServiceRecord& r) {
 void Engine::begin_reload(ServiceRecord& r) {
   r.reload_open = true;
   r.reload_since = now_;
-  r.settled_for = r.change_since == kNever ? Duration::zero() : now_ - r.change_since;
+  r.settled_for = r.change_since == kNever ? Duration::zero()
+                                           : std::clamp(now_ - r.change_since, Duration::zero(), kSpanMax);
   r.change_since = kNever;
 }
 
@@ -232,7 +233,7 @@ void Engine::reload_finished(ServiceRecord& r) {
   ++r.reloads;
   const Duration build = r.launched_at - r.reload_since;
   const Duration start = now_ - r.launched_at;
-  tell(r, FactType::reload_done, to_ms(r.settled_for + build + start),
+  tell(r, FactType::reload_done, to_ms(r.settled_for + std::min(now_ - r.reload_since, kSpanMax)),
        "settle " + std::to_string(to_ms(r.settled_for)) + ", build " + std::to_string(to_ms(build)) +
            ", start " + std::to_string(to_ms(start)));
 }

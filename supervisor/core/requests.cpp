@@ -26,12 +26,10 @@ void Engine::operator()(const Command& e) {
   if (e.verb == CommandVerb::signal) return send_signal(e, named);
   const bool stops = e.verb == CommandVerb::stop || e.verb == CommandVerb::shutdown;
   if (s_.shutting_down && !stops) return answer(e.request, "runmain is shutting down");
+  if (e.verb == CommandVerb::shutdown) shut_down(0);  // also when its answer cannot be kept
   if (s_.requests.size() >= kRequestsMax)
     return answer(e.request, "too many requests are waiting for an answer");
-  if (e.verb == CommandVerb::shutdown) {
-    add_request(e, {});
-    return shut_down(0);
-  }
+  if (e.verb == CommandVerb::shutdown) return add_request(e, {});
   if (named.empty()) return answer(e.request, "");
   carry_out(e.verb, named);
   add_request(e, named);

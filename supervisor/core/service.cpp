@@ -110,6 +110,11 @@ void Engine::crashed(ServiceRecord& r, Instance& i, const std::string& how) {
 
 void Engine::slot_done(ServiceRecord& r, std::uint32_t slot) {
   r.slots[slot].current.done = true;
+  end_if_done(r);
+}
+
+void Engine::end_if_done(ServiceRecord& r) {
+  if (r.run != RunState::running) return;
   for (std::uint32_t n = 0; n < r.workers(); ++n) {
     if (!r.slots[n].current.done) return;
   }

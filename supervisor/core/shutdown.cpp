@@ -76,6 +76,16 @@ void Engine::check_end() {
   if (over) quit(s_.tally[kFailed] > 0 ? 1 : 0);
 }
 
+// Who could not be stopped: a shutdown that left them says so. Empty if nobody.
+std::string Engine::left_alive() const {
+  std::string text;
+  for (const ServiceRecord& r : s_.services) {
+    if (r.survivors.empty() || text.size() > kFactTextMax) continue;
+    text += (text.empty() ? "" : "; ") + r.spec.name + " could not be stopped, still alive: " + r.survivors;
+  }
+  return text;
+}
+
 void Engine::quit(std::int32_t status) {
   s_.quit = true;
   s_.shutting_down = true;
@@ -83,7 +93,7 @@ void Engine::quit(std::int32_t status) {
   fact.type = FactType::shutdown_done;
   fact.number = status;
   record(std::move(fact));
-  for (Request& q : s_.requests) answer(q.id, std::move(q.error));
+  for (Request& q : s_.requests) answer(q.id, q.verb == CommandVerb::shutdown ? left_alive() : q.error);
   s_.requests.clear();
   push(Quit{status});
 }

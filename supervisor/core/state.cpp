@@ -2,6 +2,7 @@
 #include "core/state.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "core/survey.hpp"
 
@@ -11,6 +12,11 @@ namespace {
 template <class E>
 bool within(E value, E last) {
   return value <= last;
+}
+
+// CLOCK_MONOTONIC never is negative; without that the difference of two times could overflow.
+bool all_valid(std::initializer_list<Time> times) {
+  return std::all_of(times.begin(), times.end(), [](Time t) { return t >= Time{}; });
 }
 
 bool valid(const Fact& f) { return within(f.type, kLastFactType) && f.text.size() <= kFactTextMax; }
@@ -24,23 +30,41 @@ bool valid(const ServiceSpec& spec) {
 
 bool valid(const SlotRun& run) {
   return within(run.reason, Reason::recycle) && run.crashes <= kCountMax && run.unhealthy <= kCountMax &&
-         run.spawn_failures <= kCountMax;
+         run.spawn_failures <= kCountMax && all_valid({run.retry_at, run.since});
+}
+
+// I11: a deadline is only where a Tick takes it away.
+bool valid_deadlines(const Instance& i) {
+  const bool starting = i.phase == WorkerState::starting;
+  const bool waits = starting || i.phase == WorkerState::draining;
+  const bool watched = starting || i.phase == WorkerState::ready;
+  return all_valid({i.since, i.ready_at, i.deadline, i.watchdog_at}) && (waits || i.deadline == kNever) &&
+         (watched || i.watchdog_at == kNever);
+}
+
+// What is rolling is running, or about to.
+bool valid_course(const ServiceRecord& r) {
+  const bool goes = r.run == RunState::idle || r.run == RunState::running;
+  return within(r.run, RunState::done) && within(r.roll, Roll::launch) &&
+         within(r.roll_reason, Reason::recycle) && within(r.state, ServiceState::done) &&
+         (goes || r.roll == Roll::none) && r.settled_for >= Duration::zero() && r.settled_for <= kSpanMax &&
+         all_valid({r.build_retry_at, r.reload_since, r.launched_at, r.change_since, r.window_end,
+                    r.window_max, r.since});
 }
 
 bool valid(const ServiceRecord& r, const Instance& i) {
   return i.key.service == r.id && (i.key.is_build() || i.key.slot < kBuildSlot) &&
          within(i.phase, WorkerState::sweeping) && within(i.proof, Proof::unproven) &&
-         within(i.why, EndWhy::announced) && i.claims.size() <= kClaimsMax &&
+         within(i.why, EndWhy::announced) && valid_deadlines(i) && i.claims.size() <= kClaimsMax &&
          i.status_text.size() <= kStatusTextMax;
 }
 
 bool valid(const State& s, std::size_t index) {
   const ServiceRecord& r = s.services[index];
-  return r.id.value == index && valid(r.spec) && within(r.run, RunState::done) &&
-         within(r.roll, Roll::launch) && within(r.roll_reason, Reason::recycle) &&
-         within(r.state, ServiceState::done) && r.build_failures <= kCountMax && r.given_up <= kCountMax &&
-         r.slots.size() >= r.workers() && r.slots.size() <= kWorkersMax && r.history.size() <= kHistoryMax &&
-         (r.history_at == 0 || r.history_at < r.history.size()) && (!r.held_back || valid(*r.held_back)) &&
+  return r.id.value == index && valid(r.spec) && valid_course(r) && r.build_failures <= kCountMax &&
+         r.given_up <= kCountMax && r.slots.size() >= r.workers() && r.slots.size() <= kWorkersMax &&
+         r.history.size() <= kHistoryMax && (r.history_at == 0 || r.history_at < r.history.size()) &&
+         (!r.held_back || valid(*r.held_back)) &&
          std::all_of(r.history.begin(), r.history.end(), [](const Fact& f) { return valid(f); }) &&
          std::all_of(r.slots.begin(), r.slots.end(),
                      [](const Slot& slot) { return valid(slot.current) && valid(slot.next); }) &&
@@ -55,7 +79,8 @@ bool valid(const State& s, const Request& q) {
 }  // namespace
 
 bool valid(const State& state) {
-  if (!within(state.mode, Mode::prod) || state.services.size() > kServicesMax) return false;
+  if (!within(state.mode, Mode::prod) || state.now < Time{} || state.services.size() > kServicesMax)
+    return false;
   if (state.requests.size() > kRequestsMax) return false;
   for (std::size_t n = 0; n < state.services.size(); ++n) {
     if (!valid(state, n)) return false;
