@@ -108,7 +108,7 @@ Result<void> Head::adopt() {
   auto configuration = open_sockets(adopted.desired, keeper_, services_);
   if (!configuration) return configuration.error();
   for (const keeper::ChildEntry& child : greeting_.welcome.children) {
-    adopted.children.push_back({child.key, child.pid, child.alive});
+    adopted.children.push_back({child.key, child.service, child.pid, child.alive});
   }
   adopted.executed = greeting_.welcome.executed;
   use(*configuration);
@@ -123,19 +123,18 @@ void Head::use(const Configuration& configuration) { desired_ = configuration.de
 // The core has given ids to the names: what drive knows of each service goes under them.
 void Head::name_services(Configuration& configuration) {
   std::vector<std::pair<ServiceId, core::ServiceSpec>> named;
+  std::vector<std::string> dropped;
   for (const core::ServiceView& view : machine_.snapshot().services) {
     const auto spec = std::find_if(desired_.services.begin(), desired_.services.end(),
                                    [&](const core::ServiceSpec& s) { return s.name == view.name; });
     if (spec == desired_.services.end()) continue;
     drive::ServiceEntry& entry = services_.at(view.id);
-    std::vector<std::string> dropped;
     const auto sockets = configuration.sockets.find(view.name);
     for (const drive::LaunchListener& old : entry.listeners) {
       const auto same = [&](const drive::LaunchListener& l) { return l.id == old.id; };
       if (std::none_of(sockets->second.listeners.begin(), sockets->second.listeners.end(), same))
         dropped.push_back(old.id);
     }
-    if (!dropped.empty()) keeper_.close_listeners(std::move(dropped));
     entry.spec = *spec;
     entry.listeners = sockets->second.listeners;
     entry.inodes = sockets->second.inodes;
@@ -145,6 +144,8 @@ void Head::name_services(Configuration& configuration) {
     stand_ins_->know(view.id, view.name, std::move(sockets->second.for_stand_in));
     named.emplace_back(view.id, *spec);
   }
+  std::erase_if(dropped, [this](const std::string& id) { return services_.uses(id); });  // handed over
+  if (!dropped.empty()) keeper_.close_listeners(std::move(dropped));
   output_->configure(named);
   open_browser();
 }

@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t kBacklogBytesMax = 1U << 20U;  // of log lines from before the request
 constexpr std::size_t kReasonsMax = 16;              // services named in a failed wait
-constexpr std::uint64_t kKeepsFailing = 8;           // restarts, with the usual back-off 13 s: no use to wait
 
 const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload", "signal", "down",
                                       "apply",  "logs",  "events", "why",     "wait",   "ping"};
@@ -45,7 +44,7 @@ bool read_id(const Json& request, std::string& id) {
 }
 
 bool keeps_failing(const core::ServiceView& service) {
-  return service.state == core::ServiceState::backoff && service.restarts >= kKeepsFailing;
+  return service.state == core::ServiceState::backoff && service.unhealthy >= core::kKeepsFailing;
 }
 
 // Something is under way that may end in ready.
@@ -71,7 +70,7 @@ std::string reasons_of(const core::Snapshot& snapshot) {
                       service.state == core::ServiceState::waiting;
     if (!told || ++named > kReasonsMax) continue;
     const std::string why =
-        failing ? "keeps failing, restarted " + std::to_string(service.restarts) + " times" : service.reason;
+        failing ? "keeps failing, " + std::to_string(service.unhealthy) + " times in a row" : service.reason;
     reasons += (reasons.empty() ? "" : "; ") + service.name + ": " + (why.empty() ? "failed" : why);
   }
   return reasons;

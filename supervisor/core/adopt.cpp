@@ -9,19 +9,8 @@ namespace runmain::core {
 void Engine::operator()(const Adopted& e) {
   if (s_.configured || s_.shutting_down) return;
   s_.effects = std::max(s_.effects, e.executed);  // the keeper takes lower numbers for repeats
-  // Ids are handed out by the file's order, as the head before did; children of others belong to nobody.
-  std::uint32_t highest = 0;
-  for (const Adopted::Child& child : e.children) {
-    if (child.key.service.value < kServicesMax) highest = std::max(highest, child.key.service.value + 1);
-  }
+  name_ids(e);
   (*this)(Configured{e.desired, {}});
-  while (s_.services.size() < highest) {
-    ServiceRecord& r = s_.services.emplace_back();
-    r.id = ServiceId{static_cast<std::uint32_t>(s_.services.size() - 1)};
-    r.since = now_;
-    resize(r);
-  }
-  s_.deadlines.grow(s_.services.size());
   std::vector<std::vector<const Adopted::Child*>> by_service(s_.services.size());
   for (const Adopted::Child& child : e.children) {
     if (child.key.service.value < by_service.size()) by_service[child.key.service.value].push_back(&child);
@@ -29,6 +18,23 @@ void Engine::operator()(const Adopted& e) {
   for (ServiceRecord& r : s_.services) {
     if (!by_service[r.id.value].empty()) adopt_service(r, by_service[r.id.value]);
   }
+}
+
+// An id stands for the name that it was given to. The children of a service that the configuration does not
+// name belong to nobody, and are stopped.
+void Engine::name_ids(const Adopted& e) {
+  for (const Adopted::Child& child : e.children) {
+    const std::uint32_t id = child.key.service.value;
+    if (id >= kServicesMax) continue;
+    while (s_.services.size() <= id) {
+      ServiceRecord& r = s_.services.emplace_back();
+      r.id = ServiceId{static_cast<std::uint32_t>(s_.services.size() - 1)};
+      r.since = now_;
+      resize(r);
+    }
+    s_.services[id].spec.name = child.service;
+  }
+  s_.deadlines.grow(s_.services.size());
 }
 
 void Engine::adopt_service(ServiceRecord& r, const std::vector<const Adopted::Child*>& children) {

@@ -40,6 +40,10 @@ void Engine::operator()(const Configured& e) {
     if (r.configured && !named[r.id.value]) drop_service(r);
   }
   index_dependencies(s_);
+  // An edge that is gone may have been what a stop waited for.
+  for (const ServiceRecord& r : s_.services) {
+    if (!up(r) && !r.instances.empty()) touch(r);
+  }
 }
 
 // The id of each service, in the file's order; new names get the next free ones.

@@ -145,6 +145,7 @@ class Engine {
   void take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start);
   void drop_service(ServiceRecord& r);
   void resize(ServiceRecord& r);
+  void name_ids(const Adopted& e);
   void adopt_child(ServiceRecord& r, const Adopted::Child& child, bool serves);
   void adopt_service(ServiceRecord& r, const std::vector<const Adopted::Child*>& children);
 

@@ -255,11 +255,13 @@ struct Adopted {
   static constexpr const char* kType = "children.adopted";
   struct Child {
     ChildKey key;
+    std::string service;  // the name that the key's id stands for
     std::int32_t pid = 0;
     bool alive = false;
     template <class A>
     void fields(A& a) {
       a("key", key);
+      a("service", service);
       a("pid", pid);
       a("alive", alive);
     }

@@ -88,7 +88,14 @@ std::optional<std::string> Engine::outcome(CommandVerb verb, const ServiceRecord
   if (!r.wanted) return name + (verb == CommandVerb::reload ? " is stopped" : " was stopped");
   if (r.run == RunState::failed) return name + " failed: " + r.reason;
   if ((r.bits & 1U << kBlocked) != 0) return name + " " + r.reason;
-  if (!satisfied(r)) return std::nullopt;
+  if (!satisfied(r)) {
+    const bool keeps_failing =
+        r.state == ServiceState::backoff && std::any_of(r.slots.begin(), r.slots.end(), [](const Slot& slot) {
+          return slot.current.unhealthy >= kKeepsFailing;
+        });
+    if (!keeps_failing) return std::nullopt;
+    return name + " keeps failing, " + std::to_string(kKeepsFailing) + " times in a row; it is tried on";
+  }
   if (verb == CommandVerb::reload && (r.due || r.reload_open || r.roll != Roll::none)) return std::nullopt;
   return "";
 }

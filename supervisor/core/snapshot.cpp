@@ -38,6 +38,7 @@ ServiceView view_of(const State& s, const ServiceRecord& r, std::vector<std::uin
                                   : r.counter + (r.roll != Roll::none ? 1 : 0);
   v.restarts = r.restarts;
   v.reloads = r.reloads;
+  for (const Slot& slot : r.slots) v.unhealthy = std::max(v.unhealthy, slot.current.unhealthy);
   v.since = r.since;
   v.reason = r.reason;
   for (const Instance& i : r.instances) v.workers.push_back(view_of(i));

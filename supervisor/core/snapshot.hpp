@@ -45,6 +45,7 @@ struct ServiceView {
   std::uint32_t generation = 0;  // the newest that was ready, or is being tried when none was
   std::uint64_t restarts = 0;    // starts that a crash caused, since runmain started
   std::uint64_t reloads = 0;
+  std::uint32_t unhealthy = 0;  // runs in a row that did not last, of the slot that has most of them
   Time since{};
   Time retry_at = kNever;           // in backoff: when it is tried again
   std::string reason;               // failed, waiting: why
@@ -52,6 +53,8 @@ struct ServiceView {
   std::vector<Fact> history;        // the latest kHistoryMax, oldest first: what `why` prints
 };
 inline constexpr std::size_t kHistoryMax = 12;
+inline constexpr std::uint32_t kKeepsFailing =
+    8;  // unhealthy runs (13 s with the usual back-off): nobody waits on
 
 struct Snapshot {
   Mode mode{};

@@ -269,6 +269,7 @@ std::uint16_t port_of(int fd) {
 Launch plan(const LaunchInput& input) {
   keeper::SpawnChild child;
   child.key = input.key;
+  child.service = input.spec->name;
   if (auto fault = fill(input, child)) {
     return keeper::RefuseSpawn{input.key, static_cast<std::uint8_t>(fault->stage), fault->error,
                                fault->detail};

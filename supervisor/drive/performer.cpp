@@ -118,8 +118,9 @@ void Performer::close_service(const core::CloseService& close) {
   if (entry == nullptr) return;
   std::vector<std::string> ids;
   for (const LaunchListener& l : entry->listeners) ids.push_back(l.id);
-  c_.keeper->close_listeners(std::move(ids));
   c_.services->erase(close.service);
+  std::erase_if(ids, [this](const std::string& id) { return c_.services->uses(id); });  // another's by now
+  c_.keeper->close_listeners(std::move(ids));
 }
 
 }  // namespace runmain::drive

@@ -3,6 +3,7 @@
 // Thread: the loop's.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -22,9 +23,13 @@ struct ServiceEntry {
       changed;  // what is new in the generation that is being started, for RUNMAIN_CHANGED
 };
 
-// The keeper's name for one socket of one service.
+// The keeper's name for a socket: its address, so that a service that is renamed, or two that swap addresses,
+// find the sockets as they are. Where the kernel chooses the port, each service has its own.
 inline std::string listener_id(const std::string& service, const core::ListenSpec& listen) {
-  return service + "|" + listen.text;
+  const bool chosen = listen.path.empty() && listen.port == 0;
+  const std::string kind = std::to_string(static_cast<int>(listen.kind));
+  return chosen ? service + "|" + listen.text
+                : kind + "|" + listen.host + "|" + std::to_string(listen.port) + "|" + listen.path;
 }
 
 class ServiceTable {
@@ -37,6 +42,13 @@ class ServiceTable {
   std::string name(ServiceId id) const {
     const ServiceEntry* entry = find(id);
     return entry == nullptr ? std::string() : entry->spec.name;
+  }
+  // Whether a service has the socket of this id (listener_id()).
+  bool uses(const std::string& id) const {
+    return std::any_of(entries_.begin(), entries_.end(), [&id](const auto& entry) {
+      const auto& all = entry.second.listeners;
+      return std::any_of(all.begin(), all.end(), [&id](const LaunchListener& l) { return l.id == id; });
+    });
   }
   ServiceEntry& at(ServiceId id) { return entries_[id]; }
   void erase(ServiceId id) { entries_.erase(id); }

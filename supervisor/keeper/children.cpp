@@ -139,6 +139,8 @@ void Children::start(const SpawnChild& order) {
   child->key = order.key;
   child->serial = ++last_serial_;
   child->tag = tags_.next();
+  child->service = order.service;
+  child->listeners = order.listeners;
   os::SpawnPlan plan;
   if (!make_plan(order, *child, plan)) return;
   os::UniqueFd write_end;
@@ -156,6 +158,7 @@ void Children::start(const SpawnChild& order) {
   by_serial_[child->serial] = child.get();
   by_pid_[outcome.pid] = child.get();
   by_tag_[child->tag] = child.get();
+  for (const std::string& id : child->listeners) listeners_.hold(id);
   happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag});
   children_.emplace(order.key, std::move(child));
 }
@@ -199,6 +202,7 @@ void Children::forget(const ChildKey& key) {
   Child& child = *found->second;
   if (child.notify) poll_notify(child, false);
   if (child.main_pidfd) poller_.remove(child.main_pidfd.get());
+  for (const std::string& id : child.listeners) listeners_.release(id);
   by_serial_.erase(child.serial);
   by_tag_.erase(child.tag);
   std::erase_if(by_pid_, [&](const auto& entry) { return entry.second == &child; });
@@ -321,7 +325,9 @@ bool Children::any_alive() const {
 std::vector<ChildEntry> Children::entries() const {
   std::vector<ChildEntry> all;
   all.reserve(children_.size());
-  for (const auto& [key, child] : children_) all.push_back({key, child->pid, child->alive, child->tag});
+  for (const auto& [key, child] : children_) {
+    all.push_back({key, child->pid, child->alive, child->tag, child->service});
+  }
   return all;
 }
 

@@ -71,6 +71,8 @@ class Children {
     bool leader_alive = false;
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;
+    std::string service;                 // its name, for a head that has forgotten
+    std::vector<std::string> listeners;  // ids that it got
     os::UniqueFd notify;
     os::UniqueFd main_pidfd;
     std::size_t notify_pending = 0;

@@ -1,5 +1,6 @@
 #include "keeper/listeners.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace runmain::keeper {
@@ -19,9 +20,15 @@ Opened Listeners::open(const OpenListener& wanted) {
     }
     Held held;
     held.listener = std::move(*made);
-    if (address.kind == os::AddressKind::unix_path) held.unlink_path = wanted.path;
+    struct stat st {};
+    if (address.kind == os::AddressKind::unix_path && lstat(wanted.path.c_str(), &st) == 0) {
+      held.unlink_path = wanted.path;
+      held.device = st.st_dev;
+      held.inode = st.st_ino;
+    }
     found = held_.emplace(wanted.id, std::move(held)).first;
   }
+  found->second.closing = false;
   const os::Listener& listener = found->second.listener;
   return Opened{wanted.id, 0, {}, listener.bound, listener.inode};
 }
@@ -29,12 +36,32 @@ Opened Listeners::open(const OpenListener& wanted) {
 void Listeners::close(const std::string& id) {
   const auto found = held_.find(id);
   if (found == held_.end()) return;
-  if (!found->second.unlink_path.empty()) ::unlink(found->second.unlink_path.c_str());
-  held_.erase(found);
+  found->second.closing = true;
+  if (found->second.children == 0) drop(found);
+}
+
+void Listeners::hold(const std::string& id) {
+  const auto found = held_.find(id);
+  if (found != held_.end()) ++found->second.children;
+}
+
+void Listeners::release(const std::string& id) {
+  const auto found = held_.find(id);
+  if (found == held_.end() || found->second.children == 0) return;
+  if (--found->second.children == 0 && found->second.closing) drop(found);
+}
+
+void Listeners::drop(std::map<std::string, Held>::iterator at) {
+  const Held& held = at->second;
+  struct stat st {};
+  const bool ours = !held.unlink_path.empty() && lstat(held.unlink_path.c_str(), &st) == 0 &&
+                    st.st_dev == held.device && st.st_ino == held.inode;
+  if (ours) ::unlink(held.unlink_path.c_str());
+  held_.erase(at);
 }
 
 void Listeners::close_all() {
-  while (!held_.empty()) close(std::string(held_.begin()->first));
+  while (!held_.empty()) drop(held_.begin());
 }
 
 int Listeners::fd(const std::string& id) const {

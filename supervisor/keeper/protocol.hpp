@@ -93,6 +93,7 @@ enum class Stdio : std::uint8_t { pipe, pty_output, pty };
 // Line). program: argv[0] is looked up in the PATH of `env` if it has no slash, relative to `cwd` otherwise.
 struct SpawnChild {
   ChildKey key;
+  std::string service;  // its name: what a key means, for a head that has nothing but the table
   std::vector<std::string> argv;
   std::vector<std::string> env;  // "NAME=value"
   std::string cwd;
@@ -110,6 +111,7 @@ struct SpawnChild {
   template <class A>
   void fields(A& a) {
     a("key", key);
+    a("service", service);
     a("argv", argv);
     a("env", env);
     a("cwd", cwd);
@@ -256,12 +258,14 @@ struct ChildEntry {
   std::int32_t pid = 0;
   bool alive = false;
   std::uint64_t tag = 0;  // RLIMIT_RTTIME of its tree
+  std::string service;
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("pid", pid);
     a("alive", alive);
     a("tag", tag);
+    a("service", service);
   }
 };
 

@@ -230,17 +230,17 @@ TEST_CASE("wait answers at the change that settles, with the reasons of a failur
 TEST_CASE("nobody waits for a service that fails again and again") {
   World world;
   world.backend.state.services[0].state = S::backoff;
-  world.backend.state.services[0].restarts = 3;
+  world.backend.state.services[0].unhealthy = 3;
   Peer peer(world);
   REQUIRE(peer.ask("wait"));
   REQUIRE(world.until([&] { return world.server.clients() == 1; }));
   world.server.changed();
   CHECK_FALSE(peer.has_line());
-  world.backend.state.services[0].restarts = 8;
+  world.backend.state.services[0].unhealthy = 8;
   world.server.changed();
   const Json answer = peer.line();
   CHECK(answer["error"]["code"] == "failed");
-  CHECK(answer["error"]["message"] == "web: keeps failing, restarted 8 times");
+  CHECK(answer["error"]["message"] == "web: keeps failing, 8 times in a row");
 }
 
 TEST_CASE("wait ends at its own deadline") {

@@ -14,9 +14,13 @@ struct Child {
 std::string adopt(Scene& s, std::vector<ServiceSpec> services, const std::vector<Child>& children,
                   std::uint64_t executed = 0) {
   Adopted adopted;
-  adopted.desired = Desired{Mode::prod, "/x/supervisor.toml", std::move(services)};
   adopted.executed = executed;
-  for (const Child& c : children) adopted.children.push_back({c.key, Scene::pid(c.key), c.alive});
+  for (const Child& c : children) {
+    const std::size_t n = c.key.service.value;
+    const std::string name = n < services.size() ? services[n].name : "stranger";
+    adopted.children.push_back({c.key, name, Scene::pid(c.key), c.alive});
+  }
+  adopted.desired = Desired{Mode::prod, "/x/supervisor.toml", std::move(services)};
   s.handle(adopted);
   return s.effects();
 }
@@ -137,11 +141,11 @@ TEST_CASE("what is taken to serve, what goes, and what is started: each table of
        "ready",
        {}},
       {"who serves goes on, though what it needs has to start",
-       {service("db"), needing("web", "db")},
-       {{{1, 0, 3, 1}, true}},
-       "spawn 0:0:1:1 start",
-       "starting",
-       {{"state 1", "ready"}}},
+       {needing("web", "db"), service("db")},
+       {{{0, 0, 3, 1}, true}},
+       "spawn 1:0:1:1 start",
+       "ready",
+       {{"state 1", "starting"}}},
       {"who is missing waits for what it needs",
        {needing("web", "db"), service("db")},
        {},
@@ -207,4 +211,20 @@ TEST_CASE("a table from outside: keys beyond every bound start and stop nothing"
               {{{kServicesMax, 0, 1, 1}, true},
                {{0, kBuildSlot + 1, 1, 1}, true},
                {{~0U, ~0U, ~0U, ~0U}, true}}) == "spawn 0:0:1:1 start");
+}
+
+TEST_CASE("a child belongs to the name that its id stood for, wherever the file has that name by now") {
+  Scene s;
+  Adopted adopted;
+  adopted.desired = Desired{Mode::prod, "/x/supervisor.toml", {service("new"), service("b"), service("a")}};
+  adopted.children = {
+      {K{0, 0, 3, 1}, "a", 100, true}, {K{1, 0, 2, 1}, "b", 101, true}, {K{2, 0, 1, 1}, "gone", 102, true}};
+  s.handle(adopted);
+  CHECK(s.view(0).name == "a");
+  CHECK(s.view(0).generation == 3);
+  CHECK(s.view(1).name == "b");
+  CHECK(s.view(1).generation == 2);
+  CHECK(s.view(3).name == "new");
+  CHECK(s.spawned() == Keys{{3, 0, 1, 1}});
+  CHECK(s.effects().find("kill 2:0:1:1 15") != std::string::npos);
 }

@@ -212,3 +212,35 @@ TEST_CASE("a shutdown begins however many requests wait") {
   CHECK(starts.count<Answer>() == static_cast<int>(kRequestsMax));
   play(starts, {{"fails 0:0:1:1 ENOENT", "forget 0:0:1:1, answer 9, quit 0"}});
 }
+
+TEST_CASE("start and restart do not wait for ever for what keeps failing") {
+  for (const CommandVerb verb : {CommandVerb::start, CommandVerb::restart}) {
+    Scene s;
+    s.configure({service("web")});
+    s.command(verb, {0}, 7);
+    std::string answered;
+    std::vector<K> living = {{0, 0, 1, 1}};
+    const auto look = [&] {
+      for (const ChildKey& k : s.spawned())
+        living.push_back({k.service.value, k.slot, k.generation, k.attempt});
+      for (const Effect& e : s.out.effects) {
+        if (const auto* a = std::get_if<Answer>(&e.action)) answered = a->error;
+      }
+    };
+    for (int n = 0; n < 60 && answered.empty(); ++n) {
+      if (living.empty()) {
+        s.wait();
+        look();
+        continue;
+      }
+      const K key = living.back();
+      living.pop_back();
+      s.lives(key);
+      s.exits(key, 256);
+      look();
+      s.swept(key);
+      look();
+    }
+    CHECK(answered == "web keeps failing, 8 times in a row; it is tried on");
+  }
+}

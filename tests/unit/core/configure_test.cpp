@@ -252,3 +252,16 @@ TEST_CASE("the same file 50 times in a row, in the middle of everything, does no
   s.ends({0, 1, 1, 1}, 1);
   for (int n = 0; n < 50; ++n) CHECK(configured(s, specs).empty());
 }
+
+TEST_CASE("what waited for a dependent to stop goes on when the dependency is taken out of the file") {
+  Scene s;
+  ServiceSpec x = service("x");
+  x.depends_on = {"b"};
+  s.configure({service("b"), x});
+  s.serve({0, 0, 1, 1});
+  s.serve({1, 0, 1, 1});
+  s.configure({});
+  CHECK(s.effects() == "ask_drain 1:0:1:1, kill 1:0:1:1 15");
+  s.configure({service("x")});
+  CHECK(s.effects().find("kill 0:0:1:1 15") != std::string::npos);
+}

@@ -150,8 +150,8 @@ TEST_CASE("a Tick that comes early, and a head that starts, change nothing but t
 
 TEST_CASE("every wire name of a fact is there once") {
   std::set<std::string> names;
-  for (int n = 0; n <= static_cast<int>(FactType::child_stopped); ++n)
+  for (int n = 0; n <= static_cast<int>(kLastFactType); ++n)
     names.insert(type_name(static_cast<FactType>(n)));
-  CHECK(names.size() == static_cast<std::size_t>(FactType::child_stopped) + 1);
+  CHECK(names.size() == static_cast<std::size_t>(kLastFactType) + 1);
   CHECK(names.count("unknown") == 0);
 }
