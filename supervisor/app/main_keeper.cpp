@@ -2,6 +2,7 @@
 // the journal; their numbers come as arguments.
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -14,11 +15,14 @@
 
 namespace {
 
-// A process that was started without stdin, stdout or stderr would give those numbers to something else.
-void fill_stdio() {
-  for (int fd = 0; fd <= 2; ++fd) {
-    if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", O_RDWR);
-  }
+// We need thousands of fds; a child gets the limits back that we were started with.
+rlimit raise_limit() {
+  rlimit original{};
+  getrlimit(RLIMIT_NOFILE, &original);
+  rlimit raised = original;
+  raised.rlim_cur = raised.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &raised);
+  return original;
 }
 
 // Above the numbers that the spawner needs, and not for children.
@@ -45,6 +49,8 @@ void close_others(const std::vector<int>& keep) {
   }
 }
 
+constexpr rlim_t kFdsNeeded = runmain::os::kReservedFds + 64;  // and a few for each service
+
 int usage() {
   std::fputs(
       "usage: runmain-keeper [--control-fd N] [--channel-fd N] [--lock-fd N] [--journal-fd N] -- HEAD "
@@ -57,8 +63,16 @@ int usage() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  fill_stdio();
+  runmain::os::fill_stdio();
   runmain::keeper::KeeperOptions options;
+  options.original_nofile = raise_limit();
+  if (options.original_nofile.rlim_max < kFdsNeeded) {
+    std::fprintf(stderr,
+                 "runmain-keeper: the limit of open files is %llu, at least %llu are needed (ulimit -n)\n",
+                 static_cast<unsigned long long>(options.original_nofile.rlim_max),
+                 static_cast<unsigned long long>(kFdsNeeded));
+    return 2;
+  }
   int i = 1;
   for (; i + 1 < argc && std::strcmp(argv[i], "--") != 0; i += 2) {
     int* where = std::strcmp(argv[i], "--control-fd") == 0   ? &options.control_fd

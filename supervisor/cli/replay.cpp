@@ -16,20 +16,19 @@ std::string hex(std::uint64_t value) {
   return text;
 }
 
-// The header is line 1 and events are numbered from 1 without gaps.
-std::string line_of(const std::string& path, std::uint64_t seq) {
+std::string text_of(const std::string& path, std::uint64_t line_number) {
   std::ifstream file(path);
   std::string line;
-  for (std::uint64_t i = 0; i <= seq && std::getline(file, line); ++i) continue;
+  for (std::uint64_t i = 0; i < line_number && std::getline(file, line); ++i) continue;
   return line;
 }
 
-void show_difference(const std::string& path, const drive::JournalEntry& entry, std::uint64_t reached,
-                     Terminal& terminal) {
+void show_difference(const std::string& path, std::uint64_t line, const drive::JournalEntry& entry,
+                     std::uint64_t reached, Terminal& terminal) {
   complain(terminal, Error{std::string(core::type_name(entry.event)) + " leads to state " + hex(reached) +
                                ", the journal has " + hex(*entry.digest),
-                           path + ":" + std::to_string(entry.seq + 1)});
-  terminal.err << harmless(line_of(path, entry.seq)) << '\n';
+                           path + ":" + std::to_string(line)});
+  terminal.err << harmless(text_of(path, line)) << '\n';
 }
 
 int run_replay(const Options& options, Terminal& terminal) {
@@ -50,13 +49,16 @@ int run_replay(const Options& options, Terminal& terminal) {
     }
     if (!*entry) break;
     output.clear();
+    // A cold start forgets what was, and counts anew.
+    if (std::holds_alternative<core::Adopted>((*entry)->event))
+      machine = core::Machine(journal->header().seed);
     machine.handle((*entry)->event, (*entry)->mono, output);
     ++events;
     if (!(*entry)->digest) continue;
     ++compared;
     const std::uint64_t reached = machine.digest();
     if (reached == *(*entry)->digest) continue;
-    show_difference(options.journal, **entry, reached, terminal);
+    show_difference(options.journal, events + 1, **entry, reached, terminal);  // the header is line 1
     return kServiceFailed;
   }
   terminal.out << "ok: " << events << " events, " << compared << " states compared"

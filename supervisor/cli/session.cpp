@@ -1,6 +1,7 @@
 #include "cli/session.hpp"
 
 #include <cerrno>
+#include <set>
 
 namespace runmain::cli {
 namespace {
@@ -97,6 +98,13 @@ std::optional<Json> question(const Options& options, Terminal& terminal, const s
   auto session = Session::open(options, terminal, exit);
   if (!session) return std::nullopt;
   const auto answer = session->ask(verb, args, control::deadline_after(kQuestionLimit), true);
+  if (!answer.ok() && answer.error().code == ETIMEDOUT) {
+    Error error = answer.error();
+    error.hint = "its terminal or log tells why; what it keeps running goes on";
+    complain(terminal, error);
+    exit = kTimedOut;
+    return std::nullopt;
+  }
   exit = exit_of(answer, terminal);
   if (exit != kClean) return std::nullopt;
   return answer->value;
@@ -117,8 +125,11 @@ int service_command(const Options& options, Terminal& terminal, const std::strin
   exit = exit_of(session->ask(options.command, args, options.deadline(), again), terminal);
   if (exit != kClean) return exit;
   if (options.all) terminal.out << done << ": all services\n";
-  for (const std::string& service : options.all ? std::vector<std::string>() : options.services)
-    terminal.out << done << ": " << harmless(service) << '\n';
+  std::set<std::string> told;
+  for (const std::string& service : options.services) {
+    if (!options.all && told.insert(service).second)
+      terminal.out << done << ": " << harmless(service) << '\n';
+  }
   return kClean;
 }
 

@@ -56,7 +56,11 @@ std::string styled(std::string_view text, Style style, bool colour) {
 void complain(Terminal& terminal, const Error& error) {
   terminal.err << styled("runmain:", Style::red, terminal.colour_err) << ' ';
   if (!error.at.empty()) terminal.err << harmless(error.at) << ": ";
-  terminal.err << harmless(error.message) << '\n';
+  for (std::size_t at = 0; at <= error.message.size();) {  // a report of faults has several lines
+    const std::size_t end = std::min(error.message.find('\n', at), error.message.size());
+    if (at == 0 || end > at) terminal.err << harmless(error.message.substr(at, end - at)) << '\n';
+    at = end + 1;
+  }
   if (!error.hint.empty())
     terminal.err << styled("  hint: ", Style::dim, terminal.colour_err) << harmless(error.hint) << '\n';
   terminal.err.flush();

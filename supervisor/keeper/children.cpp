@@ -20,19 +20,15 @@ int open_pidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid,
 }  // namespace
 
 Children::Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
-                   os::Spawner& spawner, const UserTerminal& terminal)
+                   os::Spawner& spawner, const UserTerminal& terminal, const rlimit& original_nofile)
     : poller_(poller),
       happenings_(happenings),
       listeners_(listeners),
       streams_(streams),
       spawner_(spawner),
-      terminal_(terminal) {
+      terminal_(terminal),
+      original_nofile_(original_nofile) {
   null_.reset(open("/dev/null", O_RDWR | O_CLOEXEC));
-  // We need thousands of fds; a child gets the limits back that we were started with.
-  getrlimit(RLIMIT_NOFILE, &original_nofile_);
-  rlimit raised = original_nofile_;
-  raised.rlim_cur = raised.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &raised);
 }
 
 Children::Child* Children::find(const ChildKey& key) {

@@ -33,7 +33,7 @@ inline constexpr Duration kSweepTimeout = std::chrono::seconds(5);  // then surv
 class Children {
  public:
   Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
-           os::Spawner& spawner, const UserTerminal& terminal);
+           os::Spawner& spawner, const UserTerminal& terminal, const rlimit& original_nofile);
 
   void start(const SpawnChild& order);
   void refuse(const RefuseSpawn& order);
@@ -96,7 +96,7 @@ class Children {
   os::TagSource tags_;
   os::TreeKiller killer_;
   os::UniqueFd null_;
-  rlimit original_nofile_{};
+  rlimit original_nofile_;
   std::unordered_map<ChildKey, std::unique_ptr<Child>> children_;
   std::unordered_map<std::uint32_t, Child*> by_serial_;
   std::unordered_map<pid_t, Child*> by_pid_;

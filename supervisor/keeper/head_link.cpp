@@ -90,6 +90,11 @@ void HeadLink::died(int status, Time now) {
   }
   backoff_ = std::clamp<Duration>(backoff_ * 2, std::chrono::milliseconds(250), kHeadBackoffMax);
   due_ = now + backoff_;
+  if (!suspicious) return;
+  const bool killed = WIFSIGNALED(status);
+  std::fprintf(
+      stderr, "runmain: the supervisor ended again (%s %d), retrying in %lld ms; the services go on\n",
+      killed ? "signal" : "status", killed ? WTERMSIG(status) : WEXITSTATUS(status), to_ms(backoff_));
 }
 
 }  // namespace runmain::keeper

@@ -84,7 +84,7 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
   k->children_ = std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_,
-                                            *k->spawner_, k->terminal_);
+                                            *k->spawner_, k->terminal_, options.original_nofile);
   k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_,
                                          std::move(channel));
   k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);

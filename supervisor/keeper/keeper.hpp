@@ -6,6 +6,8 @@
 // Invariant: nothing that a child, a client or a head sends can end it. Thread: one. Start reading at run().
 #pragma once
 
+#include <sys/resource.h>
+
 #include <deque>
 #include <memory>
 #include <string>
@@ -30,6 +32,7 @@ struct KeeperOptions {
   int channel_fd = -1;  // listening; ours
   int lock_fd = -1;     // held for our life
   int journal_fd = -1;
+  rlimit original_nofile{};       // RLIMIT_NOFILE as runmain was started: what children get back
   std::vector<std::string> head;  // argv
 };
 

@@ -153,3 +153,42 @@ watch = { paths = ["src"] }
               return s["services"][0]["generation"] == 2 && s["services"][0]["state"] == "ready";
             }).is_object());
 }
+
+TEST_CASE(
+    "a cold start after edits of the file: every child under its own name, orders work, the journal "
+    "replays") {
+  const std::string pause = "command = [\"@BIN@/t_child\", \"pause\"]\n";
+  Folder journal;
+  const std::string file = journal.file("j");
+  Supervised up("[service.a]\n" + pause + "[service.b]\n" + pause + "[service.c]\n" + pause,
+                {"--journal", file});
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto a = up.pids("a");
+  const auto c = up.pids("c");
+  up.set_config("[service.new]\n" + pause + "[service.c]\n" + pause + "[service.a]\n" + pause);
+  REQUIRE(up.wait_status([](const Json& s) {
+              return s["services"].size() == 3 && s["services"][2]["name"] == "new" &&
+                     s["services"][2]["state"] == "ready";
+            }).is_object());
+  const auto fresh = up.pids("new");
+  for (int i = 0; i < 3; ++i) {
+    const pid_t head = up.head_pid();
+    kill(head, SIGSEGV);
+    wait_gone(head);
+    REQUIRE(up.status().is_object());
+  }
+  REQUIRE(up.wait_output("started anew"));
+  CHECK(up.pids("a") == a);
+  CHECK(up.pids("c") == c);
+  CHECK(up.pids("new") == fresh);
+  REQUIRE(up.cli({"restart", "a"}).status == 0);
+  CHECK(up.pids("a") != a);
+  CHECK(up.pids("c") == c);
+  CHECK(alive(fresh.at(0)));
+  CHECK(up.stop() == 0);
+  CHECK_FALSE(alive(c.at(0)));
+  const Ran replay = run({std::string(RUNMAIN_BIN_DIR) + "/runmain", "replay", file});
+  CAPTURE(replay.out);
+  CHECK(replay.status == 0);
+}

@@ -266,3 +266,66 @@ TEST_CASE(
   CHECK(up.pids("job") == job);
   CHECK(up.cli({"down"}).status == 0);
 }
+
+TEST_CASE("a service that is renamed keeps its socket, and two that swap addresses swap them") {
+  const std::string one =
+      "[service.@A@]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"unix:@DIR@/x\"]\n";
+  const std::string two =
+      "[service.@B@]\ncommand = [\"@BIN@/hello\", \"--fd\", \"{fd}\"]\nlisten = [\"unix:@DIR@/y\"]\n";
+  const auto with = [&](const std::string& a, const std::string& b) {
+    std::string text = one + two;
+    text.replace(text.find("@A@"), 3, a);
+    text.replace(text.find("@B@"), 3, b);
+    return text;
+  };
+  Supervised up(with("a", "b"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto listens = [&](const std::string& service) {
+    return up.service(service)["listen"][0].get<std::string>();
+  };
+  const std::string x = listens("a");
+  up.set_config(with("renamed", "b"));
+  REQUIRE(up.wait_status([](const Json& s) {
+              return s["services"].size() == 2 && s["services"][1]["name"] == "renamed" &&
+                     s["services"][1]["state"] == "ready";
+            }).is_object());
+  CHECK(listens("renamed") == x);
+  up.set_config(with("b", "renamed"));
+  REQUIRE(up.wait_status([&](const Json& s) {
+              return s["services"][1]["listen"][0] != x && s["services"][0]["listen"][0] == x &&
+                     s["services"][0]["state"] == "ready" && s["services"][1]["state"] == "ready";
+            }).is_object());
+  CHECK(up.output().find("in use") == std::string::npos);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("an address that is taken out and put back while its worker drains is the same socket") {
+  const std::string web =
+      "[service.web]\ncommand = [\"@BIN@/t_child\", \"ignore-term\", \"pause\"]\nstop = { timeout = \"60s\" "
+      "}\n";
+  const std::string listen = "listen = [\"unix:@DIR@/x\"]\n";
+  Supervised up(web + listen);
+  up.start();
+  REQUIRE(up.wait_ready());
+  up.set_config(web);
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["listen"].empty(); }).is_object());
+  up.set_config(web + listen);
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["listen"].size() == 1; }).is_object());
+  CHECK(up.output().find("in use") == std::string::npos);
+  up.signal(SIGINT);
+  REQUIRE(up.wait_output("once more"));
+  up.signal(SIGINT);
+  CHECK(up.wait_exit() == 130);
+}
+
+TEST_CASE("a socket file that somebody else owns by now is left alone at the end") {
+  Supervised up("[service.web]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nlisten = [\"unix:@DIR@/x\"]\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const std::string path = up.folder().file("x");
+  REQUIRE(unlink(path.c_str()) == 0);
+  up.folder().write("x", "another's");
+  CHECK(up.stop() == 0);
+  CHECK(up.folder().read("x") == "another's");
+}

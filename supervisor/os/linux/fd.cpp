@@ -90,6 +90,12 @@ Result<void> set_cloexec(int fd, bool on) {
   return {};
 }
 
+void fill_stdio() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) (void)!::open("/dev/null", O_RDWR);
+  }
+}
+
 Result<void> write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry([&] { return ::write(fd, bytes.data(), bytes.size()); });

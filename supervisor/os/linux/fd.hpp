@@ -46,6 +46,10 @@ Result<std::pair<UniqueFd, UniqueFd>> make_socketpair(int type);
 Result<void> set_nonblocking(int fd, bool on);
 Result<void> set_cloexec(int fd, bool on);
 
+// A process that was started without stdin, stdout or stderr would give those numbers to something else: they
+// become /dev/null. To be called first.
+void fill_stdio();
+
 // write(2) until all is written; read until end of file, at most `limit` bytes (more is an error).
 Result<void> write_all(int fd, std::string_view bytes);
 Result<void> pwrite_all(int fd, std::string_view bytes, std::uint64_t offset);
