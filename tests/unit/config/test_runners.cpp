@@ -154,10 +154,17 @@ TEST_CASE("a script that calls app.run() of Flask is known by its text") {
   CHECK(runner.name == "flask app.run");
   CHECK(runner.listen == "0.0.0.0:5001");
   CHECK(env_of(runner, "WERKZEUG_SERVER_FD") == "3");
-  CHECK(runner.promise.find("exit with 3 is a restart") != std::string::npos);
+  REQUIRE(runner.argv.size() == 4);
+  CHECK(runner.argv[1] == "-c");
+  CHECK(runner.argv[3] == "app.py");
+  CHECK(runner.promise == "its own reloader is off");
+  CHECK(joined(choose_runner(words("./app.py"), facts, {}).argv) == "./app.py");
+  CHECK(choose_runner(words("./app.py"), facts, {}).promise.find("say `python ./app.py`") !=
+        std::string::npos);
+  CHECK(choose_runner(words("uv run python -u app.py x"), facts, {}).argv[4] == "-c");
   facts.script = "import flask\napp = flask.Flask(__name__)\napp.run()\n";
   CHECK(choose_runner(words("python app.py"), facts, {}).listen == "127.0.0.1:5000");
-  CHECK(choose_runner(words("python app.py"), facts, {}).promise.empty());
+  CHECK(choose_runner(words("./app.py"), facts, {}).promise.empty());
   facts.script = "import subprocess\nsubprocess.run(['ls'])\n";
   CHECK(choose_runner(words("python app.py"), facts, {}).name.empty());
   CHECK(script_of(words("python -u app.py x")) == "app.py");
@@ -208,12 +215,19 @@ TEST_CASE("a socket that the user has named is not given a second time") {
   }
 }
 
+TEST_CASE("what a runner writes by itself does not restart it") {
+  CHECK(choose_runner(words("cargo run"), {}, {}).ignore == Argv{"target/"});
+  CHECK(choose_runner(words("npx next dev"), {}, {}).ignore == Argv{".next/"});
+  CHECK(choose_runner(words("go run ."), {}, {}).ignore.empty());
+}
+
 TEST_CASE("services are called after what runs") {
   const std::vector<std::pair<std::string, std::string>> cases{{"flask run", "flask"},
                                                                {"sh -x ./do.sh", "do"},
                                                                {"sh -c true", "sh"},
                                                                {"node --watch -r x app.js", "app"},
                                                                {"php -S localhost:81", "php"},
+                                                               {"npx tsx watch src/api.ts", "api"},
                                                                {"python server.py", "server"},
                                                                {"./bin/web.v2", "web.v2"},
                                                                {"node src/server.mjs", "server"},
