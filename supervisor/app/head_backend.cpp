@@ -26,6 +26,10 @@ std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& service
   return lines;
 }
 
+control::Json Head::explain(ServiceId service, const std::string& path) {
+  return drive::to_json(watcher_->explain(service, path));
+}
+
 control::LogLine Head::log_line(const drive::OutputLine& line) {
   return {line.service, line.service_name, line.slot,  line.generation,
           line.time_ns, line.text,         line.build, line.continues};

@@ -36,8 +36,8 @@ struct WatchedFolder {
   int wd = -1;  // -1: polled, or an anchor without a watch
   unsigned purpose = 0;
   bool polled = false;
-  bool by_poll = false;  // somebody wants it polled: the kernel is not asked
-  bool remote = false;   // what others change in it is not told: polled beside its watch
+  bool by_poll = false;    // somebody wants it polled: the kernel is not asked
+  bool remote = false;     // what others change in it is not told: polled beside its watch
   std::uint32_t mark = 0;  // the latest scan that went through it
 };
 
