@@ -48,6 +48,7 @@ const std::map<std::string, const char*> kPatterns{
     {"reload.done", "is reloaded after {took_ms:age}, generation {generation}"},
     {"reload.failed", "could not be reloaded[: {reason}]"},
     {"reload.queued", "is reloaded once more after this one"},
+    {"reload.loop", "is reloaded no more by {files}, which changed after each of {reloads} starts"},
     {"services.all_ready", "all services are ready ({services})"},
     {"shutdown.started", "runmain shuts down[, on {signal:signal}]"},
     {"shutdown.forced", "runmain shuts down by force[, on {signal:signal}]"},

@@ -70,6 +70,7 @@ DataKeys data_keys(core::FactType type) {
     case F::reload_done: return {"took_ms", nullptr};
     case F::reload_failed: return {nullptr, "reason"};
     case F::reload_queued: return {nullptr, nullptr};
+    case F::reload_loop: return {"reloads", "files"};
     case F::all_ready: return {"services", nullptr};
     case F::shutdown_started: return {"signal", nullptr};
     case F::shutdown_forced: return {"signal", nullptr};

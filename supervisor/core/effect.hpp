@@ -193,6 +193,7 @@ enum class FactType : std::uint8_t {
   shutdown_done,
   head_started,
   child_stopped,
+  reload_loop,
 };
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp

@@ -20,6 +20,7 @@ void Engine::operator()(const Changed& e) {
   if (!up(*r) || (r->run == RunState::idle && r->roll == Roll::none))
     return;  // a later start takes it all in
   touch(*r);
+  if (is_loop(*r, e)) return;
   const bool at_rest =
       r->window_end == kNever && r->roll == Roll::none && r->next == 0 && !r->due && !r->reload_open;
   if (at_rest && !r->held) {
@@ -28,6 +29,17 @@ void Engine::operator()(const Changed& e) {
   } else {
     gather(*r, e.count);
   }
+}
+
+// What a service writes into its own watched tree at each start is kept from starting it again.
+bool Engine::is_loop(ServiceRecord& r, const Changed& e) {
+  const LoopBreaker::Says says = r.loop.judge(e, r.roll != Roll::none || r.next != 0, now_);
+  if (says == LoopBreaker::Says::broken_now) {
+    std::string files = r.loop.paths.front();
+    if (r.loop.paths.size() > 1) files += " and " + std::to_string(r.loop.paths.size() - 1) + " more";
+    tell(r, FactType::reload_loop, r.loop.reloads, std::move(files));
+  }
+  return says != LoopBreaker::Says::reload;
 }
 
 void Engine::operator()(const Held& e) {
@@ -93,6 +105,7 @@ void Engine::act(ServiceRecord& r) {
 // A reload by command or by a new configuration: nothing is gathered.
 void Engine::request_reload(ServiceRecord& r, Reason reason) {
   r.needs_build = true;
+  r.loop.forgive();
   touch(r);
   if (r.run == RunState::failed || r.run == RunState::done) return revive(r, reason);
   if (r.run == RunState::idle && r.roll == Roll::none) return;
@@ -103,6 +116,7 @@ void Engine::request_reload(ServiceRecord& r, Reason reason) {
 // Begins the reload that is due: whatever newer generation was being tried is stale.
 void Engine::take_due(ServiceRecord& r) {
   r.due = r.due_forced = r.dirty = false;
+  r.loop.reload_begins(now_);
   if (r.next != 0) {
     r.next = 0;
     for (Slot& slot : r.slots) slot.next = SlotRun{};
@@ -123,6 +137,7 @@ void Engine::launch(ServiceRecord& r) {
   if (beside ? seen.others : seen.workers) return;
   if (first && !needs_met(r)) return;
   ++r.counter;
+  r.loop.step(now_);
   r.roll = Roll::none;
   r.build_attempt = 0;
   if (!r.dirty && !r.due) r.needs_build = false;
@@ -187,6 +202,7 @@ void Engine::tell_failure(ServiceRecord& r, Fact fact) {
 
 void Engine::reload_finished(ServiceRecord& r) {
   r.reload_open = false;
+  r.loop.step(now_);
   r.held_back.reset();
   ++r.reloads;
   tell(r, FactType::reload_done, to_ms(now_ - r.reload_since));

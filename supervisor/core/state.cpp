@@ -13,7 +13,7 @@ bool within(E value, E last) {
   return value <= last;
 }
 
-bool valid(const Fact& f) { return within(f.type, FactType::child_stopped) && f.text.size() <= kFactTextMax; }
+bool valid(const Fact& f) { return within(f.type, FactType::reload_loop) && f.text.size() <= kFactTextMax; }
 
 bool valid(const ServiceSpec& spec) {
   return within(spec.restart, RestartPolicy::never) && within(spec.ready.kind, ReadyKind::after) &&
