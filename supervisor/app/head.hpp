@@ -50,6 +50,7 @@ class Head final : public control::Backend {
   control::Identity identity() override;
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) override;
   std::vector<control::LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) override;
+  control::Json explain(ServiceId service, const std::string& path) override;
   Result<void> apply() override;
 
  private:

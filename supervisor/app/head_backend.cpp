@@ -42,6 +42,10 @@ std::vector<std::string> Head::last_words(ServiceId service) {
   return words;
 }
 
+control::Json Head::explain(ServiceId service, const std::string& path) {
+  return drive::to_json(watcher_->explain(service, path));
+}
+
 control::LogLine Head::log_line(const drive::OutputLine& line) {
   return {line.service, line.service_name, line.slot,  line.generation,
           line.time_ns, line.text,         line.build, line.continues};

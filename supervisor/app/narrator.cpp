@@ -129,6 +129,12 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
       return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) +
                                   " serves after " + in_words(fact.number) + where_it_went(fact.text)};
     }
+    case FactType::reload_loop:
+      return Line{Tone::bad,
+                  name + ": " + printable(fact.text, false) + " changes after each start, " +
+                      std::to_string(fact.number) +
+                      " times in a row: it reloads nothing any more until another file changes; if " + name +
+                      " writes it, add it to `ignore`"};
     case FactType::reload_failed:
       told_by_reload_[fact.service] = fact.cause;
       return Line{Tone::bad, name + ": " +

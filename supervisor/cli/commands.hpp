@@ -22,6 +22,7 @@ void add_signal(CLI::App& app, Options& options);
 void add_logs(CLI::App& app, Options& options);
 void add_events(CLI::App& app, Options& options);
 void add_why(CLI::App& app, Options& options);
+void add_explain(CLI::App& app, Options& options);
 void add_check(CLI::App& app, Options& options);
 void add_replay(CLI::App& app, Options& options);
 void add_version(CLI::App& app, Options& options);

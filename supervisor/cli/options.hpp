@@ -29,6 +29,7 @@ struct Options {
   std::string service;                // signal, why
   std::vector<std::string> services;  // the others
   bool all = false;                   // start, stop, restart, reload: every service
+  std::vector<std::string> paths;     // explain
   std::string signal;
   bool follow = false;
   std::size_t lines = 100;

@@ -24,6 +24,7 @@ void add_all(CLI::App& app, Options& options) {
   add_logs(app, options);
   add_events(app, options);
   add_why(app, options);
+  add_explain(app, options);
   add_check(app, options);
   add_replay(app, options);
   add_version(app, options);

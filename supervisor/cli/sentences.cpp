@@ -50,6 +50,7 @@ const std::map<std::string, const char*> kPatterns{
     {"reload.queued", "is reloaded once more after this one"},
     {"reload.ignored", "has changed during a start, ignored ({changes} so far)"},
     {"reload.signalled", "has changed files, signal {signal} sent to its workers"},
+    {"reload.loop", "is reloaded no more by {files}, which changed after each of {reloads} starts"},
     {"services.all_ready", "all services are ready ({services})"},
     {"shutdown.started", "runmain shuts down[, on {signal:signal}]"},
     {"shutdown.forced", "runmain shuts down by force[, on {signal:signal}]"},

@@ -18,4 +18,8 @@ std::string event_text(const control::Json& event, bool colour);
 // each with how long ago it was; what the same happening caused is indented below it.
 std::string why_text(const control::Json& answer, bool colour);
 
+// What `explain` shows from the answer to its verb, a line for each path and service; paths below `here` are
+// shortened.
+std::string explain_text(const control::Json& answer, const std::string& here);
+
 }  // namespace runmain::cli

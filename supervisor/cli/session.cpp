@@ -61,6 +61,15 @@ std::optional<Session> Session::open(const Options& options, Terminal& terminal,
   return std::nullopt;
 }
 
+std::optional<Session> Session::find(const Options& options) {
+  for (const std::string& runtime :
+       control::runtime_candidates(folders_of(options), control::Environment::of_process())) {
+    auto client = control::Client::connect(runtime + "/control", control::deadline_after(kQuestionLimit));
+    if (client.ok()) return Session(std::move(*client), runtime);
+  }
+  return std::nullopt;
+}
+
 Result<Answer> Session::ask(const std::string& verb, const Json& args, Time deadline, bool again,
                             const std::function<bool(const Json&)>& on_item) {
   for (int left = kTakeoversMax;; --left) {

@@ -25,6 +25,9 @@ class Session {
   // Connects. On failure complains and sets `exit`: kNothingRuns, or what else it was.
   static std::optional<Session> open(const Options& options, Terminal& terminal, int& exit);
 
+  // The same without a complaint: nothing where nothing runs or answers.
+  static std::optional<Session> find(const Options& options);
+
   // One verb. `again`: if the supervisor is replaced meanwhile, ask its successor. On failure as
   // Client::call().
   Result<Answer> ask(const std::string& verb, const Json& args, Time deadline, bool again,

@@ -9,6 +9,7 @@
 
 #include "base/ids.hpp"
 #include "base/result.hpp"
+#include "control/protocol.hpp"
 #include "core/event.hpp"
 #include "core/snapshot.hpp"
 
@@ -45,6 +46,9 @@ class Backend {
   virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) = 0;
   // The latest `count` lines of these services together, oldest first.
   virtual std::vector<LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) = 0;
+  // Whether a change of this absolute path would reload the service, and which rule says so: an object with
+  // `reloads` and `verdict`.
+  virtual Json explain(ServiceId service, const std::string& path) = 0;
   // Reads the configuration again and puts it into force. On failure nothing has changed.
   virtual Result<void> apply() = 0;
 };

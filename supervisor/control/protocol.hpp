@@ -6,7 +6,8 @@
 // the last is answered.
 //
 // Verbs: status; start, stop, restart, reload {services}; signal {services, signal}; down; apply;
-// logs {services, follow, lines, since}; events {follow}; why {service}; wait {timeout_ms}; ping.
+// logs {services, follow, lines, since}; events {follow}; why {service}; explain {paths}; wait {timeout_ms};
+// ping.
 // Non-goal: other users; only the owner and root may speak here.
 #pragma once
 
@@ -31,6 +32,7 @@ inline constexpr std::size_t kClientsMax = 64;          // connections
 inline constexpr std::size_t kIdMax = 64;               // bytes of a request's id
 inline constexpr int kNestingMax = 16;                  // of arrays and objects in a line
 inline constexpr std::size_t kServicesMax = 4096;       // names in one request
+inline constexpr std::size_t kPathsMax = 256;           // paths in one request
 inline constexpr std::size_t kLinesMax = 5000;          // log lines from before the request
 inline constexpr std::size_t kLinesDefault = 100;
 inline constexpr std::size_t kFactsKept = 512;  // facts that `events` knows from before the request

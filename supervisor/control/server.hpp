@@ -108,6 +108,7 @@ class Server {
   void do_logs(Client& client, const Json& args);
   void look_at_numbers(const core::Snapshot& snapshot);
   void do_events(Client& client, const Json& args);
+  void do_explain(Client& client, const Json& args);
   void do_why(Client& client, const Json& args);
   void do_ping(Client& client);
   void look_at_wait(Client& client, const core::Snapshot& snapshot);

@@ -72,6 +72,7 @@ DataKeys data_keys(core::FactType type) {
     case F::reload_queued: return {nullptr, nullptr};
     case F::reload_ignored: return {"changes", nullptr};
     case F::reload_signalled: return {"signal", nullptr};
+    case F::reload_loop: return {"reloads", "files"};
     case F::all_ready: return {"services", nullptr};
     case F::shutdown_started: return {"signal", nullptr};
     case F::shutdown_forced: return {"signal", nullptr};

@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t kBacklogBytesMax = 1U << 20U;  // of log lines from before the request
 constexpr std::size_t kReasonsMax = 16;              // services named in a failed wait
 
-const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload", "signal", "down",
-                                      "apply",  "logs",  "events", "why",     "wait",   "ping"};
+const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload",  "signal", "down",
+                                      "apply",  "logs",  "events", "why",     "explain", "wait",   "ping"};
 
 std::vector<std::string> names_in(const core::Snapshot& snapshot) {
   std::vector<std::string> names;
@@ -117,6 +117,8 @@ void Server::handle(Client& client, const std::string& line) {
     do_events(client, args);
   } else if (verb == "why") {
     do_why(client, args);
+  } else if (verb == "explain") {
+    do_explain(client, args);
   } else if (verb == "ping") {
     do_ping(client);
   } else if (verb == "wait") {
@@ -243,6 +245,31 @@ void Server::do_why(Client& client, const Json& args) {
   reply(client, Json{{"now_ns", now.time_since_epoch().count()},
                      {"service", service_json(*service, backend_, now)},
                      {"history", history}});
+}
+
+void Server::do_explain(Client& client, const Json& args) {
+  const auto paths = args.is_object() ? args.find("paths") : args.end();
+  const auto fits = [](const Json& path) {
+    return path.is_string() && path.get_ref<const std::string&>().starts_with("/");
+  };
+  if (!args.is_object() || paths == args.end() || !paths->is_array() || paths->size() > kPathsMax ||
+      !std::all_of(paths->begin(), paths->end(), fits)) {
+    fail(client, kBadRequest,
+         Error{"paths is a list of absolute paths, at most " + std::to_string(kPathsMax)});
+    return;
+  }
+  const core::Snapshot snapshot = backend_.snapshot();
+  Json answers = Json::array();
+  for (const Json& path : *paths) {
+    Json services = Json::array();
+    for (const auto& service : snapshot.services) {
+      Json said{{"service", service.name}};
+      said.update(backend_.explain(service.id, path.get<std::string>()));
+      services.push_back(std::move(said));
+    }
+    answers.push_back({{"path", path}, {"services", std::move(services)}});
+  }
+  reply(client, Json{{"paths", std::move(answers)}});
 }
 
 void Server::do_ping(Client& client) {

@@ -98,6 +98,7 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
                         r.spec.backoff == spec.backoff && r.spec.stop == spec.stop &&
                         r.spec.depends_on == spec.depends_on;
   const std::uint32_t before = r.workers();
+  if (!(r.spec.watch == spec.watch)) r.loop.forgive();
   r.spec = spec;
   r.configured = true;
   r.close_pending = true;

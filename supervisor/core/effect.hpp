@@ -195,8 +195,9 @@ enum class FactType : std::uint8_t {
   child_stopped,
   reload_ignored,
   reload_signalled,
+  reload_loop,
 };
-inline constexpr FactType kLastFactType = FactType::reload_signalled;
+inline constexpr FactType kLastFactType = FactType::reload_loop;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

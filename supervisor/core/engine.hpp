@@ -93,6 +93,7 @@ class Engine {
   void refresh_reason(ServiceRecord& r);
 
   // reload (reload.cpp)
+  bool is_loop(ServiceRecord& r, const Changed& e);
   void open_window(ServiceRecord& r);
   void close_window(ServiceRecord& r);
   void window_ended(ServiceRecord& r);

@@ -61,6 +61,8 @@ const char* type_name(FactType type) {
     case FactType::reload_done: return "reload.done";
     // text: why, and what serves now.
     case FactType::reload_failed: return "reload.failed";
+    // number: reloads in a row; text: the files that cause them, which reload nothing from now on.
+    case FactType::reload_loop: return "reload.loop";
     // One more reload follows the one in progress.
     case FactType::reload_queued: return "reload.queued";
     // A change while a start is under way, and on_change is ignore. number: so far.

@@ -21,6 +21,7 @@ void Engine::operator()(const Changed& e) {
   if (!up(*r) || (r->run == RunState::idle && r->roll == Roll::none))
     return;  // a later start takes it all in
   touch(*r);
+  if (is_loop(*r, e)) return;
   const bool ignores = r->on_change() == OnChange::ignore;
   if (ignores && r->window_end == kNever && (start_under_way(*r) || r->roll != Roll::none)) {
     ++r->ignored;
@@ -58,6 +59,17 @@ void Engine::respond(ServiceRecord& r) {
     if (i.phase == WorkerState::ready) push(Kill{i.key, r.spec.watch->signal, false});
   }
   tell(r, FactType::reload_signalled, r.spec.watch->signal);
+}
+
+// What a service writes into its own watched tree at each start is kept from starting it again.
+bool Engine::is_loop(ServiceRecord& r, const Changed& e) {
+  const LoopBreaker::Says says = r.loop.judge(e, r.roll != Roll::none || r.next != 0, now_);
+  if (says == LoopBreaker::Says::broken_now) {
+    std::string files = r.loop.paths.front();
+    if (r.loop.paths.size() > 1) files += " and " + std::to_string(r.loop.paths.size() - 1) + " more";
+    tell(r, FactType::reload_loop, r.loop.reloads, std::move(files));
+  }
+  return says != LoopBreaker::Says::reload;
 }
 
 void Engine::operator()(const Held& e) {
@@ -124,6 +136,7 @@ void Engine::act(ServiceRecord& r) {
 // A reload by command or by a new configuration: nothing is gathered.
 void Engine::request_reload(ServiceRecord& r, Reason reason) {
   r.needs_build = true;
+  r.loop.forgive();
   touch(r);
   if (r.run == RunState::failed || r.run == RunState::done) return revive(r, reason);
   if (r.run == RunState::idle && r.roll == Roll::none) return;
@@ -136,6 +149,7 @@ void Engine::take_due(ServiceRecord& r) {
   const bool cut_short = r.roll == Roll::build || start_under_way(r);
   if (cut_short) r.given_up = std::min(r.given_up + 1, kCountMax);
   r.due = r.due_forced = r.dirty = false;
+  r.loop.reload_begins(now_);
   if (r.next != 0) {
     r.next = 0;
     for (Slot& slot : r.slots) slot.next = SlotRun{};
@@ -163,6 +177,7 @@ void Engine::launch(ServiceRecord& r) {
   if (first && !needs_met(r)) return;
   ++r.counter;
   r.launched_at = now_;
+  r.loop.step(now_);
   r.roll = Roll::none;
   r.build_attempt = 0;
   if (!r.dirty && !r.due) r.needs_build = false;
@@ -228,6 +243,7 @@ void Engine::tell_failure(ServiceRecord& r, Fact fact) {
 
 void Engine::reload_finished(ServiceRecord& r) {
   r.reload_open = false;
+  r.loop.step(now_);
   r.held_back.reset();
   r.given_up = 0;
   ++r.reloads;

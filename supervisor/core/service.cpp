@@ -179,6 +179,7 @@ void Engine::go_down(ServiceRecord& r, bool by_user) {
 void Engine::restart(ServiceRecord& r) {
   r.wanted = true;
   r.user_stopped = false;
+  r.loop.forgive();
   revive(r, Reason::start);
 }
 

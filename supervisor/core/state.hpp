@@ -13,6 +13,7 @@
 #include "core/deadlines.hpp"
 #include "core/effect.hpp"
 #include "core/event.hpp"
+#include "core/loop_breaker.hpp"
 #include "core/machine.hpp"
 #include "core/snapshot.hpp"
 #include "core/spec.hpp"
@@ -156,6 +157,7 @@ struct ServiceRecord {
   Time window_end = kNever;  // kNever: no window is open
   Time window_max = kNever;
   std::optional<Fact> held_back;  // a failure inside the window: told if nothing follows
+  LoopBreaker loop;
   std::uint64_t restarts = 0;
   std::uint64_t reloads = 0;
   ServiceState state = ServiceState::stopped;
@@ -217,6 +219,7 @@ struct ServiceRecord {
     a("window_end", window_end);
     a("window_max", window_max);
     a("held_back", held_back);
+    a("loop", loop);
     a("restarts", restarts);
     a("reloads", reloads);
     a("state", state);

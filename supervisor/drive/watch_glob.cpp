@@ -60,7 +60,8 @@ void Glob::compile(std::string_view pattern) {
   }
 }
 
-// `**` is special only as a whole part of the path; elsewhere it is a star. More stars are two, as git has it.
+// `**` is special only as a whole part of the path; elsewhere it is a star. More stars are two, as git has
+// it.
 std::size_t Glob::compile_star(std::string_view pattern, std::size_t at) {
   std::size_t end = at;
   while (end < pattern.size() && pattern[end] == '*') ++end;

@@ -24,7 +24,9 @@ void Watcher::Impl::scan_folder(Step step, std::vector<Step>& stack) {
   const std::string& path = step.path;
   const WatchedFolder* before = tree_.find(path);
   const bool seen_before = before != nullptr && (before->purpose & kForTree) != 0 && before->mark != 0;
-  const auto added = tree_.ensure(path, kForTree);
+  const bool by_poll =
+      std::any_of(step.seers.begin(), step.seers.end(), [](const Root* r) { return r->poll; });
+  const auto added = tree_.ensure(path, kForTree, by_poll);
   if (added == WatchTree::Added::full && step.why != Why::adopt) note_unknown(path);
   if (added != WatchTree::Added::watched && added != WatchTree::Added::polled) return;
   if (WatchedFolder* watched = tree_.find(path); watched != nullptr) watched->mark = scan_;
@@ -36,6 +38,7 @@ void Watcher::Impl::scan_folder(Step step, std::vector<Step>& stack) {
     unreadable(path, folder.error());
     return;
   }
+  if (folder.value().fd() >= 0) tree_.set_remote(path, os::remote_file_system(folder.value().fd()));
   // All names first: the rules of the folder are among them.
   std::vector<std::pair<std::string, os::EntryType>> entries;
   IgnoreNames names;
@@ -134,6 +137,11 @@ void Watcher::Impl::refresh_roots(Why why_first, std::optional<ServiceId> only) 
     if (round > 0 && changed.empty() && points == last_points) break;
     last_points = points;
     tree_.assign(kForPoint, points);
+    for (const Root& root : roots_.all()) {
+      if (!root.poll || root.shape == RootShape::folder) continue;
+      const bool there = root.shape == RootShape::file;
+      tree_.ensure(there ? split_path(root.path).first : root.waiting, kForPoint, true);
+    }
     tree_.assign(kForAnchor, roots_.anchors());
     tree_.assign(kForRules, roots_.sources());
     for (Root* root : changed) {

@@ -59,7 +59,7 @@ void WatchTree::tell_failure(const std::string& path, const Error& error) {
   }
 }
 
-WatchTree::Added WatchTree::ensure(const std::string& path, unsigned purpose) {
+WatchTree::Added WatchTree::ensure(const std::string& path, unsigned purpose, std::optional<bool> by_poll) {
   auto entry = folders_.find(path);
   if (entry == folders_.end()) {
     if (folders_.size() >= max_) {
@@ -70,13 +70,15 @@ WatchTree::Added WatchTree::ensure(const std::string& path, unsigned purpose) {
     entry = folders_.emplace(path, WatchedFolder{}).first;
   } else {
     const unsigned before = entry->second.purpose;
-    const bool wider = mask_for(before | purpose) != mask_for(before);
+    const bool wider =
+        mask_for(before | purpose) != mask_for(before) || (by_poll && *by_poll != entry->second.by_poll);
     if (!renew_ && !wider && (entry->second.wd >= 0 || entry->second.polled)) {
       entry->second.purpose |= purpose;
       return entry->second.polled ? Added::polled : Added::watched;
     }
   }
   entry->second.purpose |= purpose;
+  entry->second.by_poll = by_poll.value_or(entry->second.by_poll);
   const Added added = add(entry, false);
   if (added == Added::missing || added == Added::refused) drop(entry);
   return added;
@@ -85,13 +87,14 @@ WatchTree::Added WatchTree::ensure(const std::string& path, unsigned purpose) {
 WatchTree::Added WatchTree::add(Entry entry, bool told) {
   WatchedFolder& folder = entry->second;
   const bool anchor = folder.purpose == kForAnchor;
-  if (!inotify_) {
+  if (!inotify_ || (folder.by_poll && !anchor)) {
+    unlink(entry);
     set_polled(folder, !anchor);
     return Added::polled;
   }
   const auto wd = inotify_->add(entry->first, mask_for(folder.purpose));
   if (wd) {
-    set_polled(folder, false);
+    set_polled(folder, folder.remote && !anchor);
     if (wd.value() != folder.wd) {
       unlink(entry);
       link(entry, wd.value());
@@ -166,6 +169,18 @@ void WatchTree::assign(unsigned purpose, const std::set<std::string>& paths) {
   for (const std::string& path : gone) release(path, purpose);
 }
 
+void WatchTree::set_remote(const std::string& path, const char* file_system) {
+  WatchedFolder* folder = find(path);
+  if (folder == nullptr || folder->remote == (file_system != nullptr)) return;
+  folder->remote = file_system != nullptr;
+  if (folder->wd >= 0) set_polled(*folder, folder->remote);
+  if (folder->remote) {
+    tell_once(std::string("remote ") + file_system,
+              path + " is on " + file_system +
+                  ", where changes made elsewhere are not told, looking every second, too");
+  }
+}
+
 void WatchTree::poll_folder(const std::string& path) {
   if (WatchedFolder* folder = find(path); folder != nullptr) set_polled(*folder, true);
 }
@@ -210,7 +225,8 @@ void WatchTree::poll_again() {
     tell_("an inotify instance could be had, no longer polling");
   }
   for (auto entry = folders_.begin(); entry != folders_.end(); ++entry) {
-    if (entry->second.polled) add(entry, true);
+    const bool beside_watch = entry->second.remote && entry->second.wd >= 0;
+    if (entry->second.polled && !beside_watch) add(entry, true);
   }
 }
 

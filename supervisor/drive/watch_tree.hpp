@@ -2,8 +2,8 @@
 // what each folder is watched for.
 //
 // Invariant: a folder is in here exactly as long as it has a purpose; a wd leads to every path of its inode
-// (a bind mount gives one inode two paths). A folder that the kernel gives no watch for is polled, and the
-// reason told once. Thread: one. Non-goal: recursion, content.
+// (a bind mount gives one inode two paths). A folder that the kernel gives no watch for, or no
+// events, is polled, and the reason told once. Thread: one. Non-goal: recursion, content.
 #pragma once
 
 #include <cstddef>
@@ -36,6 +36,8 @@ struct WatchedFolder {
   int wd = -1;  // -1: polled, or an anchor without a watch
   unsigned purpose = 0;
   bool polled = false;
+  bool by_poll = false;    // somebody wants it polled: the kernel is not asked
+  bool remote = false;     // what others change in it is not told: polled beside its watch
   std::uint32_t mark = 0;  // the latest scan that went through it
 };
 
@@ -50,7 +52,8 @@ class WatchTree {
   enum class Added : std::uint8_t { watched, polled, missing, refused, full };
   // Watches a folder for one more purpose. missing: it is not there, or is no folder; refused: no permission;
   // full: over our limit. The last two are told, and the folder is not watched.
-  Added ensure(const std::string& path, unsigned purpose);
+  // `by_poll`: whether the kernel is not to be asked; without it, as it was.
+  Added ensure(const std::string& path, unsigned purpose, std::optional<bool> by_poll = {});
   // While on, ensure asks the kernel again: after an overflow another folder may have taken the path.
   // Returns what it was.
   bool set_renew(bool on) { return std::exchange(renew_, on); }
@@ -59,6 +62,8 @@ class WatchTree {
   // Gives `purpose` to exactly these folders.
   void assign(unsigned purpose, const std::set<std::string>& paths);
 
+  // Says whether the folder is on a remote file system of this name; nullptr: it is not.
+  void set_remote(const std::string& path, const char* file_system);
   // The folder cannot be read now: it is scanned again at every poll.
   void poll_folder(const std::string& path);
   // The kernel ended this watch (IN_IGNORED).

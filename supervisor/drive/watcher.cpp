@@ -16,6 +16,10 @@ bool Watcher::busy() const {
   return impl_->gate_.has_work() || !impl_->pending_.empty() || impl_->soon_ || !impl_->sources_.empty();
 }
 
+Explanation Watcher::explain(ServiceId service, const std::string& path) const {
+  return drive::explain(impl_->roots_, service, path);
+}
+
 WatchCounts Watcher::counts() const {
   return {impl_->tree_.folders().size(), impl_->tree_.polled_count(), impl_->table_.size(), impl_->overflows_,
           impl_->events_};

@@ -28,6 +28,7 @@
 
 #include "core/event.hpp"
 #include "core/spec.hpp"
+#include "drive/watch_explain.hpp"
 #include "drive/watch_table.hpp"
 #include "drive/watch_tree.hpp"
 #include "os/loop/loop.hpp"
@@ -67,6 +68,9 @@ class Watcher {
   // failure.
   void set(ServiceId service, const core::WatchSpec& spec);
   void remove(ServiceId service);
+
+  // Whether a change of this absolute path would be told to the service, and which rule says so.
+  Explanation explain(ServiceId service, const std::string& path) const;
 
   WatchCounts counts() const;
   // Whether files wait to be hashed or grace runs: false means that the loop has nothing to do for us.

@@ -22,7 +22,8 @@ void measure(bool overlap, int reloads) {
   for (int i = 1; i <= reloads; ++i) {
     load.wait_more(10);
     const auto begin = Clock::now();
-    up.folder().write("src/main.txt", std::to_string(i));
+    // Two files in turn: one alone, saved right after each start, is what a loop looks like.
+    up.folder().write(i % 2 == 0 ? "src/main.txt" : "src/other.txt", std::to_string(i));
     if (!up.wait_event("reload.done", "web").is_object()) break;
     took.push_back(ms_since(begin));
     up.wait_status([](const Json& s) { return s["services"][0]["workers"].size() == 2; });

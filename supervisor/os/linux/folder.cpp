@@ -3,14 +3,28 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <csignal>
 #include <memory>
 
 namespace runmain::os {
 namespace {
+
+// f_type of statfs(2). WSL 2 mounts the drives of its host by 9p. overlayfs is not here: what is changed
+// through it is told.
+struct RemoteType {
+  std::uint32_t magic;
+  const char* name;
+};
+constexpr RemoteType kRemote[] = {
+    {0x6969, "nfs"},      {0x01021997, "9p"},     {0x65735546, "fuse"},   {0xff534d42, "cifs"},
+    {0xfe534d42, "smb2"}, {0x517b, "smb"},        {0x00c36400, "ceph"},   {0x5346414f, "afs"},
+    {0x73757245, "coda"}, {0x0bd00bd0, "lustre"}, {0x786f4256, "vboxsf"}, {0xbacbacbc, "vmhgfs"},
+};
 
 constexpr int kFolderFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
@@ -150,6 +164,23 @@ Result<FileStat> stat_link(const std::string& path) {
   struct stat s {};
   if (lstat(path.c_str(), &s) != 0) return Error::from_errno("stat " + path, errno);
   return convert(s);
+}
+
+std::function<const char*(int)>& remote_file_system_fault() {
+  static std::function<const char*(int)> fault;
+  return fault;
+}
+
+const char* remote_file_system(int fd) {
+  if (const auto& fault = remote_file_system_fault()) {
+    if (const char* name = fault(fd); name != nullptr) return name;
+  }
+  struct statfs s {};
+  if (fstatfs(fd, &s) != 0) return nullptr;
+  const auto type = static_cast<std::uint32_t>(s.f_type);
+  const auto* found = std::find_if(std::begin(kRemote), std::end(kRemote),
+                                   [type](const RemoteType& r) { return r.magic == type; });
+  return found == std::end(kRemote) ? nullptr : found->name;
 }
 
 bool is_open_for_writing(int fd) {

@@ -64,6 +64,12 @@ Result<FileStat> stat_fd(int fd);
 Result<FileStat> stat_link(
     const std::string& path);  // lstat(2); ENAMETOOLONG for a path of PATH_MAX and more
 
+// The name of a file system whose kernel tells nothing of what others change in it (statfs(2)): another
+// machine, the host of this one, a FUSE server. nullptr for all others.
+const char* remote_file_system(int fd);
+// For tests only: is asked first; nullptr goes on to the kernel.
+std::function<const char*(int fd)>& remote_file_system_fault();
+
 // Whether somebody has the file open for writing: a read lease is refused then (fcntl(2), F_SETLEASE). `fd`
 // is open for reading only. False also when it cannot be told: a foreign file, a file system without leases.
 bool is_open_for_writing(int fd);

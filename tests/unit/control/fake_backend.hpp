@@ -50,6 +50,10 @@ class FakeBackend : public Backend {
     const std::size_t skip = lines.size() > count ? lines.size() - count : 0;
     return {lines.begin() + static_cast<std::ptrdiff_t>(skip), lines.end()};
   }
+  Json explain(ServiceId service, const std::string& path) override {
+    const bool reloads = path.ends_with(".py");
+    return {{"reloads", reloads}, {"verdict", reloads ? "watched" : "ignored"}, {"id", service.value}};
+  }
   Result<void> apply() override { return apply_fault ? Result<void>(*apply_fault) : Result<void>(); }
 };
 

@@ -30,11 +30,12 @@ inline const std::vector<Rule>& rules() {
        {"base/", "core/spec.hpp", "core/event.hpp", "core/effect.hpp", "core/snapshot.hpp", "os/"},
        {"nlohmann/"}},
       {"supervisor/web/", {"base/", "os/"}, {}},
-      // up hands fds on, check, dev and up make the configuration, replay feeds a journal to the machine.
+      // up hands fds on, check, dev and up make the configuration, replay feeds a journal to the machine,
+      // explain asks the watcher's rules where no head runs.
       {"supervisor/cli/",
        {"base/", "control/client.hpp", "control/protocol.hpp", "control/paths.hpp", "control/instance.hpp",
         "control/suggest.hpp", "config/config.hpp", "config/dev.hpp", "config/runners.hpp", "core/",
-        "drive/journal.hpp", "os/linux/fd.hpp"},
+        "drive/journal.hpp", "drive/watch_explain.hpp", "os/linux/fd.hpp"},
        {"CLI/", "nlohmann/"}},
       {"supervisor/app/",
        {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/",
