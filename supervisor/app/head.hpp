@@ -10,6 +10,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,8 @@
 #include "drive/happenings.hpp"
 #include "drive/journal.hpp"
 #include "drive/keeper_client.hpp"
+#include "drive/keyboard.hpp"
+#include "drive/keys.hpp"
 #include "drive/log.hpp"
 #include "drive/memfd_cell.hpp"
 #include "drive/output.hpp"
@@ -73,6 +77,20 @@ class Head final : public control::Backend {
   void read_again();
   void watch_services();
   void follow_output();
+
+  // the person at the terminal (head_terminal.cpp)
+  void make_keys();
+  void set_up_terminal();
+  bool on_signal(const keeper::GotSignal& signal);
+  bool any_at_pty() const;
+  std::vector<keeper::TerminalSeen> look_at_terminals();
+  std::optional<drive::Keys::Owner> owner_of_keys();
+  std::optional<ChildKey> anyone_at_pty() const;
+  void on_key(drive::KeyAction action);
+  void pause(bool on);
+  void on_held(const core::Held& held);
+  void say_keys();
+
   static control::LogLine log_line(const drive::OutputLine& line);
   void say(const Line& line);
   void say_start();
@@ -103,6 +121,12 @@ class Head final : public control::Backend {
   core::Machine machine_;
   core::Desired desired_;
   Narrator narrator_;
+  std::unique_ptr<drive::Keyboard> keyboard_;
+  std::unique_ptr<drive::Keys> keys_;
+  std::set<ServiceId> held_by_tools_;
+  bool paused_ = false;    // by the person: changes are gathered
+  bool stopping_ = false;  // every key is ours
+  bool told_unknown_ = false;
 
   struct Journaled {
     std::uint64_t number = 0;

@@ -71,6 +71,7 @@ bool Head::take_over() {
     }
   }
   feed(core::HeadStarted{greeting_.welcome.takeovers});
+  pause(false);  // whether the old head was asked to pause is not known; what tools hold is told anew
   return true;
 }
 
@@ -145,6 +146,7 @@ void Head::name_services(const Configuration& configuration) {
     named.emplace_back(view.id, *spec);
   }
   output_->configure(named);
+  set_up_terminal();
 }
 
 void Head::watch_services() {
@@ -195,7 +197,9 @@ void Head::read_again() {
 void Head::say_start() {
   say({Tone::plain, std::string("version " RUNMAIN_VERSION ", ") +
                         (desired_.mode == core::Mode::dev ? "dev" : "prod") + ", " + desired_.file +
-                        (options_.detached ? "" : " (Ctrl-C stops)")});
+                        (options_.detached     ? ""
+                         : keyboard_->active() ? " (Ctrl-C stops, ? helps)"
+                                               : " (Ctrl-C stops)")});
   for (const auto& [id, entry] : services_.all()) {
     for (const drive::LaunchListener& l : entry.listeners) {
       say({Tone::plain, entry.spec.name + ": listening on " + l.bound});

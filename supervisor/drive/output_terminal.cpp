@@ -159,6 +159,14 @@ void OutputTerminal::pass(std::string_view bytes) {
   pump();
 }
 
+void OutputTerminal::clear() {
+  constexpr std::string_view kClear = "\x1b[H\x1b[2J\x1b[3J";
+  if (!tty() || buffer_.room() < kClear.size()) return;
+  put(kClear);
+  line_open_ = false;
+  pump();
+}
+
 long OutputTerminal::write_some() {
   std::size_t size = std::min(buffer_.size(), kWriteMax);
   if (way_ == Way::send) return send(fd_, buffer_.view().data(), size, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -54,6 +54,8 @@ class OutputTerminal {
 
   // Bytes of a pty, as they are. Requires that they fit into room().
   void pass(std::string_view bytes);
+  // Empties the screen and what is above it. Only on a terminal.
+  void clear();
   // The terminal does nothing to what is written (OPOST is off): our lines end with "\r\n".
   void set_raw(bool raw) { raw_ = raw; }
   std::size_t room() const;

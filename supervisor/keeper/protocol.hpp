@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "keeper/terminal_messages.hpp"
 
 namespace runmain::keeper {
 
@@ -244,7 +245,8 @@ struct Acknowledge {
 
 // SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most
 // once.
-using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel>;
+using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel,
+                             TypeInput, LookAtTerminals, SuspendJob>;
 
 // ---- keeper to head
 // -------------------------------------------------------------------------------------------
@@ -407,12 +409,14 @@ struct LineClosed {
     a("conn", conn);
   }
 };
-// The keeper got a signal that is for the head to decide about.
+// The keeper got a signal that is for the head to decide about. SIGCONT: we may be in the foreground again.
 struct GotSignal {
   std::int32_t signal = 0;
+  bool typed = false;  // by a key at the terminal
   template <class A>
   void fields(A& a) {
     a("signal", signal);
+    a("typed", typed);
   }
 };
 
@@ -430,6 +434,6 @@ struct Happening {
   }
 };
 
-using Message = std::variant<Welcome, Opened, Happening>;
+using Message = std::variant<Welcome, Opened, Happening, TerminalsSeen>;
 
 }  // namespace runmain::keeper
