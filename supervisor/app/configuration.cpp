@@ -2,14 +2,22 @@
 
 #include <set>
 
+#include "base/archive.hpp"
 #include "config/config.hpp"
+#include "os/linux/fd.hpp"
 
 namespace runmain::app {
 namespace {
 
+constexpr std::size_t kDesiredMax = 4U << 20U;  // bytes; a command line is at most 2 MiB
+
 keeper::OpenListener wanted(const core::ServiceSpec& service, const core::ListenSpec& listen) {
   return keeper::OpenListener{drive::listener_id(service.name, listen),
-                              static_cast<std::uint8_t>(listen.kind), listen.host, listen.port, listen.path};
+                              static_cast<std::uint8_t>(listen.kind),
+                              listen.host,
+                              listen.port,
+                              listen.path,
+                              false};
 }
 
 std::set<std::string> known_ids(const drive::ServiceTable& running) {
@@ -20,9 +28,18 @@ std::set<std::string> known_ids(const drive::ServiceTable& running) {
   return ids;
 }
 
+Result<core::Desired> read_desired(const std::string& path) {
+  auto bytes = os::read_file(path, kDesiredMax);
+  if (!bytes) return bytes.error();
+  core::Desired desired;
+  if (!from_binary(*bytes, desired)) return Error{path + " is of another version of runmain"};
+  return desired;
+}
+
 }  // namespace
 
 Result<core::Desired> read_configuration(const HeadOptions& options) {
+  if (!options.desired.empty()) return read_desired(options.desired);
   config::LoadOptions load_options;
   if (options.mode) load_options.mode = *options.mode;
   auto loaded = config::load(options.config, load_options);
@@ -38,7 +55,8 @@ Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& k
   for (const core::ServiceSpec& service : desired.services) {
     Sockets& sockets = made.sockets[service.name];
     for (const core::ListenSpec& listen : service.listen) {
-      const keeper::OpenListener want = wanted(service, listen);
+      keeper::OpenListener want = wanted(service, listen);
+      want.want_fd = service.await_change && listen.kind == core::AddressKind::tcp;
       auto opened = keeper.open_listener(want);
       if (!opened) {
         keeper.close_listeners(std::move(fresh));
@@ -48,8 +66,9 @@ Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& k
         return error;
       }
       if (!known.contains(want.id)) fresh.push_back(want.id);
-      sockets.listeners.push_back({want.id, listen.name, opened->bound});
-      sockets.inodes.push_back(opened->inode);
+      sockets.listeners.push_back({want.id, listen.name, opened->opened.bound});
+      sockets.inodes.push_back(opened->opened.inode);
+      if (opened->fd) sockets.for_stand_in.push_back(std::move(opened->fd));
     }
   }
   made.desired = std::move(desired);

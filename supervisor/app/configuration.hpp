@@ -17,6 +17,7 @@ namespace runmain::app {
 struct Sockets {
   std::vector<drive::LaunchListener> listeners;
   std::vector<std::uint64_t> inodes;
+  std::vector<os::UniqueFd> for_stand_in;  // TCP sockets, of a service that waits for changes
 };
 
 struct Configuration {

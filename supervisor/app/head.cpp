@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -23,6 +24,13 @@ std::uint64_t seed_of(const std::string& secret) {
   std::uint64_t seed = 1;
   std::memcpy(&seed, secret.data(), std::min(secret.size(), sizeof seed));
   return seed;
+}
+
+// The first Fact of what a change causes.
+bool begins_generation(const core::Fact& fact, bool has_build) {
+  if (has_build) return fact.type == core::FactType::reload_building && fact.number <= 1;
+  return fact.type == core::FactType::reload_starting ||
+         (fact.type == core::FactType::service_starting && fact.generation > 1);
 }
 
 constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
@@ -102,6 +110,8 @@ void Head::make_rooms() {
   c.environment = own_environment();
   c.tell = tell;
   performer_ = std::make_unique<drive::Performer>(std::move(c));
+  browser_ = std::make_unique<Browser>(loop_, keeper_);
+  stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
       keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
         say({Tone::faint, services_.name(key.service) + ": " + text});
@@ -125,6 +135,7 @@ Result<void> Head::begin() {
   if (const auto control = fds.find(keeper::WelcomeFd::control); control != fds.end()) {
     server_ = std::make_unique<control::Server>(loop_, control->second.get(), *this);
   }
+  stand_ins_->begin(machine_.snapshot());
   output_->recover();
   watch_services();
   return {};
@@ -149,8 +160,7 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
   const Time now = os::Loop::now();
   log_->append({happening, now, event});
   if (const auto* changed = std::get_if<core::Changed>(&event)) {
-    if (auto* entry = services_.find(changed->service)) entry->changed = changed->paths;
-    narrator_.changed(changed->service, changed->paths.empty() ? "" : changed->paths[0], changed->count);
+    narrator_.changes().noted(*changed);
   }
   out_.clear();
   machine_.handle(event, now, out_);
@@ -227,7 +237,10 @@ void Head::carry_out(const core::Effect& effect) {
     answers_.emplace_back(answer->request, answer->error);
     return;
   }
-  if (const auto* close = std::get_if<core::CloseService>(&effect.action)) watcher_->remove(close->service);
+  if (const auto* close = std::get_if<core::CloseService>(&effect.action)) {
+    watcher_->remove(close->service);
+    stand_ins_->forget(close->service);
+  }
   performer_->perform(effect);
   if (const auto* quit = std::get_if<core::Quit>(&effect.action)) {
     status_ = quit->status;
@@ -238,11 +251,21 @@ void Head::carry_out(const core::Effect& effect) {
 void Head::tell_facts() {
   if (facts_.empty()) return;
   const std::vector<core::Fact> facts = std::exchange(facts_, {});
+  if (desired_.clear && std::any_of(facts.begin(), facts.end(), [this](const core::Fact& fact) {
+        const auto* entry = services_.find(fact.service);
+        return entry != nullptr && begins_generation(fact, entry->spec.watch && entry->spec.watch->build);
+      }))
+    terminal_->clear();
+  for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
+    say(line);
   for (const core::Fact& fact : facts) {
     stopping_ |= fact.type == core::FactType::shutdown_started;
-    const std::string name = services_.name(fact.service);
-    if (auto line = narrator_.tell(fact, name)) say(*line);
-    if (server_) server_->fact(fact, name);
+    auto* entry = services_.find(fact.service);
+    if (entry != nullptr && fact.type == core::FactType::reload_starting)
+      entry->changed = narrator_.changes().paths(fact.service);
+    stand_ins_->on_fact(fact);
+    tell_browser(fact);
+    if (server_) server_->fact(fact, services_.name(fact.service));
   }
   if (server_) server_->changed();
 }

@@ -15,9 +15,11 @@
 #include <string>
 #include <vector>
 
+#include "app/browser.hpp"
 #include "app/configuration.hpp"
 #include "app/narrator.hpp"
 #include "app/options.hpp"
+#include "app/stand_ins.hpp"
 #include "control/server.hpp"
 #include "core/machine.hpp"
 #include "drive/happenings.hpp"
@@ -71,12 +73,15 @@ class Head final : public control::Backend {
   void tell_facts();
   void checkpoint_if_wanted();
   void use(const Configuration& configuration);
-  void name_services(const Configuration& configuration);
+  void name_services(Configuration& configuration);
   void resume_journal();
   void on_change(const core::Changed& changed);
   void read_again();
   void watch_services();
+  void open_browser();
+  void tell_browser(const core::Fact& fact);
   void follow_output();
+  std::vector<std::string> last_words(ServiceId service);
 
   // the person at the terminal (head_terminal.cpp)
   void make_keys();
@@ -115,6 +120,8 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::HappeningReader> reader_;
   std::unique_ptr<drive::StateLog> log_;
   std::unique_ptr<drive::JournalWriter> journal_;
+  std::unique_ptr<StandIns> stand_ins_;
+  std::unique_ptr<Browser> browser_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
   std::uint64_t machine_seed_ = 1;

@@ -1,6 +1,8 @@
 // What control clients ask of the head.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "app/head.hpp"
 #include "drive/identity.hpp"
 
@@ -24,6 +26,20 @@ std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& service
   std::vector<control::LogLine> lines;
   for (const drive::OutputLine& line : output_->recent(services, count)) lines.push_back(log_line(line));
   return lines;
+}
+
+// What the newest generation (or its build step) printed.
+std::vector<std::string> Head::last_words(ServiceId service) {
+  constexpr std::size_t kLines = 60;
+  const std::vector<drive::OutputLine> recent = output_->recent({service}, kLines);
+  std::uint32_t newest = 0;
+  for (const drive::OutputLine& line : recent) newest = std::max(newest, line.generation);
+  std::vector<std::string> words;
+  for (const drive::OutputLine& line : recent) {
+    if (line.generation == newest || line.generation == 0)
+      words.push_back(line.text);  // 0: a file does not tell
+  }
+  return words;
 }
 
 control::LogLine Head::log_line(const drive::OutputLine& line) {

@@ -122,7 +122,7 @@ Result<void> Head::adopt() {
 void Head::use(const Configuration& configuration) { desired_ = configuration.desired; }
 
 // The core has given ids to the names: what drive knows of each service goes under them.
-void Head::name_services(const Configuration& configuration) {
+void Head::name_services(Configuration& configuration) {
   std::vector<std::pair<ServiceId, core::ServiceSpec>> named;
   for (const core::ServiceView& view : machine_.snapshot().services) {
     const auto spec = std::find_if(desired_.services.begin(), desired_.services.end(),
@@ -143,10 +143,35 @@ void Head::name_services(const Configuration& configuration) {
     if (spec->port && *spec->port == 0 && entry.auto_port == 0) {
       if (auto port = drive::pick_ports(spec->workers)) entry.auto_port = *port;
     }
+    stand_ins_->know(view.id, view.name, std::move(sockets->second.for_stand_in));
     named.emplace_back(view.id, *spec);
   }
   output_->configure(named);
   set_up_terminal();
+  open_browser();
+}
+
+// Where a service wants it; pages may have been told of older generations by a head before this one.
+void Head::open_browser() {
+  const auto wants = [](const auto& entry) { return entry.second.spec.browser; };
+  const auto& all = services_.all();
+  if (desired_.mode != core::Mode::dev || std::none_of(all.begin(), all.end(), wants)) return;
+  if (auto opened = browser_->open(); !opened) {
+    say({Tone::bad, "pages cannot be reloaded, ignoring: " + opened.error().text()});
+    return;
+  }
+  performer_->set_browser(browser_->script());
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    const drive::ServiceEntry* entry = services_.find(view.id);
+    if (entry != nullptr && entry->spec.browser && view.state == core::ServiceState::ready)
+      browser_->serves(view.id, view.generation);
+  }
+}
+
+void Head::tell_browser(const core::Fact& fact) {
+  if (fact.type != core::FactType::service_ready && fact.type != core::FactType::reload_done) return;
+  const drive::ServiceEntry* entry = services_.find(fact.service);
+  if (entry != nullptr && entry->spec.browser) browser_->serves(fact.service, fact.generation);
 }
 
 void Head::watch_services() {
@@ -157,7 +182,7 @@ void Head::watch_services() {
       watcher_->remove(id);
     }
   }
-  if (desired_.mode != core::Mode::dev) return;
+  if (desired_.mode != core::Mode::dev || !options_.desired.empty()) return;
   core::WatchSpec file;
   file.paths = {options_.config};
   watcher_->set(kConfigFile, file);
@@ -165,6 +190,7 @@ void Head::watch_services() {
 
 // A new configuration, or the old one goes on and the caller is told why.
 Result<void> Head::apply() {
+  if (!options_.desired.empty()) return {};  // flags do not change
   auto desired = read_configuration(options_);
   if (!desired) return desired.error();
   auto configuration = open_sockets(std::move(*desired), keeper_, services_);
@@ -186,6 +212,7 @@ void Head::on_change(const core::Changed& changed) {
 
 // SIGHUP, or the file has changed: nobody waits for an answer, so a person is told.
 void Head::read_again() {
+  if (!options_.desired.empty()) return;
   if (auto applied = apply(); applied) {
     say({Tone::good, "the configuration was read again"});
   } else {
@@ -205,6 +232,9 @@ void Head::say_start() {
       say({Tone::plain, entry.spec.name + ": listening on " + l.bound});
     }
   }
+  if (!browser_->script().empty())
+    say({Tone::plain,
+         "pages with <script src=\"" + browser_->script() + "\"></script> reload by themselves"});
 }
 
 }  // namespace runmain::app

@@ -1,6 +1,8 @@
 #include "app/narrator.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "base/text.hpp"
 
@@ -17,6 +19,37 @@ std::string worker(const Fact& fact, const std::string& name) {
 
 std::string generation(const Fact& fact) { return "generation " + std::to_string(fact.generation); }
 
+// "settle 50, build 1200, start 80" (milliseconds) as " (settle 50 ms, build 1.2 s, start 80 ms)"; nothing
+// where all of the time went to the start.
+std::string where_it_went(const std::string& parts) {
+  std::string text;
+  std::size_t named = 0;
+  for (std::size_t at = 0; at < parts.size();) {
+    const std::size_t comma = std::min(parts.find(", ", at), parts.size());
+    const std::string part = parts.substr(at, comma - at);
+    at = comma + 2;
+    const std::size_t blank = part.find(' ');
+    const long long ms = blank == std::string::npos ? 0 : std::atoll(part.c_str() + blank);
+    if (ms == 0) continue;
+    text += (named++ == 0 ? "" : ", ") + part.substr(0, blank) + " " + in_words(ms);
+  }
+  return named < 2 ? std::string() : " (" + text + ")";
+}
+
+bool ends_build(FactType type) {
+  return type == FactType::reload_build_failed || type == FactType::reload_starting ||
+         type == FactType::service_starting || type == FactType::service_failed ||
+         type == FactType::service_stopping;
+}
+
+// The end of a worker is part of the line that tells what follows from it.
+bool is_told_with(const Fact& exited, const Fact& other) {
+  const bool follows = other.type == FactType::service_failed || other.type == FactType::reload_failed ||
+                       other.type == FactType::reload_build_failed;
+  return follows && other.service == exited.service && other.cause == exited.cause &&
+         other.text.find(exited.text) != std::string::npos;
+}
+
 }  // namespace
 
 std::string in_words(long long ms) {
@@ -31,32 +64,20 @@ std::string in_words(long long ms) {
   return text;
 }
 
-void Narrator::changed(ServiceId service, std::string first_path, std::uint32_t count) {
-  changes_[service] = Change{std::move(first_path), count};
-}
-
-std::string Narrator::what_changed(ServiceId service) {
-  const auto found = changes_.find(service);
-  if (found == changes_.end()) return {};
-  const Change& change = found->second;
-  const std::size_t slash = change.path.rfind('/');
-  std::string text =
-      printable(slash == std::string::npos ? change.path : change.path.substr(slash + 1), false);
-  if (change.count > 1) text += " and " + std::to_string(change.count - 1) + " more";
-  return text;
-}
-
 std::optional<Line> Narrator::tell_service(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::service_ready:
       last_trouble_.erase(fact.service);
-      return fact.generation <= 1 ? std::optional(Line{Tone::good, name + ": ready"}) : std::nullopt;
+      if (told_by_reload_[fact.service] == fact.cause) return std::nullopt;
+      return Line{Tone::good, name + ": ready"};
     case FactType::service_waiting: return Line{Tone::faint, name + ": " + fact.text};
     case FactType::service_backoff:
       return fact.number < 1000
                  ? std::nullopt
                  : std::optional(Line{Tone::faint, name + ": next try in " + in_words(fact.number)});
-    case FactType::service_failed: return Line{Tone::bad, name + ": failed: " + printable(fact.text, false)};
+    case FactType::service_failed:
+      if (told_by_reload_[fact.service] == fact.cause) return std::nullopt;
+      return Line{Tone::bad, name + ": failed: " + printable(fact.text, false)};
     case FactType::service_stopped: return Line{Tone::faint, name + ": stopped"};
     case FactType::service_done: return Line{Tone::good, name + ": done"};
     case FactType::service_removed:
@@ -96,25 +117,55 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
 
 std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& name) {
   switch (fact.type) {
-    case FactType::reload_building: return Line{Tone::faint, name + ": building"};
+    case FactType::reload_building:
+      if (!building_.insert(fact.service).second) return std::nullopt;  // the one before was cut short
+      return Line{Tone::faint, name + ": building"};
     case FactType::reload_build_failed: return Line{Tone::bad, name + ": build failed: " + fact.text};
-    case FactType::reload_starting: return std::nullopt;
     case FactType::reload_done: {
-      const std::string what = what_changed(fact.service);
-      changes_.erase(fact.service);
+      told_by_reload_[fact.service] = fact.cause;
+      last_trouble_.erase(fact.service);
+      const std::string what = changes_.summary(fact.service);
+      changes_.served(fact.service);
       return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) +
-                                  " serves after " + in_words(fact.number)};
+                                  " serves after " + in_words(fact.number) + where_it_went(fact.text)};
     }
     case FactType::reload_failed:
-      return Line{Tone::bad, name + ": " + generation(fact) + " failed: " + fact.text};
+      told_by_reload_[fact.service] = fact.cause;
+      return Line{Tone::bad, name + ": " +
+                                 (fact.text.starts_with("generation") ? "" : generation(fact) + ": ") +
+                                 printable(fact.text, false)};
+    case FactType::reload_ignored:
+      return fact.number == 1
+                 ? std::optional(Line{Tone::faint, name + ": a change during the start, ignored"})
+                 : std::nullopt;
+    case FactType::reload_signalled:
+      return Line{Tone::good, name + ": changed, signal " + std::to_string(fact.number) + " sent"};
     default: return std::nullopt;
   }
 }
 
-std::optional<Line> Narrator::tell(const Fact& fact, const std::string& name) {
+std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& name_of) {
+  std::vector<Line> lines;
+  for (const Fact& fact : facts) {
+    if (fact.type == FactType::reload_starting) changes_.launched(fact.service);
+    if (ends_build(fact.type)) building_.erase(fact.service);
+    const bool told_later =
+        fact.type == FactType::child_exited &&
+        std::any_of(facts.begin(), facts.end(), [&](const Fact& other) { return is_told_with(fact, other); });
+    if (told_later) continue;
+    if (auto line = tell_one(fact, name_of(fact.service))) lines.push_back(std::move(*line));
+  }
+  return lines;
+}
+
+std::optional<Line> Narrator::tell_one(const Fact& fact, const std::string& name) {
   if (auto line = tell_reload(fact, name)) return line;
   if (auto line = tell_service(fact, name)) return line;
   if (auto line = tell_child(fact, name)) return line;
+  return tell_end(fact);
+}
+
+std::optional<Line> Narrator::tell_end(const Fact& fact) {
   switch (fact.type) {
     case FactType::shutdown_started: return Line{Tone::faint, "stopping; once more Ctrl-C to force"};
     case FactType::shutdown_forced: return Line{Tone::bad, "forced: killing everything"};

@@ -1,12 +1,16 @@
 // Facts as lines for a person: what happened to whom, in a few words, nothing twice.
-// Invariant: every failure and every reload gets a line; steps on the way to a success do not. Non-goal:
+// Invariant: every failure and every reload gets one line; steps on the way to a success do not. Non-goal:
 // machine output (that is `runmain events --json`).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
+#include "app/changes.hpp"
 #include "core/effect.hpp"
 #include "drive/log.hpp"
 
@@ -21,22 +25,23 @@ struct Line {
 
 class Narrator {
  public:
-  // `name` is the service's; the line, if this Fact deserves one.
-  std::optional<Line> tell(const core::Fact& fact, const std::string& name);
-  // What has changed in a service: shown with the reload that it causes.
-  void changed(ServiceId service, std::string first_path, std::uint32_t count);
+  using NameOf = std::function<std::string(ServiceId)>;
+
+  // The lines that these Facts deserve; all Facts of one moment together.
+  std::vector<Line> tell(const std::vector<core::Fact>& facts, const NameOf& name_of);
+  // What has changed is shown with the reload that it causes.
+  Changes& changes() { return changes_; }
 
  private:
+  std::optional<Line> tell_one(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_service(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_child(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_reload(const core::Fact& fact, const std::string& name);
-  std::string what_changed(ServiceId service);
+  std::optional<Line> tell_end(const core::Fact& fact);
 
-  struct Change {
-    std::string path;
-    std::uint32_t count = 0;
-  };
-  std::map<ServiceId, Change> changes_;
+  Changes changes_;
+  std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
+  std::set<ServiceId> building_;                       // told, and not how it ended
   std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line
 };
 

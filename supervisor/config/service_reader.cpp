@@ -218,6 +218,7 @@ void ServiceReader::read_modes() {
   }
   spec().die_with_keeper = dev;
   table_.read("pty", spec().pty);
+  table_.read("browser", spec().browser);
   if (const Node* node = table_.find("on_keeper_death")) {
     std::size_t choice = 0;
     if (read_choice(report(), *node, "on_keeper_death", {"stop", "keep"}, choice))

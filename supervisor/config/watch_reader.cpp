@@ -90,6 +90,10 @@ void ServiceReader::read_watch_table(const Node& node, core::WatchSpec& watch) {
     }
     if (command != nullptr) watch.build = read_command_value(report(), *command, "build", shell);
   }
+  if (watch.build && watch.on_change == core::OnChange::signal) {
+    report().fault(node.place, "watch.build and a signal on_change exclude each other",
+                   "let the signal's handler build, or restart");
+  }
   table.read("settle", watch.settle);
   table.read("settle_max", watch.settle_max);
   if (watch.settle > watch.settle_max) {

@@ -67,9 +67,11 @@ DataKeys data_keys(core::FactType type) {
     case F::reload_building: return {"attempt", nullptr};
     case F::reload_build_failed: return {"status", "text"};
     case F::reload_starting: return {nullptr, "reason"};
-    case F::reload_done: return {"took_ms", nullptr};
+    case F::reload_done: return {"took_ms", "parts_ms"};
     case F::reload_failed: return {nullptr, "reason"};
     case F::reload_queued: return {nullptr, nullptr};
+    case F::reload_ignored: return {"changes", nullptr};
+    case F::reload_signalled: return {"signal", nullptr};
     case F::all_ready: return {"services", nullptr};
     case F::shutdown_started: return {"signal", nullptr};
     case F::shutdown_forced: return {"signal", nullptr};

@@ -193,7 +193,10 @@ enum class FactType : std::uint8_t {
   shutdown_done,
   head_started,
   child_stopped,
+  reload_ignored,
+  reload_signalled,
 };
+inline constexpr FactType kLastFactType = FactType::reload_signalled;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

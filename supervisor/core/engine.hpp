@@ -96,9 +96,12 @@ class Engine {
   void close_window(ServiceRecord& r);
   void window_ended(ServiceRecord& r);
   void gather(ServiceRecord& r, std::uint32_t count);
+  bool start_under_way(const ServiceRecord& r) const;
+  void respond(ServiceRecord& r);
   void act(ServiceRecord& r);
   void request_reload(ServiceRecord& r, Reason reason);
   void take_due(ServiceRecord& r);
+  void begin_reload(ServiceRecord& r);
   void launch(ServiceRecord& r);
   void commit(ServiceRecord& r);
   void abort_next(ServiceRecord& r, const std::string& why);

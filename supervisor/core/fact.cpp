@@ -56,12 +56,17 @@ const char* type_name(FactType type) {
     case FactType::reload_build_failed: return "reload.build_failed";
     // number: the new generation. text: the reason.
     case FactType::reload_starting: return "reload.starting";
-    // number: milliseconds since it was decided.
+    // number: milliseconds since the first change, or since it was asked for. text: where they went, each in
+    // milliseconds: "settle 50, build 1200, start 80".
     case FactType::reload_done: return "reload.done";
     // text: why, and what serves now.
     case FactType::reload_failed: return "reload.failed";
     // One more reload follows the one in progress.
     case FactType::reload_queued: return "reload.queued";
+    // A change while a start is under way, and on_change is ignore. number: so far.
+    case FactType::reload_ignored: return "reload.ignored";
+    // A change, and on_change is a signal. number: the signal.
+    case FactType::reload_signalled: return "reload.signalled";
     // Every service that is wanted is ready or done. number: how many.
     case FactType::all_ready: return "services.all_ready";
     // number: the signal, 0 for a command.

@@ -187,7 +187,10 @@ void Engine::became_ready(ServiceRecord& r, Instance& i, Proof proof) {
   i.ready_at = now_;
   i.deadline = kNever;
   if (r.next != 0 && i.key.generation == r.next) commit(r);
-  if (i.key.generation == r.current) r.proven = r.current;
+  if (i.key.generation == r.current) {
+    r.proven = r.current;
+    r.given_up = 0;
+  }
   touch(r);
 }
 

@@ -5,7 +5,8 @@
 // A change acts at once if the service is at rest, and opens a window; what follows in the window makes one
 // more reload at its end. Before commit a new generation that fails leaves the old one as it was; after it,
 // there is no way back (the old code is no longer on disk), and slots that miss a worker are tried again with
-// back-off.
+// back-off. A change during a start cuts it short, unless on_change says otherwise or it was cut short
+// kGiveUpsMax times in a row: somebody who saves faster than the build takes shall see a result, too.
 #include <algorithm>
 
 #include "core/backoff.hpp"
@@ -20,14 +21,43 @@ void Engine::operator()(const Changed& e) {
   if (!up(*r) || (r->run == RunState::idle && r->roll == Roll::none))
     return;  // a later start takes it all in
   touch(*r);
+  const bool ignores = r->on_change() == OnChange::ignore;
+  if (ignores && r->window_end == kNever && (start_under_way(*r) || r->roll != Roll::none)) {
+    ++r->ignored;
+    return tell(*r, FactType::reload_ignored, static_cast<std::int64_t>(r->ignored));
+  }
+  if (r->change_since == kNever) r->change_since = now_;
   const bool at_rest =
       r->window_end == kNever && r->roll == Roll::none && r->next == 0 && !r->due && !r->reload_open;
-  if (at_rest && !r->held) {
+  // What ignores later changes must wait for all that belong to this one.
+  if (at_rest && !r->held && !ignores) {
     open_window(*r);
-    act(*r);
+    respond(*r);
   } else {
     gather(*r, e.count);
   }
+}
+
+// A start that began before a change that comes now.
+bool Engine::start_under_way(const ServiceRecord& r) const {
+  if (r.next != 0) return true;
+  if (r.run != RunState::running || r.proven == r.current) return false;
+  return std::any_of(r.instances.begin(), r.instances.end(), [&r](const Instance& i) {
+    return i.key.generation == r.current && !i.key.is_build() &&
+           (i.phase == WorkerState::spawning || i.phase == WorkerState::starting);
+  });
+}
+
+// A change, settled or the first one: a signal where that is wanted and everybody is there to get it.
+void Engine::respond(ServiceRecord& r) {
+  const bool signals = r.on_change() == OnChange::signal && r.run == RunState::running &&
+                       r.roll == Roll::none && look(r).full_current == r.workers();
+  if (!signals) return act(r);
+  r.change_since = kNever;
+  for (const Instance& i : r.instances) {
+    if (i.phase == WorkerState::ready) push(Kill{i.key, r.spec.watch->signal, false});
+  }
+  tell(r, FactType::reload_signalled, r.spec.watch->signal);
 }
 
 void Engine::operator()(const Held& e) {
@@ -60,7 +90,7 @@ void Engine::window_ended(ServiceRecord& r) {
   if (r.dirty) {
     r.dirty = false;
     r.held_back.reset();  // what comes now decides
-    return act(r);
+    return respond(r);
   }
   close_window(r);
 }
@@ -82,6 +112,7 @@ void Engine::act(ServiceRecord& r) {
     r.reason.clear();
     r.survivors.clear();
     r.roll_reason = Reason::change;
+    begin_reload(r);
     return touch(r);
   }
   if (r.roll != Roll::none || r.next != 0 || r.reload_open) tell(r, FactType::reload_queued);
@@ -102,6 +133,8 @@ void Engine::request_reload(ServiceRecord& r, Reason reason) {
 
 // Begins the reload that is due: whatever newer generation was being tried is stale.
 void Engine::take_due(ServiceRecord& r) {
+  const bool cut_short = r.roll == Roll::build || start_under_way(r);
+  if (cut_short) r.given_up = std::min(r.given_up + 1, kCountMax);
   r.due = r.due_forced = r.dirty = false;
   if (r.next != 0) {
     r.next = 0;
@@ -110,9 +143,14 @@ void Engine::take_due(ServiceRecord& r) {
   r.build_failures = 0;
   r.build_retry_at = Time{};
   r.roll = r.builds() ? Roll::build : Roll::launch;
-  if (r.reload_open || r.run != RunState::running) return;
+  if (!r.reload_open && r.run == RunState::running) begin_reload(r);
+}
+
+void Engine::begin_reload(ServiceRecord& r) {
   r.reload_open = true;
   r.reload_since = now_;
+  r.settled_for = r.change_since == kNever ? Duration::zero() : now_ - r.change_since;
+  r.change_since = kNever;
 }
 
 // Starts generation counter + 1 as soon as at most one other is alive, or none where the two cannot overlap.
@@ -123,6 +161,7 @@ void Engine::launch(ServiceRecord& r) {
   if (beside ? seen.others : seen.workers) return;
   if (first && !needs_met(r)) return;
   ++r.counter;
+  r.launched_at = now_;
   r.roll = Roll::none;
   r.build_attempt = 0;
   if (!r.dirty && !r.due) r.needs_build = false;
@@ -159,6 +198,7 @@ void Engine::commit(ServiceRecord& r) {
 
 void Engine::abort_next(ServiceRecord& r, const std::string& why) {
   touch(r);
+  r.given_up = 0;
   reload_failed(r, "generation " + std::to_string(r.next) + ": " + why + "; generation " +
                        std::to_string(r.current) + " serves on");
   r.next = 0;
@@ -188,14 +228,20 @@ void Engine::tell_failure(ServiceRecord& r, Fact fact) {
 void Engine::reload_finished(ServiceRecord& r) {
   r.reload_open = false;
   r.held_back.reset();
+  r.given_up = 0;
   ++r.reloads;
-  tell(r, FactType::reload_done, to_ms(now_ - r.reload_since));
+  const Duration build = r.launched_at - r.reload_since;
+  const Duration start = now_ - r.launched_at;
+  tell(r, FactType::reload_done, to_ms(r.settled_for + build + start),
+       "settle " + std::to_string(to_ms(r.settled_for)) + ", build " + std::to_string(to_ms(build)) +
+           ", start " + std::to_string(to_ms(start)));
 }
 
 void Engine::build_ended(ServiceRecord& r, bool ok, std::int64_t number, const std::string& how) {
   touch(r);
   if (!up(r) || r.roll != Roll::build) return;
   if (r.due || r.dirty) return;  // it built something older than the files: again, with what has come since
+  r.given_up = 0;
   if (ok) {
     r.needs_build = false;
     r.roll = Roll::launch;

@@ -22,17 +22,22 @@ void Engine::advance(ServiceRecord& r) {
     if (!needs_met(r)) return;
     // Whatever was edited up to now is in what is built and started from here on.
     r.due = r.due_forced = r.dirty = false;
+    r.change_since = kNever;
     r.roll = r.builds() ? Roll::build : Roll::launch;
   }
   const Survey seen = look(r);
-  if (r.due && (r.due_forced || !r.held) && !seen.build_living) take_due(r);
+  const bool waits = r.patient() && start_under_way(r);
+  if (r.due && (r.due_forced || (!r.held && !waits)) && !seen.build_living) take_due(r);
   if (waits_for_build(r, seen) && r.build_retry_at <= now_) spawn_build(r);
   if (r.roll == Roll::launch) launch(r);
 }
 
 bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen) {
   if (!up(r)) return false;
-  if (i.key.is_build()) return r.roll == Roll::build;
+  if (i.key.is_build()) {
+    const bool stale = r.due && (r.due_forced || (!r.held && !r.patient()));
+    return r.roll == Roll::build && !stale;
+  }
   if (r.run != RunState::running || i.key.slot >= r.workers()) return false;
   if (i.key.generation == r.current) return r.roll != Roll::launch || can_overlap(r, seen);
   if (r.next != 0 && i.key.generation == r.next) return true;
@@ -66,13 +71,14 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, bool clean, const std::s
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = clean && on_its_own && r.spec.restart != RestartPolicy::always;
   if (r.next != 0 && i.key.generation == r.next) {
-    if (!finished) return abort_next(r, how + " before all of its generation was ready");
+    if (!finished) return abort_next(r, how + (r.workers() > 1 ? " before all workers were ready" : ""));
     r.slots[i.key.slot].next.done = true;
     return commit(r);
   }
   if (i.key.generation != r.current) return;
   if (finished) return slot_done(r, i.key.slot);
   if (r.spec.restart == RestartPolicy::never) return fail(r, how);
+  if (r.spec.await_change && r.proven != r.current) return fail(r, how + ", waits for a change");
   if (clean && i.why == EndWhy::announced && i.was_ready) {
     SlotRun& run = r.slots[i.key.slot].current;
     run.reason = Reason::recycle;
@@ -115,6 +121,7 @@ void Engine::slot_done(ServiceRecord& r, std::uint32_t slot) {
 // Gives up, unless a newer generation is on its way: then that one is tried.
 void Engine::fail(ServiceRecord& r, std::string reason) {
   touch(r);
+  r.given_up = 0;
   if (r.next != 0) return commit(r);
   if (r.roll != Roll::none || r.due) {
     r.run = RunState::idle;
@@ -140,6 +147,8 @@ void Engine::idle(ServiceRecord& r) {
   r.roll = Roll::none;
   r.next = 0;
   r.due = r.due_forced = r.reload_open = false;
+  r.change_since = kNever;
+  r.given_up = 0;
   r.build_failures = 0;
   r.build_retry_at = Time{};
   r.reason.clear();

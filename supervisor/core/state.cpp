@@ -13,7 +13,7 @@ bool within(E value, E last) {
   return value <= last;
 }
 
-bool valid(const Fact& f) { return within(f.type, FactType::child_stopped) && f.text.size() <= kFactTextMax; }
+bool valid(const Fact& f) { return within(f.type, kLastFactType) && f.text.size() <= kFactTextMax; }
 
 bool valid(const ServiceSpec& spec) {
   return within(spec.restart, RestartPolicy::never) && within(spec.ready.kind, ReadyKind::after) &&
@@ -38,7 +38,7 @@ bool valid(const State& s, std::size_t index) {
   const ServiceRecord& r = s.services[index];
   return r.id.value == index && valid(r.spec) && within(r.run, RunState::done) &&
          within(r.roll, Roll::launch) && within(r.roll_reason, Reason::recycle) &&
-         within(r.state, ServiceState::done) && r.build_failures <= kCountMax &&
+         within(r.state, ServiceState::done) && r.build_failures <= kCountMax && r.given_up <= kCountMax &&
          r.slots.size() >= r.workers() && r.slots.size() <= kWorkersMax && r.history.size() <= kHistoryMax &&
          (r.history_at == 0 || r.history_at < r.history.size()) && (!r.held_back || valid(*r.held_back)) &&
          std::all_of(r.history.begin(), r.history.end(), [](const Fact& f) { return valid(f); }) &&

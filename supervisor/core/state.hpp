@@ -26,6 +26,7 @@ inline constexpr std::size_t kRequestsMax =
 inline constexpr std::size_t kClaimsMax = 64;  // serving processes of one child
 inline constexpr std::size_t kStatusTextMax = 256;  // bytes of STATUS= that are kept
 inline constexpr std::size_t kFactTextMax = 512;    // bytes of a fact's text
+inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newer changes may cut short
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
 inline constexpr Duration kSpanMax = std::chrono::hours(24 * 366);  // no deadline is further away
 
@@ -144,6 +145,11 @@ struct ServiceRecord {
   Time build_retry_at{};
   bool reload_open = false;  // begun, and neither done nor failed yet
   Time reload_since{};
+  Time launched_at{};          // when the newest generation was begun, after its build
+  Time change_since = kNever;  // the first change that no reload has begun for
+  Duration settled_for{};      // from the first change of the open reload to its beginning
+  std::uint32_t given_up = 0;  // starts in a row that a newer change has cut short
+  std::uint64_t ignored = 0;   // changes that on_change = ignore has dropped
   bool held = false;
   bool dirty = false;  // changes gathered in the settle window, not acted on
   std::uint32_t dirty_count = 0;
@@ -167,6 +173,11 @@ struct ServiceRecord {
 
   std::uint32_t workers() const { return spec.workers < kWorkersMax ? spec.workers : kWorkersMax; }
   bool overlaps() const { return spec.overlap && !spec.port; }
+  OnChange on_change() const { return spec.watch ? spec.watch->on_change : OnChange::restart; }
+  // A newer change does not cut a start short.
+  bool patient() const {
+    return on_change() == OnChange::queue || on_change() == OnChange::ignore || given_up >= kGiveUpsMax;
+  }
   bool builds() const { return needs_build && spec.watch && spec.watch->build; }
 
   template <class A>
@@ -195,6 +206,11 @@ struct ServiceRecord {
     a("build_retry_at", build_retry_at);
     a("reload_open", reload_open);
     a("reload_since", reload_since);
+    a("launched_at", launched_at);
+    a("change_since", change_since);
+    a("settled_for", settled_for);
+    a("given_up", given_up);
+    a("ignored", ignored);
     a("held", held);
     a("dirty", dirty);
     a("dirty_count", dirty_count);

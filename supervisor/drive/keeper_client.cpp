@@ -79,7 +79,7 @@ Result<KeeperClient::Greeting> KeeperClient::greet() {
   return greeting;
 }
 
-Result<keeper::Opened> KeeperClient::open_listener(const keeper::OpenListener& wanted) {
+Result<KeeperClient::Listener> KeeperClient::open_listener(const keeper::OpenListener& wanted) {
   queue(wanted);
   if (auto sent = flush_blocking(); !sent) return sent.error();
   for (;;) {
@@ -92,7 +92,10 @@ Result<keeper::Opened> KeeperClient::open_listener(const keeper::OpenListener& w
     auto* opened = std::get_if<keeper::Opened>(&*message);
     if (opened == nullptr || opened->id != wanted.id) continue;
     if (opened->error != 0) return Error{opened->detail, {}, {}, opened->error};
-    return std::move(*opened);
+    Listener listener{std::move(*opened), {}};
+    if (!received_fds_.empty()) listener.fd = std::move(received_fds_.front());
+    received_fds_.clear();
+    return listener;
   }
 }
 

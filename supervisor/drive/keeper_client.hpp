@@ -34,7 +34,11 @@ class KeeperClient {
   Result<Greeting> greet();
 
   // Binds, or finds, a listening socket; waits for the answer. On failure the Error of bind or listen.
-  Result<keeper::Opened> open_listener(const keeper::OpenListener& wanted);
+  struct Listener {
+    keeper::Opened opened;
+    os::UniqueFd fd;  // where `wanted` asks for it
+  };
+  Result<Listener> open_listener(const keeper::OpenListener& wanted);
   void close_listeners(std::vector<std::string> ids);
 
   // How the children stand to their terminals at this moment; waits for the answer. On failure nothing is

@@ -142,6 +142,7 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   env.set(RUNMAIN_ENV_GENERATION, std::to_string(in.key.generation));
   env.set(RUNMAIN_ENV_REASON, text_of(in.reason));
   env.set_if(RUNMAIN_ENV_CHANGED, in.changed_file);
+  if (in.spec->browser) env.set_if(RUNMAIN_ENV_BROWSER, in.browser);
   env.set_if("TRACEPARENT", in.traceparent);
   if (const auto port = own_port(*in.spec, in.key.slot, in.auto_port)) env.set("PORT", std::to_string(port));
   if (!in.key.is_build()) add_contract(in, env, child);

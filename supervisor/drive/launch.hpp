@@ -36,6 +36,7 @@ struct LaunchInput {
   std::string secret;                    // the keeper's
   std::string channel;                   // RUNMAIN_CHANNEL
   std::string changed_file;              // RUNMAIN_CHANGED; empty: none
+  std::string browser;                   // RUNMAIN_BROWSER; empty: none
   std::string traceparent;               // TRACEPARENT; empty: none
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
 };

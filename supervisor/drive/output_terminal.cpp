@@ -120,6 +120,14 @@ void OutputTerminal::print(std::string_view line) {
   pump();
 }
 
+void OutputTerminal::clear() {
+  constexpr std::string_view kWipe = "\x1b[H\x1b[2J\x1b[3J";  // ECMA-48 CUP, ED 2; ED 3 as xterm has it
+  if (kind_ != Kind::tty || kWipe.size() > buffer_.room()) return;
+  put(kWipe);
+  line_open_ = false;
+  pump();
+}
+
 // Once lines were dropped, all are until half of the buffer is out: what is shown stays together.
 void OutputTerminal::show(std::string_view lines, bool goes_on) {
   if (!active() || lines.empty()) return;
@@ -156,14 +164,6 @@ void OutputTerminal::pass(std::string_view bytes) {
   if (!active() || bytes.empty()) return;
   put(bytes);
   line_open_ = bytes.back() != '\n';
-  pump();
-}
-
-void OutputTerminal::clear() {
-  constexpr std::string_view kClear = "\x1b[H\x1b[2J\x1b[3J";
-  if (!tty() || buffer_.room() < kClear.size()) return;
-  put(kClear);
-  line_open_ = false;
   pump();
 }
 

@@ -44,6 +44,10 @@ class OutputTerminal {
   // One line of the supervisor itself, without its newline; shown as it is, so the caller makes it printable.
   void print(std::string_view line);
 
+  // Wipes a terminal and what can be scrolled back to; nothing elsewhere.
+  void clear();
+
+  // Whole lines with their newlines. Requires, if lossless(), that they fit into room().
   // Whole lines with their newlines. Requires, if lossless(), that they fit into room(). `goes_on`: the first
   // one is the rest of the open line.
   void show(std::string_view lines, bool goes_on = false);
@@ -54,8 +58,6 @@ class OutputTerminal {
 
   // Bytes of a pty, as they are. Requires that they fit into room().
   void pass(std::string_view bytes);
-  // Empties the screen and what is above it. Only on a terminal.
-  void clear();
   // The terminal does nothing to what is written (OPOST is off): our lines end with "\r\n".
   void set_raw(bool raw) { raw_ = raw; }
   std::size_t room() const;

@@ -58,6 +58,7 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.secret = c_.secret;
   input.channel = c_.channel_path;
   input.auto_port = entry->auto_port;
+  input.browser = c_.browser;
   if (spawn.reason == core::Reason::change) input.changed_file = write_changed(*entry, spawn.key);
   std::visit([&](const auto& order) { c_.keeper->send(effect, order); }, plan(input));
 }

@@ -35,11 +35,13 @@ class Performer {
     std::string channel_path;
     std::string runtime_dir;
     std::vector<std::string> environment;
+    std::string browser;                           // RUNMAIN_BROWSER, once it is known
     std::function<void(const std::string&)> tell;  // a survived failure, for a person
   };
   explicit Performer(Context context) : c_(std::move(context)) {}
 
   void perform(const core::Effect& effect);
+  void set_browser(std::string script) { c_.browser = std::move(script); }
   // Looks for readiness of this child again, after a takeover.
   void probe(const ChildKey& key);
 

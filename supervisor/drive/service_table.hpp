@@ -18,7 +18,8 @@ struct ServiceEntry {
   std::vector<LaunchListener> listeners;  // in the order of spec.listen
   std::vector<std::uint64_t> inodes;      // of the same
   std::uint16_t auto_port = 0;
-  std::vector<std::string> changed;  // paths of the latest change, for RUNMAIN_CHANGED
+  std::vector<std::string>
+      changed;  // what is new in the generation that is being started, for RUNMAIN_CHANGED
 };
 
 // The keeper's name for one socket of one service.

@@ -58,6 +58,7 @@ void Watcher::Impl::forget_below(const std::string& path) {
     tree_.release(each, ~0U);
   }
   roots_.forget_below(path);
+  roots_.files().forget_below(path);
   if (!table_.folders_below(path).empty()) wait_for(path);
 }
 
@@ -67,6 +68,7 @@ void Watcher::Impl::on_name(const std::string& folder, const std::string& name, 
   const std::string path = join_path(folder, name);
   if (comes_or_goes && roots_.is_point(path)) roots_dirty_ = true;
   if (comes_or_goes && name == ".git") repositories_dirty_ = true;
+  if (is_source(folder, name)) on_source(folder, name, mask);
   if ((mask & IN_ISDIR) != 0) {
     on_folder_name(path, mask);
     return;
@@ -90,6 +92,7 @@ void Watcher::Impl::on_folder_name(const std::string& path, std::uint32_t mask) 
 
 void Watcher::Impl::finish_batch() {
   if (roots_dirty_) refresh_roots(Why::found);
+  refresh_rules(os::Loop::now());
   judge_touched();
 }
 

@@ -108,6 +108,7 @@ Verdict ContentGate::judge(const os::Folder& folder, const std::string& path, co
   const Look look{folder, path, name, stat.value()};
   if (known != nullptr) return judge_known(look, why, *known);
   const FileState state = state_of(look.stat, mark);
+  if (why == Why::revealed && state.ctime_ns < reveal_since_ns_) why = Why::adopt;
   return why == Why::adopt ? adopt(look, state) : judge_new(look, why, state);
 }
 

@@ -28,6 +28,7 @@ enum class Why : std::uint8_t {
   attributes,  // IN_ATTRIB: only a new x bit counts
   created,     // a name appeared or went; whether its content is whole is not known
   found,       // a scan came by
+  revealed,    // a scan came by, and rules that hid it are gone: if it is old, it is taken as it is
   closed,      // written and closed, or moved here whole
   settled,     // the grace is over: tell what is so now
 };
@@ -51,6 +52,9 @@ class ContentGate {
   Verdict judge(const os::Folder& folder, const std::string& path, const std::string& name, Why why,
                 std::uint32_t mark = 0);
 
+  // What is revealed and has not changed since then is old. Nanoseconds since the epoch.
+  void reveal_since(std::int64_t ns) { reveal_since_ns_ = ns; }
+
   // What adopt may hash at once, from now on.
   void start_budget();
   // Hashes a slice of what was put off. True if more is left.
@@ -65,6 +69,7 @@ class ContentGate {
 
   FileTable& table_;
   std::deque<std::pair<std::string, std::string>> unhashed_;  // bounded by the table's size
+  std::int64_t reveal_since_ns_ = 0;
   std::size_t files_left_ = 0;
   std::uint64_t bytes_left_ = 0;
 };

@@ -1,125 +1,68 @@
-// What is not watched: globs in the syntax of gitignore(5), the built-in ones first, the user's after them.
+// One list of ignore rules: the lines of a .gitignore, of a service's `ignore`, or the built-in ones.
 //
-// A pattern with a slash at its start or inside is anchored to the watched root, any other matches a name at
-// every depth; a slash at the end means folders only; `!` takes back; the last rule that matches decides. `*`
-// and `?` match no slash, `**` between slashes any number of folders. Bytes, not characters; case matters.
-// Invariant: a match takes time linear in the path for a given pattern, whatever the pattern is. Thread: one
-// writer. Non-goal: reading .gitignore files.
+// A rule with a slash at its start or inside is anchored to the folder that the list belongs to, any other
+// matches a name at every depth; a slash at the end means folders only; `!` takes back; the last rule that
+// matches decides. Invariant: a list never changes. Non-goal: which lists count for a path, and which of them
+// is stronger (watch_ruling does).
 #pragma once
 
-#include <bitset>
-#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "drive/watch_glob.hpp"
+
 namespace runmain::drive {
 
-inline constexpr std::size_t kIgnoreRulesMax = 2048;   // rules in one set; the rest is refused
-inline constexpr std::size_t kIgnorePatternMax = 512;  // bytes of one pattern; a longer one is refused
+inline constexpr std::size_t kIgnoreRulesMax = 2048;        // rules in one list; the rest is refused
+inline constexpr std::size_t kIgnorePatternMax = kGlobMax;  // bytes of one line; a longer one is refused
+inline constexpr std::size_t kIgnoreFileMax = 1U << 20U;    // bytes of one ignore file; the rest is not read
 
-// What every watcher ignores unless a rule of the user takes it back: other tools' books, caches that a
-// running program writes itself, and the temporary files of editors. Build outputs are not here: some people
-// watch them.
-inline constexpr const char* kBuiltinIgnores[] = {
-    // version control
-    ".git/",
-    ".hg/",
-    ".svn/",
-    ".jj/",
-    // installed or compiled, not edited
-    "node_modules/",
-    ".venv/",
-    "venv/",
-    "__pycache__/",
-    "*.pyc",
-    ".mypy_cache/",
-    ".pytest_cache/",
-    ".ruff_cache/",
-    // settings, swap and temporary files of editors; 4913 is how vim tries a folder
-    ".idea/",
-    ".vscode/",
-    "*.swp",
-    "*.swx",
-    "*.swo",
-    "4913",
-    "*~",
-    ".#*",
-    "\\#*#",
-    ".*.kate-swp",
-    "*___jb_tmp___",
-    "*___jb_old___",
-    ".goutputstream-*",
-    // written by what runs
-    "*.log",
-    "*.sqlite3-journal",
-    "*.sqlite3-wal",
-    "*.sqlite3-shm",
-    "*.db-journal",
+enum class IgnoreSource : std::uint8_t {
+  service,         // the service's own `ignore` or `include`
+  repositories,    // built in: other tools' books, which only a service's own rule takes back
+  ignore_file,     // .ignore
+  gitignore_file,  // .gitignore
+  exclude_file,    // .git/info/exclude
+  global_file,     // core.excludesFile
+  built_in,        // the named list (watch_builtin)
 };
 
-// One glob. Compiled once into a small automaton that is run over the text without going back.
-class Glob {
- public:
-  // A pattern that cannot match anything (an open bracket, a lone backslash at its end) matches nothing.
-  explicit Glob(std::string_view pattern);
-  bool matches(std::string_view text) const;
-
- private:
-  enum class Kind : unsigned char {
-    literal,  // the byte `byte`
-    any,      // one byte but '/'
-    set,      // one byte of `set`
-    star,     // bytes but '/', also none
-    folders,  // nothing, or all up to some '/': two states
-    folders_body,
-    rest,  // one byte or more, also '/'
-  };
-  struct Token {
-    Kind kind{};
-    char byte = 0;
-    std::size_t set = 0;  // index into sets_
-  };
-  static constexpr std::size_t kWords = (kIgnorePatternMax * 2 + 64) / 64;
-  using States = std::bitset<kWords * 64>;
-
-  void compile(std::string_view pattern);
-  std::size_t compile_star(std::string_view pattern, std::size_t at);
-  std::size_t compile_set(std::string_view pattern, std::size_t at);
-  void enter(States& states, std::size_t state) const;
-  bool run(std::string_view text) const;
-
-  std::vector<Token> tokens_;
-  std::vector<std::bitset<256>> sets_;
-  std::string literal_;  // the whole pattern, or what follows a single star at its start
-  bool valid_ = true;
-  bool plain_ = false;   // no wildcard at all
-  bool suffix_ = false;  // one star, then only bytes
+struct IgnoreRule {
+  Glob glob;
+  std::string text;        // the line as it stands there
+  std::string name;        // of a built-in rule
+  std::uint32_t line = 0;  // in its file, or the place in its list, from 1
+  bool negated = false;
+  bool folder_only = false;
+  bool anchored = false;
 };
 
-class IgnoreRules {
+class IgnoreList {
  public:
-  // The built-in rules, then `lines`. What is refused for a limit is counted.
-  explicit IgnoreRules(const std::vector<std::string>& lines);
+  IgnoreList(IgnoreSource source, std::string file) : source_(source), file_(std::move(file)) {}
+  // A service's own list.
+  explicit IgnoreList(const std::vector<std::string>& lines);
+  // A file's content: ends of lines as git takes them, with or without CR, a byte order mark skipped.
+  IgnoreList(IgnoreSource source, std::string file, std::string_view content);
 
-  // Whether the last rule that matches says ignore. `relative` is the path below the root, without a slash at
-  // its start or end; none of the folders above it is ignored.
-  bool ignores(std::string_view relative, bool is_folder) const;
-  // The same where the folders above may be ignored: then so is all in them, whatever later rules say.
-  bool ignores_below(std::string_view relative, bool is_folder) const;
+  // Only while a list is made: one line, which is the `line`th, counted from 1.
+  void add(std::string_view text, std::uint32_t line, std::string name = {});
 
-  std::size_t refused() const { return refused_; }
+  // The last rule that matches, or nullptr. `relative` is the path below the list's folder, without a slash
+  // at its start or end. None of the folders above it is looked at.
+  const IgnoreRule* match(std::string_view relative, bool is_folder) const;
+
+  IgnoreSource source() const { return source_; }
+  const std::string& file() const { return file_; }  // absolute; empty for what is in no file
+  bool empty() const { return rules_.empty(); }
+  std::size_t refused() const { return refused_; }  // lines that are too long or too many
 
  private:
-  struct Rule {
-    Glob glob;
-    bool negated = false;
-    bool folder_only = false;
-    bool anchored = false;
-  };
-  void add(std::string_view line);
-
-  std::vector<Rule> rules_;
+  IgnoreSource source_ = IgnoreSource::service;
+  std::string file_;
+  std::vector<IgnoreRule> rules_;
   std::size_t refused_ = 0;
 };
 

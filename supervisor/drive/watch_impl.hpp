@@ -1,5 +1,6 @@
 // The watcher's inside, shared by watcher.cpp (what is asked and told), watch_events.cpp (what the kernel
-// says) and watch_scan.cpp (what the folders say). Nobody else includes it.
+// says), watch_scan.cpp (what the folders say) and watch_rules.cpp (ignore files that change). Nobody else
+// includes it.
 #pragma once
 
 #include <map>
@@ -61,9 +62,27 @@ struct Watcher::Impl {
   void forget_below(const std::string& path);
   void rescan_after_overflow();
 
+  // watch_rules.cpp
+  bool is_source(const std::string& folder, const std::string& name);
+  void on_source(const std::string& folder, const std::string& name, std::uint32_t mask);
+  void refresh_rules(Time now);
+  void learn_sources(const std::set<std::string>& due = {});
+  void rules_changed(const std::string& folder, std::int64_t since_ns);
+  Time next_rules() const;
+
   // watch_scan.cpp
-  void scan(const std::string& top, Why why);
-  void scan_folder(const std::string& path, Why why, std::vector<std::string>& stack);
+  // A folder on the way of a scan: who sees it, and why its files are looked at.
+  struct Step {
+    std::string path;
+    Seers seers;
+    Why why = Why::found;
+    std::int64_t since_ns = 0;  // revealed: what is younger is news
+  };
+  void scan(const std::string& top, Why why, std::int64_t since_ns = 0);
+  void scan_folder(Step step, std::vector<Step>& stack);
+  void scan_entries(const os::Folder& folder, const Step& step, std::vector<Step>& stack,
+                    const std::vector<std::pair<std::string, os::EntryType>>& entries);
+  void learn(Step& step, IgnoreNames names, bool known);
   void scan_file(const os::Folder& folder, const std::string& path, const std::string& name, Why why);
   void unreadable(const std::string& path, const Error& error);
   void wait_for_unseen(const std::string& path);
@@ -96,7 +115,9 @@ struct Watcher::Impl {
   std::vector<core::Held> holds_;
   std::set<ServiceId> relinked_;  // a link among their roots has changed
   std::vector<std::string> warnings_;
-  bool roots_dirty_ = false;  // look at the roots when the batch is read
+  std::map<std::string, Time> sources_;  // folders with another ignore file, and when it is read
+  bool sweep_dirty_ = false;             // rules have changed: something may be ignored now
+  bool roots_dirty_ = false;             // look at the roots when the batch is read
   bool locks_dirty_ = false;
   bool repositories_dirty_ = false;
   bool unmounted_ = false;  // a mount is not told: the roots are looked at every second

@@ -10,16 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "." and ".." resolved, links in all folders above the last part followed as far as they exist.
-std::string real_parent(const std::string& path) {
-  fs::path normal = fs::path(path).lexically_normal();
-  if (!normal.has_filename()) normal = normal.parent_path();
-  if (normal.empty() || normal == "/") return "/";
-  std::error_code failed;
-  const fs::path parent = fs::weakly_canonical(normal.parent_path(), failed);
-  return join_path(failed ? normal.parent_path().string() : parent.string(), normal.filename().string());
-}
-
 // The target of a link as an absolute path; empty when it cannot be read.
 std::string target_of(const std::string& link) {
   std::error_code failed;
@@ -59,29 +49,28 @@ Seen see(const std::string& path) {
 
 }  // namespace
 
+std::string real_parent(const std::string& path) {
+  fs::path normal = fs::path(path).lexically_normal();
+  if (!normal.has_filename()) normal = normal.parent_path();
+  if (normal.empty() || normal == "/") return "/";
+  std::error_code failed;
+  const fs::path parent = fs::weakly_canonical(normal.parent_path(), failed);
+  return join_path(failed ? normal.parent_path().string() : parent.string(), normal.filename().string());
+}
+
 std::string_view below(std::string_view path, std::string_view folder) {
   if (path.size() <= folder.size()) return {};
   return path.substr(folder == "/" ? 1 : folder.size() + 1);
 }
 
-bool Root::sees_folder(const std::string& folder) const {
-  if (shape != RootShape::folder || !is_at_or_below(folder, path)) return false;
-  return folder == path || !rules->ignores_below(below(folder, path), true);
-}
-
-bool Root::sees_file(const std::string& folder, const std::string& name) const {
-  const std::string full = join_path(folder, name);
-  if (full == path) return true;  // named by the user: no rule ignores it
-  return shape == RootShape::folder && is_at_or_below(folder, path) &&
-         !rules->ignores(below(full, path), false);
-}
-
 void RootSet::set(const WatchedService& service, std::vector<std::string>& problems) {
   remove(service.id);
-  const auto rules = std::make_shared<const IgnoreRules>(service.ignore);
-  if (rules->refused() > 0) {
-    problems.push_back(std::to_string(rules->refused()) +
-                       " ignore patterns are too long or too many, ignoring them");
+  const auto own = std::make_shared<const IgnoreList>(service.ignore);
+  const auto include =
+      service.include.empty() ? nullptr : std::make_shared<const IgnoreList>(service.include);
+  const std::size_t refused = own->refused() + (include ? include->refused() : 0);
+  if (refused > 0) {
+    problems.push_back(std::to_string(refused) + " ignore patterns are too long or too many, ignoring them");
   }
   std::set<std::string> mine;
   for (const std::string& text : service.paths) {
@@ -96,7 +85,11 @@ void RootSet::set(const WatchedService& service, std::vector<std::string>& probl
       Root root;
       root.service = service.id;
       root.path = path;
-      root.rules = rules;
+      root.own = own;
+      root.include = include;
+      root.ignore_files = service.ignore_files;
+      root.poll = service.poll;
+      root.top = path;
       root.link = !target.empty();
       roots_.push_back(std::move(root));
       if (target.empty()) break;
@@ -127,9 +120,22 @@ std::vector<Root*> RootSet::look(std::optional<ServiceId> only) {
     root.shape = seen.shape;
     root.device = seen.device;
     root.inode = seen.inode;
+    if (seen.shape == RootShape::folder) find_top(root);
     changed.push_back(&root);
   }
   return changed;
+}
+
+// Somebody who watches what his repository ignores means it: then only the ignore files in there count.
+void RootSet::find_top(Root& root) {
+  root.top = root.path;
+  if (!root.ignore_files) return;
+  const std::string top = files_.learn_above(root.path);
+  if (top.empty() || top == root.path) return;
+  Root whole;
+  whole.path = whole.top = top;
+  whole.own = std::make_shared<const IgnoreList>(std::vector<std::string>());
+  if (!whole.ruling(files_, root.path, true).ignored) root.top = top;
 }
 
 void RootSet::forget_below(const std::string& path) {
@@ -138,22 +144,30 @@ void RootSet::forget_below(const std::string& path) {
   }
 }
 
-std::vector<const Root*> RootSet::seeing(const std::string& folder) const {
-  std::vector<const Root*> found;
+Seers RootSet::seeing(const std::string& folder) const {
+  Seers found;
   for (const Root& root : roots_) {
-    if (root.sees_folder(folder)) found.push_back(&root);
+    if (root.sees_folder(files_, folder)) found.push_back(&root);
   }
   return found;
 }
 
-bool RootSet::wants_file(const std::vector<const Root*>& seeing, const std::string& folder,
-                         const std::string& name) {
-  return std::any_of(seeing.begin(), seeing.end(), [&](const Root* r) { return r->sees_file(folder, name); });
+std::vector<View> RootSet::views(const Seers& seers, const std::string& folder) const {
+  std::vector<View> views;
+  views.reserve(seers.size());
+  for (const Root* root : seers) views.push_back({root, root->chain(files_, folder)});
+  return views;
 }
 
-bool RootSet::wants_folder(const std::vector<const Root*>& seeing, const std::string& path) {
-  return std::any_of(seeing.begin(), seeing.end(),
-                     [&](const Root* r) { return !r->rules->ignores(below(path, r->path), true); });
+Seers RootSet::seeing_child(const std::vector<View>& views, const std::string& path) const {
+  Seers found;
+  for (const View& view : views) {
+    if (view.wants_folder(path)) found.push_back(view.root);
+  }
+  for (const Root& root : roots_) {
+    if (root.shape == RootShape::folder && root.path == path) found.push_back(&root);
+  }
+  return found;
 }
 
 bool RootSet::wants(const std::string& folder, const std::string& name) const {
@@ -165,8 +179,8 @@ std::vector<ServiceId> RootSet::services_of(const std::string& folder, const std
   const std::string path = join_path(folder, name);
   for (const Root& root : roots_) {
     if (!found.empty() && found.back() == root.service) continue;
-    const bool wanted = root.path == path || (is_at_or_below(folder, root.path) &&
-                                              !root.rules->ignores_below(below(path, root.path), false));
+    const bool wanted = root.path == path || (is_at_or_below(folder, root.path) && root.includes(path) &&
+                                              !root.ruling(files_, path, false).ignored);
     if (wanted) found.push_back(root.service);
   }
   return found;
@@ -181,6 +195,35 @@ void RootSet::add_linked(const std::string& path, std::set<ServiceId>& services)
   for (const Root& root : roots_) {
     if (root.link && root.path == path) services.insert(root.service);
   }
+}
+
+std::set<std::string> RootSet::sources() const {
+  std::set<std::string> found;
+  for (const Root& root : roots_) {
+    if (!root.ignore_files) continue;
+    for (std::string at = root.path; at != root.top;) {
+      at = split_path(at).first;
+      found.insert(at);
+    }
+  }
+  const auto shared = files_.shared_folders();
+  found.insert(shared.begin(), shared.end());
+  return found;
+}
+
+std::set<std::string> RootSet::learn_sources() {
+  std::set<std::string> changed;
+  for (Root& root : roots_) {
+    for (std::string at = root.path; at != root.top;) {
+      at = split_path(at).first;
+      if (files_.learn(at)) changed.insert(at);
+    }
+  }
+  for (std::string& top : files_.learn_shared()) changed.insert(std::move(top));
+  for (Root& root : roots_) {
+    if (!changed.empty() && root.shape == RootShape::folder) find_top(root);
+  }
+  return changed;
 }
 
 bool RootSet::has_own_root_below(const std::string& top, const std::string& path) const {

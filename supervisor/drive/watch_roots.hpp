@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
-#include "drive/watch_ignore.hpp"
+#include "drive/watch_ruling.hpp"
 #include "drive/watch_table.hpp"
 
 namespace runmain::drive {
@@ -27,26 +27,49 @@ enum class RootShape : std::uint8_t { unknown, missing, file, folder };
 struct Root {
   ServiceId service{};
   std::string path;  // absolute, without a slash at its end
-  std::shared_ptr<const IgnoreRules> rules;
+  std::shared_ptr<const IgnoreList> own;
+  std::shared_ptr<const IgnoreList> include;  // nullptr: every file
+  bool ignore_files = true;
+  bool poll = false;
   bool link = false;   // a link on the way to what is watched
   bool known = false;  // was established once: what is new in it now is news
   RootShape shape = RootShape::unknown;
   std::uint64_t device = 0;  // of the folder
   std::uint64_t inode = 0;
   std::string waiting;  // missing: the deepest folder on its way that is there
+  std::string top;      // ignore files count from here down: the repository's top, or the path itself
 
-  bool sees_folder(const std::string& folder) const;
-  // `folder` is one that this root sees, or the folder of a root that is a file.
-  bool sees_file(const std::string& folder, const std::string& name) const;
+  // Whether a file that no rule ignores is one that `include` asks for.
+  bool includes(const std::string& file) const;
+  // The rules for the entries of `folder`, which is at or below our path.
+  RuleChain chain(const IgnoreFiles& files, const std::string& folder) const;
+  // The rule for `path`, which is below ours, or for the uppermost ignored folder above it.
+  Ruling ruling(const IgnoreFiles& files, const std::string& path, bool is_folder) const;
+  bool sees_folder(const IgnoreFiles& files, const std::string& folder) const;
+};
+
+using Seers = std::vector<const Root*>;
+
+// A root that sees a folder, and its rules for what is in there.
+struct View {
+  const Root* root = nullptr;
+  RuleChain chain;
+
+  bool wants_file(const std::string& path) const;
+  bool wants_folder(const std::string& path) const { return !chain.judge(path, true).ignored; }
 };
 
 class RootSet {
  public:
+  explicit RootSet(GitPlaces places = GitPlaces::of_process()) : files_(std::move(places)) {}
+
   // Resolves the paths of a service and adds them, replacing what it had. Problems are appended to
   // `problems`.
   void set(const WatchedService& service, std::vector<std::string>& problems);
   void remove(ServiceId service);
   std::vector<const Root*> of(ServiceId service) const;
+  IgnoreFiles& files() { return files_; }
+  const IgnoreFiles& files() const { return files_; }
 
   // Looks at every root. Returns those that are something else than before, or another folder.
   std::vector<Root*> look(std::optional<ServiceId> only = {});
@@ -54,11 +77,11 @@ class RootSet {
   void forget_below(const std::string& path);
 
   // The roots that are folders and see this folder, none of its parents ignored.
-  std::vector<const Root*> seeing(const std::string& folder) const;
-  // Whether a seeing root does not ignore the entry.
-  static bool wants_file(const std::vector<const Root*>& seeing, const std::string& folder,
-                         const std::string& name);
-  static bool wants_folder(const std::vector<const Root*>& seeing, const std::string& path);
+  Seers seeing(const std::string& folder) const;
+  // How they look at its entries, when its ignore files are learned.
+  std::vector<View> views(const Seers& seers, const std::string& folder) const;
+  // Those of them that see a folder in it, and the roots that begin there.
+  Seers seeing_child(const std::vector<View>& views, const std::string& path) const;
   bool wants(const std::string& folder, const std::string& name) const;
   std::vector<ServiceId> services_of(const std::string& folder, const std::string& name) const;
 
@@ -70,14 +93,24 @@ class RootSet {
   std::set<std::string> points() const;
   // The folders above the roots.
   std::set<std::string> anchors() const;
+  // The folders above the roots whose ignore files count, and those of whole repositories.
+  std::set<std::string> sources() const;
+  // Reads the ignore files above the roots again. Returns the folders where something is different.
+  std::set<std::string> learn_sources();
   // Whether `path` belongs to a root that is itself below `top`.
   bool has_own_root_below(const std::string& top, const std::string& path) const;
 
   const std::list<Root>& all() const { return roots_; }
 
  private:
+  void find_top(Root& root);
+
   std::list<Root> roots_;
+  IgnoreFiles files_;
 };
+
+// "." and ".." resolved, links in all folders above the last part followed as far as they exist.
+std::string real_parent(const std::string& path);
 
 // The part of `path` below `folder`, without a slash at its start.
 std::string_view below(std::string_view path, std::string_view folder);

@@ -8,22 +8,24 @@ namespace runmain::drive {
 
 // Walks from `top` through all folders that some root sees. Each is watched before it is listed: what comes
 // after the listing is told by an event.
-void Watcher::Impl::scan(const std::string& top, Why why) {
+void Watcher::Impl::scan(const std::string& top, Why why, std::int64_t since_ns) {
   const std::uint32_t mark = ++scan_;
-  std::vector<std::string> stack{top};
+  std::vector<Step> stack;
+  stack.push_back({top, roots_.seeing(top), why, since_ns});
   while (!stack.empty()) {
-    const std::string path = std::move(stack.back());
+    Step step = std::move(stack.back());
     stack.pop_back();
-    scan_folder(path, why, stack);
+    if (!step.seers.empty()) scan_folder(std::move(step), stack);
   }
-  if (why == Why::found) drop_unseen(top, mark);
+  if (why != Why::adopt) drop_unseen(top, mark);
 }
 
-void Watcher::Impl::scan_folder(const std::string& path, Why why, std::vector<std::string>& stack) {
-  const auto seeing = roots_.seeing(path);
-  if (seeing.empty()) return;
+void Watcher::Impl::scan_folder(Step step, std::vector<Step>& stack) {
+  const std::string& path = step.path;
+  const WatchedFolder* before = tree_.find(path);
+  const bool seen_before = before != nullptr && (before->purpose & kForTree) != 0 && before->mark != 0;
   const auto added = tree_.ensure(path, kForTree);
-  if (added == WatchTree::Added::full && why == Why::found) note_unknown(path);
+  if (added == WatchTree::Added::full && step.why != Why::adopt) note_unknown(path);
   if (added != WatchTree::Added::watched && added != WatchTree::Added::polled) return;
   if (WatchedFolder* watched = tree_.find(path); watched != nullptr) watched->mark = scan_;
   const auto known = table_.folders().find(path);
@@ -34,20 +36,46 @@ void Watcher::Impl::scan_folder(const std::string& path, Why why, std::vector<st
     unreadable(path, folder.error());
     return;
   }
+  // All names first: the rules of the folder are among them.
+  std::vector<std::pair<std::string, os::EntryType>> entries;
+  IgnoreNames names;
   const auto listed = folder.value().list([&](const std::string& name, os::EntryType type) {
-    if (type == os::EntryType::folder) {
-      std::string child = join_path(path, name);
-      if (RootSet::wants_folder(seeing, child)) stack.push_back(std::move(child));
-    } else if (type != os::EntryType::other && RootSet::wants_file(seeing, path, name)) {
-      scan_file(folder.value(), path, name, why);
-    }
+    names.add(name);
+    if (type != os::EntryType::other) entries.emplace_back(name, type);
     return true;
   });
   if (!listed) {
     unreadable(path, listed.error());
     return;
   }
-  if (why == Why::found) wait_for_unseen(path);
+  learn(step, names, seen_before);
+  scan_entries(folder.value(), step, stack, entries);
+  if (step.why != Why::adopt) wait_for_unseen(path);
+}
+
+void Watcher::Impl::scan_entries(const os::Folder& folder, const Step& step, std::vector<Step>& stack,
+                                 const std::vector<std::pair<std::string, os::EntryType>>& entries) {
+  const std::vector<View> views = roots_.views(step.seers, step.path);
+  gate_.reveal_since(step.since_ns);
+  for (const auto& [name, type] : entries) {
+    const std::string path = join_path(step.path, name);
+    if (type == os::EntryType::folder) {
+      Seers seers = roots_.seeing_child(views, path);
+      if (!seers.empty()) stack.push_back({path, std::move(seers), step.why, step.since_ns});
+    } else if (std::any_of(views.begin(), views.end(), [&](const View& v) { return v.wants_file(path); })) {
+      scan_file(folder, step.path, name, step.why);
+    }
+  }
+}
+
+// Rules that are new in a folder that was seen before may reveal old files in it, and hide others.
+void Watcher::Impl::learn(Step& step, IgnoreNames names, bool known) {
+  const bool changed = roots_.files().learn(step.path, names);
+  const std::int64_t since = roots_.files().take_since();
+  if (!changed || !known || step.why == Why::adopt) return;
+  sweep_dirty_ = true;
+  step.why = Why::revealed;
+  step.since_ns = std::max(step.since_ns, since);
 }
 
 void Watcher::Impl::unreadable(const std::string& path, const Error& error) {
@@ -107,6 +135,7 @@ void Watcher::Impl::refresh_roots(Why why_first, std::optional<ServiceId> only) 
     last_points = points;
     tree_.assign(kForPoint, points);
     tree_.assign(kForAnchor, roots_.anchors());
+    tree_.assign(kForRules, roots_.sources());
     for (Root* root : changed) {
       // Another folder may be at a path that has a watch: a mount, or a swap whose events are still to come.
       const bool renewed = tree_.set_renew(true);
@@ -153,6 +182,7 @@ void Watcher::Impl::poll() {
   refresh_roots(Why::found);
   for (const std::string& path : tops) scan(path, Why::found);
   for (const Root& root : files) establish(root, Why::found);
+  learn_sources();
   locks_dirty_ = true;
   const Duration took = os::Loop::now() - start;
   next_poll_ = os::Loop::now() + std::max(kPollInterval, took * kPollDuty);

@@ -7,7 +7,7 @@
 namespace runmain::drive {
 namespace {
 
-constexpr std::uint64_t kTableVersion = 1;
+constexpr std::uint64_t kTableVersion = 2;
 constexpr std::uint64_t kOdd1 = 0xd6e8feb86659fd93ULL;
 constexpr std::uint64_t kOdd2 = 0xa0761d6478bd642fULL;
 

@@ -53,6 +53,9 @@ struct WatchedService {
   ServiceId id{};
   std::vector<std::string> paths;
   std::vector<std::string> ignore;
+  std::vector<std::string> include;
+  bool ignore_files = true;
+  bool poll = false;
 
   friend bool operator==(const WatchedService&, const WatchedService&) = default;
   template <class A>
@@ -60,6 +63,9 @@ struct WatchedService {
     a("id", id);
     a("paths", paths);
     a("ignore", ignore);
+    a("include", include);
+    a("ignore_files", ignore_files);
+    a("poll", poll);
   }
 };
 

@@ -30,6 +30,7 @@ inline constexpr unsigned kForPoint =
     2;  // one entry matters: a watched file, or a watched path that is missing
 inline constexpr unsigned kForLock = 4;    // a repository's folder: index.lock
 inline constexpr unsigned kForAnchor = 8;  // above a watched path
+inline constexpr unsigned kForRules = 16;  // not in a tree itself: an ignore file
 
 struct WatchedFolder {
   int wd = -1;  // -1: polled, or an anchor without a watch

@@ -12,7 +12,9 @@ Watcher::~Watcher() = default;
 
 void Watcher::set(ServiceId service, const core::WatchSpec& spec) { impl_->set(service, spec); }
 void Watcher::remove(ServiceId service) { impl_->remove(service); }
-bool Watcher::busy() const { return impl_->gate_.has_work() || !impl_->pending_.empty() || impl_->soon_; }
+bool Watcher::busy() const {
+  return impl_->gate_.has_work() || !impl_->pending_.empty() || impl_->soon_ || !impl_->sources_.empty();
+}
 
 WatchCounts Watcher::counts() const {
   return {impl_->tree_.folders().size(), impl_->tree_.polled_count(), impl_->table_.size(), impl_->overflows_,
@@ -37,7 +39,7 @@ void Watcher::Impl::open_poll() {
 }
 
 void Watcher::Impl::set(ServiceId service, const core::WatchSpec& spec) {
-  WatchedService wanted{service, spec.paths, spec.ignore};
+  WatchedService wanted{service, spec.paths, spec.ignore, spec.include, spec.ignore_files, spec.poll};
   Service& mine = services_[service];
   mine.confirmed = true;
   if (mine.spec == wanted && !mine.spec.paths.empty()) return;
@@ -131,6 +133,7 @@ void Watcher::Impl::find_repositories() {
   }
   locks_.assign(found);
   tree_.assign(kForLock, locks_.folders());
+  tree_.assign(kForRules, roots_.sources());
   locks_dirty_ = true;  // after the watch: a lock that is there already is seen, one that comes is told
 }
 
@@ -182,8 +185,8 @@ void Watcher::Impl::deliver() {
 }
 
 Time Watcher::Impl::next_deadline() const {
-  if (soon_ || gate_.has_work()) return os::Loop::now();
-  return std::min({pending_first_, next_poll_, rescan_at_, locks_.next_deadline()});
+  if (soon_ || sweep_dirty_ || gate_.has_work()) return os::Loop::now();
+  return std::min({pending_first_, next_poll_, rescan_at_, next_rules(), locks_.next_deadline()});
 }
 
 void Watcher::Impl::arm() {
@@ -203,6 +206,7 @@ void Watcher::Impl::on_timer() {
   if (rescan_at_ <= now) rescan_after_overflow();
   if (pending_first_ <= now) settle_due(now);
   if (next_poll_ <= now) poll();
+  refresh_rules(now);
   if (locks_.next_deadline() <= now) locks_dirty_ = true;
   deliver();
   if (gate_.has_work()) gate_.hash_slice();

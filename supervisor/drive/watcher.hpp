@@ -12,12 +12,14 @@
 // so.
 // - A folder that the kernel gives no watch for is scanned every second, and the reason is told with the
 // limit's name.
+// - What is ignored costs no watch and no row. An ignore file that changes takes effect at once, and what it
+//   reveals is taken as it is.
 // - A watched path that goes away is waited for, from the deepest folder that is left.
 //
 // Invariant: every difference of content between the table and a file that is closed is told to each service
 // that watches it; a difference is told once. Known gaps, which the kernel does not tell: writing through
 // mmap or through an fd that is never closed, a second name of the file outside the tree, network file
-// systems. Thread: the loop's. Non-goal: settling (the core gathers), building, .gitignore files.
+// systems. Thread: the loop's. Non-goal: settling (the core gathers), building.
 #pragma once
 
 #include <functional>
@@ -59,9 +61,10 @@ class Watcher {
   Watcher(os::Loop& loop, FileTable& table, WatchCallbacks callbacks, std::size_t folders_max = kWatchesMax);
   ~Watcher();
 
-  // Watches what the spec says for this service, from the return on: every later difference is told. Only
-  // `paths` and `ignore` matter. The same again changes nothing; another one replaces the old. Problems (a
-  // path that does not exist yet, a limit) are told; there is no failure.
+  // Watches what the spec says for this service, from the return on: every later difference is told. Of
+  // it only `paths`, `ignore`, `include`, `ignore_files` and `poll` matter. The same again changes nothing;
+  // another one replaces the old. Problems (a path that does not exist yet, a limit) are told; there is no
+  // failure.
   void set(ServiceId service, const core::WatchSpec& spec);
   void remove(ServiceId service);
 

@@ -196,6 +196,7 @@ void Keeper::reap() {
     if (pid == head_->pid()) {
       terminal_.restore();
       head_->died(status, now());
+      answers_.clear();
       happenings_.tell_again();
       if (quitting_) quit_deadline_ = now();
     } else {
@@ -233,7 +234,7 @@ void Keeper::on_request(Request& request, std::vector<os::UniqueFd>& fds) {
     if (hello->version == kProtocolVersion) return welcome();
     head_->kill();
   } else if (const auto* open = std::get_if<OpenListener>(&request)) {
-    head_->send(listeners_.open(*open));
+    answers_.push_back({listeners_.open(*open), open->want_fd});
   } else if (const auto* close = std::get_if<CloseListeners>(&request)) {
     for (const std::string& id : close->ids) listeners_.close(id);
   } else if (auto* numbered = std::get_if<Numbered>(&request)) {
@@ -340,8 +341,17 @@ void Keeper::acknowledge(std::uint64_t number) {
   streams_->reclaim();
 }
 
+bool Keeper::send_answers() {
+  for (; !answers_.empty(); answers_.pop_front()) {
+    const Answer& next = answers_.front();
+    const int fd = next.with_fd && next.opened.error == 0 ? listeners_.fd(next.opened.id) : -1;
+    if (!head_->send(next.opened, fd >= 0 ? std::vector<int>{fd} : std::vector<int>{})) return false;
+  }
+  return true;
+}
+
 void Keeper::tell_head() {
-  if (!head_->welcomed()) return;
+  if (!head_->welcomed() || !send_answers()) return;
   while (const Happenings::Item* item = happenings_.next()) {
     if (!head_->send(Happening{item->number, executed_, item->what})) return;
     happenings_.sent();

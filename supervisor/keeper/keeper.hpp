@@ -6,6 +6,7 @@
 // Invariant: nothing that a child, a client or a head sends can end it. Thread: one. Start reading at run().
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,6 +59,7 @@ class Keeper {
   void execute(Numbered& numbered, std::vector<os::UniqueFd>& fds);
   void acknowledge(std::uint64_t number);
   void tell_head();
+  bool send_answers();
   void policy(Time now);
   void stop_without_head(Time now);
   void quit(int status, Time now);
@@ -67,6 +69,11 @@ class Keeper {
   UserTerminal terminal_;
   Happenings happenings_;
   Listeners listeners_;
+  struct Answer {
+    Opened opened;
+    bool with_fd = false;
+  };
+  std::deque<Answer> answers_;  // of OpenListener, that the head's socket has not taken; the head awaits each
   std::unique_ptr<Streams> streams_;
   std::unique_ptr<Children> children_;
   std::unique_ptr<ChannelHub> hub_;

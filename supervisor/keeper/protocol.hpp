@@ -53,6 +53,7 @@ struct OpenListener {
   std::string host;
   std::uint16_t port = 0;
   std::string path;
+  bool want_fd = false;  // the socket itself comes with the answer
   template <class A>
   void fields(A& a) {
     a("id", id);
@@ -60,6 +61,7 @@ struct OpenListener {
     a("host", host);
     a("port", port);
     a("path", path);
+    a("want_fd", want_fd);
   }
 };
 

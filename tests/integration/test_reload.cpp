@@ -1,5 +1,6 @@
 // Files change, the service reloads, no request is lost.
 #include <signal.h>
+#include <unistd.h>
 
 #include "support/catch.hpp"
 #include "support/http_load.hpp"
@@ -149,4 +150,84 @@ restart = { policy = "always", initial = "60s", max = "60s" }
   REQUIRE(up.wait_event("service.backed_off", "a").is_object());
   up.folder().write("src/main.txt", "good");
   REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["state"] == "ready"; }).is_object());
+}
+
+TEST_CASE(
+    "before a first start has succeeded the service's clients read why, through the head's death, until it "
+    "is mended") {
+  Supervised up(R"(
+[service.web]
+command = "if [ -e src/broken ]; then echo 'SyntaxError <here>'; exit 3; fi; exec @BIN@/hello --fd 3"
+shell = true
+listen = ["127.0.0.1:0"]
+watch = ["src"]
+restart = { failed_start = "wait" }
+)");
+  up.folder().write("src/broken", "1");
+  up.start();
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["state"] == "failed"; }).is_object());
+  const std::string address = up.address("web");
+  const auto reads_why = [&] {
+    const Answered answer = get(address, "/");
+    CHECK(answer.fault == "status 503");
+    CHECK(answer.body.find("SyntaxError <here>") != std::string::npos);
+    CHECK(answer.body.find("exited with status 3, waits for a change") != std::string::npos);
+  };
+  reads_why();
+  CHECK(up.service("web")["restarts"] == 0);
+  const pid_t head = up.head_pid();
+  kill(head, SIGKILL);
+  wait_gone(head);
+  reads_why();
+
+  up.folder().write("src/other", "still broken");
+  REQUIRE(up.wait_status([](const Json& s) {
+              return s["services"][0]["state"] == "failed" && s["services"][0]["generation"] == 2;
+            }).is_object());
+  reads_why();
+
+  REQUIRE(unlink(up.folder().file("src/broken").c_str()) == 0);
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["state"] == "ready"; }).is_object());
+  HttpLoad load(address, 2);
+  load.wait_more(20);
+  load.stop();
+  CHECK(load.failed() == 0);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE(
+    "a page hears that a new generation serves, when it serves, and of a head's death it hears nothing") {
+  Supervised up(R"(
+[service.web]
+command = ["@BIN@/hello", "--fd", "{fd}"]
+listen = ["127.0.0.1:0"]
+watch = ["src"]
+browser = true
+[service.env]
+command = ["@BIN@/t_child", "env", "RUNMAIN_BROWSER", "pause"]
+)");
+  up.folder().write("src/a", "1");
+  up.start();
+  REQUIRE(up.wait_ready());
+  REQUIRE(up.wait_output("live.js"));
+  const std::size_t at = up.output().find("http://127.0.0.1:");
+  const std::string origin = up.output().substr(at + 7, up.output().find("/live.js") - at - 7);
+  CHECK(get(origin, "/live.js").body.find("EventSource") != std::string::npos);
+  REQUIRE(up.wait_output("RUNMAIN_BROWSER unset"));  // only who asks is told
+
+  EventStream page(origin, "/events");
+  const std::string first = page.next();
+  REQUIRE_FALSE(first.empty());
+  up.folder().write("src/a", "2");
+  const std::string second = page.next();
+  CHECK(second != first);
+  CHECK(up.service("web")["state"] == "ready");
+  CHECK(up.service("web")["generation"] == 2);
+
+  const pid_t head = up.head_pid();
+  kill(head, SIGKILL);
+  wait_gone(head);
+  EventStream again(origin, "/events");
+  CHECK(again.next() == second);
+  CHECK(up.stop() == 0);
 }

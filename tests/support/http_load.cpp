@@ -15,6 +15,23 @@ namespace {
 
 Answered fault(const std::string& what) { return {false, what + ": " + std::strerror(errno), {}, 0}; }
 
+// "127.0.0.1:8000"; -1 and errno when nobody is there. What is read from it comes within 30 s or not at all.
+int connect_to(const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
+  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval limit{30, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return fd;
+  const int why = errno;
+  close(fd);
+  errno = why;
+  return -1;
+}
+
 Answered exchange(int fd, const std::string& path) {
   const std::string request = "GET " + path + " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
   if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
@@ -28,30 +45,46 @@ Answered exchange(int fd, const std::string& path) {
     answer.append(buffer, static_cast<std::size_t>(n));
   }
   if (answer.empty()) return {false, "empty answer", {}, 0};
-  if (answer.rfind("HTTP/1.1 200", 0) != 0) return {false, "status " + answer.substr(9, 3), {}, 0};
   const std::size_t body = answer.find("\r\n\r\n");
-  if (body == std::string::npos) return {false, "torn answer", {}, 0};
-  return {true, {}, answer.substr(body + 4), 0};
+  if (answer.size() < 12 || body == std::string::npos) return {false, "torn answer", {}, 0};
+  const bool ok = answer.starts_with("HTTP/1.1 200");
+  return {ok, ok ? "" : "status " + answer.substr(9, 3), answer.substr(body + 4), 0};
 }
 
 }  // namespace
 
 Answered get(const std::string& address, const std::string& path) {
   const auto begin = std::chrono::steady_clock::now();
-  const std::size_t colon = address.rfind(':');
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
-  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const timeval limit{30, 0};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  Answered answered = connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0
-                          ? fault("connect")
-                          : exchange(fd, path);
-  close(fd);
+  const int fd = connect_to(address);
+  Answered answered = fd < 0 ? fault("connect") : exchange(fd, path);
+  if (fd >= 0) close(fd);
   answered.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   return answered;
+}
+
+EventStream::EventStream(const std::string& address, const std::string& path) : fd_(connect_to(address)) {
+  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: test\r\n\r\n";
+  if (fd_ >= 0) (void)!send(fd_, request.data(), request.size(), MSG_NOSIGNAL);
+}
+
+EventStream::~EventStream() {
+  if (fd_ >= 0) close(fd_);
+}
+
+std::string EventStream::next() {
+  for (;;) {
+    const std::size_t at = text_.find("data: ");
+    const std::size_t end = at == std::string::npos ? at : text_.find("\n\n", at);
+    if (end != std::string::npos) {
+      std::string data = text_.substr(at + 6, end - at - 6);
+      text_.erase(0, end + 2);
+      return data;
+    }
+    char buffer[4096];
+    const ssize_t n = fd_ < 0 ? -1 : recv(fd_, buffer, sizeof buffer, 0);
+    if (n <= 0) return {};
+    text_.append(buffer, static_cast<std::size_t>(n));
+  }
 }
 
 HttpLoad::HttpLoad(std::string address, int clients, std::string path)

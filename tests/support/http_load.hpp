@@ -21,6 +21,21 @@ struct Answered {
 // One GET on a new connection; `address` is "127.0.0.1:8000". At most 30 s.
 Answered get(const std::string& address, const std::string& path);
 
+// Server-sent events of one GET, as they come.
+class EventStream {
+ public:
+  EventStream(const std::string& address, const std::string& path);
+  ~EventStream();
+  EventStream(const EventStream&) = delete;
+  EventStream& operator=(const EventStream&) = delete;
+  // The data of the next event; empty when the stream has ended or nothing comes for 30 s.
+  std::string next();
+
+ private:
+  int fd_ = -1;
+  std::string text_;
+};
+
 class HttpLoad {
  public:
   HttpLoad(std::string address, int clients, std::string path = "/");

@@ -68,6 +68,8 @@ class Simulation {
     if (chance(100)) spec.port = 8000;
     if (chance(600)) spec.watch.emplace();
     if (spec.watch && chance(400)) spec.watch->build = CommandSpec{{"make"}, false};
+    if (spec.watch && chance(250)) spec.watch->on_change = OnChange::queue;
+    spec.await_change = spec.watch && chance(300);
     if (chance(200)) spec.restart = chance(500) ? RestartPolicy::on_failure : RestartPolicy::never;
     spec.backoff.burst = chance(300) ? 5 : 0;
     spec.ready.timeout = 5s;

@@ -76,7 +76,7 @@ TEST_CASE("a retry that is overdue is in 0 ms") {
 
 TEST_CASE("every type of event is what the interface says") {
   std::string text;
-  for (int type = 0; type <= static_cast<int>(core::FactType::child_stopped); ++type) {
+  for (int type = 0; type <= static_cast<int>(core::kLastFactType); ++type) {
     FactLine line;
     line.seq = static_cast<std::uint64_t>(type) + 1;
     line.time_ns = 1'700'000'000'123'456'789 + type;

@@ -1,0 +1,50 @@
+#include "app/changes.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+
+namespace runmain::app {
+
+void Changes::List::add(const std::string& path) {
+  if (std::find(paths.begin(), paths.end(), path) != paths.end()) return;
+  if (paths.size() < kPathsMax) {
+    paths.push_back(path);
+  } else {
+    ++more;
+  }
+}
+
+void Changes::noted(const core::Changed& changed) {
+  List& list = noted_[changed.service];
+  for (const std::string& path : changed.paths) list.add(path);
+  if (changed.count > changed.paths.size()) list.more += changed.count - changed.paths.size();
+}
+
+void Changes::launched(ServiceId service) {
+  const auto fresh = noted_.find(service);
+  if (fresh == noted_.end()) return;
+  List& list = launched_[service];
+  for (const std::string& path : fresh->second.paths) list.add(path);
+  list.more += fresh->second.more;
+  noted_.erase(fresh);
+}
+
+void Changes::served(ServiceId service) { launched_.erase(service); }
+
+std::vector<std::string> Changes::paths(ServiceId service) const {
+  const auto found = launched_.find(service);
+  return found == launched_.end() ? std::vector<std::string>() : found->second.paths;
+}
+
+std::string Changes::summary(ServiceId service) const {
+  const auto found = launched_.find(service);
+  if (found == launched_.end() || found->second.paths.empty()) return {};
+  const std::string& first = found->second.paths.front();
+  std::string text = printable(first.substr(first.rfind('/') + 1), false);
+  const std::size_t others = found->second.paths.size() - 1 + found->second.more;
+  if (others > 0) text += " and " + std::to_string(others) + " more";
+  return text;
+}
+
+}  // namespace runmain::app

@@ -1,0 +1,40 @@
+// What has changed in a service since a generation last served: for the line that tells of a reload and for
+// the child (RUNMAIN_CHANGED).
+//
+// Invariant: a change is listed with the first generation that is launched after it, and with each later one
+// until one of them serves. Bound: kPathsMax names a service, more are counted. Non-goal: to survive a head.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/event.hpp"
+
+namespace runmain::app {
+
+class Changes {
+ public:
+  static constexpr std::size_t kPathsMax = 64;
+
+  void noted(const core::Changed& changed);
+  // A generation is begun with what was noted up to now; the last one serves.
+  void launched(ServiceId service);
+  void served(ServiceId service);
+
+  // Of the generation that was launched last.
+  std::vector<std::string> paths(ServiceId service) const;
+  // "app.py and 2 more"; empty: nothing has changed.
+  std::string summary(ServiceId service) const;
+
+ private:
+  struct List {
+    std::vector<std::string> paths;
+    std::size_t more = 0;
+    void add(const std::string& path);
+  };
+  std::map<ServiceId, List> noted_;
+  std::map<ServiceId, List> launched_;
+};
+
+}  // namespace runmain::app

@@ -1,0 +1,137 @@
+#include "app/narrator.hpp"
+#include "support/catch.hpp"
+
+using namespace runmain;
+using namespace runmain::app;
+using core::Fact;
+using core::FactType;
+
+namespace {
+
+Fact fact(FactType type, std::int64_t number = 0, const std::string& text = {}, std::uint64_t cause = 1) {
+  Fact f;
+  f.type = type;
+  f.service = ServiceId{0};
+  f.generation = 2;
+  f.pid = 4711;
+  f.number = number;
+  f.text = text;
+  f.cause = cause;
+  return f;
+}
+
+std::string lines_of(Narrator& narrator, const std::vector<Fact>& facts) {
+  std::string text;
+  for (const Line& line : narrator.tell(facts, [](ServiceId) { return std::string("web"); }))
+    text += (text.empty() ? "" : "|") + line.text;
+  return text;
+}
+
+core::Changed changed(std::vector<std::string> paths, std::uint32_t more = 0) {
+  const auto count = static_cast<std::uint32_t>(paths.size()) + more;
+  return {ServiceId{0}, std::move(paths), count, false};
+}
+
+}  // namespace
+
+TEST_CASE("what happens in one moment is one line") {
+  struct Case {
+    const char* what;
+    std::vector<Fact> facts;
+    const char* expected;
+  };
+  const std::string how = "exited with status 1";
+  const Case cases[] = {
+      {"a crash",
+       {fact(FactType::child_exited, 256, how)},
+       "web: exited with status 1 (pid 4711, generation 2)"},
+      {"a failed start",
+       {fact(FactType::child_exited, 256, how),
+        fact(FactType::service_failed, 0, how + ", waits for a change")},
+       "web: failed: exited with status 1, waits for a change"},
+      {"a failed reload that leaves nothing",
+       {fact(FactType::child_exited, 256, how),
+        fact(FactType::reload_failed, 0, how + ", waits for a change"),
+        fact(FactType::service_failed, 0, how + ", waits for a change")},
+       "web: generation 2: exited with status 1, waits for a change"},
+      {"a failed reload beside an old generation",
+       {fact(FactType::child_exited, 256, how),
+        fact(FactType::reload_failed, 0, "generation 3: " + how + "; generation 2 serves on")},
+       "web: generation 3: exited with status 1; generation 2 serves on"},
+      {"a failed build",
+       {fact(FactType::child_exited, 256, how),
+        fact(FactType::reload_build_failed, 256, how + "; generation 2 serves on")},
+       "web: build failed: exited with status 1; generation 2 serves on"},
+      {"the end of another one in the same batch is not swallowed",
+       {fact(FactType::child_exited, 256, how, 1), fact(FactType::service_failed, 0, how, 2)},
+       "web: exited with status 1 (pid 4711, generation 2)|web: failed: exited with status 1"},
+      {"a reload",
+       {fact(FactType::reload_done, 120), fact(FactType::service_ready)},
+       "web: generation 2 serves after 120 ms"},
+      {"a reload with parts",
+       {fact(FactType::reload_done, 1680, "settle 400, build 1200, start 80")},
+       "web: generation 2 serves after 1.7 s (settle 400 ms, build 1.2 s, start 80 ms)"},
+      {"a reload that was all start",
+       {fact(FactType::reload_done, 80, "settle 0, build 0, start 80")},
+       "web: generation 2 serves after 80 ms"},
+      {"ready after a crash", {fact(FactType::service_ready)}, "web: ready"},
+      {"a first dropped change",
+       {fact(FactType::reload_ignored, 1)},
+       "web: a change during the start, ignored"},
+      {"the next one", {fact(FactType::reload_ignored, 2)}, ""},
+      {"a signal", {fact(FactType::reload_signalled, 10)}, "web: changed, signal 10 sent"},
+      {"hostile text", {fact(FactType::service_failed, 0, "a\x1b[2Jb")}, "web: failed: a\\x1b[2Jb"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    Narrator narrator;
+    CHECK(lines_of(narrator, c.facts) == c.expected);
+  }
+}
+
+TEST_CASE("a crash loop does not repeat itself, and a success ends it") {
+  Narrator narrator;
+  const std::vector<Fact> crash{fact(FactType::child_exited, 256, "exited with status 1")};
+  CHECK_FALSE(lines_of(narrator, crash).empty());
+  CHECK(lines_of(narrator, crash).empty());
+  CHECK(lines_of(narrator, {fact(FactType::service_ready, 0, "", 2)}) == "web: ready");
+  CHECK_FALSE(lines_of(narrator, crash).empty());
+}
+
+TEST_CASE("a build that is cut short and begun again is told once") {
+  Narrator narrator;
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}).empty());
+  lines_of(narrator, {fact(FactType::reload_starting)});
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+}
+
+TEST_CASE("a reload names what changed since a generation last served") {
+  Narrator narrator;
+  narrator.changes().noted(changed({"/x/a.py"}));
+  lines_of(narrator, {fact(FactType::reload_starting)});
+  narrator.changes().noted(changed({"/x/b.py", "/x/a.py"}, 3));
+  lines_of(narrator, {fact(FactType::reload_failed, 0, "no", 2), fact(FactType::reload_starting, 0, "", 3)});
+  narrator.changes().noted(changed({"/x/late.py"}));
+  CHECK(lines_of(narrator, {fact(FactType::reload_done, 5, "", 4)}) ==
+        "web: a.py and 4 more → generation 2 serves after 5 ms");
+  lines_of(narrator, {fact(FactType::reload_starting, 0, "", 5)});
+  CHECK(narrator.changes().paths(ServiceId{0}) == std::vector<std::string>{"/x/late.py"});
+  CHECK(lines_of(narrator, {fact(FactType::reload_done, 5, "", 6)}) ==
+        "web: late.py → generation 2 serves after 5 ms");
+}
+
+TEST_CASE("names of changes are bounded and harmless") {
+  Changes changes;
+  std::vector<std::string> many;
+  for (std::size_t n = 0; n < Changes::kPathsMax + 10; ++n) many.push_back("/x/f" + std::to_string(n));
+  changes.noted(changed(many));
+  changes.launched(ServiceId{0});
+  CHECK(changes.paths(ServiceId{0}).size() == Changes::kPathsMax);
+  CHECK(changes.summary(ServiceId{0}) == "f0 and 73 more");
+  changes.served(ServiceId{0});
+  CHECK(changes.summary(ServiceId{0}).empty());
+  changes.noted(changed({"/x/\x1b]0;bad\x07"}));
+  changes.launched(ServiceId{0});
+  CHECK(changes.summary(ServiceId{0}).find('\x1b') == std::string::npos);
+}
