@@ -9,6 +9,7 @@
 // everything it needs. Thread: one.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -89,6 +90,7 @@ class Head final : public control::Backend {
   bool on_signal(const keeper::GotSignal& signal);
   bool any_at_pty() const;
   std::vector<keeper::TerminalSeen> look_at_terminals();
+  void note_terminals(const std::vector<keeper::TerminalSeen>& seen);
   std::optional<drive::Keys::Owner> owner_of_keys();
   std::optional<ChildKey> anyone_at_pty() const;
   void on_key(drive::KeyAction action);
@@ -134,6 +136,8 @@ class Head final : public control::Backend {
   bool paused_ = false;    // by the person: changes are gathered
   bool stopping_ = false;  // every key is ours
   bool told_unknown_ = false;
+  std::map<ChildKey, bool> at_terminal_;  // what the core was told
+  std::unique_ptr<os::Timer> look_again_;
 
   struct Journaled {
     std::uint64_t number = 0;

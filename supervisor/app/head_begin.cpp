@@ -204,6 +204,9 @@ Result<void> Head::apply() {
 
 void Head::on_change(const core::Changed& changed) {
   if (changed.service != kConfigFile) {
+    const auto* entry = services_.find(changed.service);
+    if (entry != nullptr && entry->spec.pty)
+      look_at_terminals();  // one that waits for a person is left alone
     feed(changed);
     return;
   }

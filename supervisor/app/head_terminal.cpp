@@ -9,13 +9,23 @@
 #include "app/head.hpp"
 
 namespace runmain::app {
+namespace {
+
+constexpr Duration kLookAgain = std::chrono::milliseconds(150);  // after an answer: does it wait still?
+
+}  // namespace
 
 void Head::make_keys() {
   drive::Keys::Callbacks to;
   to.owner = [this] { return owner_of_keys(); };
   to.anyone = [this] { return anyone_at_pty(); };
-  to.type = [this](const ChildKey& key, std::string_view bytes) { keeper_.type(key, bytes); };
+  to.type = [this](const ChildKey& key, std::string_view bytes) {
+    keeper_.type(key, bytes);
+    look_again_->set(os::Loop::now() + kLookAgain);
+  };
   to.act = [this](drive::KeyAction action) { on_key(action); };
+  look_again_ = loop_.timer([this] { look_at_terminals(); });
+  output_->on_quiet([this](const std::vector<ChildKey>&) { look_at_terminals(); });
   keys_ = std::make_unique<drive::Keys>(std::move(to));
   keyboard_ = std::make_unique<drive::Keyboard>(loop_, options_.detached ? -1 : STDIN_FILENO,
                                                 [this](std::string_view bytes) { keys_->bytes(bytes); });
@@ -53,7 +63,27 @@ bool Head::any_at_pty() const { return anyone_at_pty().has_value(); }
 std::vector<keeper::TerminalSeen> Head::look_at_terminals() {
   if (!any_at_pty()) return {};
   auto seen = keeper_.look_at_terminals();
-  return seen ? std::move(*seen) : std::vector<keeper::TerminalSeen>{};
+  if (!seen) return {};
+  note_terminals(*seen);
+  return std::move(*seen);
+}
+
+// Looked at only when something happens: output that ends inside a line, any output of one that waits, a key,
+// a change, a deadline. At rest nobody looks.
+void Head::note_terminals(const std::vector<keeper::TerminalSeen>& seen) {
+  std::erase_if(at_terminal_, [this](const auto& entry) { return !children_.contains(entry.first); });
+  bool any = false;
+  for (const keeper::TerminalSeen& one : seen) {
+    any |= one.stands;
+    const auto known = at_terminal_.find(one.key);
+    // A head before us may have told that it waits.
+    const bool told =
+        known != at_terminal_.end() ? known->second : greeting_.welcome.takeovers > 0 && !one.stands;
+    at_terminal_[one.key] = one.stands;
+    if (told == one.stands) continue;
+    feed(core::AtTerminal{one.key, one.stands});
+  }
+  output_->listen_closely(any);
 }
 
 std::optional<drive::Keys::Owner> Head::owner_of_keys() {

@@ -9,6 +9,19 @@ namespace {
 constexpr char kEscape = '\x1d';   // Ctrl-]
 constexpr char kSuspend = '\x1a';  // Ctrl-Z
 
+// Takes an arrow, a function key and their like (ECMA-48: CSI and SS3) off the front: the letters in it were
+// not pressed.
+void skip_sequence(std::string_view& bytes) {
+  std::size_t size = std::min<std::size_t>(2, bytes.size());
+  if (size == 2 && bytes[1] == 'O') size = 3;
+  if (size == 2 && bytes[1] == '[') {
+    const auto last =
+        std::find_if(bytes.begin() + 2, bytes.end(), [](char c) { return c >= '@' && c <= '~'; });
+    size = static_cast<std::size_t>(last - bytes.begin()) + 1;
+  }
+  bytes.remove_prefix(std::min(size, bytes.size()));
+}
+
 }  // namespace
 
 void Keys::bytes(std::string_view bytes) {
@@ -44,9 +57,13 @@ void Keys::pressed(std::string_view bytes) {
     return to_.type(owner->key, bytes);
   }
   if (bytes.size() > kPasteMin) return;
-  for (const char byte : bytes) {
-    if (byte == '\x1b') return;  // an arrow or a function key: letters follow that were not pressed
-    command(byte);
+  while (!bytes.empty()) {
+    if (bytes.front() == '\x1b') {
+      skip_sequence(bytes);
+      continue;
+    }
+    command(bytes.front());
+    bytes.remove_prefix(1);
   }
 }
 

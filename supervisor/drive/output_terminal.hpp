@@ -47,7 +47,6 @@ class OutputTerminal {
   // Wipes a terminal and what can be scrolled back to; nothing elsewhere.
   void clear();
 
-  // Whole lines with their newlines. Requires, if lossless(), that they fit into room().
   // Whole lines with their newlines. Requires, if lossless(), that they fit into room(). `goes_on`: the first
   // one is the rest of the open line.
   void show(std::string_view lines, bool goes_on = false);

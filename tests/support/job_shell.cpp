@@ -152,6 +152,15 @@ void JobShell::resize(unsigned short columns, unsigned short rows) const {
   ioctl(terminal_, TIOCSWINSZ, &size);
 }
 
+bool JobShell::reaches_control() const {
+  const auto end = std::chrono::steady_clock::now() + kGuard;
+  while (!Control(control_path()).connected()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    poll(nullptr, 0, 1);
+  }
+  return true;
+}
+
 Json JobShell::request(const std::string& verb, Json args) const {
   Control control(control_path());
   return control.request(verb, std::move(args));

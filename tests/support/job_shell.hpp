@@ -37,6 +37,8 @@ class JobShell {
   int wait_end();
   void hang_up();
   void resize(unsigned short columns, unsigned short rows) const;
+  // Waits until the control socket is there.
+  bool reaches_control() const;
   // The control socket's answer, with its "ok".
   Json request(const std::string& verb, Json args = Json::object()) const;
   // Runs `runmain VERB …` on this instance, from outside.
