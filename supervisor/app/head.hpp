@@ -91,6 +91,7 @@ class Head final : public control::Backend {
   bool any_at_pty() const;
   std::vector<keeper::TerminalSeen> look_at_terminals();
   void note_terminals(const std::vector<keeper::TerminalSeen>& seen);
+  const keeper::TerminalSeen* owner_in(const std::vector<keeper::TerminalSeen>& seen) const;
   std::optional<drive::Keys::Owner> owner_of_keys();
   std::optional<ChildKey> anyone_at_pty() const;
   void on_key(drive::KeyAction action);
@@ -136,7 +137,12 @@ class Head final : public control::Backend {
   bool paused_ = false;    // by the person: changes are gathered
   bool stopping_ = false;  // every key is ours
   bool told_unknown_ = false;
-  std::map<ChildKey, bool> at_terminal_;  // what the core was told
+  // What the core was told of a child, and when that is over if it is not seen to wait until then.
+  struct Waiting {
+    bool told = false;
+    Time until = kNever;
+  };
+  std::map<ChildKey, Waiting> at_terminal_;
   std::unique_ptr<os::Timer> look_again_;
 
   struct Journaled {

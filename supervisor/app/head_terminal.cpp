@@ -12,6 +12,7 @@ namespace runmain::app {
 namespace {
 
 constexpr Duration kLookAgain = std::chrono::milliseconds(150);  // after an answer: does it wait still?
+constexpr Duration kGoesOn = std::chrono::milliseconds(300);     // not waiting for so long, it goes on
 
 }  // namespace
 
@@ -43,8 +44,9 @@ bool Head::on_signal(const keeper::GotSignal& signal) {
     set_up_terminal();
     return true;
   }
-  return signal.signal == SIGINT && signal.typed && keyboard_->active() &&
-         keys_->interrupt(keyboard_->interrupt_byte());
+  if (signal.signal != SIGINT || !signal.typed || !keyboard_->active()) return false;
+  keyboard_->take();  // it was typed before
+  return keys_->interrupt(keyboard_->interrupt_byte());
 }
 
 std::optional<ChildKey> Head::anyone_at_pty() const {
@@ -61,10 +63,15 @@ std::optional<ChildKey> Head::anyone_at_pty() const {
 bool Head::any_at_pty() const { return anyone_at_pty().has_value(); }
 
 std::vector<keeper::TerminalSeen> Head::look_at_terminals() {
-  if (!any_at_pty()) return {};
+  if (!any_at_pty()) {
+    keyboard_->set_signals(true);
+    return {};
+  }
   auto seen = keeper_.look_at_terminals();
   if (!seen) return {};
   note_terminals(*seen);
+  const auto* owner = owner_in(*seen);
+  keyboard_->set_signals(owner == nullptr || owner->signals);
   return std::move(*seen);
 }
 
@@ -72,28 +79,41 @@ std::vector<keeper::TerminalSeen> Head::look_at_terminals() {
 // a change, a deadline. At rest nobody looks.
 void Head::note_terminals(const std::vector<keeper::TerminalSeen>& seen) {
   std::erase_if(at_terminal_, [this](const auto& entry) { return !children_.contains(entry.first); });
+  const Time now = os::Loop::now();
   bool any = false;
   for (const keeper::TerminalSeen& one : seen) {
-    any |= one.stands;
-    const auto known = at_terminal_.find(one.key);
     // A head before us may have told that it waits.
-    const bool told =
-        known != at_terminal_.end() ? known->second : greeting_.welcome.takeovers > 0 && !one.stands;
-    at_terminal_[one.key] = one.stands;
-    if (told == one.stands) continue;
+    Waiting& waiting =
+        at_terminal_.try_emplace(one.key, Waiting{greeting_.welcome.takeovers > 0}).first->second;
+    if (one.stands || !waiting.told) waiting.until = kNever;
+    if (waiting.told && !one.stands) {
+      // It may be at work on an answer and ask on: a debugger. What was queued would end the session.
+      if (waiting.until == kNever) waiting.until = now + kGoesOn;
+      if (now < waiting.until) {
+        look_again_->set(waiting.until);
+        any = true;
+        continue;
+      }
+    }
+    any |= one.stands;
+    if (waiting.told == one.stands) continue;
+    waiting = Waiting{one.stands};
     feed(core::AtTerminal{one.key, one.stands});
   }
   output_->listen_closely(any);
 }
 
-std::optional<drive::Keys::Owner> Head::owner_of_keys() {
-  if (stopping_) return std::nullopt;
-  const auto seen = look_at_terminals();
+const keeper::TerminalSeen* Head::owner_in(const std::vector<keeper::TerminalSeen>& seen) const {
   const keeper::TerminalSeen* owner = nullptr;
   for (const keeper::TerminalSeen& one : seen) {
     if (one.wants_keys && (owner == nullptr || (one.stands && !owner->stands))) owner = &one;
   }
-  if (owner != nullptr) return drive::Keys::Owner{owner->key, owner->signals};
+  return stopping_ ? nullptr : owner;
+}
+
+std::optional<drive::Keys::Owner> Head::owner_of_keys() {
+  const auto seen = look_at_terminals();
+  if (const auto* owner = owner_in(seen)) return drive::Keys::Owner{owner->key, owner->signals};
   const auto unknown = std::find_if(seen.begin(), seen.end(), [](const auto& one) { return one.unknown; });
   if (unknown != seen.end() && !std::exchange(told_unknown_, true)) {
     say({Tone::faint, services_.name(unknown->key.service) +

@@ -4,12 +4,22 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <string>
 
 #include "os/linux/pty.hpp"
 
 namespace runmain::drive {
+namespace {
+
+bool same(const std::optional<termios>& a, const std::optional<termios>& b) {
+  return a && b && a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_lflag == b->c_lflag &&
+         std::equal(std::begin(a->c_cc), std::end(a->c_cc), std::begin(b->c_cc));
+}
+
+}  // namespace
 
 Keyboard::Keyboard(os::Loop& loop, int fd, OnBytes on_bytes)
     : loop_(loop), fd_(fd), on_bytes_(std::move(on_bytes)) {
@@ -37,14 +47,23 @@ bool Keyboard::enter(bool raw_output) {
     found_.reset();
     return false;
   }
+  set_ = os::terminal_modes(fd_);
   listen(true);
   return true;
 }
 
+void Keyboard::set_signals(bool on) {
+  if (!set_ || !found_ || ((set_->c_lflag & ISIG) != 0) == on || !os::in_foreground(fd_)) return;
+  set_->c_lflag ^= ISIG;
+  os::set_terminal_modes(fd_, *set_);
+}
+
 void Keyboard::leave() {
   listen(false);
-  if (found_ && os::in_foreground(fd_)) os::set_terminal_modes(fd_, *found_);
+  if (found_ && (os::in_foreground(fd_) || same(os::terminal_modes(fd_), set_)))
+    os::set_terminal_modes(fd_, *found_);
   found_.reset();
+  set_.reset();
 }
 
 void Keyboard::listen(bool on) {
