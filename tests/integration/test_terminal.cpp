@@ -97,6 +97,7 @@ TEST_CASE("a program that waits for a line gets it, whatever it is made of, and 
 TEST_CASE("a password is not shown, and Ctrl-] means runmain while it is asked for") {
   JobShell shell(at_pty("\"prompt\", \"password: \", \"secret-tty\", \"pause\""));
   REQUIRE(shell.shows("password: "));
+  REQUIRE(waits(shell));
   shell.type("xyzzy");
   shell.type("\x1d?");
   CHECK(shell.shows(kKeys));
