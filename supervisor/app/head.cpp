@@ -97,7 +97,7 @@ void Head::make_rooms() {
   watcher_ = std::make_unique<drive::Watcher>(
       loop_, table_,
       drive::WatchCallbacks{[this](const core::Changed& changed) { on_change(changed); },
-                            [this](const core::Held& held) { feed(held); }, tell});
+                            [this](const core::Held& held) { on_held(held); }, tell});
   drive::Performer::Context c;
   c.keeper = &keeper_;
   c.services = &services_;
@@ -122,6 +122,7 @@ void Head::make_rooms() {
                                                       [this](ServiceId id) { return services_.name(id); });
   }
   timer_ = loop_.timer([this] { on_timer(); });
+  make_keys();
   for (const keeper::ChildEntry& child : w.children) children_[child.key] = {child.pid, child.tag};
 }
 
@@ -146,6 +147,8 @@ Result<void> Head::begin() {
 void Head::on_happening(const keeper::Happening& happening) {
   if (happening.number <= happening_) return;  // told again after a takeover, handled before it
   happening_ = happening.number;
+  if (const auto* signal = std::get_if<keeper::GotSignal>(&happening.what); signal && on_signal(*signal))
+    return;
   for (const core::Event& event : reader_->read(happening)) {
     const auto* signalled = std::get_if<core::Signalled>(&event);
     if (signalled != nullptr && signalled->signal == SIGHUP) read_again();
@@ -169,6 +172,8 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
 }
 
 void Head::on_timer() {
+  if (machine_.next_deadline() > os::Loop::now()) return;
+  look_at_terminals();  // who waits for a person is not late
   if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
 }
 
@@ -215,7 +220,9 @@ void Head::flush() {
   }
   keeper_.flush();
   tell_facts();
-  for (const auto& [request, error] : std::exchange(answers_, {})) server_->answered(request, error);
+  for (const auto& [request, error] : std::exchange(answers_, {})) {
+    if (server_) server_->answered(request, error);
+  }
   checkpoint_if_wanted();
   if (table_.dirty() && !table_cell_->store(table_.save()))
     say({Tone::bad, "the file table cannot be saved, retrying"});
@@ -254,6 +261,7 @@ void Head::tell_facts() {
   for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
     say(line);
   for (const core::Fact& fact : facts) {
+    stopping_ |= fact.type == core::FactType::shutdown_started;
     auto* entry = services_.find(fact.service);
     if (entry != nullptr && fact.type == core::FactType::reload_starting)
       entry->changed = narrator_.changes().paths(fact.service);

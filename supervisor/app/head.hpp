@@ -9,7 +9,10 @@
 // everything it needs. Thread: one.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +26,8 @@
 #include "drive/happenings.hpp"
 #include "drive/journal.hpp"
 #include "drive/keeper_client.hpp"
+#include "drive/keyboard.hpp"
+#include "drive/keys.hpp"
 #include "drive/log.hpp"
 #include "drive/memfd_cell.hpp"
 #include "drive/output.hpp"
@@ -79,6 +84,22 @@ class Head final : public control::Backend {
   void tell_browser(const core::Fact& fact);
   void follow_output();
   std::vector<std::string> last_words(ServiceId service);
+
+  // the person at the terminal (head_terminal.cpp)
+  void make_keys();
+  void set_up_terminal();
+  bool on_signal(const keeper::GotSignal& signal);
+  bool any_at_pty() const;
+  std::vector<keeper::TerminalSeen> look_at_terminals();
+  void note_terminals(const std::vector<keeper::TerminalSeen>& seen);
+  const keeper::TerminalSeen* owner_in(const std::vector<keeper::TerminalSeen>& seen) const;
+  std::optional<drive::Keys::Owner> owner_of_keys();
+  std::optional<ChildKey> anyone_at_pty() const;
+  void on_key(drive::KeyAction action);
+  void pause(bool on);
+  void on_held(const core::Held& held);
+  void say_keys();
+
   static control::LogLine log_line(const drive::OutputLine& line);
   void say(const Line& line);
   void say_start();
@@ -111,6 +132,19 @@ class Head final : public control::Backend {
   core::Machine machine_;
   core::Desired desired_;
   Narrator narrator_;
+  std::unique_ptr<drive::Keyboard> keyboard_;
+  std::unique_ptr<drive::Keys> keys_;
+  std::set<ServiceId> held_by_tools_;
+  bool paused_ = false;    // by the person: changes are gathered
+  bool stopping_ = false;  // every key is ours
+  bool told_unknown_ = false;
+  // What the core was told of a child, and when that is over if it is not seen to wait until then.
+  struct Waiting {
+    bool told = false;
+    Time until = kNever;
+  };
+  std::map<ChildKey, Waiting> at_terminal_;
+  std::unique_ptr<os::Timer> look_again_;
 
   struct Journaled {
     std::uint64_t number = 0;

@@ -71,6 +71,7 @@ bool Head::take_over() {
     }
   }
   feed(core::HeadStarted{greeting_.welcome.takeovers});
+  pause(false);  // whether the old head was asked to pause is not known; what tools hold is told anew
   return true;
 }
 
@@ -147,6 +148,7 @@ void Head::name_services(Configuration& configuration) {
   std::erase_if(dropped, [this](const std::string& id) { return services_.uses(id); });  // handed over
   if (!dropped.empty()) keeper_.close_listeners(std::move(dropped));
   output_->configure(named);
+  set_up_terminal();
   open_browser();
 }
 
@@ -203,6 +205,9 @@ Result<void> Head::apply() {
 
 void Head::on_change(const core::Changed& changed) {
   if (changed.service != kConfigFile) {
+    const auto* entry = services_.find(changed.service);
+    if (entry != nullptr && entry->spec.pty)
+      look_at_terminals();  // one that waits for a person is left alone
     feed(changed);
     return;
   }
@@ -223,7 +228,9 @@ void Head::read_again() {
 void Head::say_start() {
   say({Tone::plain, std::string("version " RUNMAIN_VERSION ", ") +
                         (desired_.mode == core::Mode::dev ? "dev" : "prod") + ", " + desired_.file +
-                        (options_.detached ? "" : " (Ctrl-C stops)")});
+                        (options_.detached     ? ""
+                         : keyboard_->active() ? " (Ctrl-C stops, ? helps)"
+                                               : " (Ctrl-C stops)")});
   for (const auto& [id, entry] : services_.all()) {
     for (const drive::LaunchListener& l : entry.listeners) {
       say({Tone::plain, entry.spec.name + ": listening on " + l.bound});

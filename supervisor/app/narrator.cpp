@@ -140,6 +140,10 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
       return Line{Tone::bad, name + ": " +
                                  (fact.text.starts_with("generation") ? "" : generation(fact) + ": ") +
                                  printable(fact.text, false)};
+    case FactType::reload_waits:
+      return Line{Tone::faint, name + " waits at its terminal; " + std::to_string(fact.number) +
+                                   (fact.number == 1 ? " save" : " saves") +
+                                   " queued (Ctrl-] r restarts it)"};
     case FactType::reload_ignored:
       return fact.number == 1
                  ? std::optional(Line{Tone::faint, name + ": a change during the start, ignored"})

@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr bool kPtyInDev = false;  // one place to say that children of `dev` get a terminal of their own
+constexpr bool kPtyInDev = true;  // one place to say that children of `dev` get a terminal of their own
 
 std::string absolute(const std::string& folder, const std::string& path) {
   std::string text = (fs::path(folder) / path).lexically_normal().string();

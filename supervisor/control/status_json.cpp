@@ -69,6 +69,9 @@ DataKeys data_keys(core::FactType type) {
     case F::reload_starting: return {nullptr, "reason"};
     case F::reload_done: return {"took_ms", "parts_ms"};
     case F::reload_failed: return {nullptr, "reason"};
+    case F::child_waits:
+    case F::child_goes_on: return {nullptr, nullptr};
+    case F::reload_waits: return {"changes", nullptr};
     case F::reload_queued: return {nullptr, nullptr};
     case F::reload_ignored: return {"changes", nullptr};
     case F::reload_signalled: return {"signal", nullptr};

@@ -196,8 +196,11 @@ enum class FactType : std::uint8_t {
   reload_ignored,
   reload_signalled,
   reload_loop,
+  child_waits,
+  child_goes_on,
+  reload_waits,
 };
-inline constexpr FactType kLastFactType = FactType::reload_loop;
+inline constexpr FactType kLastFactType = FactType::reload_waits;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

@@ -18,8 +18,8 @@ class Engine {
  public:
   Engine(State& state, Output& out) : s_(state), out_(out), now_(state.now), cause_(state.events) {}
 
-  // event handlers (machine.cpp, instance.cpp, reload.cpp, shutdown.cpp, configure.cpp, adopt.cpp,
-  // requests.cpp)
+  // event handlers (machine.cpp, instance.cpp, terminal.cpp, reload.cpp, shutdown.cpp, configure.cpp,
+  // adopt.cpp, requests.cpp)
   void operator()(const Configured& e);
   void operator()(const Spawned& e);
   void operator()(const Exited& e);
@@ -39,6 +39,7 @@ class Engine {
   void operator()(const Tick& e);
   void operator()(const HeadStarted& e);
   void operator()(const Adopted& e);
+  void operator()(const AtTerminal& e);
 
   // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
   void finish();
@@ -63,6 +64,7 @@ class Engine {
   void begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group);
   void kill_tree(ServiceRecord& r, Instance& i);
   void stop_probe(Instance& i);
+  static void leave_terminal(Instance& i);
   void not_ready(ServiceRecord& r, Instance& i);
   void watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number);
   void became_ready(ServiceRecord& r, Instance& i, Proof proof);

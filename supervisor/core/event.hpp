@@ -277,9 +277,22 @@ struct Adopted {
   }
 };
 
+// A child waits at its terminal for a person (a debugger, a password), or does not any more. What a person
+// has in hand is not taken away: as long as it waits, its deadlines stand still and changes are gathered.
+struct AtTerminal {
+  static constexpr const char* kType = "child.at_terminal";
+  ChildKey key;
+  bool on = false;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("on", on);
+  }
+};
+
 using Event =
     std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText, Watchdog, Extend,
-                 MainPid, Claimed, Changed, Held, Command, Signalled, Tick, HeadStarted, Adopted>;
+                 MainPid, Claimed, Changed, Held, Command, Signalled, Tick, HeadStarted, Adopted, AtTerminal>;
 
 inline const char* type_name(const Event& e) {
   return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);

@@ -79,6 +79,12 @@ const char* type_name(FactType type) {
     case FactType::shutdown_done: return "shutdown.done";
     // number: heads before this one.
     case FactType::head_started: return "head.started";
+    // It waits at its terminal for a person: its deadlines stand still.
+    case FactType::child_waits: return "child.waits";
+    // It does not any more.
+    case FactType::child_goes_on: return "child.goes_on";
+    // A child waits at its terminal: changes are gathered until it does not. number: so far.
+    case FactType::reload_waits: return "reload.waits";
   }
   return "unknown";
 }

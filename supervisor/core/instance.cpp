@@ -93,6 +93,7 @@ void Engine::stop(ServiceRecord& r, Instance& i, EndWhy why) {
 
 void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group) {
   stop_probe(i);
+  leave_terminal(i);
   i.phase = WorkerState::draining;
   i.since = now_;
   i.watchdog_at = kNever;
@@ -103,6 +104,7 @@ void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, boo
 
 void Engine::kill_tree(ServiceRecord& r, Instance& i) {
   stop_probe(i);
+  leave_terminal(i);
   i.phase = WorkerState::killing;
   i.since = now_;
   i.deadline = kNever;
@@ -186,6 +188,7 @@ void Engine::became_ready(ServiceRecord& r, Instance& i, Proof proof) {
   i.since = now_;
   i.ready_at = now_;
   i.deadline = kNever;
+  i.deadline_left.reset();
   if (r.next != 0 && i.key.generation == r.next) commit(r);
   if (i.key.generation == r.current) {
     r.proven = r.current;
@@ -202,6 +205,7 @@ void Engine::operator()(const Exited& e) {
   const bool asked = i->why == EndWhy::stop || i->why == EndWhy::announced;
   tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, e.known ? e.status : -1, how);
   stop_probe(*i);
+  leave_terminal(*i);
   const bool tree_is_dying = i->phase == WorkerState::killing;
   i->phase = WorkerState::sweeping;
   i->since = now_;
@@ -244,6 +248,7 @@ void Engine::operator()(const Stopping& e) {
   if (i == nullptr || i->key.is_build()) return;
   if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
   stop_probe(*i);
+  leave_terminal(*i);
   i->phase = WorkerState::draining;
   i->why = EndWhy::announced;
   i->since = now_;
@@ -270,7 +275,8 @@ void Engine::operator()(const Watchdog& e) {
   if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
   if (e.trigger) return watchdog_missed(*r, *i, 0);
   if (e.usec > 0) i->watchdog = from_usec(e.usec);
-  if (i->watchdog > Duration::zero()) i->watchdog_at = later(now_, i->watchdog);
+  if (i->watchdog > Duration::zero() && i->at_terminal) i->watchdog_left = i->watchdog;
+  if (i->watchdog > Duration::zero() && !i->at_terminal) i->watchdog_at = later(now_, i->watchdog);
   touch(*r);
 }
 
@@ -296,6 +302,7 @@ void Engine::not_ready(ServiceRecord& r, Instance& i) {
 
 void Engine::operator()(const Extend& e) {
   const auto [r, i] = find(e.key);
+  if (i != nullptr && i->deadline_left) i->deadline_left = std::max(*i->deadline_left, from_usec(e.usec));
   if (i == nullptr || i->deadline == kNever) return;
   i->deadline = std::max(i->deadline, later(now_, from_usec(e.usec)));
   touch(*r);

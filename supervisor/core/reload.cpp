@@ -31,7 +31,7 @@ void Engine::operator()(const Changed& e) {
   const bool at_rest =
       r->window_end == kNever && r->roll == Roll::none && r->next == 0 && !r->due && !r->reload_open;
   // What ignores later changes must wait for all that belong to this one.
-  if (at_rest && !r->held && !ignores) {
+  if (at_rest && !r->gathers() && !ignores) {
     open_window(*r);
     respond(*r);
   } else {
@@ -77,7 +77,6 @@ void Engine::operator()(const Held& e) {
   if (r == nullptr || r->held == e.on) return;
   r->held = e.on;
   touch(*r);
-  if (!e.on && r->dirty && r->window_end == kNever) window_ended(*r);
 }
 
 void Engine::open_window(ServiceRecord& r) {
@@ -91,14 +90,18 @@ void Engine::gather(ServiceRecord& r, std::uint32_t count) {
   open_window(r);
   if (!r.dirty) r.dirty_count = 0;
   r.dirty_count += std::min(std::max(count, 1U), ~0U - r.dirty_count);
-  if (!r.dirty) tell(r, FactType::reload_settling, r.dirty_count);
+  if (!r.dirty) {
+    const bool terminal =
+        std::any_of(r.instances.begin(), r.instances.end(), [](const Instance& i) { return i.at_terminal; });
+    tell(r, terminal ? FactType::reload_waits : FactType::reload_settling, r.dirty_count);
+  }
   r.dirty = true;
 }
 
 void Engine::window_ended(ServiceRecord& r) {
   r.window_end = kNever;
   r.window_max = kNever;
-  if (r.dirty && r.held) return;
+  if (r.dirty && r.gathers()) return;
   if (r.dirty) {
     r.dirty = false;
     r.held_back.reset();  // what comes now decides

@@ -7,6 +7,8 @@
 namespace runmain::core {
 
 void Engine::reconcile(ServiceRecord& r) {
+  // Changes that were gathered, and nothing holds them any more.
+  if (r.dirty && r.window_end == kNever && up(r) && !r.gathers()) window_ended(r);
   advance(r);
   stop_unwanted(r);
   fill(r);
@@ -27,7 +29,7 @@ void Engine::advance(ServiceRecord& r) {
   }
   const Survey seen = look(r);
   const bool waits = r.patient() && start_under_way(r);
-  if (r.due && (r.due_forced || (!r.held && !waits)) && !seen.build_living) take_due(r);
+  if (r.due && (r.due_forced || (!r.gathers() && !waits)) && !seen.build_living) take_due(r);
   if (waits_for_build(r, seen) && r.build_retry_at <= now_) spawn_build(r);
   if (r.roll == Roll::launch) launch(r);
 }
@@ -35,7 +37,7 @@ void Engine::advance(ServiceRecord& r) {
 bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen) {
   if (!up(r)) return false;
   if (i.key.is_build()) {
-    const bool stale = r.due && (r.due_forced || (!r.held && !r.patient()));
+    const bool stale = r.due && (r.due_forced || (!r.gathers() && !r.patient()));
     return r.roll == Roll::build && !stale;
   }
   if (r.run != RunState::running || i.key.slot >= r.workers()) return false;

@@ -51,9 +51,12 @@ struct Instance {
   std::int32_t pid = 0;
   Time since{};
   Time ready_at{};
-  Time deadline = kNever;     // of this phase: ready or be stopped; exit or be killed
-  Time watchdog_at = kNever;  // the next beat is due by then
-  Duration watchdog{};        // 0: none
+  Time deadline = kNever;                 // of this phase: ready or be stopped; exit or be killed
+  Time watchdog_at = kNever;              // the next beat is due by then
+  Duration watchdog{};                    // 0: none
+  bool at_terminal = false;               // waits for a person …
+  std::optional<Duration> deadline_left;  // … and this is what its deadlines have left
+  std::optional<Duration> watchdog_left;
   std::string status_text;
   std::vector<std::int32_t> claims;  // pids that hold the role, the first one first
 
@@ -73,6 +76,9 @@ struct Instance {
     a("deadline", deadline);
     a("watchdog_at", watchdog_at);
     a("watchdog", watchdog);
+    a("at_terminal", at_terminal);
+    a("deadline_left", deadline_left);
+    a("watchdog_left", watchdog_left);
     a("status_text", status_text);
     a("claims", claims);
   }
@@ -174,6 +180,12 @@ struct ServiceRecord {
   bool queued = false;
 
   std::uint32_t workers() const { return spec.workers < kWorkersMax ? spec.workers : kWorkersMax; }
+  // Changes are not acted on now, but for those that a person asks for.
+  bool gathers() const {
+    bool waits = held;
+    for (const Instance& i : instances) waits |= i.at_terminal;
+    return waits;
+  }
   bool overlaps() const { return spec.overlap && !spec.port; }
   OnChange on_change() const { return spec.watch ? spec.watch->on_change : OnChange::restart; }
   // A newer change does not cut a start short.

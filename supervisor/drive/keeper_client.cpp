@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/archive.hpp"
 
 namespace runmain::drive {
@@ -96,6 +98,28 @@ Result<KeeperClient::Listener> KeeperClient::open_listener(const keeper::OpenLis
     return listener;
   }
 }
+
+Result<std::vector<keeper::TerminalSeen>> KeeperClient::look_at_terminals() {
+  const std::uint32_t serial = ++looks_;
+  queue(keeper::LookAtTerminals{serial});
+  if (auto sent = flush_blocking(); !sent) return sent.error();
+  for (;;) {
+    auto message = receive_blocking();
+    if (!message) return message.error();
+    if (auto* happening = std::get_if<keeper::Happening>(&*message)) early_.push_back(std::move(*happening));
+    auto* seen = std::get_if<keeper::TerminalsSeen>(&*message);
+    if (seen != nullptr && seen->serial == serial) return std::move(seen->terminals);
+  }
+}
+
+void KeeperClient::type(const ChildKey& key, std::string_view bytes) {
+  constexpr std::size_t kPieceMax = 4096;
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(bytes.size(), kPieceMax))) {
+    queue(keeper::TypeInput{key, std::string(bytes.substr(0, kPieceMax))});
+  }
+}
+
+void KeeperClient::suspend_job() { queue(keeper::SuspendJob{}); }
 
 void KeeperClient::close_listeners(std::vector<std::string> ids) {
   queue(keeper::CloseListeners{std::move(ids)});

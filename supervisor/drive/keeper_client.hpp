@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -39,6 +40,12 @@ class KeeperClient {
   };
   Result<Listener> open_listener(const keeper::OpenListener& wanted);
   void close_listeners(std::vector<std::string> ids);
+
+  // How the children stand to their terminals at this moment; waits for the answer. On failure nothing is
+  // known.
+  Result<std::vector<keeper::TerminalSeen>> look_at_terminals();
+  void type(const ChildKey& key, std::string_view bytes);
+  void suspend_job();
 
   // From now on happenings are delivered. `lost` is called when the keeper is gone.
   void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
@@ -79,6 +86,7 @@ class KeeperClient {
   std::deque<Waiting> waiting_;
   std::deque<core::Effect> outbox_;
   std::vector<os::UniqueFd> received_fds_;
+  std::uint32_t looks_ = 0;
   std::string scratch_;
   bool dead_ = false;
 };

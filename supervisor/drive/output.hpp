@@ -79,6 +79,8 @@ class Output {
   // Every line from now on, after it is in its log; nullptr ends it.
   void follow(OnLine on_line) { on_line_ = std::move(on_line); }
 
+  // Of ptys, also output that ends with a line is told when it is quiet.
+  void listen_closely(bool closely) { closely_ = closely; }
   void on_quiet(OnQuiet callback) { on_quiet_ = std::move(callback); }
   // One child has the terminal for itself (see above).
   bool passes_through() const { return bare_ && bare_pty_ && terminal_.active() && terminal_.tty(); }
@@ -175,6 +177,7 @@ class Output {
   std::unordered_map<std::uint32_t, std::uint64_t> passed_;  // by ring: up to here it is on the terminal
   OnQuiet on_quiet_;
   std::size_t label_width_ = 0;
+  bool closely_ = false;
   bool bare_ = false;      // one service, one worker: no prefix on the terminal
   bool bare_pty_ = false;  // … and it has a pty
   std::unique_ptr<os::Poll> event_poll_;

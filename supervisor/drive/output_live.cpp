@@ -43,7 +43,7 @@ Output::Pumped Output::pump_through(const OutputStream& stream, Service& service
 
 void Output::note_partial(const OutputStream& stream, std::uint64_t consumed) {
   if (!stream.pty) return;
-  if (stream.ended || consumed == stream.written) {
+  if (!closely_ && (stream.ended || consumed == stream.written)) {
     partial_.erase(stream.ring);
     return;
   }
@@ -55,9 +55,9 @@ void Output::quiet() {
   std::vector<ChildKey> keys;
   for (const std::uint32_t ring : std::exchange(partial_, {})) {
     const auto stream = reader_.look(ring);
-    if (!stream || stream->consumed == stream->written) continue;
+    if (!stream) continue;
     const Service& service = service_of(stream->key.service);
-    if (!passes(*stream, service)) show_prompt(*stream, service);
+    if (stream->consumed != stream->written && !passes(*stream, service)) show_prompt(*stream, service);
     if (!stream->key.is_build()) keys.push_back(stream->key);
   }
   reader_.release();

@@ -124,6 +124,7 @@ void OutputTerminal::clear() {
   constexpr std::string_view kWipe = "\x1b[H\x1b[2J\x1b[3J";  // ECMA-48 CUP, ED 2; ED 3 as xterm has it
   if (kind_ != Kind::tty || kWipe.size() > buffer_.room()) return;
   put(kWipe);
+  line_open_ = false;
   pump();
 }
 

@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "os/linux/tty_wait.hpp"
+
 namespace runmain::keeper {
 namespace {
 
@@ -118,7 +120,7 @@ bool Children::make_stdio(const SpawnChild& order, Child& child, os::SpawnPlan& 
   plan.stdio[1] = plan.stdio[2] = write_end.get();
   if (order.stdio != Stdio::pty) return true;
   plan.stdio[0] = write_end.get();
-  plan.terminal = true;
+  plan.terminal = child.at_pty = true;
   // So that it may open its terminal by name.
   if (order.set_user) (void)!fchown(write_end.get(), order.uid, static_cast<gid_t>(-1));
   return true;
@@ -309,6 +311,22 @@ void Children::sweep(Time now, const std::function<void()>& reap) {
     if (found == by_tag_.end()) continue;
     happenings_.push(TreeEmpty{found->second->key, std::move(done.survivors)});
   }
+}
+
+std::vector<TerminalSeen> Children::look_at_terminals() const {
+  std::vector<TerminalSeen> seen;
+  for (const auto& [key, child] : children_) {
+    const int master = child->at_pty && child->alive ? streams_.master(child->stream) : -1;
+    if (master < 0) continue;
+    const os::TtyLook look = os::look_at_tty(master, {child->first_pid, child->pid});
+    seen.push_back({key, look.wants_keys(), look.stands(), look.signals, look.wait == os::TtyWait::unknown});
+    if (seen.size() == kTerminalsMax) break;
+  }
+  return seen;
+}
+
+void Children::type(const ChildKey& key, std::string_view bytes) {
+  if (const Child* child = find(key); child != nullptr && child->at_pty) streams_.type(child->stream, bytes);
 }
 
 bool Children::any_alive() const {

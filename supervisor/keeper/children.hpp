@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -56,6 +57,10 @@ class Children {
   void sweep(Time now, const std::function<void()>& reap);
   bool sweeping() const { return !killer_.idle(); }
 
+  // How those on a pty of their own stand to it, and what is typed to one of them.
+  std::vector<TerminalSeen> look_at_terminals() const;
+  void type(const ChildKey& key, std::string_view bytes);
+
   bool any_alive() const;
   std::vector<ChildEntry> entries() const;
   // The child whose tree this process belongs to, by its tag.
@@ -69,6 +74,7 @@ class Children {
     pid_t first_pid = 0;  // leader of the session and group
     bool alive = false;   // the main process, not yet waited for
     bool leader_alive = false;
+    bool at_pty = false;
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;
     std::string service;                 // its name, for a head that has forgotten

@@ -133,15 +133,15 @@ void Keeper::handle(const Poller::Happened& h) {
 void Keeper::on_signals() {
   signalfd_siginfo info{};
   while (read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-    on_signal(static_cast<int>(info.ssi_signo));
+    on_signal(static_cast<int>(info.ssi_signo), info.ssi_code == SI_KERNEL);
   }
 }
 
-void Keeper::on_signal(int signal_number) {
+void Keeper::on_signal(int signal_number, bool typed) {
   switch (signal_number) {
     case SIGCHLD: reap(); return;
     case SIGTSTP: stop_and_continue(); return;
-    case SIGCONT: terminal_.remember(); [[fallthrough]];
+    case SIGCONT: return back_in_foreground();
     case SIGWINCH:
       if (const auto size = terminal_.size()) streams_->resize(*size);
       return;
@@ -155,14 +155,33 @@ void Keeper::on_signal(int signal_number) {
     stop_signal_ = signal_number;
   }
   if (headless_ && stop) headless_kill_ = now();  // asked again: force
+  tell_signal(signal_number, typed);
+}
+
+void Keeper::tell_signal(int signal_number, bool typed) {
   if (signals_pending_ >= kSignalsPendingMax) return;
   ++signals_pending_;
-  happenings_.push(GotSignal{signal_number});
+  happenings_.push(GotSignal{signal_number, typed});
+}
+
+// Perhaps in the foreground again, with another screen than before: what was on it is drawn anew.
+void Keeper::back_in_foreground() {
+  terminal_.remember();
+  if (const auto size = terminal_.size()) streams_->resize(*size);
+  streams_->redraw();
+  tell_signal(SIGCONT, false);
+}
+
+// As the kernel decides it for SIGTSTP: without a shell above us in our session nobody would wake us again.
+bool Keeper::can_be_continued() const {
+  const pid_t parent = getppid();
+  return getsid(parent) == getsid(0) && getpgid(parent) != getpgrp();
 }
 
 // Ctrl-Z: the children lead sessions of their own and do not see it, so it is passed on; `fg` wakes them
 // again.
 void Keeper::stop_and_continue() {
+  if (!can_be_continued()) return tell_signal(SIGCONT, false);
   children_->signal_all(SIGSTOP);
   terminal_.restore();
   kill(getpid(), SIGSTOP);
@@ -224,6 +243,12 @@ void Keeper::on_request(Request& request, std::vector<os::UniqueFd>& fds) {
     acknowledge(ack->happening);
   } else if (const auto* line = std::get_if<SendChannel>(&request)) {
     hub_->send(*line);
+  } else if (const auto* typed = std::get_if<TypeInput>(&request)) {
+    children_->type(typed->key, typed->bytes);
+  } else if (const auto* look = std::get_if<LookAtTerminals>(&request)) {
+    head_->send(TerminalsSeen{look->serial, children_->look_at_terminals()});
+  } else if (std::holds_alternative<SuspendJob>(request)) {
+    ::kill(0, SIGTSTP);
   }
 }
 

@@ -50,8 +50,11 @@ class Keeper {
   int timeout_ms(Time now) const;
   void handle(const Poller::Happened& happened);
   void on_signals();
-  void on_signal(int signal);
+  void on_signal(int signal, bool typed);
+  void tell_signal(int signal, bool typed);
   void stop_and_continue();
+  void back_in_foreground();
+  bool can_be_continued() const;
   void reap();
   void on_head(std::uint32_t events);
   void on_request(Request& request, std::vector<os::UniqueFd>& fds);

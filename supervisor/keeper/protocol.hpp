@@ -18,10 +18,11 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "keeper/terminal_messages.hpp"
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -248,7 +249,8 @@ struct Acknowledge {
 
 // SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most
 // once.
-using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel>;
+using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel,
+                             TypeInput, LookAtTerminals, SuspendJob>;
 
 // ---- keeper to head
 // -------------------------------------------------------------------------------------------
@@ -413,12 +415,14 @@ struct LineClosed {
     a("conn", conn);
   }
 };
-// The keeper got a signal that is for the head to decide about.
+// The keeper got a signal that is for the head to decide about. SIGCONT: we may be in the foreground again.
 struct GotSignal {
   std::int32_t signal = 0;
+  bool typed = false;  // by a key at the terminal
   template <class A>
   void fields(A& a) {
     a("signal", signal);
+    a("typed", typed);
   }
 };
 
@@ -436,6 +440,6 @@ struct Happening {
   }
 };
 
-using Message = std::variant<Welcome, Opened, Happening>;
+using Message = std::variant<Welcome, Opened, Happening, TerminalsSeen>;
 
 }  // namespace runmain::keeper

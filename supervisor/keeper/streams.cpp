@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <new>
 
 namespace runmain::keeper {
@@ -257,6 +258,13 @@ void Streams::flush_input(Stream& stream) {
 void Streams::resize(const winsize& size) {
   for (const auto& [serial, stream] : streams_) {
     if (stream.pty) ioctl(stream.pipe.get(), TIOCSWINSZ, &size);
+  }
+}
+
+void Streams::redraw() {
+  for (const auto& [serial, stream] : streams_) {
+    const pid_t group = stream.pty ? os::foreground_group(stream.pipe.get()) : 0;
+    if (group > 1) kill(-group, SIGWINCH);
   }
 }
 

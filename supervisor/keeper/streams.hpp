@@ -58,6 +58,8 @@ class Streams {
   void type(std::uint32_t serial, std::string_view bytes);
   // Every pty gets this size; the kernel tells its foreground group by SIGWINCH.
   void resize(const winsize& size);
+  // The same signal without another size: programs that draw the whole screen do it again.
+  void redraw();
 
  private:
   struct Stream {

@@ -16,6 +16,13 @@ void UserTerminal::restore() const {
   if (modes && (modes->c_lflag & ICANON) == 0) os::set_terminal_modes(STDIN_FILENO, *found_);
 }
 
+os::TerminalShape UserTerminal::shape() const {
+  os::TerminalShape shape{found_, size()};
+  // One that is found without echo has it by accident; a child without it is taken to ask for a password.
+  if (shape.modes) shape.modes->c_lflag |= ICANON | ECHO | ISIG;
+  return shape;
+}
+
 std::optional<winsize> UserTerminal::size() const {
   for (const int fd : {STDOUT_FILENO, STDIN_FILENO, STDERR_FILENO}) {
     if (const auto size = os::terminal_size(fd); size && size->ws_col > 0) return size;

@@ -17,7 +17,7 @@ class UserTerminal {
   void remember();
   void restore() const;
   // What a child's terminal is to be like: ours.
-  os::TerminalShape shape() const { return {found_, size()}; }
+  os::TerminalShape shape() const;
   std::optional<winsize> size() const;
 
  private:

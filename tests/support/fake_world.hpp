@@ -29,10 +29,11 @@ struct FakeChild {
   Body body = Body::asked;
   bool probing = false;
   bool ready = false;
-  bool stopping = false;   // got its stop signal
-  bool announced = false;  // said STOPPING=1
-  bool sweeping = false;   // KillTree is carried out
-  bool over = false;       // the core was told its last event: Forget is due
+  bool stopping = false;     // got its stop signal
+  bool announced = false;    // said STOPPING=1
+  bool sweeping = false;     // KillTree is carried out
+  bool at_terminal = false;  // waits for a person
+  bool over = false;         // the core was told its last event: Forget is due
   Time ready_at{};
   bool serves() const { return body == Body::alive && ready && !stopping && !sweeping; }
   template <class A>
@@ -45,6 +46,7 @@ struct FakeChild {
     a("stopping", stopping);
     a("announced", announced);
     a("sweeping", sweeping);
+    a("at_terminal", at_terminal);
     a("over", over);
     a("ready_at", ready_at);
   }
@@ -117,6 +119,7 @@ class FakeWorld {
   Event exits(FakeChild& child, int status, Time now);
   Event swept(FakeChild& child, bool survivors);
   Event announces(FakeChild& child);
+  Event at_terminal(FakeChild& child, bool on);
   Event edited(std::uint32_t service, bool unknown = false);
   Event held(std::uint32_t service, bool on);
   Event asked(CommandVerb verb, std::vector<ServiceId> services, std::uint64_t request);
@@ -433,6 +436,11 @@ inline Event FakeWorld::announces(FakeChild& c) {
   return Stopping{c.key};
 }
 
+inline Event FakeWorld::at_terminal(FakeChild& c, bool on_now) {
+  c.at_terminal = on_now;
+  return AtTerminal{c.key, on_now};
+}
+
 inline Event FakeWorld::edited(std::uint32_t service, bool unknown) {
   FakeService& s = services_[service];
   s.edit_open = true;
@@ -473,6 +481,7 @@ inline std::optional<Event> FakeWorld::calm(Time next_deadline, Time& now) {
         return exits(c, c.sweeping ? SIGKILL : SIGTERM, now);
       if (c.body == Body::alive && c.key.is_build()) return exits(c, 0, now);
       if (c.body == Body::dead && c.sweeping) return swept(c, false);
+      if (c.body == Body::alive && c.at_terminal) return at_terminal(c, false);
       if (c.probing) return ready(c, now);
     }
   }

@@ -173,8 +173,9 @@ class Simulation {
   }
 
   Event says(FakeChild& c) {
-    switch (pick(8)) {
+    switch (pick(9)) {
       case 0: return world_.announces(c);
+      case 8: return world_.at_terminal(c, !c.at_terminal);
       case 1: return Watchdog{c.key, 1 + pick(5'000'000), false};
       case 2: return Watchdog{c.key, 0, chance(300)};
       case 3: return Extend{c.key, pick(10'000'000)};

@@ -34,11 +34,12 @@ struct Budget {
   std::uint8_t deaths = 0;  // of the head
   std::uint8_t commands = 0;
   std::uint8_t signals = 0;
-  std::uint8_t timeouts = 1;  // children that are not ready in time
+  std::uint8_t terminals = 0;  // children that begin to wait at their terminal
+  std::uint8_t timeouts = 1;   // children that are not ready in time
   template <class A>
   void fields(A& a) {
     for (std::uint8_t* n : {&edits, &crashes, &transient, &permanent, &build_fails, &survivors, &holds,
-                            &deaths, &commands, &signals, &timeouts}) {
+                            &deaths, &commands, &signals, &terminals, &timeouts}) {
       a("budget", *n);
     }
   }
@@ -220,6 +221,10 @@ class Explorer {
       return;
     }
     if (child.probing) move(node, "ready", [&](Node& n) { return n.world.ready(at(n), n.now); });
+    if (child.at_terminal) move(node, "goes on", [&](Node& n) { return n.world.at_terminal(at(n), false); });
+    if (!child.at_terminal && !child.key.is_build()) {
+      spend(&Budget::terminals, "waits", [&](Node& n) { return n.world.at_terminal(at(n), true); });
+    }
     const bool ends = child.key.is_build() || node.world.services()[s].spec.restart != RestartPolicy::always;
     if (ends) move(node, "ends", [&](Node& n) { return n.world.exits(at(n), 0, n.now); });
     spend(child.key.is_build() ? &Budget::build_fails : &Budget::crashes, "crashes",
@@ -352,6 +357,21 @@ TEST_CASE("a build step: edits, failures and holds in every order") {
   b.commands = 1;
   b.signals = 1;
   explore("1 worker, build, a command and a stop", {quick(built("web"))}, b);
+}
+
+TEST_CASE("a worker that waits at its terminal: edits, a crash, holds and dying heads in every order") {
+  Budget b;
+  b.terminals = 2;
+  b.edits = 2;
+  b.crashes = 1;
+  explore("1 worker, terminal, overlap", {quick(watched("web"))}, b);
+  explore("1 worker, terminal, no overlap", {alone(quick(watched("web")))}, b);
+  b.terminals = b.edits = 1;
+  b.holds = 1;
+  b.commands = 1;
+  b.deaths = 1;
+  b.crashes = b.timeouts = 0;
+  explore("1 worker, terminal, build, holds, a command, dying heads", {quick(built("web"))}, b);
 }
 
 TEST_CASE("two workers with overlap: two edits, or an edit and a crash, in every order") {
