@@ -2,10 +2,14 @@
 
 #include <set>
 
+#include "base/archive.hpp"
 #include "config/config.hpp"
+#include "os/linux/fd.hpp"
 
 namespace runmain::app {
 namespace {
+
+constexpr std::size_t kDesiredMax = 4U << 20U;  // bytes; a command line is at most 2 MiB
 
 keeper::OpenListener wanted(const core::ServiceSpec& service, const core::ListenSpec& listen) {
   return keeper::OpenListener{drive::listener_id(service.name, listen),
@@ -20,9 +24,18 @@ std::set<std::string> known_ids(const drive::ServiceTable& running) {
   return ids;
 }
 
+Result<core::Desired> read_desired(const std::string& path) {
+  auto bytes = os::read_file(path, kDesiredMax);
+  if (!bytes) return bytes.error();
+  core::Desired desired;
+  if (!from_binary(*bytes, desired)) return Error{path + " is of another version of runmain"};
+  return desired;
+}
+
 }  // namespace
 
 Result<core::Desired> read_configuration(const HeadOptions& options) {
+  if (!options.desired.empty()) return read_desired(options.desired);
   config::LoadOptions load_options;
   if (options.mode) load_options.mode = *options.mode;
   auto loaded = config::load(options.config, load_options);

@@ -25,6 +25,13 @@ std::uint64_t seed_of(const std::string& secret) {
   return seed;
 }
 
+// The first Fact of what a change causes.
+bool begins_generation(const core::Fact& fact, bool has_build) {
+  if (has_build) return fact.type == core::FactType::reload_building && fact.number <= 1;
+  return fact.type == core::FactType::reload_starting ||
+         (fact.type == core::FactType::service_starting && fact.generation > 1);
+}
+
 constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
 
 }  // namespace
@@ -235,6 +242,9 @@ void Head::tell_facts() {
   const std::vector<core::Fact> facts = std::exchange(facts_, {});
   for (const core::Fact& fact : facts) {
     const std::string name = services_.name(fact.service);
+    const auto* entry = desired_.clear ? services_.find(fact.service) : nullptr;
+    if (entry != nullptr && begins_generation(fact, entry->spec.watch && entry->spec.watch->build))
+      terminal_->clear();
     if (auto line = narrator_.tell(fact, name)) say(*line);
     if (server_) server_->fact(fact, name);
   }

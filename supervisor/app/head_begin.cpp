@@ -155,7 +155,7 @@ void Head::watch_services() {
       watcher_->remove(id);
     }
   }
-  if (desired_.mode != core::Mode::dev) return;
+  if (desired_.mode != core::Mode::dev || !options_.desired.empty()) return;
   core::WatchSpec file;
   file.paths = {options_.config};
   watcher_->set(kConfigFile, file);
@@ -163,6 +163,7 @@ void Head::watch_services() {
 
 // A new configuration, or the old one goes on and the caller is told why.
 Result<void> Head::apply() {
+  if (!options_.desired.empty()) return {};  // flags do not change
   auto desired = read_configuration(options_);
   if (!desired) return desired.error();
   auto configuration = open_sockets(std::move(*desired), keeper_, services_);
@@ -184,6 +185,7 @@ void Head::on_change(const core::Changed& changed) {
 
 // SIGHUP, or the file has changed: nobody waits for an answer, so a person is told.
 void Head::read_again() {
+  if (!options_.desired.empty()) return;
   if (auto applied = apply(); applied) {
     say({Tone::good, "the configuration was read again"});
   } else {

@@ -16,6 +16,8 @@ Result<HeadOptions> parse_options(int argc, char** argv) {
       options.config = value;
     } else if (name == "--mode" && (value == "dev" || value == "prod")) {
       options.mode = value == "dev" ? core::Mode::dev : core::Mode::prod;
+    } else if (name == "--desired") {
+      options.desired = value;
     } else if (name == "--runtime-dir") {
       options.runtime_dir = value;
     } else if (name == "--state-dir") {

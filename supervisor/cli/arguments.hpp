@@ -21,12 +21,17 @@ inline CLI::App* add_command(CLI::App& app, Options& options, const std::string&
   return command;
 }
 
+inline void add_folders(CLI::App* command, Options& options) {
+  command->add_option("--runtime-dir", options.runtime_dir, "folder of sockets and lock")->type_name("DIR");
+  command->add_option("--state-dir", options.state_dir, "folder of logs and spill")->type_name("DIR");
+}
+
 // -c, --runtime-dir, --state-dir: which runmain is meant.
 inline void add_place(CLI::App* command, Options& options) {
   command->add_option("-c,--config", options.file, "the configuration (default: supervisor.toml here)")
+      ->each([&options](const std::string&) { options.file_given = true; })
       ->type_name("FILE");
-  command->add_option("--runtime-dir", options.runtime_dir, "folder of sockets and lock")->type_name("DIR");
-  command->add_option("--state-dir", options.state_dir, "folder of logs and spill")->type_name("DIR");
+  add_folders(command, options);
 }
 
 inline void add_json(CLI::App* command, Options& options) {

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "base/archive.hpp"
 #include "cli/programs.hpp"
 #include "control/instance.hpp"
 
@@ -88,6 +89,14 @@ void add_head_arguments(std::vector<std::string>& argv, const Options& options, 
   }
 }
 
+// A new file each time: what stands there under that name is not written through.
+Result<void> write_desired(const std::string& path, const core::Desired& desired) {
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno("unlink " + path, errno);
+  const os::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return Error::from_errno("open " + path, errno);
+  return os::pwrite_all(fd.get(), to_binary(desired), 0);
+}
+
 Result<void> open_sockets(Launch& launch) {
   auto control_socket = control::listen_at(launch.folders.control(), 0600);
   if (!control_socket.ok()) return control_socket.error();
@@ -101,7 +110,7 @@ Result<void> open_sockets(Launch& launch) {
 
 }  // namespace
 
-Result<Launch> prepare_launch(const Options& options, core::Mode mode) {
+Result<Launch> prepare_launch(const Options& options, core::Mode mode, const core::Desired* desired) {
   const auto keeper = find_program("runmain-keeper");
   if (!keeper.ok()) return keeper.error();
   const auto head = find_program("runmain-supervisor");
@@ -128,6 +137,10 @@ Result<Launch> prepare_launch(const Options& options, core::Mode mode) {
   if (!sockets) return sockets.error();
   launch.argv = keeper_arguments(launch, *head);
   add_head_arguments(launch.argv, options, launch, mode);
+  if (desired == nullptr) return launch;
+  const auto written = write_desired(launch.folders.desired(), *desired);
+  if (!written) return written.error();
+  launch.argv.insert(launch.argv.end(), {"--desired", launch.folders.desired()});
   return launch;
 }
 

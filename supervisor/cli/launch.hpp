@@ -23,8 +23,10 @@ struct Launch {
 };
 
 // Folders, lock, sockets, journal, executables. On failure nothing stays but empty folders. Requires that
-// options.file is a good configuration.
-Result<Launch> prepare_launch(const Options& options, core::Mode mode);
+// options.file is a good configuration; or, with `desired`, a folder: then that is handed to the head by a
+// file in the runtime folder.
+Result<Launch> prepare_launch(const Options& options, core::Mode mode,
+                              const core::Desired* desired = nullptr);
 
 // Writes this process's pid into the lock and executes the keeper. Returns only on failure.
 Error become_keeper(Launch& launch);

@@ -8,6 +8,7 @@
 
 #include "base/time.hpp"
 #include "cli/terminal.hpp"
+#include "config/dev.hpp"
 
 namespace runmain::cli {
 
@@ -21,6 +22,7 @@ inline constexpr int kSignalled = 128;  // plus the signal's number
 struct Options {
   std::string command;
   std::string file = "supervisor.toml";
+  bool file_given = false;  // by -c
   std::string runtime_dir;
   std::string state_dir;
   bool json = false;
@@ -33,6 +35,7 @@ struct Options {
   bool detach = false;
   std::string journal;   // up: to write; replay: to read
   double timeout_s = 0;  // 0: no limit
+  config::DevOptions dev;
 
   std::function<int(const Options&, Terminal&)> run;
 

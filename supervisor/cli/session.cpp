@@ -27,10 +27,25 @@ control::Folders folders_of(const Options& options) {
                              control::Environment::of_process());
 }
 
+namespace {
+
+// Where it may run: for the file, then, if no file was named, as a `dev` of this folder.
+std::vector<std::string> candidates(const Options& options, const control::Folders& folders) {
+  const auto env = control::Environment::of_process();
+  std::vector<std::string> all = control::runtime_candidates(folders, env);
+  const auto here = control::real_config(".");
+  if (options.file_given || folders.runtime_given || !here.ok()) return all;
+  const auto more = control::runtime_candidates(
+      control::folders_of(*here, options.runtime_dir, options.state_dir, env), env);
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+}  // namespace
+
 std::optional<Session> Session::open(const Options& options, Terminal& terminal, int& exit) {
   const control::Folders folders = folders_of(options);
-  for (const std::string& runtime :
-       control::runtime_candidates(folders, control::Environment::of_process())) {
+  for (const std::string& runtime : candidates(options, folders)) {
     auto client = control::Client::connect(runtime + "/control", control::deadline_after(kQuestionLimit));
     if (client.ok()) return Session(std::move(*client), runtime);
     if (means_nothing_runs(client.error().code)) continue;
@@ -40,7 +55,7 @@ std::optional<Session> Session::open(const Options& options, Terminal& terminal,
   }
   complain(terminal, Error{"nothing runs for " + folders.config,
                            {},
-                           "start it with `runmain up`, or name another file with -c"});
+                           "start it with `runmain up` or `runmain dev`, or name another file with -c"});
   exit = kNothingRuns;
   return std::nullopt;
 }

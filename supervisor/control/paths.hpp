@@ -3,7 +3,7 @@
 // runtime: $XDG_RUNTIME_DIR/runmain/HASH, else /run/runmain/HASH (root) or /tmp/runmain-UID/HASH: control,
 // channel, lock. state: $XDG_STATE_HOME/runmain/HASH, else ~/.local/state/runmain/HASH; root:
 // /var/lib/runmain/HASH. HASH is of the configuration file's real path, so every name of one file means the
-// same runmain. Invariant: a folder that is used is ours, is no symlink, and nobody else may write to it.
+// same runmain; for `runmain dev` it is of the folder's. Invariant: a folder that is used is ours, is no symlink, and nobody else may write to it.
 // Source: XDG Base Directory Specification 0.8. Non-goal: cleaning up; sockets and lock stay, the lock
 // decides.
 #pragma once
@@ -35,6 +35,7 @@ struct Folders {
   std::string control() const { return runtime + "/control"; }
   std::string channel() const { return runtime + "/channel"; }
   std::string lock() const { return runtime + "/lock"; }
+  std::string desired() const { return runtime + "/desired"; }
   std::string log() const { return state + "/runmain.log"; }
 };
 

@@ -12,6 +12,7 @@ ServiceSpec with_policy_of(ServiceSpec spec, const ServiceSpec& other) {
   spec.at = other.at;
   spec.watch = other.watch;
   spec.restart = other.restart;
+  spec.end_on_failure = other.end_on_failure;
   spec.backoff = other.backoff;
   spec.stop = other.stop;
   spec.depends_on = other.depends_on;
@@ -89,8 +90,9 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
   const bool children_differ = !(with_policy_of(r.spec, spec) == spec);
   const bool all_same = !children_differ && with_policy_of(spec, r.spec) == r.spec &&
                         r.spec.workers == spec.workers && r.spec.watch == spec.watch &&
-                        r.spec.restart == spec.restart && r.spec.backoff == spec.backoff &&
-                        r.spec.stop == spec.stop && r.spec.depends_on == spec.depends_on;
+                        r.spec.restart == spec.restart && r.spec.end_on_failure == spec.end_on_failure &&
+                        r.spec.backoff == spec.backoff && r.spec.stop == spec.stop &&
+                        r.spec.depends_on == spec.depends_on;
   const std::uint32_t before = r.workers();
   r.spec = spec;
   r.configured = true;

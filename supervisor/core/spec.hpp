@@ -201,6 +201,7 @@ struct ServiceSpec {
   std::vector<LimitSpec> limits;
   bool die_with_keeper = true;  // on_keeper_death = "stop"
   bool pty = false;             // stdio is a terminal of its own
+  bool end_on_failure = false;  // failed for good is failed, whatever is watched: runmain ends
 
   friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
   template <class A>
@@ -229,6 +230,7 @@ struct ServiceSpec {
     a("limits", limits);
     a("die_with_keeper", die_with_keeper);
     a("pty", pty);
+    a("end_on_failure", end_on_failure);
   }
 };
 
@@ -236,12 +238,14 @@ struct Desired {
   Mode mode = Mode::dev;
   std::string file;                   // absolute path of the configuration
   std::vector<ServiceSpec> services;  // in the file's order
+  bool clear = false;                 // the terminal is cleared before each generation
 
   template <class A>
   void fields(A& a) {
     a("mode", mode);
     a("file", file);
     a("services", services);
+    a("clear", clear);
   }
 };
 

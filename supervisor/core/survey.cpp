@@ -78,7 +78,7 @@ bool is_blocked(const State& s, const ServiceRecord& r) {
 std::uint32_t bits_of(const State& s, const ServiceRecord& r, const Survey& seen) {
   const bool blocked = is_blocked(s, r);
   const bool failed = r.configured && r.run == RunState::failed;
-  const bool watch = r.configured && r.spec.watch.has_value();
+  const bool watch = r.configured && r.spec.watch.has_value() && !(failed && r.spec.end_on_failure);
   std::uint32_t bits = 0;
   const auto set = [&bits](Tally t, bool on) { bits |= on ? 1U << t : 0U; };
   set(kWanted, r.wanted);

@@ -41,6 +41,9 @@ class OutputTerminal {
   // One line of the supervisor itself, without its newline; shown as it is, so the caller makes it printable.
   void print(std::string_view line);
 
+  // Wipes a terminal and what can be scrolled back to; nothing elsewhere.
+  void clear();
+
   // Whole lines with their newlines. Requires, if lossless(), that they fit into room().
   void show(std::string_view lines);
   std::size_t room() const;

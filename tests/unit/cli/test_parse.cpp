@@ -6,8 +6,9 @@
 namespace runmain::cli {
 namespace {
 
-const std::vector<std::string> kCommands{"up",     "down", "status", "start", "stop",  "restart", "reload",
-                                         "signal", "logs", "events", "why",   "check", "replay",  "version"};
+const std::vector<std::string> kCommands{"up",     "dev",     "down",   "status", "start",
+                                         "stop",   "restart", "reload", "signal", "logs",
+                                         "events", "why",     "check",  "replay", "version"};
 
 TEST_CASE("every command has its own help with an example") {
   const Ran all = parse_only({"--help"});
@@ -55,6 +56,24 @@ TEST_CASE("arguments end up where they belong") {
   const Ran folders = parse_only({"down", "--runtime-dir", "/r", "--state-dir", "/s"});
   CHECK(folders.options.runtime_dir == "/r");
   CHECK(folders.options.state_dir == "/s");
+}
+
+TEST_CASE("what stands behind -- is the command of dev, word by word") {
+  const std::vector<std::string> command{"up", "--watch", "", "-x", "[a,b]", "a=b", "--", "-c", "%%"};
+  std::vector<std::string> args{"dev", "--ext", "py", "-w", "src", "--watch", "doc", "--listen", ":0", "--"};
+  args.insert(args.end(), command.begin(), command.end());
+  const Ran dev = parse_only(args);
+  INFO(dev.err);
+  REQUIRE(dev.exit == -1);
+  CHECK(dev.options.dev.command == command);
+  CHECK(dev.options.dev.watch == std::vector<std::string>{"src", "doc"});
+  CHECK(dev.options.dev.ext == "py");
+  CHECK(dev.options.dev.listen == std::vector<std::string>{":0"});
+  CHECK(parse_only({"dev", "-i", "[ab]", "--", "x"}).options.dev.ignore == std::vector<std::string>{"[ab]"});
+  CHECK(parse_only({"dev", "--clear", "./server"}).options.dev.command ==
+        std::vector<std::string>{"./server"});
+  CHECK(parse_only({"status", "-c", "x.toml"}).options.file_given);
+  CHECK_FALSE(parse_only({"status"}).options.file_given);
 }
 
 TEST_CASE("a wrong command line is told in one line with a hint, exit 2") {

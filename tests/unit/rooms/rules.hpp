@@ -29,10 +29,11 @@ inline const std::vector<Rule>& rules() {
       {"supervisor/control/",
        {"base/", "core/spec.hpp", "core/event.hpp", "core/effect.hpp", "core/snapshot.hpp", "os/"},
        {"nlohmann/"}},
-      // up hands fds on, check and up read the configuration, replay feeds a journal to the machine.
+      // up hands fds on, check, dev and up make the configuration, replay feeds a journal to the machine.
       {"supervisor/cli/",
        {"base/", "control/client.hpp", "control/protocol.hpp", "control/paths.hpp", "control/instance.hpp",
-        "control/suggest.hpp", "config/config.hpp", "core/", "drive/journal.hpp", "os/linux/fd.hpp"},
+        "control/suggest.hpp", "config/config.hpp", "config/dev.hpp", "config/runners.hpp", "core/",
+        "drive/journal.hpp", "os/linux/fd.hpp"},
        {"CLI/", "nlohmann/"}},
       {"supervisor/app/",
        {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "cli/", "child_runtime/"},

@@ -1,0 +1,60 @@
+// What a runner is called, and the line that is told of it.
+#include <algorithm>
+
+#include "config/runner_table.hpp"
+#include "config/runner_words.hpp"
+#include "config/runners.hpp"
+#include "config/service_reader.hpp"
+
+namespace runmain::config {
+
+std::string name_of_command(const Argv& argv) {
+  std::string name;
+  if (const std::string script = package_script_of(argv); !script.empty()) {
+    name = script;
+  } else if (const auto program = find_program_word(argv)) {
+    const Row* row = row_of(argv, *program);
+    name = row != nullptr ? std::string(row->name) : program->name;
+    if (row != nullptr && (row->own_words || name == "go" || name == "cargo")) {
+      const std::size_t end = end_of_own_words(argv, program->at + 1);
+      if (end > program->at + 1 && row->own_words && argv[end - 1][0] != '-') name = base_name(argv[end - 1]);
+    }
+  }
+  for (const std::string_view extension : {".py", ".js", ".mjs", ".cjs", ".ts", ".rb", ".php", ".sh"}) {
+    if (name.size() > extension.size() &&
+        std::string_view(name).substr(name.size() - extension.size()) == extension)
+      name.resize(name.size() - extension.size());
+  }
+  for (char& c : name) {
+    if (!is_name(std::string("a") + c)) c = '-';
+  }
+  name.erase(0, std::min(name.find_first_not_of(".-"), name.size()));
+  name.resize(std::min(name.size(), kNameMax));
+  return name.empty() ? "program" : name;
+}
+
+std::string describe(const Runner& runner, const std::string& service, const std::vector<std::string>& listen,
+                     std::optional<std::uint16_t> port) {
+  const std::string who = runner.name.empty() ? service : runner.name;
+  std::string text;
+  if (!listen.empty()) {
+    text = listen.size() == 1 ? "socket " : "sockets ";
+    for (std::size_t i = 0; i < listen.size(); ++i) text += (i == 0 ? "" : ", ") + listen[i];
+    text += (listen.size() == 1 ? " is ours (" : " are ours (") +
+            (runner.how.empty() ? "LISTEN_FDS" : runner.how) + ")";
+  } else if (port) {
+    text = (*port == 0 ? "binds a port by itself" : "binds port " + std::to_string(*port) + " by itself");
+    text += ", refused while it restarts";
+  } else {
+    text = runner.name.empty() ? "restarted at each change" : "binds by itself, refused while it restarts";
+  }
+  if (!runner.include.empty()) {
+    text = port ? "binds port " + std::to_string(*port) + " and takes changes by itself"
+                : "takes changes by itself";
+    text += ", restarted for";
+    for (const std::string& glob : runner.include) text += " " + glob;
+  }
+  return who + ": " + text + (runner.promise.empty() ? "" : ", " + runner.promise);
+}
+
+}  // namespace runmain::config

@@ -1,0 +1,249 @@
+// Command lines in, choices out: what `runmain dev` knows of programs that serve.
+#include "config/runner_words.hpp"
+#include "config/runners.hpp"
+#include "support/catch.hpp"
+
+namespace runmain::config {
+namespace {
+
+Argv words(const std::string& line) {
+  Argv out;
+  for (const std::string_view word : words_of(line)) out.emplace_back(word);
+  return out;
+}
+
+std::string joined(const Argv& argv) {
+  std::string out;
+  for (const std::string& word : argv) out += (out.empty() ? "" : " ") + word;
+  return out;
+}
+
+std::string env_of(const Runner& runner, const std::string& name) {
+  for (const auto& [known, value] : runner.env) {
+    if (known == name) return value;
+  }
+  return "unset";
+}
+
+struct Case {
+  std::string command;
+  std::string name;
+  std::string argv;
+  std::string listen;  // held for it
+  int port = -1;       // that it binds by itself
+};
+
+void check(const Case& c, const RunnerFacts& facts = {}, const RunnerAsked& asked = {}) {
+  INFO(c.command);
+  const Runner runner = choose_runner(words(c.command), facts, asked);
+  CHECK(runner.name == c.name);
+  CHECK(joined(runner.argv) == c.argv);
+  CHECK(runner.listen == c.listen);
+  CHECK((runner.port ? int{*runner.port} : -1) == c.port);
+}
+
+TEST_CASE("servers that take a socket get it, at the address that they would have bound") {
+  const std::vector<Case> cases{
+      {"uvicorn app:app", "uvicorn", "uvicorn app:app --fd {fd}", "127.0.0.1:8000"},
+      {"uvicorn app:app --port 9000 --host 0.0.0.0 --reload --reload-dir src", "uvicorn",
+       "uvicorn app:app --port 9000 --host 0.0.0.0 --fd {fd}", "0.0.0.0:9000"},
+      {"uvicorn app:app --host=::1 --reload-include=*.html", "uvicorn",
+       "uvicorn app:app --host=::1 --fd {fd}", "[::1]:8000"},
+      {"python3 -u -m uvicorn app:app --reload", "uvicorn", "python3 -u -m uvicorn app:app --fd {fd}",
+       "127.0.0.1:8000"},
+      {".venv/bin/gunicorn -w 2 -b 0.0.0.0:80 --reload app:app", "gunicorn",
+       ".venv/bin/gunicorn -w 2 app:app", "0.0.0.0:80"},
+      {"gunicorn --bind=unix:web.sock app:app", "gunicorn", "gunicorn app:app", "unix:web.sock"},
+      {"gunicorn app:app", "gunicorn", "gunicorn app:app", "127.0.0.1:8000"},
+      {"hypercorn --bind localhost:9 app:app --reload", "hypercorn", "hypercorn app:app --bind fd://{fd}",
+       "localhost:9"},
+      {"daphne -p 81 proj.asgi:app", "daphne", "daphne -p 81 proj.asgi:app --fd {fd}", "127.0.0.1:81"},
+      {"flask run", "flask", "flask run --no-reload", "127.0.0.1:5000"},
+      {"flask --app x --debug run -p 5001 -h0.0.0.0 --reload", "flask",
+       "flask --app x --debug run -p 5001 -h0.0.0.0 --no-reload", "0.0.0.0:5001"},
+      {"python -m flask run", "flask", "python -m flask run --no-reload", "127.0.0.1:5000"},
+      {"uv run flask run", "flask", "uv run flask run --no-reload", "127.0.0.1:5000"},
+      {"env A=1 poetry run uvicorn app:app", "uvicorn", "env A=1 poetry run uvicorn app:app --fd {fd}",
+       "127.0.0.1:8000"}};
+  for (const Case& c : cases) check(c);
+}
+
+TEST_CASE("programs that bind by themselves keep their port, and their reloader is off") {
+  const std::vector<Case> cases{
+      {"python manage.py runserver", "manage.py", "python manage.py runserver --noreload", "", 8000},
+      {"./manage.py runserver 0.0.0.0:81 --noreload", "manage.py",
+       "./manage.py runserver 0.0.0.0:81 --noreload", "", 81},
+      {"python manage.py runserver 9000", "manage.py", "python manage.py runserver 9000 --noreload", "",
+       9000},
+      {"fastapi dev main.py --port 81", "fastapi", "fastapi dev main.py --port 81 --no-reload", "", 81},
+      {"granian --interface asgi app:app --reload", "granian", "granian --interface asgi app:app", "", 8000},
+      {"waitress-serve --listen=*:81 app:app", "waitress-serve", "waitress-serve --listen=*:81 app:app", "",
+       81},
+      {"python -m http.server 81", "http.server", "python -m http.server 81", "", 81},
+      {"node --watch --watch-path=src server.js --watch", "node", "node server.js --watch", ""},
+      {"node -r ./setup --watch server.js", "node", "node -r ./setup server.js", ""},
+      {"tsx watch src/main.ts", "tsx", "tsx src/main.ts", ""},
+      {"npx vite --port 81", "vite", "npx vite --port 81", "", 81},
+      {"next dev", "next", "next dev", "", 3000},
+      {"bundle exec rails s -p 81", "rails", "bundle exec rails s -p 81", "", 81},
+      {"php -S localhost:81", "php", "php -S localhost:81", "", 81},
+      {"bun --hot server.ts", "bun", "bun server.ts", ""},
+      {"go run .", "go", "go run .", ""},
+      {"cargo run --release", "cargo", "cargo run --release", ""}};
+  for (const Case& c : cases) check(c);
+}
+
+TEST_CASE("a program that is not known is left as it is, whatever its words look like") {
+  for (const std::string line : {"./server --port 81 --reload", "flask routes", "python manage.py migrate",
+                                 "python -c pass", "python script.py --reload", "fastapi --help",
+                                 "sh -c true", "vitest --watch", "npm test", "python"}) {
+    INFO(line);
+    const Runner runner = choose_runner(words(line), {}, {});
+    CHECK(runner.name.empty());
+    CHECK(joined(runner.argv) == line);
+    CHECK(runner.listen.empty());
+    CHECK_FALSE(runner.port);
+    CHECK(runner.env.empty());
+  }
+  CHECK(choose_runner({}, {}, {}).argv.empty());
+  CHECK(choose_runner({""}, {}, {}).name.empty());
+}
+
+TEST_CASE("the environment says where it listens, and its flags overrule") {
+  RunnerFacts facts;
+  facts.env = {
+      {"FLASK_RUN_PORT", "81"}, {"FLASK_RUN_HOST", "0.0.0.0"}, {"PORT", "82"}, {"UVICORN_PORT", "x"}};
+  CHECK(choose_runner(words("flask run"), facts, {}).listen == "0.0.0.0:81");
+  CHECK(choose_runner(words("flask run -p 83"), facts, {}).listen == "0.0.0.0:83");
+  CHECK(choose_runner(words("gunicorn app:app"), facts, {}).listen == "0.0.0.0:82");
+  CHECK(choose_runner(words("node server.js"), facts, {}).port == 82);
+  CHECK(choose_runner(words("uvicorn app:app"), facts, {}).listen == "127.0.0.1:8000");
+}
+
+TEST_CASE("--port makes it bind by itself, and tells it in its own words") {
+  RunnerAsked asked;
+  asked.port = 81;
+  const std::vector<Case> cases{
+      {"uvicorn app:app --port 9", "uvicorn", "uvicorn app:app --port {port}", "", 81},
+      {"flask run", "flask", "flask run --no-reload --port {port}", "", 81},
+      {"gunicorn -b 0.0.0.0:9 app:app", "gunicorn", "gunicorn app:app --bind 0.0.0.0:{port}", "", 81},
+      {"python manage.py runserver 0.0.0.0:9", "manage.py",
+       "python manage.py runserver 0.0.0.0:{port} --noreload", "", 81},
+      {"python manage.py runserver", "manage.py", "python manage.py runserver --noreload {port}", "", 81},
+      {"php -S localhost:9 -t www", "php", "php -S localhost:{port} -t www", "", 81},
+      {"vite", "vite", "vite --port {port}", "", 81},
+      {"node server.js", "node", "node server.js", "", 81},
+      {"./server {port}", "", "./server {port}", "", 81}};
+  for (const Case& c : cases) check(c, {}, asked);
+  CHECK(env_of(choose_runner(words("flask run"), {}, asked), "WERKZEUG_RUN_MAIN") == "unset");
+}
+
+TEST_CASE("Flask gets its socket by variables, both or neither") {
+  const Runner runner = choose_runner(words("flask run --debug"), {}, {});
+  CHECK(runner.takes_socket);
+  CHECK(env_of(runner, "WERKZEUG_RUN_MAIN") == "true");
+  CHECK(env_of(runner, "WERKZEUG_SERVER_FD") == "3");
+  CHECK(env_of(runner, "FLASK_RUN_RELOAD") == "0");
+}
+
+TEST_CASE("a script that calls app.run() of Flask is known by its text") {
+  RunnerFacts facts;
+  facts.script =
+      "from flask import Flask\napp = Flask(__name__)\napp.run(debug = True,\n  port=5001, host='0.0.0.0')\n";
+  const Runner runner = choose_runner(words("python app.py"), facts, {});
+  CHECK(runner.name == "flask app.run");
+  CHECK(runner.listen == "0.0.0.0:5001");
+  CHECK(env_of(runner, "WERKZEUG_SERVER_FD") == "3");
+  CHECK(runner.promise.find("exit with 3 is a restart") != std::string::npos);
+  facts.script = "import flask\napp = flask.Flask(__name__)\napp.run()\n";
+  CHECK(choose_runner(words("python app.py"), facts, {}).listen == "127.0.0.1:5000");
+  CHECK(choose_runner(words("python app.py"), facts, {}).promise.empty());
+  facts.script = "import subprocess\nsubprocess.run(['ls'])\n";
+  CHECK(choose_runner(words("python app.py"), facts, {}).name.empty());
+  CHECK(script_of(words("python -u app.py x")) == "app.py");
+  CHECK(script_of(words("./app.py")) == "./app.py");
+  CHECK(script_of(words("python -m app")).empty());
+  CHECK(script_of(words("node app.js")).empty());
+}
+
+TEST_CASE("npm run is what package.json says; only its environment can be changed") {
+  CHECK(package_script_of(words("npm run dev")) == "dev");
+  CHECK(package_script_of(words("yarn dev")) == "dev");
+  CHECK(package_script_of(words("npm start")) == "start");
+  CHECK(package_script_of(words("npm install")).empty());
+  CHECK(package_script_of(words("npm")).empty());
+  CHECK(package_script_of(words("npm run")).empty());
+  RunnerFacts facts;
+  facts.package_script = "vite --port 81";
+  const Runner vite = choose_runner(words("npm run dev"), facts, {});
+  CHECK(vite.name == "npm: vite");
+  CHECK(joined(vite.argv) == "npm run dev");
+  CHECK(vite.port == 81);
+  CHECK_FALSE(vite.include.empty());
+  RunnerAsked asked;
+  asked.port = 0;
+  CHECK(joined(choose_runner(words("npm run dev"), facts, asked).argv) == "npm run dev -- --port {port}");
+  CHECK(joined(choose_runner(words("pnpm dev"), facts, asked).argv) == "pnpm dev --port {port}");
+  facts.package_script = "node --watch server.js";
+  const Runner node = choose_runner(words("npm run dev"), facts, {});
+  CHECK(node.name == "npm: node");
+  CHECK(node.promise.find("package.json and stays") != std::string::npos);
+  facts.package_script = "uvicorn app:app";
+  const Runner uvicorn = choose_runner(words("npm run dev"), facts, {});
+  CHECK(uvicorn.listen.empty());
+  CHECK(uvicorn.port == 8000);
+  CHECK_FALSE(uvicorn.takes_socket);
+  facts.package_script = "webpack serve";
+  CHECK(choose_runner(words("npm run dev"), facts, {}).name.empty());
+}
+
+TEST_CASE("a socket that the user has named is not given a second time") {
+  for (const std::string line : {"uvicorn app:app --fd {fd}", "hypercorn --bind fd://{fd} app:app",
+                                 "uvicorn app:app --uds web.sock"}) {
+    INFO(line);
+    const Runner runner = choose_runner(words(line), {}, {});
+    CHECK(joined(runner.argv) == line);
+    CHECK(runner.listen.empty());
+    CHECK(runner.takes_socket);
+  }
+}
+
+TEST_CASE("services are called after what runs") {
+  const std::vector<std::pair<std::string, std::string>> cases{{"flask run", "flask"},
+                                                               {"python server.py", "server"},
+                                                               {"./bin/web.v2", "web.v2"},
+                                                               {"node src/server.mjs", "server"},
+                                                               {"npm run dev:web", "dev-web"},
+                                                               {"go run .", "go"},
+                                                               {"python manage.py runserver", "manage"},
+                                                               {"python -m http.server", "http.server"},
+                                                               {"./-x", "x"},
+                                                               {"...", "program"},
+                                                               {"", "program"},
+                                                               {"python -m uvicorn a:b", "uvicorn"},
+                                                               {"caf\xc3\xa9", "caf--"}};
+  for (const auto& [line, name] : cases) {
+    INFO(line);
+    CHECK(name_of_command(words(line)) == name);
+  }
+}
+
+TEST_CASE("one line tells what was chosen") {
+  const auto told = [](const std::string& line, const std::vector<std::string>& listen,
+                       std::optional<std::uint16_t> port) {
+    return describe(choose_runner(words(line), {}, {}), "name", listen, port);
+  };
+  CHECK(told("uvicorn a:b --reload", {"127.0.0.1:8000"}, {}) ==
+        "uvicorn: socket 127.0.0.1:8000 is ours (--fd 3), its own --reload is off");
+  CHECK(told("python manage.py runserver", {}, 8000) ==
+        "manage.py: binds port 8000 by itself, refused while it restarts, its own reloader is off");
+  CHECK(told("node server.js", {}, {}) == "node: binds by itself, refused while it restarts");
+  CHECK(told("./server", {}, {}) == "name: restarted at each change");
+  CHECK(told("./server", {":80", ":81"}, {}) == "name: sockets :80, :81 are ours (LISTEN_FDS)");
+  CHECK(told("nodemon x.js", {}, {}).find("watches by itself") != std::string::npos);
+  CHECK(told("vite", {}, 5173).find("takes changes by itself, restarted for package.json") !=
+        std::string::npos);
+}
+
+}  // namespace
+}  // namespace runmain::config
