@@ -8,18 +8,41 @@
 
 namespace runmain::config {
 
-std::string name_of_command(const Argv& argv) {
-  std::string name;
-  if (const std::string script = package_script_of(argv); !script.empty()) {
-    name = script;
-  } else if (const auto program = find_program_word(argv)) {
-    const Row* row = row_of(argv, *program);
-    name = row != nullptr ? std::string(row->name) : program->name;
-    if (row != nullptr && (row->own_words || name == "go" || name == "cargo")) {
-      const std::size_t end = end_of_own_words(argv, program->at + 1);
-      if (end > program->at + 1 && row->own_words && argv[end - 1][0] != '-') name = base_name(argv[end - 1]);
-    }
+namespace {
+
+constexpr std::string_view kInterpreters = "sh bash dash zsh ruby perl lua php Rscript";
+
+// The script of an interpreter that the table does not know, as in `sh -x ./serve.sh`; empty for `sh -c`.
+std::string interpreted(const Argv& argv, const Program& program) {
+  for (std::size_t i = program.at + 1; i < argv.size(); ++i) {
+    if (argv[i].size() > 1 && argv[i][0] == '-' && argv[i].find_first_of("ce") != std::string::npos)
+      return {};
+    if (argv[i].empty() || argv[i][0] != '-') return base_name(argv[i]);
   }
+  return {};
+}
+
+// What a person would call it, before it is made a good name.
+std::string plain_name(const Argv& argv) {
+  if (std::string script = package_script_of(argv); !script.empty()) return script;
+  const auto program = find_program_word(argv);
+  if (!program) return {};
+  const Row* row = row_of(argv, *program);
+  std::string script;
+  if (row == nullptr && has_word(kInterpreters, program->name)) script = interpreted(argv, *program);
+  if (row != nullptr && row->own_words) {
+    const std::size_t end = end_of_own_words(argv, program->at + 1);
+    const bool there = end > program->at + 1 && !argv[end - 1].empty() && argv[end - 1][0] != '-';
+    if (there && row->name != "php") script = base_name(argv[end - 1]);
+  }
+  if (!script.empty()) return script;
+  return row != nullptr ? std::string(row->name) : program->name;
+}
+
+}  // namespace
+
+std::string name_of_command(const Argv& argv) {
+  std::string name = plain_name(argv);
   for (const std::string_view extension : {".py", ".js", ".mjs", ".cjs", ".ts", ".rb", ".php", ".sh"}) {
     if (name.size() > extension.size() &&
         std::string_view(name).substr(name.size() - extension.size()) == extension)

@@ -142,6 +142,12 @@ Supervised::Supervised(const std::string& toml, std::vector<std::string> argumen
   folder_.write("supervisor.toml", expand(toml));
 }
 
+Supervised::Supervised(const Dev& dev) : dev_(true) {
+  setenv("XDG_RUNTIME_DIR", beside_.path().c_str(), 1);
+  setenv("XDG_STATE_HOME", beside_.file("state").c_str(), 1);
+  for (const std::string& argument : dev.arguments) arguments_.push_back(expand(argument));
+}
+
 std::string Supervised::expand(std::string toml) const {
   const auto replace = [&](const std::string& what, const std::string& by) {
     for (std::size_t at = 0; (at = toml.find(what, at)) != std::string::npos; at += by.size())
@@ -157,14 +163,10 @@ void Supervised::set_config(const std::string& toml) { folder_.write("supervisor
 void Supervised::start() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) std::abort();
-  std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain",
-                                   "up",
-                                   "-c",
-                                   folder_.file("supervisor.toml"),
-                                   "--runtime-dir",
-                                   folder_.file("run"),
-                                   "--state-dir",
-                                   folder_.file("state")};
+  std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain", dev_ ? "dev" : "up"};
+  if (!dev_)
+    argv.insert(argv.end(), {"-c", folder_.file("supervisor.toml"), "--runtime-dir", folder_.file("run"),
+                             "--state-dir", folder_.file("state")});
   argv.insert(argv.end(), arguments_.begin(), arguments_.end());
   pid_ = spawn(argv, folder_.path(), ends[1]);
   close(ends[1]);
@@ -184,6 +186,17 @@ Supervised::~Supervised() {
     }
   }
   if (out_fd_ >= 0) close(out_fd_);
+  if (!dev_) return;
+  unsetenv("XDG_RUNTIME_DIR");
+  unsetenv("XDG_STATE_HOME");
+}
+
+std::string Supervised::control_path() const {
+  if (!dev_) return folder_.file("run/control");
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(beside_.file("runmain"), none))
+    return entry.path().string() + "/control";
+  return beside_.file("control");  // not there yet
 }
 
 void Supervised::read_output(std::chrono::milliseconds at_most) {
@@ -257,8 +270,8 @@ Json Supervised::service(const std::string& name) {
 Ran Supervised::cli(std::vector<std::string> arguments) {
   std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain"};
   argv.push_back(arguments[0]);
-  for (const char* more : {"-c", "supervisor.toml", "--runtime-dir", "run", "--state-dir", "state"})
-    argv.emplace_back(more);
+  if (!dev_)
+    argv.insert(argv.end(), {"-c", "supervisor.toml", "--runtime-dir", "run", "--state-dir", "state"});
   argv.insert(argv.end(), arguments.begin() + 1, arguments.end());
   return run(argv, folder_.path());
 }

@@ -64,6 +64,12 @@ class Supervised {
  public:
   // `toml` may name the build's programs as @BIN@ and the folder as @DIR@. Does not wait.
   explicit Supervised(const std::string& toml, std::vector<std::string> arguments = {});
+  // `runmain dev ARGUMENTS` in the folder, in which there is no file; the same names in the arguments. It is
+  // found by its folder: XDG_RUNTIME_DIR and XDG_STATE_HOME are elsewhere as long as this lives.
+  struct Dev {
+    std::vector<std::string> arguments;
+  };
+  explicit Supervised(const Dev& dev);
   ~Supervised();
   Supervised(const Supervised&) = delete;
   Supervised& operator=(const Supervised&) = delete;
@@ -101,7 +107,7 @@ class Supervised {
     signal(number);
     return wait_exit();
   }
-  std::string control_path() const { return folder_.file("run/control"); }
+  std::string control_path() const;
   void set_config(const std::string& toml);
 
  private:
@@ -109,7 +115,9 @@ class Supervised {
   std::string expand(std::string toml) const;
 
   Folder folder_;
+  Folder beside_;
   std::vector<std::string> arguments_;
+  bool dev_ = false;
   pid_t pid_ = -1;
   int out_fd_ = -1;
   bool ended_ = false;

@@ -70,8 +70,11 @@ TEST_CASE("what stands behind -- is the command of dev, word by word") {
   CHECK(dev.options.dev.ext == "py");
   CHECK(dev.options.dev.listen == std::vector<std::string>{":0"});
   CHECK(parse_only({"dev", "-i", "[ab]", "--", "x"}).options.dev.ignore == std::vector<std::string>{"[ab]"});
-  CHECK(parse_only({"dev", "--clear", "./server"}).options.dev.command ==
-        std::vector<std::string>{"./server"});
+  CHECK(parse_only({"-c", "dev", "logs", "--", "x"}).options.services == std::vector<std::string>{"x"});
+  CHECK(parse_only({"stop", "dev", "--", "x"}).options.dev.command.empty());
+  const Ran bare = parse_only({"dev", "./server"});
+  CHECK(bare.exit == kUsage);
+  CHECK(bare.err.find("behind --") != std::string::npos);
   CHECK(parse_only({"status", "-c", "x.toml"}).options.file_given);
   CHECK_FALSE(parse_only({"status"}).options.file_given);
 }

@@ -210,6 +210,10 @@ TEST_CASE("a socket that the user has named is not given a second time") {
 
 TEST_CASE("services are called after what runs") {
   const std::vector<std::pair<std::string, std::string>> cases{{"flask run", "flask"},
+                                                               {"sh -x ./do.sh", "do"},
+                                                               {"sh -c true", "sh"},
+                                                               {"node --watch -r x app.js", "app"},
+                                                               {"php -S localhost:81", "php"},
                                                                {"python server.py", "server"},
                                                                {"./bin/web.v2", "web.v2"},
                                                                {"node src/server.mjs", "server"},
