@@ -165,6 +165,7 @@ class DevReader {
         fault("--watch", quote_path(path) + ": no such file or folder", "create it, or correct the path");
     }
     if (watch.paths.empty()) watch.paths.push_back(options_.folder);
+    watch.ignore = runner_.ignore;
     for (const std::string& glob : options_.ignore) {
       if (glob.empty()) fault("--ignore", "the glob is empty");
       watch.ignore.push_back(glob);

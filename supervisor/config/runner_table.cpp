@@ -129,9 +129,11 @@ void add_javascript(std::vector<Row>& rows) {
                   .drop = "--watch --watch-hmr --watch= --watch-hmr=",
                   .off = "--watch"});
   rows.push_back({.name = "deno", .drop = "--watch --watch-hmr --watch= --watch-hmr=", .off = "--watch"});
+  // Tried with tsx 4; ts-node: not tried.
   rows.push_back({.name = "tsx", .port_env = "PORT", .drop = "watch", .off = "watch", .own_words = true});
   rows.push_back({.name = "ts-node", .port_env = "PORT"});
-  // They put changed modules into the page by themselves: a restart would only be slower.
+  // They put changed modules into the page by themselves: a restart would only be slower. Tried with Vite 8;
+  // Next: not tried.
   rows.push_back({.name = "vite",
                   .sub = "preview",
                   .host = "127.0.0.1",
@@ -151,12 +153,13 @@ void add_javascript(std::vector<Row>& rows) {
                   .host_flags = "-H --hostname",
                   .port_flags = "-p --port",
                   .port_env = "PORT",
+                  .ignore = ".next/",
                   .include = kPages});
 }
 
 void add_others(std::vector<Row>& rows) {
-  // Not tried. Puma would take LISTEN_FDS where its own address is exactly ours, and bind a second socket
-  // where it is not: with --listen they are there.
+  // Rails, Puma and PHP: not tried. Puma would take LISTEN_FDS where its own address is exactly ours, and
+  // bind a second socket where it is not: with --listen they are there.
   rows.push_back({.name = "rails",
                   .sub = "server s",
                   .host = "127.0.0.1",
@@ -167,7 +170,7 @@ void add_others(std::vector<Row>& rows) {
   rows.push_back(
       {.name = "puma", .host = "0.0.0.0", .port = 9292, .port_flags = "-p --port", .port_env = "PORT"});
   rows.push_back({.name = "php", .bind_flags = "-S", .own_words = true});
-  // Tried with Go 1.26 and Cargo: compiler and program are one child.
+  // Tried with Go 1.26 and Cargo 1.95: compiler and program are one child.
   rows.push_back({.name = "go",
                   .sub = "run",
                   .port_env = "PORT",
@@ -176,7 +179,8 @@ void add_others(std::vector<Row>& rows) {
       {.name = "cargo",
        .sub = "run r",
        .port_env = "PORT",
-       .note = "with --build 'cargo build' -- target/debug/NAME the old one serves while it builds"});
+       .note = "with --build 'cargo build' -- target/debug/NAME the old one serves while it builds",
+       .ignore = "target/"});
 }
 
 }  // namespace

@@ -36,6 +36,7 @@ struct Row {
   std::string_view off{};          // its reloader as a person knows it: "its own OFF is off"
   std::string_view note{};         // what else is promised, or not
   bool own_words = false;          // its flags end at its first other word, the rest is the script's
+  std::string_view ignore{};       // what it writes itself, globs as in .gitignore
   std::string_view include{};      // only a change of these needs a restart: the rest it sees by itself
 };
 

@@ -31,9 +31,11 @@ std::string plain_name(const Argv& argv) {
   std::string script;
   if (row == nullptr && has_word(kInterpreters, program->name)) script = interpreted(argv, *program);
   if (row != nullptr && row->own_words) {
-    const std::size_t end = end_of_own_words(argv, program->at + 1);
-    const bool there = end > program->at + 1 && !argv[end - 1].empty() && argv[end - 1][0] != '-';
-    if (there && row->name != "php") script = base_name(argv[end - 1]);
+    Argv own = argv;
+    drop_flags(own, program->at + 1, end_of_own_words(own, program->at + 1), row->drop);
+    const std::size_t end = end_of_own_words(own, program->at + 1);
+    const bool there = end > program->at + 1 && !own[end - 1].empty() && own[end - 1][0] != '-';
+    if (there && row->name != "php") script = base_name(own[end - 1]);
   }
   if (!script.empty()) return script;
   return row != nullptr ? std::string(row->name) : program->name;

@@ -160,6 +160,7 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   runner.name = row.name;
   runner.argv = argv;
   for (const std::string_view glob : words_of(row.include)) runner.include.emplace_back(glob);
+  for (const std::string_view glob : words_of(row.ignore)) runner.ignore.emplace_back(glob);
   const Where where = where_of(argv, row, program, facts);
   const bool own_socket = has_own_socket(argv, program.at + 1);
   turn_reloader_off(row, program, runner);
@@ -235,6 +236,7 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
   runner.name = manager + ": " + inner.name;
   runner.argv = argv;
   runner.include = inner.include;
+  runner.ignore = inner.ignore;
   runner.port = inner.port;
   for (const auto& [name, value] : inner.env) {
     if (name.substr(0, 8) != "WERKZEUG") runner.env.emplace_back(name, value);

@@ -36,6 +36,7 @@ struct Runner {
   bool takes_socket = false;          // it serves on a socket that it is given
   std::string listen;                 // the address that it would bind: to be held for it; empty: none
   std::optional<std::uint16_t> port;  // it binds this by itself; 0: "auto"
+  std::vector<std::string> ignore;    // what it writes itself
   std::vector<std::string> include;   // it sees changes by itself; only these need a restart
   std::string how;                    // "--fd 3"
   std::string promise;                // the rest of the line that is told

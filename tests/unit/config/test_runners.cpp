@@ -208,12 +208,19 @@ TEST_CASE("a socket that the user has named is not given a second time") {
   }
 }
 
+TEST_CASE("what a runner writes by itself does not restart it") {
+  CHECK(choose_runner(words("cargo run"), {}, {}).ignore == Argv{"target/"});
+  CHECK(choose_runner(words("npx next dev"), {}, {}).ignore == Argv{".next/"});
+  CHECK(choose_runner(words("go run ."), {}, {}).ignore.empty());
+}
+
 TEST_CASE("services are called after what runs") {
   const std::vector<std::pair<std::string, std::string>> cases{{"flask run", "flask"},
                                                                {"sh -x ./do.sh", "do"},
                                                                {"sh -c true", "sh"},
                                                                {"node --watch -r x app.js", "app"},
                                                                {"php -S localhost:81", "php"},
+                                                               {"npx tsx watch src/api.ts", "api"},
                                                                {"python server.py", "server"},
                                                                {"./bin/web.v2", "web.v2"},
                                                                {"node src/server.mjs", "server"},
