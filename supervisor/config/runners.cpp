@@ -203,8 +203,29 @@ std::string literal(const std::string& call, const std::string& name) {
   return text;
 }
 
+// Runs the script that follows as `python` would, with two things changed in Werkzeug's server: it does not
+// watch (no variable can keep debug=True from it, and its watcher ends the old generation of a broken save),
+// and SIGTERM lets it finish what it has accepted.
+constexpr const char* kWerkzeugLauncher = R"(import os, runpy, signal, sys, threading
+import werkzeug.serving as serving
+run, serve = serving.run_simple, serving.BaseWSGIServer.serve_forever
+def run_simple(*arguments, **options):
+    run(*arguments[:3], **{**options, "use_reloader": False})
+def serve_forever(server, *arguments, **options):
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    serve(server, *arguments, **options)
+serving.run_simple = run_simple
+serving.BaseWSGIServer.serve_forever = serve_forever
+serving.ThreadedWSGIServer.daemon_threads = False
+del sys.argv[0]
+sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+)";
+
 // python app.py, where the script calls app.run() of Flask.
-Runner flask_script(const Argv& argv, const std::string& call, const RunnerAsked& asked) {
+Runner flask_script(const Argv& argv, const Program& program, const std::string& call,
+                    const RunnerAsked& asked) {
   Runner runner;
   runner.name = "flask app.run";
   runner.argv = argv;
@@ -218,9 +239,13 @@ Runner flask_script(const Argv& argv, const std::string& call, const RunnerAsked
   if (const std::string port = literal(call, "port"); is_number(port)) where.port = port;
   give_socket(row_named("flask"), {}, runner);
   runner.listen = address_of(where);
-  // No variable keeps debug=True from watching: in the child that serves it is a thread that exits with 3.
-  if (literal(call, "debug") == "True" && literal(call, "use_reloader") != "False")
-    runner.promise = "its own watcher stays: its exit with 3 is a restart too";
+  if (program.at > 0 && argv[program.at] == program.script) {
+    const auto at = runner.argv.begin() + static_cast<std::ptrdiff_t>(program.at);
+    runner.argv.insert(at, {"-c", kWerkzeugLauncher});
+    runner.promise = "its own reloader is off";
+  } else if (literal(call, "debug") == "True") {  // ./app.py: its interpreter is in its first line
+    runner.promise = "its own watcher stays, say `python " + program.script + "`";
+  }
   return runner;
 }
 
@@ -287,7 +312,7 @@ Runner choose_runner(const Argv& argv, const RunnerFacts& facts, const RunnerAsk
     if (const Row* row = row_of(argv, *program)) return known(argv, *row, *program, facts, asked);
     const std::string call = run_call(facts.script);
     if (!call.empty() && facts.script.find("Flask(") != std::string::npos)
-      return flask_script(argv, call, asked);
+      return flask_script(argv, *program, call, asked);
     if (has_word(kWatchers, program->name))
       runner.promise = program->name + " watches by itself, too: name the program that it starts";
   }

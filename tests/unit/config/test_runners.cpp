@@ -154,10 +154,17 @@ TEST_CASE("a script that calls app.run() of Flask is known by its text") {
   CHECK(runner.name == "flask app.run");
   CHECK(runner.listen == "0.0.0.0:5001");
   CHECK(env_of(runner, "WERKZEUG_SERVER_FD") == "3");
-  CHECK(runner.promise.find("exit with 3 is a restart") != std::string::npos);
+  REQUIRE(runner.argv.size() == 4);
+  CHECK(runner.argv[1] == "-c");
+  CHECK(runner.argv[3] == "app.py");
+  CHECK(runner.promise == "its own reloader is off");
+  CHECK(joined(choose_runner(words("./app.py"), facts, {}).argv) == "./app.py");
+  CHECK(choose_runner(words("./app.py"), facts, {}).promise.find("say `python ./app.py`") !=
+        std::string::npos);
+  CHECK(choose_runner(words("uv run python -u app.py x"), facts, {}).argv[4] == "-c");
   facts.script = "import flask\napp = flask.Flask(__name__)\napp.run()\n";
   CHECK(choose_runner(words("python app.py"), facts, {}).listen == "127.0.0.1:5000");
-  CHECK(choose_runner(words("python app.py"), facts, {}).promise.empty());
+  CHECK(choose_runner(words("./app.py"), facts, {}).promise.empty());
   facts.script = "import subprocess\nsubprocess.run(['ls'])\n";
   CHECK(choose_runner(words("python app.py"), facts, {}).name.empty());
   CHECK(script_of(words("python -u app.py x")) == "app.py");
