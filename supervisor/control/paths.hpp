@@ -3,9 +3,9 @@
 // runtime: $XDG_RUNTIME_DIR/runmain/HASH, else /run/runmain/HASH (root) or /tmp/runmain-UID/HASH: control,
 // channel, lock. state: $XDG_STATE_HOME/runmain/HASH, else ~/.local/state/runmain/HASH; root:
 // /var/lib/runmain/HASH. HASH is of the configuration file's real path, so every name of one file means the
-// same runmain; for `runmain dev` it is of the folder's. Invariant: a folder that is used is ours, is no symlink, and nobody else may write to it.
-// Source: XDG Base Directory Specification 0.8. Non-goal: cleaning up; sockets and lock stay, the lock
-// decides.
+// same runmain; for `runmain dev` it is of the folder's. Invariant: a folder that is used is ours, is no
+// symlink, and nobody else may write to it. Source: XDG Base Directory Specification 0.8. Non-goal: cleaning
+// up; sockets and lock stay, the lock decides.
 #pragma once
 
 #include <sys/types.h>
