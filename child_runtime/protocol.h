@@ -9,8 +9,9 @@
 #define RUNMAIN_ENV_WORKER "RUNMAIN_WORKER" /* slot */
 #define RUNMAIN_ENV_GENERATION "RUNMAIN_GENERATION"
 #define RUNMAIN_ENV_INSTANCE_ID "RUNMAIN_INSTANCE_ID"
-#define RUNMAIN_ENV_REASON "RUNMAIN_REASON"   /* start, change, crash, scale, recycle */
-#define RUNMAIN_ENV_BROWSER "RUNMAIN_BROWSER" /* a script that reloads pages, where the service asks for it \
+#define RUNMAIN_ENV_REASON "RUNMAIN_REASON" /* start, change, crash, scale, recycle */
+#define RUNMAIN_ENV_BROWSER                                                                                 \
+  "RUNMAIN_BROWSER"                           /* a script that reloads pages, where the service asks for it \
                                                */
 #define RUNMAIN_ENV_CHANGED "RUNMAIN_CHANGED" /* a file with the changed paths, one a line */
 

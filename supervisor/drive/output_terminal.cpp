@@ -128,13 +128,6 @@ void OutputTerminal::clear() {
   pump();
 }
 
-void OutputTerminal::clear() {
-  constexpr std::string_view kWipe = "\x1b[H\x1b[2J\x1b[3J";  // ECMA-48 CUP, ED 2; ED 3 as xterm has it
-  if (kind_ != Kind::tty || kWipe.size() > buffer_.room()) return;
-  put(kWipe);
-  pump();
-}
-
 // Once lines were dropped, all are until half of the buffer is out: what is shown stays together.
 void OutputTerminal::show(std::string_view lines, bool goes_on) {
   if (!active() || lines.empty()) return;
