@@ -86,8 +86,9 @@ void Watcher::Impl::on_folder_name(const std::string& path, std::uint32_t mask) 
   if (here || gone) {
     forget_below(path);
   }
-  // A folder that could not be read and now can is like a new one.
-  if (here || ((mask & IN_ATTRIB) != 0 && tree_.find(path) == nullptr)) scan(path, Why::found);
+  // Also what is gone is looked for: when two folders change places, each name goes after it has come. A
+  // folder that could not be read and now can is like a new one.
+  if (here || gone || ((mask & IN_ATTRIB) != 0 && tree_.find(path) == nullptr)) scan(path, Why::found);
 }
 
 void Watcher::Impl::finish_batch() {

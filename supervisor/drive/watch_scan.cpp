@@ -82,7 +82,10 @@ void Watcher::Impl::learn(Step& step, IgnoreNames names, bool known) {
 }
 
 void Watcher::Impl::unreadable(const std::string& path, const Error& error) {
-  if (error.code == ENOENT || error.code == ENOTDIR) return;
+  if (error.code == ENOENT || error.code == ENOTDIR) {
+    tree_.release(path, kForTree);  // without a watch, nothing would tell that it is gone
+    return;
+  }
   tree_.poll_folder(path);
   tree_.tell_once("read " + path,
                   "cannot read folder " + path + ": " + error.text() + ", trying again every second");

@@ -104,6 +104,11 @@ TEST_CASE("wrong requests are answered with a code and change nothing") {
       {"signal", R"({"services":["web"],"signal":"TERM"})", "bad_request", ""},
       {"why", "{}", "unknown_service", ""},
       {"why", R"({"service":"we"})", "unknown_service", "did you mean \"web\"?"},
+      {"explain", "{}", "bad_request", ""},
+      {"explain", "[]", "bad_request", ""},
+      {"explain", R"({"paths":"/a"})", "bad_request", ""},
+      {"explain", R"({"paths":["relative"]})", "bad_request", ""},
+      {"explain", R"({"paths":[1]})", "bad_request", ""},
   };
   World world;
   for (const Case& c : cases) {
@@ -366,6 +371,19 @@ TEST_CASE("of old events the latest are kept") {
   CHECK(peer.line()["item"]["seq"] == 11);
   for (std::size_t i = 1; i < kFactsKept; ++i) peer.line();
   CHECK(peer.line().contains("ok"));
+}
+
+TEST_CASE("explain asks for every path and every service") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("explain", R"({"paths":["/a.py","/b.o"]})"));
+  const Json paths = peer.line()["ok"]["paths"];
+  REQUIRE(paths.size() == 2);
+  CHECK(paths[0]["path"] == "/a.py");
+  REQUIRE(paths[0]["services"].size() == world.backend.state.services.size());
+  CHECK(paths[0]["services"][0]["service"] == "web");
+  CHECK(paths[0]["services"][0]["reloads"] == true);
+  CHECK(paths[1]["services"][1]["verdict"] == "ignored");
 }
 
 TEST_CASE("why tells the service and its history") {

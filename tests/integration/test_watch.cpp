@@ -1,0 +1,148 @@
+// What happens to watched files, and which reloads come of it: none missed, none invented.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "support/catch.hpp"
+#include "support/supervised.hpp"
+
+using namespace runmain::test;
+
+namespace {
+
+constexpr const char* kIdle =
+    "[service.web]\ncommand = [\"@BIN@/t_child\", \"pause\"]\nwatch = { paths = [\"src\"] }\n";
+
+int generation(Supervised& up) { return up.service("web")["generation"].get<int>(); }
+
+void wait_generation(Supervised& up, int wanted) {
+  REQUIRE(up.wait_status([&](const Json& s) {
+              const Json& w = s["services"][0];
+              return w["generation"].get<int>() >= wanted && w["state"] == "ready";
+            }).is_object());
+}
+
+void shell(const std::string& command) {
+  INFO(command);
+  REQUIRE(std::system(command.c_str()) == 0);
+}
+
+void save_in_place(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::trunc) << text;
+}
+
+// IntelliJ's safe write: a new file beside it, the old one moved away, the new one into its place.
+void save_safely(const std::string& path, const std::string& text) {
+  std::ofstream(path + "___jb_tmp___") << text;
+  REQUIRE(rename(path.c_str(), (path + "___jb_old___").c_str()) == 0);
+  REQUIRE(rename((path + "___jb_tmp___").c_str(), path.c_str()) == 0);
+  REQUIRE(unlink((path + "___jb_old___").c_str()) == 0);
+}
+
+std::string vim(const std::string& path, const std::string& settings, const std::string& text) {
+  return "vim -u NONE -es -c 'set " + settings + "' -c 'normal A" + text + "' -c 'wq' '" + path +
+         "' < /dev/null > /dev/null 2>&1";
+}
+
+}  // namespace
+
+TEST_CASE("saves of real editors are exactly one reload each, twice in a row") {
+  Supervised up(kIdle);
+  up.folder().write("src/main.txt", "x\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const std::string path = up.folder().file("src/main.txt");
+  int expected = 1;
+  const auto one_reload = [&](const std::function<void(const std::string&)>& save) {
+    for (const char* text : {"first", "second"}) {
+      save(text);
+      wait_generation(up, ++expected);
+    }
+  };
+  const bool has_vim = std::system("command -v vim > /dev/null") == 0;
+  if (has_vim) {
+    for (const char* settings : {"nobackup writebackup backupcopy=no", "backup backupcopy=no",
+                                 "nobackup nowritebackup", "writebackup backupcopy=yes"}) {
+      one_reload([&](const std::string& text) { shell(vim(path, settings, text)); });
+    }
+  }
+  one_reload([&](const std::string& text) { shell("sed -i '1s/^/" + text + "/' '" + path + "'"); });
+  one_reload([&](const std::string& text) { save_in_place(path, text); });
+  one_reload([&](const std::string& text) { save_safely(path, text); });
+  one_reload([&](const std::string& text) { up.folder().write("src/main.txt", "by rename " + text); });
+  up.folder().write("src/last.txt", "x");
+  wait_generation(up, expected + 1);
+  CHECK(generation(up) == expected + 1);
+  CHECK(up.service("web")["reloads"] == expected);
+}
+
+TEST_CASE("an edit behind a burst that overflows the queue of a stopped head is reloaded, and it is said") {
+  Supervised up(kIdle);
+  up.folder().write("src/main.txt", "x");
+  for (const char* name : {"src/a.txt", "src/b.txt"}) up.folder().write(name, "");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const pid_t head = up.head_pid();
+  REQUIRE(kill(head, SIGSTOP) == 0);
+  // Two files in turn: equal events in a row would be one.
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string path = up.folder().file(i % 2 == 0 ? "src/a.txt" : "src/b.txt");
+    REQUIRE(chmod(path.c_str(), i / 2 % 2 == 0 ? 0600 : 0640) == 0);
+  }
+  up.folder().write("src/main.txt", "the real edit");
+  REQUIRE(kill(head, SIGCONT) == 0);
+  wait_generation(up, 2);
+  CHECK(generation(up) == 2);
+  CHECK(up.wait_output("the inotify queue overflowed"));
+}
+
+TEST_CASE("a service that writes into its watched tree is reloaded some times, then named, then left alone") {
+  Supervised up(R"(
+[service.web]
+command = "mkdir -p src; date +%s%N > src/state.json; exec @BIN@/t_child pause"
+shell = true
+watch = { paths = ["src"] }
+ready = { after = "0s" }
+)");
+  up.folder().write("src/main.txt", "x");
+  up.start();
+  const Json told = up.wait_event("reload.loop", "web");
+  REQUIRE(told.is_object());
+  CHECK(told["data"]["files"] == up.folder().file("src/state.json"));
+  CHECK(up.wait_output("add it to `ignore`"));
+  REQUIRE(up.wait_ready());
+  const int before = generation(up);
+  up.folder().write("src/main.txt", "a person's edit");
+  wait_generation(up, before + 1);
+  up.folder().write("src/main.txt", "another one");
+  wait_generation(up, before + 2);
+  CHECK(generation(up) == before + 2);
+}
+
+TEST_CASE("explain asks the running instance, whose rules follow the ignore files as they are edited") {
+  Supervised up(kIdle);
+  up.folder().write("src/main.txt", "x");
+  up.folder().write("src/notes.md", "x");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const std::string notes = up.folder().file("src/notes.md");
+  Ran said = up.cli({"explain", notes});
+  CHECK(said.status == 0);
+  CHECK(said.out.find("watched: reloads web") != std::string::npos);
+  up.folder().write("src/.gitignore", "# docs\n*.md\n");
+  up.folder().write("src/main.txt", "y");  // when this is served, the rules above it are, too
+  wait_generation(up, 2);
+  said = up.cli({"explain", notes});
+  CHECK(said.status == 1);
+  CHECK(said.out.find("src/.gitignore:2: *.md") != std::string::npos);
+  up.folder().write("src/notes.md", "z");
+  up.folder().write("src/main.txt", "z");
+  wait_generation(up, 3);
+  CHECK(generation(up) == 3);
+  CHECK(up.service("web")["reloads"] == 2);
+}
