@@ -40,7 +40,8 @@ const char* const kKeys = "r restart, p pause";
 }  // namespace
 
 TEST_CASE("a program has a terminal of its own, as large as ours, and its prompt is seen before its answer") {
-  JobShell shell(at_pty("\"tty\", \"prompt\", \"name? \", \"read-tty\", \"tty\", \"pause\""));
+  JobShell shell(
+      at_pty("\"tty\", \"prompt\", \"name? \", \"read-tty\", \"columns\", \"90\", \"tty\", \"pause\""));
   CHECK(shell.shows("tty: in out leads 100x30"));
   REQUIRE(shell.shows("name? "));
   REQUIRE(waits(shell));

@@ -5,6 +5,7 @@
 //   fds                        prints "fds: 0 1 2 …": the open fds
 //   ready                      sends READY=1 to NOTIFY_SOCKET
 //   flood BYTES                writes so many bytes as lines of 100, as fast as stdout takes them
+//   columns N                  waits until its terminal is so wide
 //   count N                    prints "count 1" to "count N", one every millisecond
 //   ignore-term                ignores SIGTERM from now on (what it starts does too)
 //   setsid-grandchild          starts a child in a session of its own
@@ -213,6 +214,8 @@ bool act(std::string_view name, const char* value) {
     print_variable(value);
   } else if (name == "flood") {
     flood(std::strtoull(value, nullptr, 10));
+  } else if (name == "columns") {
+    t_child::wait_for_columns(static_cast<unsigned short>(std::atoi(value)));
   } else if (name == "count") {
     count(std::strtoull(value, nullptr, 10));
   } else if (name == "exit") {

@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <map>
@@ -47,6 +48,18 @@ inline void wait_by_epoll(int fd) {
   epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
   (void)epoll_wait(set, &event, 1, -1);
   close(set);
+}
+
+inline void wait_for_columns(unsigned short columns) {
+  sigset_t winch;
+  sigemptyset(&winch);
+  sigaddset(&winch, SIGWINCH);
+  sigprocmask(SIG_BLOCK, &winch, nullptr);
+  for (winsize size{}; ioctl(0, TIOCGWINSZ, &size) == 0 && size.ws_col != columns;) {
+    int signal = 0;
+    sigwait(&winch, &signal);
+  }
+  sigprocmask(SIG_UNBLOCK, &winch, nullptr);
 }
 
 inline void tell(const Print& print) {
