@@ -115,6 +115,7 @@ void add_life(CLI::App* command, Options& options) {
   command->add_option("--env-file", dev.env_file, "read variables from it at each start")
       ->type_name("FILE")
       ->allow_extra_args(false);
+  command->add_flag("--browser", dev.browser, "pages with the script that is named reload by themselves");
   command->add_flag("--clear", dev.clear, "clear the terminal before each restart");
   command->add_flag("--exit-on-error", dev.exit_on_error, "end with status 1 when the program fails");
   command->add_option("--name", dev.name, "of the service (default: by the command)")->type_name("NAME");

@@ -71,6 +71,7 @@ class DevReader {
     spec_.cwd = options_.folder;
     spec_.restart = options_.exit_on_error ? core::RestartPolicy::never : core::RestartPolicy::on_failure;
     spec_.await_change = !options_.exit_on_error;
+    spec_.browser = options_.browser;
     spec_.end_on_failure = options_.exit_on_error;
     spec_.die_with_keeper = true;
     spec_.pty = kPtyInDev && options_.terminal;

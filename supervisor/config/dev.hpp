@@ -38,6 +38,7 @@ struct DevOptions {
   bool clear = false;
   bool exit_on_error = false;
   bool no_runner = false;
+  bool browser = false;
   bool terminal = false;  // stdin and stdout are one
 };
 

@@ -82,9 +82,10 @@ TEST_CASE("every flag ends up where it belongs") {
   o.env_file = {"good.env"};
   o.on_change = "queue";
   o.name = "web";
-  o.poll = o.exit_on_error = true;
+  o.poll = o.exit_on_error = o.browser = true;
   const core::ServiceSpec spec = good(o, place);
   CHECK(spec.name == "web");
+  CHECK(spec.browser);
   CHECK(spec.watch->paths == std::vector<std::string>{place.path + "/src", place.path});
   CHECK(spec.watch->ignore == o.ignore);
   CHECK(spec.watch->include == std::vector<std::string>{"*.py", "*.html"});
