@@ -33,6 +33,7 @@ JobShell::JobShell(std::string toml, Start start) {
       toml.replace(at, what.size(), by);
   }
   folder_.write("supervisor.toml", toml);
+  folder_.write("src/one", "1");
   winsize size{};
   size.ws_col = 100;
   size.ws_row = 30;

@@ -15,7 +15,8 @@ namespace runmain::test {
 class JobShell {
  public:
   enum class Start { foreground, background, without_stdin };
-  // `toml` may name the build's programs as @BIN@ and the folder as @DIR@. Starts at once.
+  // `toml` may name the build's programs as @BIN@ and the folder as @DIR@, in which there is src/one. Starts
+  // at once.
   explicit JobShell(std::string toml, Start start = Start::foreground);
   ~JobShell();
   JobShell(const JobShell&) = delete;
