@@ -1,6 +1,7 @@
 #include "config/prescan.hpp"
 
 #include <optional>
+#include <string>
 
 #include "config/text.hpp"
 
@@ -30,11 +31,12 @@ class Scanner {
       if (c == '#') {
         while (at_ < text_.size() && text_[at_] != '\n') ++at_;
       } else if (c == '"' || c == '\'') {
+        check_quote();
         skip_string(c);
         line_start = false;
       } else if (!is_ascii(c)) {
         refuse_character();
-      } else if (c == '[' && line_start && depth_ == 0) {
+      } else if (c == '[' && line_start && open_.empty()) {
         check_header();
         line_start = false;
       } else {
@@ -59,8 +61,11 @@ class Scanner {
   }
 
   void count(char c) {
-    if (c == '[' || c == '{') ++depth_;
-    if ((c == ']' || c == '}') && depth_ > 0) --depth_;
+    if (c == '[' || c == '{') open_.push_back(c);
+    if ((c == ']' || c == '}') && !open_.empty()) open_.pop_back();
+    if (c == '=' || c == '[') in_value_ = true;
+    if (c == ',' || c == '{') in_value_ = !open_.empty() && open_.back() == '[';
+    if (c == '\n') in_value_ = !open_.empty();
     if (c == '.') {
       if (++dots_ >= kKeyPartsMax)
         refuse(at_, "more than " + std::to_string(kKeyPartsMax) + " dotted parts in a key", "");
@@ -76,6 +81,14 @@ class Scanner {
     while (at_ < text_.size() && is_blank(text_[at_])) ++at_;
     if (at_ < text_.size() && starts_key(text_[at_])) return;
     refuse(at_, "a table name is expected here", "write [service.NAME]");
+  }
+
+  // toml++ looks ahead of a number to learn its type, also into a text that touches it, where it meets
+  // characters that it takes for impossible.
+  void check_quote() {
+    constexpr std::string_view kBetween = " \t\r\n=,[{";
+    if (in_value_ && kBetween.find(text_[at_ - 1]) == std::string_view::npos)
+      refuse(at_, "a quote right behind a value", "text is quoted as a whole; a comma separates two values");
   }
 
   void refuse_character() {
@@ -128,8 +141,9 @@ class Scanner {
 
   std::string_view text_;
   std::size_t at_ = 0;
-  std::size_t dots_ = 0;   // since the key began
-  std::size_t depth_ = 0;  // of open arrays and inline tables
+  std::size_t dots_ = 0;  // since the key began
+  std::string open_;      // the brackets of open arrays and inline tables
+  bool in_value_ = false;
   std::vector<std::size_t> escapes_;
   std::optional<SyntaxFault> fault_;
 };

@@ -71,6 +71,8 @@ TEST_CASE("text that is no TOML is told with the place where it stops being it")
 TEST_CASE("a character above U+007F outside of strings and comments is told, and inside it is text") {
   CHECK(faults_of("[service.x]\ncommand = “x”\n") ==
         std::vector<std::string>{"2:11: \"“\" cannot stand outside of quotes"});
+  CHECK(faults_of("a = 5\"ä\"\n")[0] == "1:6: a quote right behind a value");
+  CHECK(faults_of("a = [1, 5.'ä']\n")[0] == "1:11: a quote right behind a value");
   CHECK(faults_of("ä = 1\n")[0] == "1:1: \"ä\" cannot stand outside of quotes");
   CHECK(faults_of("[service.x]\ncommand = \"x\" \xc2\xa0\n")[0].substr(0, 6) == "2:15: ");
   CHECK(faults_of("[service.x] # ä\ncommand = 'ä' # 中\nenv = { \"ü\" = \"ö\" } # ö\n").empty());
