@@ -209,11 +209,19 @@ void Head::flush() {
   keeper_.deliver_early();
   while (!effects_.empty()) {
     commit();
-    tell_facts();  // before a service that is gone loses its name
-    const std::vector<core::Effect> effects = std::exchange(effects_, {});
-    for (const core::Effect& effect : effects) carry_out(effect);
+    prepare_for_facts();
+    std::vector<core::Effect> effects = std::exchange(effects_, {});
+    const auto closing =
+        std::stable_partition(effects.begin(), effects.end(), [](const core::Effect& effect) {
+          return !std::holds_alternative<core::CloseService>(effect.action);
+        });
+    for (auto effect = effects.begin(); effect != closing; ++effect) carry_out(*effect);
+    keeper_.flush();  // a start does not wait until a terminal has taken our words
+    tell_facts();     // before a service that is gone loses its name
+    for (auto effect = closing; effect != effects.end(); ++effect) carry_out(*effect);
   }
   commit();
+  prepare_for_facts();
   if (happening_ > acknowledged_) {
     keeper_.acknowledge(happening_);
     acknowledged_ = happening_;
@@ -250,6 +258,17 @@ void Head::carry_out(const core::Effect& effect) {
   }
 }
 
+// What a child that is started now depends on: the paths that it is given, and its sockets as it expects
+// them.
+void Head::prepare_for_facts() {
+  for (const core::Fact& fact : facts_) {
+    auto* entry = services_.find(fact.service);
+    if (entry != nullptr && fact.type == core::FactType::reload_starting)
+      entry->changed = narrator_.changes().paths(fact.service);
+    stand_ins_->on_fact(fact);
+  }
+}
+
 void Head::tell_facts() {
   if (facts_.empty()) return;
   const std::vector<core::Fact> facts = std::exchange(facts_, {});
@@ -262,10 +281,6 @@ void Head::tell_facts() {
     say(line);
   for (const core::Fact& fact : facts) {
     stopping_ |= fact.type == core::FactType::shutdown_started;
-    auto* entry = services_.find(fact.service);
-    if (entry != nullptr && fact.type == core::FactType::reload_starting)
-      entry->changed = narrator_.changes().paths(fact.service);
-    stand_ins_->on_fact(fact);
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }

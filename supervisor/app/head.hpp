@@ -72,6 +72,7 @@ class Head final : public control::Backend {
   void flush();
   void commit();
   void carry_out(const core::Effect& effect);
+  void prepare_for_facts();
   void tell_facts();
   void checkpoint_if_wanted();
   void use(const Configuration& configuration);
