@@ -80,6 +80,29 @@ double all_up(Supervised& up, int count) {
   return ms_since(begin);
 }
 
+// All children die in the same moment: one SIGCHLD stands for many.
+void kill_all(Supervised& up, int count) {
+  const Json before = up.status();
+  for (const Json& s : before["services"]) kill(s["workers"][0]["pid"].get<int>(), SIGKILL);
+  const auto begin = Clock::now();
+  const auto up_again = [&before](const Json& now) {
+    for (std::size_t i = 0; i < before["services"].size(); ++i) {
+      const Json& was = before["services"][i];
+      const Json& is = now["services"][i];
+      if (is["restarts"] != was["restarts"].get<int>() + 1 || is["state"] != "ready") return false;
+    }
+    return true;
+  };
+  const bool all = up.wait_status(up_again).is_object();
+  const double took = ms_since(begin);
+  int zombies = 0;
+  for (const pid_t child : children_of(up.keeper_pid())) zombies += alive(child) ? 0 : 1;
+  row(std::to_string(count) + " children killed in the same moment",
+      (all ? "each told and restarted once" : "some were not restarted once") + std::string(" in ") +
+          number(took, " ms", 0) + ", " + std::to_string(zombies) + " zombies",
+      "all told, 0 zombies");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -114,6 +137,7 @@ int main(int argc, char** argv) {
         "median " + number(percentile(restarts, 50), " ms") + ", max " +
             number(percentile(restarts, 100), " ms") + " until the event is told",
         "within 5 ms");
+    kill_all(up, count);
     up.close_events();
     const pid_t keeper = up.keeper_pid();
     const pid_t head = up.head_pid();

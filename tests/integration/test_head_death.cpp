@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <signal.h>
 
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <set>
@@ -191,4 +192,29 @@ TEST_CASE(
   const Ran replay = run({std::string(RUNMAIN_BIN_DIR) + "/runmain", "replay", file});
   CAPTURE(replay.out);
   CHECK(replay.status == 0);
+}
+
+TEST_CASE("a program that is replaced on disk is the next head; a broken one is retried until it is mended") {
+  namespace fs = std::filesystem;
+  Supervised up("[service.a]\ncommand = [\"@BIN@/t_child\", \"pause\"]\n");
+  const fs::path bin = up.folder().file("bin");
+  fs::create_directory(bin);
+  for (const char* program : {"runmain", "runmain-keeper", "runmain-supervisor"})
+    fs::copy_file(fs::path(RUNMAIN_BIN_DIR) / program, bin / program);
+  up.start(bin);
+  REQUIRE(up.wait_ready());
+  const auto before = up.pids("a");
+  const fs::path head = bin / "runmain-supervisor";
+  const pid_t first = up.head_pid();
+  up.close_events();
+  fs::rename(head, bin / "kept");
+  up.folder().write("bin/runmain-supervisor", "#!/bin/sh\necho this one is broken\nexit 3\n");
+  fs::permissions(head, fs::perms::owner_all);
+  kill(first, SIGKILL);
+  REQUIRE(up.wait_output("this one is broken"));
+  CHECK(alive(before.at(0)));
+  fs::rename(bin / "kept", head);
+  REQUIRE(up.wait_output("was replaced"));
+  CHECK(up.pids("a") == before);
+  CHECK(up.stop() == 0);
 }

@@ -185,6 +185,38 @@ TEST_CASE("as pid 1 it reaps strangers and ends the namespace cleanly") {
   CHECK(ran.out.find("nothing is left") != std::string::npos);
 }
 
+// The kernel is told which pid to give next, so the stranger surely has the dead child's.
+TEST_CASE("a stranger that got the pid of a dead child is never signalled, by no command and no head") {
+  if (geteuid() != 0) FAIL("this test makes a pid namespace: run it as root");
+  Folder folder;
+  folder.write("supervisor.toml", std::string("[service.a]\ncommand = [\"") + RUNMAIN_BIN_DIR +
+                                      "/t_child\", \"pause\"]\nready = { after = \"1ms\" }\n");
+  folder.write("script", "R=" + std::string(RUNMAIN_BIN_DIR) + "/runmain; F='-c " +
+                             folder.file("supervisor.toml") + " --runtime-dir " + folder.file("run") +
+                             " --state-dir " + folder.file("state") + R"RUN('
+$R up $F & up=$!
+wait_for() { until $R status --json $F 2>/dev/null | tr -d ' ' | grep -q "$1"; do :; done; }
+wait_for '"state":"ready"'
+old=$($R status --json $F | tr -d ' ' | grep -o '"pid":[0-9]*' | tail -1 | cut -d: -f2)
+kill -9 $old
+wait_for '"restarts":1'
+wait_for '"state":"ready"'
+echo $((old - 1)) > /proc/sys/kernel/ns_last_pid; sleep 1000 & stranger=$!
+[ $stranger = $old ] && echo the pid came again
+$R signal a HUP $F; $R restart a $F; $R stop a $F; $R start a $F
+for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = runmain-supervi ] && kill -9 ${p#/proc/}; done
+wait_for '"state":"ready"'
+$R restart a $F; $R down $F; wait $up
+kill $stranger && echo the stranger lived to the end
+)RUN");
+  const Ran ran =
+      run({"/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "/bin/sh", folder.file("script")});
+  CAPTURE(ran.out);
+  CHECK(ran.out.find("the pid came again") != std::string::npos);
+  CHECK(ran.out.find("nothing is left") != std::string::npos);
+  CHECK(ran.out.find("the stranger lived to the end") != std::string::npos);
+}
+
 TEST_CASE("notify: READY counts, a stranger's message does not, and BARRIER is closed after it was handled") {
   Supervised up(R"(
 [service.a]

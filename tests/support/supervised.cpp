@@ -160,10 +160,10 @@ std::string Supervised::expand(std::string toml) const {
 
 void Supervised::set_config(const std::string& toml) { folder_.write("supervisor.toml", expand(toml)); }
 
-void Supervised::start() {
+void Supervised::start(const std::string& bin) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) std::abort();
-  std::vector<std::string> argv = {std::string(RUNMAIN_BIN_DIR) + "/runmain", dev_ ? "dev" : "up"};
+  std::vector<std::string> argv = {bin + "/runmain", dev_ ? "dev" : "up"};
   if (!dev_)
     argv.insert(argv.end(), {"-c", folder_.file("supervisor.toml"), "--runtime-dir", folder_.file("run"),
                              "--state-dir", folder_.file("state")});

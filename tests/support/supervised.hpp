@@ -75,7 +75,8 @@ class Supervised {
   Supervised& operator=(const Supervised&) = delete;
 
   Folder& folder() { return folder_; }
-  void start();
+  // With the programs of the build, or of another folder.
+  void start(const std::string& bin = RUNMAIN_BIN_DIR);
   // Waits until every wanted service is ready (verb wait). False: one failed; the answer is in `why`.
   bool wait_ready(std::string* why = nullptr);
   Json status();
