@@ -87,9 +87,7 @@ void Head::make_rooms() {
       fds[keeper::WelcomeFd::output_event].get(), fds[keeper::WelcomeFd::space_event].get()};
   output_ = std::make_unique<drive::Output>(loop_, board_, output_fds, *terminal_, tell);
   channel_ = std::make_unique<drive::Channel>(w.secret);
-  readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const ChildKey& key, core::Proof proof) {
-    feed(core::Ready{key, proof});
-  });
+  readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const core::Ready& ready) { feed(ready); });
   table_cell_ = std::make_unique<drive::MemfdCell>(fds[keeper::WelcomeFd::table].get());
   if (auto saved = table_cell_->load(); saved && !saved->empty()) {
     (void)table_.restore(*saved);  // what cannot be read is as good as none: the first scan fills it

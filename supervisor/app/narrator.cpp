@@ -64,12 +64,22 @@ std::string in_words(long long ms) {
   return text;
 }
 
+// `words` and the address, if it is news.
+std::string Narrator::where(ServiceId service, const char* words) {
+  const auto found = found_at_.find(service);
+  if (found == found_at_.end()) return {};
+  std::string& told = told_at_[service];
+  if (told == found->second) return {};
+  told = found->second;
+  return words + printable(told, false);
+}
+
 std::optional<Line> Narrator::tell_service(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::service_ready:
       last_trouble_.erase(fact.service);
       if (told_by_reload_[fact.service] == fact.cause) return std::nullopt;
-      return Line{Tone::good, name + ": ready"};
+      return Line{Tone::good, name + ": ready" + where(fact.service, ", serves on ")};
     case FactType::service_waiting: return Line{Tone::faint, name + ": " + fact.text};
     case FactType::service_backoff:
       return fact.number < 1000
@@ -127,7 +137,8 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
       const std::string what = changes_.summary(fact.service);
       changes_.served(fact.service);
       return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) +
-                                  " serves after " + in_words(fact.number) + where_it_went(fact.text)};
+                                  " serves after " + in_words(fact.number) + where_it_went(fact.text) +
+                                  where(fact.service, ", now on ")};
     }
     case FactType::reload_loop:
       return Line{Tone::bad,
@@ -135,11 +146,13 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
                       std::to_string(fact.number) +
                       " times in a row: it reloads nothing any more until another file changes; if " + name +
                       " writes it, add it to `ignore`"};
-    case FactType::reload_failed:
+    case FactType::reload_failed: {
       told_by_reload_[fact.service] = fact.cause;
+      const std::string advice = advice_ ? advice_(fact) : std::string();
       return Line{Tone::bad, name + ": " +
                                  (fact.text.starts_with("generation") ? "" : generation(fact) + ": ") +
-                                 printable(fact.text, false)};
+                                 printable(fact.text, false) + (advice.empty() ? "" : "; " + advice)};
+    }
     case FactType::reload_waits:
       return Line{Tone::faint, name + " waits at its terminal; " + std::to_string(fact.number) +
                                    (fact.number == 1 ? " save" : " saves") +
@@ -158,6 +171,9 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
   std::vector<Line> lines;
   for (const Fact& fact : facts) {
     if (fact.type == FactType::reload_starting) changes_.launched(fact.service);
+    if (const std::size_t blank = fact.text.find(' ');
+        fact.type == FactType::child_ready && blank != std::string::npos)
+      found_at_[fact.service] = fact.text.substr(blank + 1);
     if (ends_build(fact.type)) building_.erase(fact.service);
     const bool told_later =
         fact.type == FactType::child_exited &&

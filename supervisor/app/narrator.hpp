@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/changes.hpp"
@@ -26,6 +27,11 @@ struct Line {
 class Narrator {
  public:
   using NameOf = std::function<std::string(ServiceId)>;
+  // What a person could do about a reload that failed while the old generation serves on; empty: nothing
+  // known.
+  using AdviceOf = std::function<std::string(const core::Fact&)>;
+
+  explicit Narrator(AdviceOf advice = {}) : advice_(std::move(advice)) {}
 
   // The lines that these Facts deserve; all Facts of one moment together.
   std::vector<Line> tell(const std::vector<core::Fact>& facts, const NameOf& name_of);
@@ -37,11 +43,15 @@ class Narrator {
   std::optional<Line> tell_service(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_child(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_reload(const core::Fact& fact, const std::string& name);
+  std::string where(ServiceId service, const char* words);
   std::optional<Line> tell_end(const core::Fact& fact);
 
+  AdviceOf advice_;
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
   std::set<ServiceId> building_;                       // told, and not how it ended
+  std::map<ServiceId, std::string> found_at_;  // where a program that binds by itself was found to listen …
+  std::map<ServiceId, std::string> told_at_;   // … and where a person knows it to be
   std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line
 };
 

@@ -1,3 +1,4 @@
+#include "app/beside.hpp"
 #include "app/narrator.hpp"
 #include "support/catch.hpp"
 
@@ -87,6 +88,42 @@ TEST_CASE("what happens in one moment is one line") {
     Narrator narrator;
     CHECK(lines_of(narrator, c.facts) == c.expected);
   }
+}
+
+TEST_CASE("a reload that failed has the advice in its line") {
+  Narrator narrator(
+      [](const Fact& f) { return f.generation == 2 ? std::string("say --no-overlap") : std::string(); });
+  CHECK(lines_of(narrator, {fact(FactType::reload_failed, 0, "generation 2: no; generation 1 serves on")}) ==
+        "web: generation 2: no; generation 1 serves on; say --no-overlap");
+}
+
+TEST_CASE("what a start has met beside another one is in its last lines") {
+  CHECK(line_of_conflict({"booting", "  OSError: [Errno 98] Address already in use", "bye"}) ==
+        "OSError: [Errno 98] Address already in use");
+  CHECK(line_of_conflict({"Error: listen EADDRINUSE: address already in use 127.0.0.1:9229"}) != "");
+  CHECK(line_of_conflict({"sqlite3.OperationalError: database is locked"}) != "");
+  CHECK(line_of_conflict({"a server is ALREADY RUNNING (pid 12)"}) != "");
+  CHECK(line_of_conflict({"SyntaxError: invalid syntax", "the address of the lock"}).empty());
+  CHECK(line_of_conflict({}).empty());
+  CHECK(line_of_conflict({"\x1b[31mdatabase is locked"}).find('\x1b') == std::string::npos);
+  std::string far = "database is locked ";
+  for (int i = 0; i < 100; ++i) far += "\xc3\xa4";
+  CHECK(line_of_conflict({far}).size() <= 83);
+  CHECK(line_of_conflict({far}).ends_with("\xa4\xe2\x80\xa6"));
+}
+
+TEST_CASE("where a program listens is told once, and again when it is elsewhere") {
+  Narrator narrator;
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "listens 127.0.0.1:3000"),
+                            fact(FactType::service_ready)}) == "web: ready, serves on 127.0.0.1:3000");
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "listens 127.0.0.1:3000"),
+                            fact(FactType::reload_done, 120, "", 2)}) ==
+        "web: generation 2 serves after 120 ms");
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "listens :3001"),
+                            fact(FactType::reload_done, 120, "", 3)}) ==
+        "web: generation 2 serves after 120 ms, now on :3001");
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "unproven"),
+                            fact(FactType::service_ready, 0, "", 4)}) == "web: ready");
 }
 
 TEST_CASE("a crash loop does not repeat itself, and a success ends it") {
