@@ -183,7 +183,7 @@ void add_others(std::vector<Row>& rows) {
        .sub = "run r",
        .port_env = "PORT",
        .note = "with --build 'cargo build' -- target/debug/NAME the old one serves while it builds",
-       .ignore = "target/"});
+       .ignore = "target/ Cargo.lock"});
 }
 
 }  // namespace

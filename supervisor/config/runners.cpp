@@ -45,7 +45,9 @@ void turn_reloader_off(const Row& row, const Program& program, Runner& runner) {
 void give_socket(const Row& row, const Program& program, Runner& runner) {
   runner.takes_socket = true;
   switch (row.way) {
-    case Way::fd_flag:
+    case Way::fd_flag:  // Daphne would bind what it is told beside it
+      drop_valued_flags(runner.argv, program.at + 1, runner.argv.size(), row.host_flags);
+      drop_valued_flags(runner.argv, program.at + 1, runner.argv.size(), row.port_flags);
       runner.argv.insert(runner.argv.end(), {"--fd", "{fd}"});
       runner.how = "--fd 3";
       return;

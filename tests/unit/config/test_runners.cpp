@@ -48,9 +48,9 @@ TEST_CASE("servers that take a socket get it, at the address that they would hav
   const std::vector<Case> cases{
       {"uvicorn app:app", "uvicorn", "uvicorn app:app --fd {fd}", "127.0.0.1:8000"},
       {"uvicorn app:app --port 9000 --host 0.0.0.0 --reload --reload-dir src", "uvicorn",
-       "uvicorn app:app --port 9000 --host 0.0.0.0 --fd {fd}", "0.0.0.0:9000"},
-      {"uvicorn app:app --host=::1 --reload-include=*.html", "uvicorn",
-       "uvicorn app:app --host=::1 --fd {fd}", "[::1]:8000"},
+       "uvicorn app:app --fd {fd}", "0.0.0.0:9000"},
+      {"uvicorn app:app --host=::1 --reload-include=*.html", "uvicorn", "uvicorn app:app --fd {fd}",
+       "[::1]:8000"},
       {"python3 -u -m uvicorn app:app --reload", "uvicorn",
        "python3 -u -c LINES -m uvicorn app:app --fd {fd}", "127.0.0.1:8000"},
       {".venv/bin/gunicorn -w 2 -b 0.0.0.0:80 --reload app:app", "gunicorn",
@@ -59,7 +59,7 @@ TEST_CASE("servers that take a socket get it, at the address that they would hav
       {"gunicorn app:app", "gunicorn", "gunicorn app:app", "127.0.0.1:8000"},
       {"hypercorn --bind localhost:9 app:app --reload", "hypercorn", "hypercorn app:app --bind fd://{fd}",
        "localhost:9"},
-      {"daphne -p 81 proj.asgi:app", "daphne", "daphne -p 81 proj.asgi:app --fd {fd}", "127.0.0.1:81"},
+      {"daphne -p 81 proj.asgi:app", "daphne", "daphne proj.asgi:app --fd {fd}", "127.0.0.1:81"},
       {"flask run", "flask", "flask run --no-reload", "127.0.0.1:5000"},
       {"flask --app x --debug run -p 5001 -h0.0.0.0 --reload", "flask",
        "flask --app x --debug run -p 5001 -h0.0.0.0 --no-reload", "0.0.0.0:5001"},
@@ -268,7 +268,7 @@ TEST_CASE("a socket that the user has named is not given a second time") {
 }
 
 TEST_CASE("what a runner writes by itself does not restart it") {
-  CHECK(choose_runner(words("cargo run"), {}, {}).ignore == Argv{"target/"});
+  CHECK(choose_runner(words("cargo run"), {}, {}).ignore == Argv{"target/", "Cargo.lock"});
   CHECK(choose_runner(words("npx next dev"), {}, {}).ignore == Argv{".next/"});
   CHECK(choose_runner(words("go run ."), {}, {}).ignore.empty());
 }
