@@ -120,6 +120,12 @@ void Head::make_rooms() {
                                                       [this](ServiceId id) { return services_.name(id); });
   }
   timer_ = loop_.timer([this] { on_timer(); });
+  narrator_timer_ = loop_.timer([this] {
+    for (const Line& line :
+         narrator_.tell_due(os::Loop::now(), [this](ServiceId id) { return services_.name(id); }))
+      say(line);
+    narrator_timer_->set(narrator_.due());
+  });
   make_keys();
   for (const keeper::ChildEntry& child : w.children) children_[child.key] = {child.pid, child.tag};
 }
@@ -258,6 +264,7 @@ void Head::tell_facts() {
     terminal_->clear();
   for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
     say(line);
+  narrator_timer_->set(narrator_.due());
   for (const core::Fact& fact : facts) {
     stopping_ |= fact.type == core::FactType::shutdown_started;
     auto* entry = services_.find(fact.service);

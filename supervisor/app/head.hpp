@@ -129,6 +129,7 @@ class Head final : public control::Backend {
   std::unique_ptr<Browser> browser_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
+  std::unique_ptr<os::Timer> narrator_timer_;
   std::uint64_t machine_seed_ = 1;
   core::Machine machine_;
   core::Desired desired_;

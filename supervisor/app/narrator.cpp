@@ -19,6 +19,8 @@ std::string worker(const Fact& fact, const std::string& name) {
 
 std::string generation(const Fact& fact) { return "generation " + std::to_string(fact.generation); }
 
+std::string arrow(const std::string& what) { return what.empty() ? what : what + " → "; }
+
 // "settle 50, build 1200, start 80" (milliseconds) as " (settle 50 ms, build 1.2 s, start 80 ms)"; nothing
 // where all of the time went to the start.
 std::string where_it_went(const std::string& parts) {
@@ -128,16 +130,18 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
 std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::reload_building:
-      if (!building_.insert(fact.service).second) return std::nullopt;  // the one before was cut short
-      return Line{Tone::faint, name + ": building"};
-    case FactType::reload_build_failed: return Line{Tone::bad, name + ": build failed: " + fact.text};
+      building_.emplace(fact.service, fact.time + kSlowBuild);  // there already: that one was cut short
+      return std::nullopt;
+    case FactType::reload_build_failed:
+      return Line{Tone::bad,
+                  name + ": " + arrow(changes_.pending(fact.service)) + "build failed: " + fact.text};
     case FactType::reload_done: {
       told_by_reload_[fact.service] = fact.cause;
       last_trouble_.erase(fact.service);
       const std::string what = changes_.summary(fact.service);
       changes_.served(fact.service);
-      return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) +
-                                  " serves after " + in_words(fact.number) + where_it_went(fact.text) +
+      return Line{Tone::good, name + ": " + arrow(what) + generation(fact) + " serves after " +
+                                  in_words(fact.number) + where_it_went(fact.text) +
                                   where(fact.service, ", now on ")};
     }
     case FactType::reload_loop:
@@ -149,9 +153,11 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
     case FactType::reload_failed: {
       told_by_reload_[fact.service] = fact.cause;
       const std::string advice = advice_ ? advice_(fact) : std::string();
-      return Line{Tone::bad, name + ": " +
-                                 (fact.text.starts_with("generation") ? "" : generation(fact) + ": ") +
-                                 printable(fact.text, false) + (advice.empty() ? "" : "; " + advice)};
+      // "generation 3: why; generation 2 serves on", or only why.
+      const std::string itself = generation(fact) + ": ";
+      const std::string why = fact.text.starts_with(itself) ? fact.text.substr(itself.size()) : fact.text;
+      return Line{Tone::bad, name + ": " + arrow(changes_.summary(fact.service)) + generation(fact) +
+                                 " failed: " + printable(why, false) + (advice.empty() ? "" : "; " + advice)};
     }
     case FactType::reload_waits:
       return Line{Tone::faint, name + " waits at its terminal; " + std::to_string(fact.number) +
@@ -180,6 +186,22 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
         std::any_of(facts.begin(), facts.end(), [&](const Fact& other) { return is_told_with(fact, other); });
     if (told_later) continue;
     if (auto line = tell_one(fact, name_of(fact.service))) lines.push_back(std::move(*line));
+  }
+  return lines;
+}
+
+Time Narrator::due() const {
+  Time first = kNever;
+  for (const auto& [service, when] : building_) first = std::min(first, when);
+  return first;
+}
+
+std::vector<Line> Narrator::tell_due(Time now, const NameOf& name_of) {
+  std::vector<Line> lines;
+  for (auto& [service, when] : building_) {
+    if (when > now) continue;
+    when = kNever;
+    lines.push_back({Tone::faint, name_of(service) + ": building"});
   }
   return lines;
 }

@@ -6,12 +6,12 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "app/changes.hpp"
+#include "base/time.hpp"
 #include "core/effect.hpp"
 #include "drive/log.hpp"
 
@@ -24,6 +24,8 @@ struct Line {
   std::string text;
 };
 
+inline constexpr Duration kSlowBuild = std::chrono::seconds(1);  // a faster one is told with what it led to
+
 class Narrator {
  public:
   using NameOf = std::function<std::string(ServiceId)>;
@@ -35,6 +37,9 @@ class Narrator {
 
   // The lines that these Facts deserve; all Facts of one moment together.
   std::vector<Line> tell(const std::vector<core::Fact>& facts, const NameOf& name_of);
+  // A build that takes long is told while it goes on: when that is next, and the lines of then.
+  Time due() const;
+  std::vector<Line> tell_due(Time now, const NameOf& name_of);
   // What has changed is shown with the reload that it causes.
   Changes& changes() { return changes_; }
 
@@ -49,7 +54,7 @@ class Narrator {
   AdviceOf advice_;
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
-  std::set<ServiceId> building_;                       // told, and not how it ended
+  std::map<ServiceId, Time> building_;                 // when to tell it; kNever: told
   std::map<ServiceId, std::string> found_at_;  // where a program that binds by itself was found to listen …
   std::map<ServiceId, std::string> told_at_;   // … and where a person knows it to be
   std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line

@@ -11,7 +11,7 @@ constexpr std::string_view kEnvironmentTools = "uv poetry pipenv hatch pdm";
 // 100 ms (browsers open some ahead) is no request. An app that `flask run` could not import ends the process
 // instead of being served as its traceback, so that the generation before it goes on.
 constexpr const char* kWerkzeug = R"(import os, runpy, select, shutil, signal, sys, threading
-import werkzeug.serving as serving
+import werkzeug, werkzeug.serving as serving
 run, serve = serving.run_simple, serving.BaseWSGIServer.serve_forever
 handle = serving.WSGIRequestHandler.handle
 stopping = threading.Event()
@@ -33,7 +33,7 @@ def handle_when_asked(handler):
         if stopping.is_set():
             return
     handle(handler)
-serving.run_simple = run_simple
+werkzeug.run_simple = serving.run_simple = run_simple
 serving.BaseWSGIServer.serve_forever = serve_forever
 serving.WSGIRequestHandler.handle = handle_when_asked
 serving.ThreadedWSGIServer.daemon_threads = False

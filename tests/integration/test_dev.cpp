@@ -218,7 +218,7 @@ TEST_CASE("dev: a start that fails only beside the old one names --no-overlap, a
   up.start();
   REQUIRE(up.wait_ready());
   up.folder().write("do.sh", "exit 3\n");
-  REQUIRE(up.wait_output("generation 2: exited with status 3; generation 1 serves on"));
+  REQUIRE(up.wait_output("do.sh → generation 2 failed: exited with status 3; generation 1 serves on"));
   CHECK(up.output().find("--no-overlap") == std::string::npos);
   up.folder().write("do.sh", alone + "# again\n");
   REQUIRE(

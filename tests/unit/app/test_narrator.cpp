@@ -54,11 +54,11 @@ TEST_CASE("what happens in one moment is one line") {
        {fact(FactType::child_exited, 256, how),
         fact(FactType::reload_failed, 0, how + ", waits for a change"),
         fact(FactType::service_failed, 0, how + ", waits for a change")},
-       "web: generation 2: exited with status 1, waits for a change"},
+       "web: generation 2 failed: exited with status 1, waits for a change"},
       {"a failed reload beside an old generation",
        {fact(FactType::child_exited, 256, how),
-        fact(FactType::reload_failed, 0, "generation 3: " + how + "; generation 2 serves on")},
-       "web: generation 3: exited with status 1; generation 2 serves on"},
+        fact(FactType::reload_failed, 0, "generation 2: " + how + "; generation 1 serves on")},
+       "web: generation 2 failed: exited with status 1; generation 1 serves on"},
       {"a failed build",
        {fact(FactType::child_exited, 256, how),
         fact(FactType::reload_build_failed, 256, how + "; generation 2 serves on")},
@@ -94,7 +94,7 @@ TEST_CASE("a reload that failed has the advice in its line") {
   Narrator narrator(
       [](const Fact& f) { return f.generation == 2 ? std::string("say --no-overlap") : std::string(); });
   CHECK(lines_of(narrator, {fact(FactType::reload_failed, 0, "generation 2: no; generation 1 serves on")}) ==
-        "web: generation 2: no; generation 1 serves on; say --no-overlap");
+        "web: generation 2 failed: no; generation 1 serves on; say --no-overlap");
 }
 
 TEST_CASE("what a start has met beside another one is in its last lines") {
@@ -135,12 +135,23 @@ TEST_CASE("a crash loop does not repeat itself, and a success ends it") {
   CHECK_FALSE(lines_of(narrator, crash).empty());
 }
 
-TEST_CASE("a build that is cut short and begun again is told once") {
+TEST_CASE(
+    "only a build that takes long is told while it goes on, and once, however often it is begun again") {
+  const auto name_of = [](ServiceId) { return std::string("web"); };
   Narrator narrator;
-  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+  CHECK(narrator.due() == kNever);
   CHECK(lines_of(narrator, {fact(FactType::reload_building)}).empty());
+  CHECK(narrator.due() == Time() + kSlowBuild);
+  CHECK(narrator.tell_due(Time() + kSlowBuild - std::chrono::milliseconds(1), name_of).empty());
+  REQUIRE(narrator.tell_due(Time() + kSlowBuild, name_of).size() == 1);
+  CHECK(narrator.due() == kNever);
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}).empty());
+  CHECK(narrator.due() == kNever);
   lines_of(narrator, {fact(FactType::reload_starting)});
-  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+  lines_of(narrator, {fact(FactType::reload_building)});
+  CHECK(narrator.due() == Time() + kSlowBuild);
+  lines_of(narrator, {fact(FactType::reload_build_failed, 256, "no")});
+  CHECK(narrator.due() == kNever);
 }
 
 TEST_CASE("a reload names what changed since a generation last served") {
@@ -148,7 +159,11 @@ TEST_CASE("a reload names what changed since a generation last served") {
   narrator.changes().noted(changed({"/x/a.py"}));
   lines_of(narrator, {fact(FactType::reload_starting)});
   narrator.changes().noted(changed({"/x/b.py", "/x/a.py"}, 3));
-  lines_of(narrator, {fact(FactType::reload_failed, 0, "no", 2), fact(FactType::reload_starting, 0, "", 3)});
+  CHECK(lines_of(narrator, {fact(FactType::reload_build_failed, 0, "no")}) ==
+        "web: b.py and 4 more → build failed: no");
+  CHECK(lines_of(narrator, {fact(FactType::reload_failed, 0, "no", 2)}) ==
+        "web: a.py → generation 2 failed: no");
+  lines_of(narrator, {fact(FactType::reload_starting, 0, "", 3)});
   narrator.changes().noted(changed({"/x/late.py"}));
   CHECK(lines_of(narrator, {fact(FactType::reload_done, 5, "", 4)}) ==
         "web: a.py and 4 more → generation 2 serves after 5 ms");
