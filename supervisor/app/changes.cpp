@@ -37,9 +37,9 @@ std::vector<std::string> Changes::paths(ServiceId service) const {
   return found == launched_.end() ? std::vector<std::string>() : found->second.paths;
 }
 
-std::string Changes::summary(ServiceId service) const {
-  const auto found = launched_.find(service);
-  if (found == launched_.end() || found->second.paths.empty()) return {};
+std::string Changes::summary_of(const std::map<ServiceId, List>& lists, ServiceId service) {
+  const auto found = lists.find(service);
+  if (found == lists.end() || found->second.paths.empty()) return {};
   const std::string& first = found->second.paths.front();
   std::string text = printable(first.substr(first.rfind('/') + 1), false);
   const std::size_t others = found->second.paths.size() - 1 + found->second.more;

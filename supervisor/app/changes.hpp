@@ -25,7 +25,9 @@ class Changes {
   // Of the generation that was launched last.
   std::vector<std::string> paths(ServiceId service) const;
   // "app.py and 2 more"; empty: nothing has changed.
-  std::string summary(ServiceId service) const;
+  std::string summary(ServiceId service) const { return summary_of(launched_, service); }
+  // The same of what has been noted since.
+  std::string pending(ServiceId service) const { return summary_of(noted_, service); }
 
  private:
   struct List {
@@ -33,6 +35,8 @@ class Changes {
     std::size_t more = 0;
     void add(const std::string& path);
   };
+  static std::string summary_of(const std::map<ServiceId, List>& lists, ServiceId service);
+
   std::map<ServiceId, List> noted_;
   std::map<ServiceId, List> launched_;
 };

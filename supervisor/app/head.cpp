@@ -87,9 +87,7 @@ void Head::make_rooms() {
       fds[keeper::WelcomeFd::output_event].get(), fds[keeper::WelcomeFd::space_event].get()};
   output_ = std::make_unique<drive::Output>(loop_, board_, output_fds, *terminal_, tell);
   channel_ = std::make_unique<drive::Channel>(w.secret);
-  readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const ChildKey& key, core::Proof proof) {
-    feed(core::Ready{key, proof});
-  });
+  readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const core::Ready& ready) { feed(ready); });
   table_cell_ = std::make_unique<drive::MemfdCell>(fds[keeper::WelcomeFd::table].get());
   if (auto saved = table_cell_->load(); saved && !saved->empty()) {
     (void)table_.restore(*saved);  // what cannot be read is as good as none: the first scan fills it
@@ -122,6 +120,12 @@ void Head::make_rooms() {
                                                       [this](ServiceId id) { return services_.name(id); });
   }
   timer_ = loop_.timer([this] { on_timer(); });
+  narrator_timer_ = loop_.timer([this] {
+    for (const Line& line :
+         narrator_.tell_due(os::Loop::now(), [this](ServiceId id) { return services_.name(id); }))
+      say(line);
+    narrator_timer_->set(narrator_.due());
+  });
   make_keys();
   for (const keeper::ChildEntry& child : w.children) children_[child.key] = {child.pid, child.tag};
 }
@@ -279,6 +283,7 @@ void Head::tell_facts() {
     terminal_->clear();
   for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
     say(line);
+  narrator_timer_->set(narrator_.due());
   for (const core::Fact& fact : facts) {
     stopping_ |= fact.type == core::FactType::shutdown_started;
     tell_browser(fact);

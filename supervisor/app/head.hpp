@@ -85,6 +85,7 @@ class Head final : public control::Backend {
   void tell_browser(const core::Fact& fact);
   void follow_output();
   std::vector<std::string> last_words(ServiceId service);
+  std::string advice(const core::Fact& failed);
 
   // the person at the terminal (head_terminal.cpp)
   void make_keys();
@@ -129,10 +130,11 @@ class Head final : public control::Backend {
   std::unique_ptr<Browser> browser_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
+  std::unique_ptr<os::Timer> narrator_timer_;
   std::uint64_t machine_seed_ = 1;
   core::Machine machine_;
   core::Desired desired_;
-  Narrator narrator_;
+  Narrator narrator_{[this](const core::Fact& fact) { return advice(fact); }};
   std::unique_ptr<drive::Keyboard> keyboard_;
   std::unique_ptr<drive::Keys> keys_;
   std::set<ServiceId> held_by_tools_;

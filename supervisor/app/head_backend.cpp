@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "app/beside.hpp"
 #include "app/head.hpp"
 #include "drive/identity.hpp"
 
@@ -40,6 +41,17 @@ std::vector<std::string> Head::last_words(ServiceId service) {
       words.push_back(line.text);  // 0: a file does not tell
   }
   return words;
+}
+
+// Two generations at a time is what a program may not be made for.
+std::string Head::advice(const core::Fact& failed) {
+  if (!failed.text.ends_with("serves on")) return {};
+  (void)output_->on_output_event();  // the keeper has its last words before its end
+  const std::string line = line_of_conflict(last_words(failed.service));
+  if (line.empty()) return {};
+  const bool flags = !options_.desired.empty();
+  return "\"" + line + "\": if there can be only one, " +
+         (flags ? "say --no-overlap" : "write overlap = false");
 }
 
 control::Json Head::explain(ServiceId service, const std::string& path) {

@@ -19,6 +19,8 @@ std::string worker(const Fact& fact, const std::string& name) {
 
 std::string generation(const Fact& fact) { return "generation " + std::to_string(fact.generation); }
 
+std::string arrow(const std::string& what) { return what.empty() ? what : what + " → "; }
+
 // "settle 50, build 1200, start 80" (milliseconds) as " (settle 50 ms, build 1.2 s, start 80 ms)"; nothing
 // where all of the time went to the start.
 std::string where_it_went(const std::string& parts) {
@@ -64,12 +66,22 @@ std::string in_words(long long ms) {
   return text;
 }
 
+// `words` and the address, if it is news.
+std::string Narrator::where(ServiceId service, const char* words) {
+  const auto found = found_at_.find(service);
+  if (found == found_at_.end()) return {};
+  std::string& told = told_at_[service];
+  if (told == found->second) return {};
+  told = found->second;
+  return words + printable(told, false);
+}
+
 std::optional<Line> Narrator::tell_service(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::service_ready:
       last_trouble_.erase(fact.service);
       if (told_by_reload_[fact.service] == fact.cause) return std::nullopt;
-      return Line{Tone::good, name + ": ready"};
+      return Line{Tone::good, name + ": ready" + where(fact.service, ", serves on ")};
     case FactType::service_waiting: return Line{Tone::faint, name + ": " + fact.text};
     case FactType::service_backoff:
       return fact.number < 1000
@@ -118,16 +130,19 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
 std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::reload_building:
-      if (!building_.insert(fact.service).second) return std::nullopt;  // the one before was cut short
-      return Line{Tone::faint, name + ": building"};
-    case FactType::reload_build_failed: return Line{Tone::bad, name + ": build failed: " + fact.text};
+      building_.emplace(fact.service, fact.time + kSlowBuild);  // there already: that one was cut short
+      return std::nullopt;
+    case FactType::reload_build_failed:
+      return Line{Tone::bad,
+                  name + ": " + arrow(changes_.pending(fact.service)) + "build failed: " + fact.text};
     case FactType::reload_done: {
       told_by_reload_[fact.service] = fact.cause;
       last_trouble_.erase(fact.service);
       const std::string what = changes_.summary(fact.service);
       changes_.served(fact.service);
-      return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") + generation(fact) +
-                                  " serves after " + in_words(fact.number) + where_it_went(fact.text)};
+      return Line{Tone::good, name + ": " + arrow(what) + generation(fact) + " serves after " +
+                                  in_words(fact.number) + where_it_went(fact.text) +
+                                  where(fact.service, ", now on ")};
     }
     case FactType::reload_loop:
       return Line{Tone::bad,
@@ -135,11 +150,15 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
                       std::to_string(fact.number) +
                       " times in a row: it reloads nothing any more until another file changes; if " + name +
                       " writes it, add it to `ignore`"};
-    case FactType::reload_failed:
+    case FactType::reload_failed: {
       told_by_reload_[fact.service] = fact.cause;
-      return Line{Tone::bad, name + ": " +
-                                 (fact.text.starts_with("generation") ? "" : generation(fact) + ": ") +
-                                 printable(fact.text, false)};
+      const std::string advice = advice_ ? advice_(fact) : std::string();
+      // "generation 3: why; generation 2 serves on", or only why.
+      const std::string itself = generation(fact) + ": ";
+      const std::string why = fact.text.starts_with(itself) ? fact.text.substr(itself.size()) : fact.text;
+      return Line{Tone::bad, name + ": " + arrow(changes_.summary(fact.service)) + generation(fact) +
+                                 " failed: " + printable(why, false) + (advice.empty() ? "" : "; " + advice)};
+    }
     case FactType::reload_waits:
       return Line{Tone::faint, name + " waits at its terminal; " + std::to_string(fact.number) +
                                    (fact.number == 1 ? " save" : " saves") +
@@ -158,12 +177,31 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
   std::vector<Line> lines;
   for (const Fact& fact : facts) {
     if (fact.type == FactType::reload_starting) changes_.launched(fact.service);
+    if (const std::size_t blank = fact.text.find(' ');
+        fact.type == FactType::child_ready && blank != std::string::npos)
+      found_at_[fact.service] = fact.text.substr(blank + 1);
     if (ends_build(fact.type)) building_.erase(fact.service);
     const bool told_later =
         fact.type == FactType::child_exited &&
         std::any_of(facts.begin(), facts.end(), [&](const Fact& other) { return is_told_with(fact, other); });
     if (told_later) continue;
     if (auto line = tell_one(fact, name_of(fact.service))) lines.push_back(std::move(*line));
+  }
+  return lines;
+}
+
+Time Narrator::due() const {
+  Time first = kNever;
+  for (const auto& [service, when] : building_) first = std::min(first, when);
+  return first;
+}
+
+std::vector<Line> Narrator::tell_due(Time now, const NameOf& name_of) {
+  std::vector<Line> lines;
+  for (auto& [service, when] : building_) {
+    if (when > now) continue;
+    when = kNever;
+    lines.push_back({Tone::faint, name_of(service) + ": building"});
   }
   return lines;
 }

@@ -6,11 +6,12 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/changes.hpp"
+#include "base/time.hpp"
 #include "core/effect.hpp"
 #include "drive/log.hpp"
 
@@ -23,12 +24,22 @@ struct Line {
   std::string text;
 };
 
+inline constexpr Duration kSlowBuild = std::chrono::seconds(1);  // a faster one is told with what it led to
+
 class Narrator {
  public:
   using NameOf = std::function<std::string(ServiceId)>;
+  // What a person could do about a reload that failed while the old generation serves on; empty: nothing
+  // known.
+  using AdviceOf = std::function<std::string(const core::Fact&)>;
+
+  explicit Narrator(AdviceOf advice = {}) : advice_(std::move(advice)) {}
 
   // The lines that these Facts deserve; all Facts of one moment together.
   std::vector<Line> tell(const std::vector<core::Fact>& facts, const NameOf& name_of);
+  // A build that takes long is told while it goes on: when that is next, and the lines of then.
+  Time due() const;
+  std::vector<Line> tell_due(Time now, const NameOf& name_of);
   // What has changed is shown with the reload that it causes.
   Changes& changes() { return changes_; }
 
@@ -37,11 +48,15 @@ class Narrator {
   std::optional<Line> tell_service(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_child(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_reload(const core::Fact& fact, const std::string& name);
+  std::string where(ServiceId service, const char* words);
   std::optional<Line> tell_end(const core::Fact& fact);
 
+  AdviceOf advice_;
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
-  std::set<ServiceId> building_;                       // told, and not how it ended
+  std::map<ServiceId, Time> building_;                 // when to tell it; kNever: told
+  std::map<ServiceId, std::string> found_at_;  // where a program that binds by itself was found to listen …
+  std::map<ServiceId, std::string> told_at_;   // … and where a person knows it to be
   std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "os/linux/fd.hpp"
@@ -17,6 +18,20 @@ std::string text_of_file(const std::string& folder, const std::string& name) {
   if (name.empty()) return {};
   const auto text = os::read_file(name[0] == '/' ? name : folder + "/" + name, kFactsFileMax);
   return text.ok() ? *text : std::string();
+}
+
+// Where execvp(3) would find it; empty: nowhere.
+std::string found_in_path(const std::string& folder, const std::string& name) {
+  if (name.find('/') != std::string::npos) return name[0] == '/' ? name : folder + "/" + name;
+  const char* path = getenv("PATH");
+  std::string rest = path == nullptr ? std::string() : std::string(path) + ":";
+  while (!rest.empty()) {
+    const std::string at = rest.substr(0, rest.find(':'));
+    rest.erase(0, at.size() + 1);
+    std::string file = (at.empty() ? folder : at[0] == '/' ? at : folder + "/" + at) + "/" + name;
+    if (access(file.c_str(), X_OK) == 0) return file;
+  }
+  return {};
 }
 
 Result<void> try_bind(const sockaddr* address, socklen_t size) {
@@ -49,6 +64,13 @@ config::RunnerFacts gather_facts(const std::vector<std::string>& argv, const std
     if (equals != std::string::npos) facts.env.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   facts.script = text_of_file(folder, config::script_of(argv));
+  if (const std::string word = config::console_script_of(argv); !word.empty()) {
+    facts.program = found_in_path(folder, word);
+    facts.interpreter = config::interpreter_of(text_of_file(folder, facts.program));
+    const std::string python = facts.program.substr(0, facts.program.rfind('/') + 1) + "python3";
+    facts.is_shim = facts.interpreter.empty() && access(python.c_str(), X_OK) == 0;
+    if (facts.is_shim) facts.interpreter = {python};
+  }
   if (const std::string name = config::package_script_of(argv); !name.empty())
     facts.package_script = script_in_package(text_of_file(folder, "package.json"), name);
   return facts;

@@ -31,7 +31,7 @@ const std::map<std::string, const char*> kPatterns{
     {"service.removed", "is gone from the configuration"},
     {"child.started", "was started[ as pid {pid}][ ({reason})]"},
     {"child.spawn_failed", "could not be started[: {text}]"},
-    {"child.ready", "is ready after {took_ms:age}[ ({proof})]"},
+    {"child.ready", "is ready after {took_ms:age}[ ({proof})][ on {address}]"},
     {"child.exited", "{text}[ (pid {pid})]"},
     {"child.stopped", "ended as asked: {text}[ (pid {pid})]"},
     {"child.not_ready", "was not ready within {limit_ms:age}"},

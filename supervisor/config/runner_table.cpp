@@ -11,11 +11,11 @@ constexpr std::string_view kPages =
 
 std::vector<Row> python_rows() {
   std::vector<Row> rows;
-  // Tried with Flask 3.1 and Werkzeug 3.1. With WERKZEUG_RUN_MAIN an app that cannot be imported is served as
-  // its traceback, as it is under Flask's own reloader.
+  // Tried with Flask 3.1 and Werkzeug 3.1.
   rows.push_back({.name = "flask",
                   .sub = "run",
                   .way = Way::werkzeug,
+                  .launcher = Launcher::werkzeug,
                   .host = "127.0.0.1",
                   .port = 5000,
                   .host_flags = "-h --host",
@@ -29,6 +29,7 @@ std::vector<Row> python_rows() {
   // Tried with Uvicorn 0.54.
   rows.push_back({.name = "uvicorn",
                   .way = Way::fd_flag,
+                  .launcher = Launcher::uvicorn,
                   .host = "127.0.0.1",
                   .port = 8000,
                   .host_flags = "--host",
@@ -39,9 +40,11 @@ std::vector<Row> python_rows() {
                   .drop_valued = "--reload-dir --reload-include --reload-exclude --reload-delay",
                   .env = "UVICORN_RELOAD=false",
                   .off = "--reload"});
-  // Tried with FastAPI's CLI 0.0.34, which has no flag for a socket; uvicorn has.
+  // Tried with FastAPI's CLI 0.0.34, which has no flag for a socket; what it calls takes one.
   rows.push_back({.name = "fastapi",
                   .sub = "dev run",
+                  .way = Way::launcher,
+                  .launcher = Launcher::uvicorn_socket,
                   .host = "127.0.0.1",
                   .port = 8000,
                   .host_flags = "--host",
@@ -180,7 +183,7 @@ void add_others(std::vector<Row>& rows) {
        .sub = "run r",
        .port_env = "PORT",
        .note = "with --build 'cargo build' -- target/debug/NAME the old one serves while it builds",
-       .ignore = "target/"});
+       .ignore = "target/ Cargo.lock"});
 }
 
 }  // namespace

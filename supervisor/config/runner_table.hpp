@@ -16,12 +16,17 @@ enum class Way : std::uint8_t {
   bind_fd,     // --bind fd://N
   werkzeug,    // WERKZEUG_SERVER_FD, read where WERKZEUG_RUN_MAIN is "true"
   listen_fds,  // LISTEN_FDS and LISTEN_PID, sd_listen_fds(3)
+  launcher,    // not by itself, but by its launcher
 };
+
+// The lines that run it (runner_launch.hpp).
+enum class Launcher : std::uint8_t { none, werkzeug, uvicorn, uvicorn_socket };
 
 struct Row {
   std::string_view name;
   std::string_view sub{};  // words one of which must follow the program, such as "run"
   Way way = Way::own;
+  Launcher launcher = Launcher::none;
   std::string_view host{};  // where it listens if nothing else is said
   std::uint16_t port = 0;   // 0: that cannot be known
   std::string_view host_flags{};
@@ -34,7 +39,7 @@ struct Row {
   std::string_view add{};          // turns it off; appended
   std::string_view env{};          // "NAME=value" between blanks
   std::string_view off{};          // its reloader as a person knows it: "its own OFF is off"
-  std::string_view note{};         // what else is promised, or not
+  std::string_view note{};         // what else is promised where it binds by itself
   bool own_words = false;          // its flags end at its first other word, the rest is the script's
   std::string_view ignore{};       // what it writes itself, globs as in .gitignore
   std::string_view include{};      // only a change of these needs a restart: the rest it sees by itself

@@ -27,11 +27,6 @@ bool is_assignment(std::string_view word) {
   return equals != std::string_view::npos && equals > 0 && !is_flag(word);
 }
 
-bool is_python(std::string_view name) {
-  if (name.substr(0, 6) != "python") return name == "pypy" || name == "pypy3";
-  return name.find_first_not_of("0123456789.t", 6) == std::string_view::npos;
-}
-
 // One step over `env A=1`, `uv run` and their like; the same place if there is none.
 std::size_t past_wrapper(const Argv& argv, std::size_t at) {
   const std::string name = base_name(argv[at]);
@@ -91,6 +86,11 @@ std::string base_name(std::string_view path) {
   return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
 }
 
+bool is_python_name(std::string_view name) {
+  if (name.substr(0, 6) != "python") return name == "pypy" || name == "pypy3";
+  return name.find_first_not_of("0123456789.t", 6) == std::string_view::npos;
+}
+
 std::vector<std::string_view> words_of(std::string_view list) {
   std::vector<std::string_view> words;
   while (!list.empty()) {
@@ -111,7 +111,7 @@ std::optional<Program> find_program_word(const Argv& argv) {
   std::size_t at = 0;
   for (std::size_t next = past_wrapper(argv, at); next != at; next = past_wrapper(argv, at)) at = next;
   const std::string name = base_name(argv[at]);
-  if (is_python(name)) return python_program(argv, at);
+  if (is_python_name(name)) return python_program(argv, at);
   Program program{at, name, false, {}};
   if (name.size() > 3 && name.substr(name.size() - 3) == ".py") {
     program.python = true;

@@ -23,6 +23,8 @@ struct Program {
 std::optional<Program> find_program_word(const Argv& argv);
 
 std::string base_name(std::string_view path);
+// "python", "python3.12", "pypy3"
+bool is_python_name(std::string_view name);
 // "a b c" holds the word "b".
 bool has_word(std::string_view list, std::string_view word);
 std::vector<std::string_view> words_of(std::string_view list);

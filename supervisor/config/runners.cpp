@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "config/runner_launch.hpp"
 #include "config/runner_table.hpp"
+#include "config/runner_where.hpp"
 #include "config/runner_words.hpp"
 #include "config/words.hpp"
 
@@ -10,74 +12,6 @@ namespace runmain::config {
 namespace {
 
 constexpr std::string_view kPackageManagers = "npm pnpm yarn bun";
-
-std::string variable(const RunnerFacts& facts, std::string_view name) {
-  for (const auto& [known, value] : facts.env) {
-    if (known == name) return value;
-  }
-  return {};
-}
-
-const Row& row_named(std::string_view name) {
-  const auto& rows = runner_rows();
-  return *std::find_if(rows.begin(), rows.end(), [&](const Row& row) { return row.name == name; });
-}
-
-struct Where {
-  std::string host;
-  std::string port;
-  std::string whole;  // "unix:…" as it is
-};
-
-// "HOST:PORT", "PORT", "[::1]:PORT"; what is missing stays as it was.
-void take_bind(const std::string& text, Where& where) {
-  if (text.substr(0, 5) == "unix:") {
-    where.whole = text;
-  } else if (is_number(text)) {
-    where.port = text;
-  } else if (const std::size_t colon = text.rfind(':'); colon != std::string::npos) {
-    where.port = text.substr(colon + 1);
-    if (colon > 0) where.host = text.substr(0, colon);
-  } else {
-    where.host = text;
-  }
-}
-
-// The word behind `runserver`, or behind the module http.server, that says where to listen.
-std::size_t positional(const Argv& argv, const Row& row, std::size_t at) {
-  const bool django = row.sub == "runserver";
-  if (!django && row.name != "http.server") return 0;
-  std::size_t i = at + 1;
-  if (django) i = static_cast<std::size_t>(std::find(argv.begin(), argv.end(), row.sub) - argv.begin()) + 1;
-  for (; i < argv.size(); ++i) {
-    if (argv[i][0] == '-') continue;
-    const std::size_t colon = argv[i].rfind(':');
-    return is_number(std::string_view(argv[i]).substr(colon == std::string::npos ? 0 : colon + 1)) ? i : 0;
-  }
-  return 0;
-}
-
-Where where_of(const Argv& argv, const Row& row, const Program& program, const RunnerFacts& facts) {
-  Where where{std::string(row.host), row.port == 0 ? "" : std::to_string(row.port), {}};
-  if (const std::string host = variable(facts, row.host_env); !host.empty()) where.host = host;
-  if (const std::string port = variable(facts, row.port_env); is_number(port)) {
-    where.port = port;
-    if (row.name == "gunicorn") where.host = "0.0.0.0";  // its own default with PORT
-  }
-  const std::size_t from = program.at + 1;
-  if (auto host = flag_value(argv, from, argv.size(), row.host_flags)) where.host = *host;
-  if (auto port = flag_value(argv, from, argv.size(), row.port_flags)) where.port = *port;
-  if (auto bind = flag_value(argv, from, argv.size(), row.bind_flags)) take_bind(*bind, where);
-  if (const std::size_t i = positional(argv, row, program.at); i != 0) take_bind(argv[i], where);
-  return where;
-}
-
-std::string address_of(const Where& where) {
-  if (!where.whole.empty()) return where.whole;
-  if (where.port.empty()) return {};
-  const bool v6 = where.host.find(':') != std::string::npos && where.host[0] != '[';
-  return (v6 ? "[" + where.host + "]" : where.host) + ":" + where.port;
-}
 
 // The user has said which socket it serves on.
 bool has_own_socket(const Argv& argv, std::size_t from) {
@@ -111,7 +45,9 @@ void turn_reloader_off(const Row& row, const Program& program, Runner& runner) {
 void give_socket(const Row& row, const Program& program, Runner& runner) {
   runner.takes_socket = true;
   switch (row.way) {
-    case Way::fd_flag:
+    case Way::fd_flag:  // Daphne would bind what it is told beside it
+      drop_valued_flags(runner.argv, program.at + 1, runner.argv.size(), row.host_flags);
+      drop_valued_flags(runner.argv, program.at + 1, runner.argv.size(), row.port_flags);
       runner.argv.insert(runner.argv.end(), {"--fd", "{fd}"});
       runner.how = "--fd 3";
       return;
@@ -128,30 +64,18 @@ void give_socket(const Row& row, const Program& program, Runner& runner) {
       drop_valued_flags(runner.argv, program.at + 1, runner.argv.size(), row.bind_flags);
       runner.how = "LISTEN_FDS";
       return;
+    case Way::launcher: runner.how = "fd 3"; return;
     case Way::own: runner.takes_socket = false;
   }
 }
 
-// The port is the user's: it is told to the program, in its own words.
-void tell_port(const Row& row, const Program& program, const Where& where, Runner& runner) {
-  const std::size_t from = program.at + 1;
-  const std::string host = where.host.empty() ? "127.0.0.1" : where.host;
-  if (const std::size_t i = positional(runner.argv, row, program.at); i != 0) {
-    runner.argv[i] = host + ":{port}";
-    if (row.name == "http.server") runner.argv[i] = "{port}";
-  } else if (row.sub == "runserver" || row.name == "http.server") {
-    runner.argv.emplace_back("{port}");
-  } else if (!row.port_flags.empty()) {
-    drop_valued_flags(runner.argv, from, runner.argv.size(), row.port_flags);
-    runner.argv.insert(runner.argv.end(), {std::string(words_of(row.port_flags).back()), "{port}"});
-  } else if (row.name == "php") {
-    drop_valued_flags(runner.argv, from, end_of_own_words(runner.argv, from), row.bind_flags);
-    const auto at = runner.argv.begin() + static_cast<std::ptrdiff_t>(from);
-    runner.argv.insert(at, {"-S", host + ":{port}"});
-  } else if (!row.bind_flags.empty()) {
-    drop_valued_flags(runner.argv, from, runner.argv.size(), row.bind_flags);
-    runner.argv.insert(runner.argv.end(), {std::string(words_of(row.bind_flags).back()), host + ":{port}"});
-  }
+bool gets_socket(const Row& row, const Program& program, const RunnerFacts& facts, Runner& runner) {
+  if (row.way == Way::own) return false;
+  Runner with = runner;
+  give_socket(row, program, with);
+  if (!launch_by(row.launcher, program, facts, with) && row.way == Way::launcher) return false;
+  runner = std::move(with);
+  return true;
 }
 
 Runner known(const Argv& argv, const Row& row, const Program& program, const RunnerFacts& facts,
@@ -164,18 +88,18 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   const Where where = where_of(argv, row, program, facts);
   const bool own_socket = has_own_socket(argv, program.at + 1);
   turn_reloader_off(row, program, runner);
-  if (!row.note.empty()) runner.promise += (runner.promise.empty() ? "" : "; ") + std::string(row.note);
   if (own_socket) {
     runner.takes_socket = true;
   } else if (asked.port) {
     runner.port = asked.port;
     tell_port(row, program, where, runner);
-  } else if (row.way != Way::own) {
-    give_socket(row, program, runner);
+  } else if (gets_socket(row, program, facts, runner)) {
     runner.listen = address_of(where);
+    return runner;
   } else if (const auto port = port_number(where.port)) {
     runner.port = port;
   }
+  if (!row.note.empty()) runner.promise += (runner.promise.empty() ? "" : "; ") + std::string(row.note);
   return runner;
 }
 
@@ -203,26 +127,6 @@ std::string literal(const std::string& call, const std::string& name) {
   return text;
 }
 
-// Runs the script that follows as `python` would, with two things changed in Werkzeug's server: it does not
-// watch (no variable can keep debug=True from it, and its watcher ends the old generation of a broken save),
-// and SIGTERM lets it finish what it has accepted.
-constexpr const char* kWerkzeugLauncher = R"(import os, runpy, signal, sys, threading
-import werkzeug.serving as serving
-run, serve = serving.run_simple, serving.BaseWSGIServer.serve_forever
-def run_simple(*arguments, **options):
-    run(*arguments[:3], **{**options, "use_reloader": False})
-def serve_forever(server, *arguments, **options):
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    serve(server, *arguments, **options)
-serving.run_simple = run_simple
-serving.BaseWSGIServer.serve_forever = serve_forever
-serving.ThreadedWSGIServer.daemon_threads = False
-del sys.argv[0]
-sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-)";
-
 // python app.py, where the script calls app.run() of Flask.
 Runner flask_script(const Argv& argv, const Program& program, const std::string& call,
                     const RunnerAsked& asked) {
@@ -237,11 +141,11 @@ Runner flask_script(const Argv& argv, const Program& program, const std::string&
   Where where{"127.0.0.1", "5000", {}};
   if (const std::string host = literal(call, "host"); !host.empty()) where.host = host;
   if (const std::string port = literal(call, "port"); is_number(port)) where.port = port;
-  give_socket(row_named("flask"), {}, runner);
+  Row row;
+  row.way = Way::werkzeug;
+  give_socket(row, program, runner);
   runner.listen = address_of(where);
-  if (program.at > 0 && argv[program.at] == program.script) {
-    const auto at = runner.argv.begin() + static_cast<std::ptrdiff_t>(program.at);
-    runner.argv.insert(at, {"-c", kWerkzeugLauncher});
+  if (launch_by(Launcher::werkzeug, program, {}, runner)) {
     runner.promise = "its own reloader is off";
   } else if (literal(call, "debug") == "True") {  // ./app.py: its interpreter is in its first line
     runner.promise = "its own watcher stays, say `python " + program.script + "`";

@@ -18,8 +18,11 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 
 // What cannot be seen in argv.
 struct RunnerFacts {
-  Variables env;               // of this process; only some are looked at
-  std::string script;          // text of script_of(argv), or empty
+  Variables env;                         // of this process; only some are looked at
+  std::string script;                    // text of script_of(argv), or empty
+  std::string program;                   // where console_script_of(argv) was found
+  std::vector<std::string> interpreter;  // that runs it; empty: not known
+  bool is_shim = false;  // `program` only finds the script, as pyenv's do; `interpreter` is a shim beside it
   std::string package_script;  // the line of package_script_of(argv) in package.json, or empty
 };
 
@@ -44,6 +47,10 @@ struct Runner {
 
 // The file whose text tells what argv alone does not (python app.py), or empty.
 std::string script_of(const std::vector<std::string>& argv);
+// The word that names a console script which is better run by its interpreter, or empty.
+std::string console_script_of(const std::vector<std::string>& argv);
+// The Python that the first lines of a script name, with its flags; empty: another program's, or none.
+std::vector<std::string> interpreter_of(std::string_view text);
 // The name of the script that npm, pnpm or yarn would run, or empty.
 std::string package_script_of(const std::vector<std::string>& argv);
 

@@ -90,6 +90,11 @@ Json data_json(const core::Fact& fact) {
   Json data = Json::object();
   if (keys.number != nullptr) data[keys.number] = fact.number;
   if (keys.text != nullptr && !fact.text.empty()) data[keys.text] = fact.text;
+  if (const std::size_t blank = fact.text.find(' ');
+      fact.type == core::FactType::child_ready && blank != std::string::npos) {
+    data["proof"] = fact.text.substr(0, blank);
+    data["address"] = fact.text.substr(blank + 1);
+  }
   return data;
 }
 

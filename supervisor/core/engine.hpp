@@ -67,7 +67,7 @@ class Engine {
   static void leave_terminal(Instance& i);
   void not_ready(ServiceRecord& r, Instance& i);
   void watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number);
-  void became_ready(ServiceRecord& r, Instance& i, Proof proof);
+  void became_ready(ServiceRecord& r, Instance& i, const Ready& e);
   void spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, const Spawned& e);
   void remove(ServiceRecord& r, const Instance& i);
   void on_time(ServiceRecord& r);

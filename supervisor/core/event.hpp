@@ -14,7 +14,7 @@
 namespace runmain::core {
 
 // How a child came to be called ready; what is weaker than a proof is shown as such.
-enum class Proof : std::uint8_t { notify, claim, epoll, probe, elapsed, unproven };
+enum class Proof : std::uint8_t { notify, claim, epoll, probe, listens, elapsed, unproven };
 
 // The stage of a spawn that failed, in the order in which they happen.
 enum class SpawnStage : std::uint8_t { none, resources, fork, session, limits, user, cwd, exec };
@@ -86,10 +86,12 @@ struct Ready {
   static constexpr const char* kType = "child.ready";
   ChildKey key;
   Proof proof = Proof::notify;
+  std::string address;  // where a child that binds by itself was found to listen; only to be told
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("proof", proof);
+    a("address", address);
   }
 };
 

@@ -28,7 +28,7 @@ const char* type_name(FactType type) {
     case FactType::child_started: return "child.started";
     // Nothing was started. number: errno. text: the detail and what follows from it.
     case FactType::child_spawn_failed: return "child.spawn_failed";
-    // number: milliseconds since the start. text: how it is known.
+    // number: milliseconds since the start. text: how it is known, and behind a blank where it listens.
     case FactType::child_ready: return "child.ready";
     // number: the wait status, -1 if unknown. text: in words.
     case FactType::child_exited: return "child.exited";

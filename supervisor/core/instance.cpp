@@ -176,13 +176,14 @@ void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, co
 void Engine::operator()(const Ready& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || i->phase != WorkerState::starting || i->key.is_build()) return;
-  became_ready(*r, *i, e.proof);
+  became_ready(*r, *i, e);
 }
 
-void Engine::became_ready(ServiceRecord& r, Instance& i, Proof proof) {
-  tell(r, i, FactType::child_ready, to_ms(now_ - i.since), name_of(proof));
+void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
+  const std::string where = e.address.empty() ? std::string() : " " + cut(e.address, kStatusTextMax);
+  tell(r, i, FactType::child_ready, to_ms(now_ - i.since), name_of(e.proof) + where);
   i.phase = WorkerState::ready;
-  i.proof = proof;
+  i.proof = e.proof;
   i.probing = false;
   i.was_ready = true;
   i.since = now_;

@@ -38,6 +38,7 @@ const char* name_of(Proof proof) {
     case Proof::claim: return "claim";
     case Proof::epoll: return "epoll";
     case Proof::probe: return "probe";
+    case Proof::listens: return "listens";
     case Proof::elapsed: return "elapsed";
     case Proof::unproven: return "unproven";
   }

@@ -74,7 +74,7 @@ LineOutcome Channel::receive(const keeper::Line& line) {
     return out;
   }
   if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");
-  if (get_true(object, "ready")) out.events.emplace_back(core::Ready{line.key, core::Proof::claim});
+  if (get_true(object, "ready")) out.events.emplace_back(core::Ready{line.key, core::Proof::claim, {}});
   if (get_true(object, "stopping") || get_true(object, "drained")) {
     out.events.emplace_back(core::Stopping{line.key});
   }

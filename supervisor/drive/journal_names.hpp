@@ -22,8 +22,8 @@ template <>
 inline constexpr std::array<const char*, 4> kEnumNames<core::AddressKind> = {"tcp", "unix_path",
                                                                              "unix_abstract", "udp"};
 template <>
-inline constexpr std::array<const char*, 6> kEnumNames<core::Proof> = {"notify", "claim",   "epoll",
-                                                                       "probe",  "elapsed", "unproven"};
+inline constexpr std::array<const char*, 7> kEnumNames<core::Proof> = {
+    "notify", "claim", "epoll", "probe", "listens", "elapsed", "unproven"};
 template <>
 inline constexpr std::array<const char*, 8> kEnumNames<core::SpawnStage> = {
     "none", "resources", "fork", "session", "limits", "user", "cwd", "exec"};

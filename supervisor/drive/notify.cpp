@@ -83,7 +83,7 @@ class Reader {
     if (is_one(kStopping)) out_.events.emplace_back(core::Stopping{message_.key});
     if (is_one(kReloading)) out_.events.emplace_back(core::Reloading{message_.key});
     status();
-    if (is_one(kReady)) out_.events.emplace_back(core::Ready{message_.key, core::Proof::notify});
+    if (is_one(kReady)) out_.events.emplace_back(core::Ready{message_.key, core::Proof::notify, {}});
     watchdog();
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "os/linux/listening.hpp"
 #include "os/linux/sock_diag.hpp"
 
 namespace runmain::drive {
@@ -23,7 +24,7 @@ std::string probe_address(const ReadinessJob& job) {
 
 }  // namespace
 
-Readiness::Readiness(os::Loop& loop, std::function<void(const ChildKey&, core::Proof)> ready)
+Readiness::Readiness(os::Loop& loop, std::function<void(const core::Ready&)> ready)
     : loop_(loop), ready_(std::move(ready)), timer_(loop.timer([this] { on_timer(); })) {}
 
 Result<void> Readiness::start(ReadinessJob spec) {
@@ -50,7 +51,8 @@ Result<void> Readiness::prepare(Job& job, Time now) {
   if (ready.kind != core::ReadyKind::automatic) return prepare_probes(job, now + kLookFirst);
   job.elapsed_at = job.spec.since + kUnprovenAfter;
   job.looks = !job.spec.listeners.empty();
-  if (job.looks) job.next_look = now + kLookFirst;
+  job.looks_own = !job.looks && probe_address(job.spec).empty();
+  if (job.looks || job.looks_own) job.next_look = now + kLookFirst;
   if (probe_address(job.spec).empty()) return {};
   // Our listener accepts at once, so a probe that comes too early only waits in its backlog; a port of the
   // program's own refuses at once.
@@ -108,18 +110,16 @@ void Readiness::on_timer() {
 
 void Readiness::step_job(const ChildKey& key, Time now) {
   Job& job = jobs_.at(key);
-  if (job.looks && now >= job.next_look) {
-    if (sees_epoll(job, now)) {
-      report(key, core::Proof::epoll);
-      return;
-    }
+  if (now >= job.next_look) {
+    if (job.looks && sees_epoll(job, now)) return report(key, core::Proof::epoll);
+    if (std::string at = job.looks_own ? listens_at(job, now) : std::string(); !at.empty())
+      return report(key, core::Proof::listens, std::move(at));
     job.next_look = now + job.look_pause;
     job.look_pause = slower(job.look_pause);
+    if (job.looks_own)
+      job.look_pause = std::max<Duration>(job.look_pause, kOwnLookShare * static_cast<int>(jobs_.size()));
   }
-  if (now >= job.elapsed_at) {
-    report(key, job.elapsed_proof);
-    return;
-  }
+  if (now >= job.elapsed_at) return give_up(key, job, now);
   if (now >= job.next_probe) start_round(key, job, now);
   schedule(key, job);
 }
@@ -132,6 +132,29 @@ bool Readiness::sees_epoll(const Job& job, Time now) {
   if (polls(job.spec.pid)) return true;
   const auto& tree = trees_.of(job.spec.tag, now);
   return std::any_of(tree.begin(), tree.end(), [&](pid_t pid) { return pid != job.spec.pid && polls(pid); });
+}
+
+// It is time. What it was thought to bind need not be what it has bound.
+void Readiness::give_up(const ChildKey& key, const Job& job, Time now) {
+  const bool by_itself = job.elapsed_proof == core::Proof::unproven && job.spec.listeners.empty();
+  std::string at = by_itself ? listens_at(job, now) : std::string();
+  const core::Proof proof = at.empty() ? job.elapsed_proof : core::Proof::listens;
+  report(key, proof, std::move(at));
+}
+
+// "127.0.0.1:3000, :3001", empty while there is nothing.
+std::string Readiness::listens_at(const Job& job, Time now) {
+  std::vector<pid_t> pids{job.spec.pid};
+  for (const pid_t pid : trees_.of(job.spec.tag, now)) {
+    if (pid != job.spec.pid) pids.push_back(pid);
+  }
+  std::string text;
+  std::size_t told = 0;
+  for (const os::Listening& l : os::listening_sockets(pids)) {
+    if (std::find(kDebuggerPorts.begin(), kDebuggerPorts.end(), l.port) != kDebuggerPorts.end()) continue;
+    if (told++ < kListeningToldMax) text += (text.empty() ? "" : ", ") + l.address;
+  }
+  return text;
 }
 
 bool Readiness::owns(const ChildKey& key, std::uint64_t inode) {
@@ -187,7 +210,10 @@ void Readiness::finished(std::uint64_t number, Probe::Outcome outcome, Time now)
   const ChildKey key = it->second.key;
   drop_probe(it);
   if (outcome == Probe::Outcome::counted) {
-    report(key, core::Proof::probe);
+    const Job& job = jobs_.at(key);
+    const bool own = job.spec.listeners.empty() && !job.targets.empty();
+    std::string at = own ? job.targets[job.attempts % job.targets.size()].host : std::string();
+    report(key, core::Proof::probe, std::move(at));
     return;
   }
   Job& job = jobs_.at(key);
@@ -205,10 +231,10 @@ void Readiness::finished(std::uint64_t number, Probe::Outcome outcome, Time now)
   schedule(key, job);
 }
 
-void Readiness::report(const ChildKey& key, core::Proof proof) {
-  const ChildKey copy = key;  // the job that `key` may be part of goes first
-  stop(copy);
-  ready_(copy, proof);
+void Readiness::report(const ChildKey& key, core::Proof proof, std::string address) {
+  const core::Ready ready{key, proof, std::move(address)};
+  stop(ready.key);  // the job that `key` may be part of
+  ready_(ready);
 }
 
 void Readiness::drop_probe(std::map<std::uint64_t, Running>::iterator it) {

@@ -1,15 +1,17 @@
 // Finds out when a child that does not say so by itself is ready.
 //
 // Without `ready`: a process of the child's tree has one of our listeners in an epoll set, else a connection
-// to it was accepted by a process of the tree, else the child has been started for 1 s (unproven). `tcp` and
-// `http` connect until such a connection is accepted by the tree, and for http answered with 2xx or 3xx. The
-// kept listeners accept connections whoever lives, so a connection that the old generation or another worker
-// took proves nothing. Invariant: at most kProbesMax connections are open, each for at most kProbeTime; a
-// request is sent only on a connection that the child has accepted. No work while nothing is waited for.
-// Non-goal: READY=1 and claims (they come as Events of their own), start timeouts, knowing that a child died
-// (the core says StopProbe). Thread: the loop's.
+// to it was accepted by a process of the tree. Of a program that binds by itself: it accepts at its port
+// where that is known, else a process of the tree listens anywhere over TCP (but for debuggers' ports). Else
+// the child has been started for 1 s (unproven). `tcp` and `http` connect until such a connection is accepted
+// by the tree, and for http answered with 2xx or 3xx. The kept listeners accept connections whoever lives, so
+// a connection that the old generation or another worker took proves nothing. Invariant: at most kProbesMax
+// connections are open, each for at most kProbeTime; a request is sent only on a connection that the child
+// has accepted. No work while nothing is waited for. Non-goal: READY=1 and claims (they come as Events of
+// their own), start timeouts, knowing that a child died (the core says StopProbe). Thread: the loop's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -41,6 +43,12 @@ inline constexpr Duration kProbesFull =
     std::chrono::milliseconds(10);      // until the next try when kProbesMax are open
 inline constexpr int kStepsATurn = 64;  // jobs looked at before the loop may do something else
 
+// Node's inspector, debugpy: they listen before the program does.
+inline constexpr std::array<std::uint16_t, 2> kDebuggerPorts{9229, 5678};
+inline constexpr Duration kOwnLookShare =
+    std::chrono::microseconds(500);  // between looks at fds, for each that waits: about 5 % of the time
+inline constexpr std::size_t kListeningToldMax = 3;  // addresses
+
 struct ReadyListener {
   std::string bound;  // "127.0.0.1:8000", "unix:/run/web.sock", "unix:@name", "udp:…"
   std::uint64_t inode = 0;
@@ -60,7 +68,7 @@ class Readiness {
  public:
   // `ready` is called at most once for each start(), from the loop, never from inside start(). It may call
   // start() and stop(). The loop outlives this.
-  Readiness(os::Loop& loop, std::function<void(const ChildKey&, core::Proof)> ready);
+  Readiness(os::Loop& loop, std::function<void(const core::Ready&)> ready);
 
   // Begins to look; a job of the same key is replaced. On failure the Error says why this can never find out:
   // an address that is none, nothing to connect to, a path with blanks or control characters.
@@ -77,7 +85,8 @@ class Readiness {
  private:
   struct Job {
     ReadinessJob spec;
-    bool looks = false;                                 // for our listeners in an epoll set
+    bool looks = false;                                 // for our listeners in an epoll set …
+    bool looks_own = false;                             // … or for any that it has made by itself
     Time elapsed_at = kNever;                           // ready by then without a better sign …
     core::Proof elapsed_proof = core::Proof::unproven;  // … told as this
     std::vector<ProbeTarget> targets;                   // what probes connect to, in turn; empty: no probes
@@ -104,16 +113,18 @@ class Readiness {
   void step_job(const ChildKey& key, Time now);
   void step_probe(std::uint64_t number, Time now);
   bool sees_epoll(const Job& job, Time now);
+  void give_up(const ChildKey& key, const Job& job, Time now);
+  std::string listens_at(const Job& job, Time now);
   bool owns(const ChildKey& key, std::uint64_t inode);
   void start_round(const ChildKey& key, Job& job, Time now);
   void finished(std::uint64_t number, Probe::Outcome outcome, Time now);
-  void report(const ChildKey& key, core::Proof proof);
+  void report(const ChildKey& key, core::Proof proof, std::string address = {});
   void schedule(const ChildKey& key, Job& job);
   void drop_probe(std::map<std::uint64_t, Running>::iterator it);
   void arm();
 
   os::Loop& loop_;
-  std::function<void(const ChildKey&, core::Proof)> ready_;
+  std::function<void(const core::Ready&)> ready_;
   std::unique_ptr<os::Timer> timer_;
   Time armed_ = kNever;
   std::map<ChildKey, Job> jobs_;

@@ -208,3 +208,33 @@ TEST_CASE("dev: SIGHUP reads no file and reloads; a head that dies takes nothing
   up.folder().write("main.txt", "x");
   CHECK(wait_generation(up, 3));
 }
+
+TEST_CASE("dev: a start that fails only beside the old one names --no-overlap, another failure does not") {
+  Supervised up(Supervised::Dev{
+      {"--listen", "127.0.0.1:0", "--ignore", "lock", "--", "sh", "./do.sh", "@BIN@/t_http", "{fd}"}});
+  const std::string serve = "exec \"$1\" --fd \"$2\"\n";
+  const std::string alone = "mkdir lock || { echo 'Error: database is locked' >&2; exit 1; }\n" + serve;
+  up.folder().write("do.sh", alone);
+  up.start();
+  REQUIRE(up.wait_ready());
+  up.folder().write("do.sh", "exit 3\n");
+  REQUIRE(up.wait_output("do.sh → generation 2 failed: exited with status 3; generation 1 serves on"));
+  CHECK(up.output().find("--no-overlap") == std::string::npos);
+  up.folder().write("do.sh", alone + "# again\n");
+  REQUIRE(
+      up.wait_output("generation 1 serves on; \"Error: database is locked\": if there can be only one, "
+                     "say --no-overlap"));
+  up.folder().write("do.sh", serve);
+  CHECK(wait_generation(up, 4));
+}
+
+TEST_CASE("dev: a program that binds by itself is ready when it listens, and its address is told") {
+  const std::string port = std::to_string(free_port());
+  Supervised up(Supervised::Dev{{"--", "@BIN@/t_http", "--port", port, "--no-notify"}});
+  up.folder().write("main.txt", "0");
+  up.start();
+  REQUIRE(up.wait_output("t_http: ready, serves on 127.0.0.1:" + port));
+  CHECK(up.service("t_http")["workers"][0]["proof"] == "listens");
+  up.folder().write("main.txt", "1");
+  CHECK(up.wait_output("main.txt → generation 2 serves after"));
+}

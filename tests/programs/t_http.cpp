@@ -1,16 +1,18 @@
 // t_http: a web server of one answer, for integration tests. It keeps the contract without the runtime
 // library.
 //
-//   t_http --fd N [--boot-ms N] [--ignore-term] [--exit-after N] [--no-notify]
+//   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--no-notify]
 //
 // Accepts on the inherited socket N and answers every request with "PID GENERATION WORKER\n" and "Connection:
 // close".
+// --port N        binds this port of the loopback by itself instead, after --boot-ms
 // --boot-ms N     accepts nothing and is not ready for N ms
 // --ignore-term   SIGTERM does nothing; otherwise it accepts what is waiting, answers it and exits with 0
 // --exit-after N  exits with 0 after N answers, as a crash would: without looking at other connections
 // --no-notify     does not send READY=1 to NOTIFY_SOCKET
 // One thread, ppoll(2); at most kConnectionsMax connections at once, the rest waits in the backlog.
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -39,6 +41,7 @@ constexpr milliseconds kDrainTime{1000};  // for requests of connections that we
 
 struct Options {
   int fd = -1;
+  int port = 0;
   milliseconds boot{0};
   long exit_after = -1;
   bool ignore_term = false;
@@ -63,11 +66,14 @@ Options parse(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
-    const bool takes_value = name == "--fd" || name == "--boot-ms" || name == "--exit-after";
+    const bool takes_value =
+        name == "--fd" || name == "--port" || name == "--boot-ms" || name == "--exit-after";
     if (takes_value && i + 1 == argc) usage("a value is missing");
     const long value = takes_value ? std::strtol(argv[++i], nullptr, 10) : 0;
     if (name == "--fd") {
       o.fd = static_cast<int>(value);
+    } else if (name == "--port") {
+      o.port = static_cast<int>(value);
     } else if (name == "--boot-ms") {
       o.boot = milliseconds(value);
     } else if (name == "--exit-after") {
@@ -80,7 +86,7 @@ Options parse(int argc, char** argv) {
       usage("unknown argument");
     }
   }
-  if (o.fd < 0) usage("--fd is missing");
+  if ((o.fd < 0) == (o.port == 0)) usage("one of --fd and --port");
   return o;
 }
 
@@ -99,6 +105,21 @@ void say_ready() {
     std::perror("t_http: NOTIFY_SOCKET");
   }
   close(fd);
+}
+
+int bind_port(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, SOMAXCONN) != 0) {
+    std::perror("t_http: bind");
+    std::exit(1);
+  }
+  return fd;
 }
 
 const char* variable(const char* name) {
@@ -140,6 +161,7 @@ class Server {
 
   void become_ready() {
     ready_ = true;
+    if (options_.port != 0) options_.fd = bind_port(options_.port);
     if (options_.notify) say_ready();
   }
 
@@ -206,7 +228,7 @@ class Server {
 
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  fcntl(options.fd, F_SETFL, fcntl(options.fd, F_GETFL) | O_NONBLOCK);
+  if (options.fd >= 0) fcntl(options.fd, F_SETFL, fcntl(options.fd, F_GETFL) | O_NONBLOCK);
   sigset_t term;
   sigset_t while_waiting;
   sigemptyset(&term);

@@ -401,7 +401,7 @@ inline Event FakeWorld::ready(FakeChild& c, Time now) {
   serving = std::max(serving, c.key.generation);
   c.probing = false;  // a probe ends by itself with Ready
   c.ready_at = now;
-  return Ready{c.key, Proof::notify};
+  return Ready{c.key, Proof::notify, {}};
 }
 
 inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {

@@ -226,7 +226,7 @@ class Simulation {
     switch (pick(5)) {
       case 0: return Exited{key, 1, 0, true};
       case 1: return Swept{key, {}};
-      case 2: return Ready{key, Proof::probe};
+      case 2: return Ready{key, Proof::probe, {}};
       case 3: return Spawned{key, 1, SpawnStage::none, 0, {}};
       default: return Changed{ServiceId{100000}, {}, 1, false};
     }

@@ -1,3 +1,4 @@
+#include "app/beside.hpp"
 #include "app/narrator.hpp"
 #include "support/catch.hpp"
 
@@ -53,11 +54,11 @@ TEST_CASE("what happens in one moment is one line") {
        {fact(FactType::child_exited, 256, how),
         fact(FactType::reload_failed, 0, how + ", waits for a change"),
         fact(FactType::service_failed, 0, how + ", waits for a change")},
-       "web: generation 2: exited with status 1, waits for a change"},
+       "web: generation 2 failed: exited with status 1, waits for a change"},
       {"a failed reload beside an old generation",
        {fact(FactType::child_exited, 256, how),
-        fact(FactType::reload_failed, 0, "generation 3: " + how + "; generation 2 serves on")},
-       "web: generation 3: exited with status 1; generation 2 serves on"},
+        fact(FactType::reload_failed, 0, "generation 2: " + how + "; generation 1 serves on")},
+       "web: generation 2 failed: exited with status 1; generation 1 serves on"},
       {"a failed build",
        {fact(FactType::child_exited, 256, how),
         fact(FactType::reload_build_failed, 256, how + "; generation 2 serves on")},
@@ -89,6 +90,42 @@ TEST_CASE("what happens in one moment is one line") {
   }
 }
 
+TEST_CASE("a reload that failed has the advice in its line") {
+  Narrator narrator(
+      [](const Fact& f) { return f.generation == 2 ? std::string("say --no-overlap") : std::string(); });
+  CHECK(lines_of(narrator, {fact(FactType::reload_failed, 0, "generation 2: no; generation 1 serves on")}) ==
+        "web: generation 2 failed: no; generation 1 serves on; say --no-overlap");
+}
+
+TEST_CASE("what a start has met beside another one is in its last lines") {
+  CHECK(line_of_conflict({"booting", "  OSError: [Errno 98] Address already in use", "bye"}) ==
+        "OSError: [Errno 98] Address already in use");
+  CHECK(line_of_conflict({"Error: listen EADDRINUSE: address already in use 127.0.0.1:9229"}) != "");
+  CHECK(line_of_conflict({"sqlite3.OperationalError: database is locked"}) != "");
+  CHECK(line_of_conflict({"a server is ALREADY RUNNING (pid 12)"}) != "");
+  CHECK(line_of_conflict({"SyntaxError: invalid syntax", "the address of the lock"}).empty());
+  CHECK(line_of_conflict({}).empty());
+  CHECK(line_of_conflict({"\x1b[31mdatabase is locked"}).find('\x1b') == std::string::npos);
+  std::string far = "database is locked ";
+  for (int i = 0; i < 100; ++i) far += "\xc3\xa4";
+  CHECK(line_of_conflict({far}).size() <= 83);
+  CHECK(line_of_conflict({far}).ends_with("\xa4\xe2\x80\xa6"));
+}
+
+TEST_CASE("where a program listens is told once, and again when it is elsewhere") {
+  Narrator narrator;
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "listens 127.0.0.1:3000"),
+                            fact(FactType::service_ready)}) == "web: ready, serves on 127.0.0.1:3000");
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "listens 127.0.0.1:3000"),
+                            fact(FactType::reload_done, 120, "", 2)}) ==
+        "web: generation 2 serves after 120 ms");
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "listens :3001"),
+                            fact(FactType::reload_done, 120, "", 3)}) ==
+        "web: generation 2 serves after 120 ms, now on :3001");
+  CHECK(lines_of(narrator, {fact(FactType::child_ready, 20, "unproven"),
+                            fact(FactType::service_ready, 0, "", 4)}) == "web: ready");
+}
+
 TEST_CASE("a crash loop does not repeat itself, and a success ends it") {
   Narrator narrator;
   const std::vector<Fact> crash{fact(FactType::child_exited, 256, "exited with status 1")};
@@ -98,12 +135,23 @@ TEST_CASE("a crash loop does not repeat itself, and a success ends it") {
   CHECK_FALSE(lines_of(narrator, crash).empty());
 }
 
-TEST_CASE("a build that is cut short and begun again is told once") {
+TEST_CASE(
+    "only a build that takes long is told while it goes on, and once, however often it is begun again") {
+  const auto name_of = [](ServiceId) { return std::string("web"); };
   Narrator narrator;
-  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+  CHECK(narrator.due() == kNever);
   CHECK(lines_of(narrator, {fact(FactType::reload_building)}).empty());
+  CHECK(narrator.due() == Time() + kSlowBuild);
+  CHECK(narrator.tell_due(Time() + kSlowBuild - std::chrono::milliseconds(1), name_of).empty());
+  REQUIRE(narrator.tell_due(Time() + kSlowBuild, name_of).size() == 1);
+  CHECK(narrator.due() == kNever);
+  CHECK(lines_of(narrator, {fact(FactType::reload_building)}).empty());
+  CHECK(narrator.due() == kNever);
   lines_of(narrator, {fact(FactType::reload_starting)});
-  CHECK(lines_of(narrator, {fact(FactType::reload_building)}) == "web: building");
+  lines_of(narrator, {fact(FactType::reload_building)});
+  CHECK(narrator.due() == Time() + kSlowBuild);
+  lines_of(narrator, {fact(FactType::reload_build_failed, 256, "no")});
+  CHECK(narrator.due() == kNever);
 }
 
 TEST_CASE("a reload names what changed since a generation last served") {
@@ -111,7 +159,11 @@ TEST_CASE("a reload names what changed since a generation last served") {
   narrator.changes().noted(changed({"/x/a.py"}));
   lines_of(narrator, {fact(FactType::reload_starting)});
   narrator.changes().noted(changed({"/x/b.py", "/x/a.py"}, 3));
-  lines_of(narrator, {fact(FactType::reload_failed, 0, "no", 2), fact(FactType::reload_starting, 0, "", 3)});
+  CHECK(lines_of(narrator, {fact(FactType::reload_build_failed, 0, "no")}) ==
+        "web: b.py and 4 more → build failed: no");
+  CHECK(lines_of(narrator, {fact(FactType::reload_failed, 0, "no", 2)}) ==
+        "web: a.py → generation 2 failed: no");
+  lines_of(narrator, {fact(FactType::reload_starting, 0, "", 3)});
   narrator.changes().noted(changed({"/x/late.py"}));
   CHECK(lines_of(narrator, {fact(FactType::reload_done, 5, "", 4)}) ==
         "web: a.py and 4 more → generation 2 serves after 5 ms");

@@ -12,9 +12,11 @@ Argv words(const std::string& line) {
   return out;
 }
 
+// A launcher's text, which has many lines, is LINES.
 std::string joined(const Argv& argv) {
   std::string out;
-  for (const std::string& word : argv) out += (out.empty() ? "" : " ") + word;
+  for (const std::string& word : argv)
+    out += (out.empty() ? "" : " ") + (word.find('\n') == std::string::npos ? word : "LINES");
   return out;
 }
 
@@ -46,25 +48,26 @@ TEST_CASE("servers that take a socket get it, at the address that they would hav
   const std::vector<Case> cases{
       {"uvicorn app:app", "uvicorn", "uvicorn app:app --fd {fd}", "127.0.0.1:8000"},
       {"uvicorn app:app --port 9000 --host 0.0.0.0 --reload --reload-dir src", "uvicorn",
-       "uvicorn app:app --port 9000 --host 0.0.0.0 --fd {fd}", "0.0.0.0:9000"},
-      {"uvicorn app:app --host=::1 --reload-include=*.html", "uvicorn",
-       "uvicorn app:app --host=::1 --fd {fd}", "[::1]:8000"},
-      {"python3 -u -m uvicorn app:app --reload", "uvicorn", "python3 -u -m uvicorn app:app --fd {fd}",
-       "127.0.0.1:8000"},
+       "uvicorn app:app --fd {fd}", "0.0.0.0:9000"},
+      {"uvicorn app:app --host=::1 --reload-include=*.html", "uvicorn", "uvicorn app:app --fd {fd}",
+       "[::1]:8000"},
+      {"python3 -u -m uvicorn app:app --reload", "uvicorn",
+       "python3 -u -c LINES -m uvicorn app:app --fd {fd}", "127.0.0.1:8000"},
       {".venv/bin/gunicorn -w 2 -b 0.0.0.0:80 --reload app:app", "gunicorn",
        ".venv/bin/gunicorn -w 2 app:app", "0.0.0.0:80"},
       {"gunicorn --bind=unix:web.sock app:app", "gunicorn", "gunicorn app:app", "unix:web.sock"},
       {"gunicorn app:app", "gunicorn", "gunicorn app:app", "127.0.0.1:8000"},
       {"hypercorn --bind localhost:9 app:app --reload", "hypercorn", "hypercorn app:app --bind fd://{fd}",
        "localhost:9"},
-      {"daphne -p 81 proj.asgi:app", "daphne", "daphne -p 81 proj.asgi:app --fd {fd}", "127.0.0.1:81"},
+      {"daphne -p 81 proj.asgi:app", "daphne", "daphne proj.asgi:app --fd {fd}", "127.0.0.1:81"},
       {"flask run", "flask", "flask run --no-reload", "127.0.0.1:5000"},
       {"flask --app x --debug run -p 5001 -h0.0.0.0 --reload", "flask",
        "flask --app x --debug run -p 5001 -h0.0.0.0 --no-reload", "0.0.0.0:5001"},
-      {"python -m flask run", "flask", "python -m flask run --no-reload", "127.0.0.1:5000"},
-      {"uv run flask run", "flask", "uv run flask run --no-reload", "127.0.0.1:5000"},
-      {"env A=1 poetry run uvicorn app:app", "uvicorn", "env A=1 poetry run uvicorn app:app --fd {fd}",
-       "127.0.0.1:8000"}};
+      {"python -m flask run", "flask", "python -c LINES -m flask run --no-reload", "127.0.0.1:5000"},
+      {"uv run flask run", "flask", "uv run python -c LINES -p flask run --no-reload", "127.0.0.1:5000"},
+      {"env A=1 poetry run uvicorn app:app", "uvicorn",
+       "env A=1 poetry run python -c LINES -p uvicorn app:app --fd {fd}", "127.0.0.1:8000"},
+      {"python -m fastapi dev", "fastapi", "python -c LINES -m fastapi dev --no-reload", "127.0.0.1:8000"}};
   for (const Case& c : cases) check(c);
 }
 
@@ -162,6 +165,8 @@ TEST_CASE("a script that calls app.run() of Flask is known by its text") {
   CHECK(choose_runner(words("./app.py"), facts, {}).promise.find("say `python ./app.py`") !=
         std::string::npos);
   CHECK(choose_runner(words("uv run python -u app.py x"), facts, {}).argv[4] == "-c");
+  CHECK(joined(choose_runner(words("uv run app.py x"), facts, {}).argv) == "uv run python -c LINES app.py x");
+  CHECK(joined(choose_runner(words("env A=1 ./app.py"), facts, {}).argv) == "env A=1 ./app.py");
   facts.script = "import flask\napp = flask.Flask(__name__)\napp.run()\n";
   CHECK(choose_runner(words("python app.py"), facts, {}).listen == "127.0.0.1:5000");
   CHECK(choose_runner(words("./app.py"), facts, {}).promise.empty());
@@ -171,6 +176,53 @@ TEST_CASE("a script that calls app.run() of Flask is known by its text") {
   CHECK(script_of(words("./app.py")) == "./app.py");
   CHECK(script_of(words("python -m app")).empty());
   CHECK(script_of(words("node app.js")).empty());
+}
+
+TEST_CASE("a console script is run by its own interpreter, through the launcher") {
+  RunnerFacts facts;
+  facts.program = "/venv/bin/flask";
+  facts.interpreter = {"/venv/bin/python", "-s"};
+  CHECK(console_script_of(words("flask run")) == "flask");
+  CHECK(console_script_of(words("env A=1 .venv/bin/uvicorn a:b")) == ".venv/bin/uvicorn");
+  for (const std::string line : {"python -m flask run", "uv run flask run", "env PATH=/x flask run",
+                                 "gunicorn a:b", "./server", "flask routes", ""}) {
+    INFO(line);
+    CHECK(console_script_of(words(line)).empty());
+  }
+  const Runner flask = choose_runner(words("env A=1 flask run"), facts, {});
+  CHECK(joined(flask.argv) == "env A=1 /venv/bin/python -s -c LINES /venv/bin/flask run --no-reload");
+  CHECK(flask.argv[5].find("SIGTERM") != std::string::npos);
+  RunnerFacts shim = facts;
+  shim.is_shim = true;
+  shim.interpreter = {"/shims/python3"};
+  CHECK(joined(choose_runner(words(".pyenv/shims/flask run"), shim, {}).argv) ==
+        "/shims/python3 -c LINES -p flask run --no-reload");
+  const Runner fastapi = choose_runner(words("fastapi dev main.py"), facts, {});
+  CHECK(fastapi.listen == "127.0.0.1:8000");
+  CHECK(fastapi.how == "fd 3");
+  CHECK(fastapi.promise == "its own --reload is off");
+  const Runner alone = choose_runner(words("fastapi dev main.py"), {}, {});
+  CHECK(alone.port == 8000);
+  CHECK(alone.promise.find("would take a socket") != std::string::npos);
+  RunnerAsked asked;
+  asked.port = 81;
+  CHECK(joined(choose_runner(words("flask run"), facts, asked).argv) ==
+        "flask run --no-reload --port {port}");
+}
+
+TEST_CASE("the interpreter of a console script is in its first lines") {
+  const auto of = [](const char* text) { return joined(interpreter_of(text)); };
+  CHECK(of("#!/venv/bin/python3.12\nimport sys\n") == "/venv/bin/python3.12");
+  CHECK(of("#! /usr/bin/python3 -sP\n") == "/usr/bin/python3 -sP");
+  CHECK(of("#!/usr/bin/env python3\n") == "python3");
+  CHECK(of("#!/bin/sh\n'''exec' \"/with blank/python\" \"$0\" \"$@\"\n' '''\n") == "/with blank/python");
+  CHECK(of("#!/bin/sh\n'''exec' /long/python3 \"$0\" \"$@\"\n' '''\n") == "/long/python3");
+  for (const char* text :
+       {"", "#!", "#!/bin/sh\nexec python x\n", "#!/usr/bin/env bash\n", "#!/usr/bin/env -S python x\n",
+        "ELF", "import sys\n", "#!/bin/sh\n'''exec' \"/open/python"}) {
+    INFO(text);
+    CHECK(of(text).empty());
+  }
 }
 
 TEST_CASE("npm run is what package.json says; only its environment can be changed") {
@@ -216,7 +268,7 @@ TEST_CASE("a socket that the user has named is not given a second time") {
 }
 
 TEST_CASE("what a runner writes by itself does not restart it") {
-  CHECK(choose_runner(words("cargo run"), {}, {}).ignore == Argv{"target/"});
+  CHECK(choose_runner(words("cargo run"), {}, {}).ignore == Argv{"target/", "Cargo.lock"});
   CHECK(choose_runner(words("npx next dev"), {}, {}).ignore == Argv{".next/"});
   CHECK(choose_runner(words("go run ."), {}, {}).ignore.empty());
 }

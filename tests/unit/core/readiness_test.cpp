@@ -6,7 +6,7 @@ using namespace runmain::core;
 using namespace std::chrono_literals;
 
 TEST_CASE("every proof makes a child ready, and is shown as what it is") {
-  for (const char* proof : {"notify", "claim", "epoll", "probe", "elapsed", "unproven"}) {
+  for (const char* proof : {"notify", "claim", "epoll", "probe", "listens", "elapsed", "unproven"}) {
     Scene s;
     s.configure({service("web")});
     const std::string ready = std::string("ready 0:0:1:1 ") + proof;
@@ -16,6 +16,14 @@ TEST_CASE("every proof makes a child ready, and is shown as what it is") {
     CHECK(std::string(name_of(s.view(0).workers.at(0).proof)) == proof);
     CHECK(s.out.facts.at(0).text == proof);
   }
+}
+
+TEST_CASE("where a child listens is told with its readiness") {
+  Scene s;
+  s.configure({service("web")});
+  play(s, {{"lives 0:0:1:1", "probe 0:0:1:1", "child.started"}});
+  s.handle(Ready{{ServiceId{0}, 0, 1, 1}, Proof::listens, "127.0.0.1:3000"});
+  CHECK(s.out.facts.at(0).text == "listens 127.0.0.1:3000");
 }
 
 TEST_CASE("READY counts once and only from a child that is starting") {

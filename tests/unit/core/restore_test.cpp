@@ -116,7 +116,7 @@ Event some_event(const Machine& machine, Dice& dice) {
     case 6:
       return Swept{key, dice.pick(5) == 0 ? std::vector<std::string>{"1 x"} : std::vector<std::string>{}};
     case 7:
-    case 8: return Ready{key, Proof::probe};
+    case 8: return Ready{key, Proof::probe, {}};
     case 9: return Stopping{key};
     case 10: return StatusText{key, "x"};
     case 11: return Watchdog{key, dice.pick(3) * 1000000, dice.pick(5) == 0};
@@ -257,7 +257,7 @@ TEST_CASE("a state that could lead astray is not valid, field by field") {
   const Time now = Time(std::chrono::hours(1));
   step(good, Configured{Desired{Mode::dev, "/x", {service("web", 2), service("db")}}, {}}, now, out);
   step(good, Spawned{K{0, 0, 1, 1}, 5, SpawnStage::none, 0, ""}, now, out);
-  step(good, Ready{K{0, 0, 1, 1}, Proof::notify}, now, out);
+  step(good, Ready{K{0, 0, 1, 1}, Proof::notify, {}}, now, out);
   REQUIRE(valid(good));
   for (const Row& row : rows) {
     INFO(row.what);

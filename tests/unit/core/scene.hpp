@@ -99,7 +99,7 @@ struct Scene {
   void spawn_fails(const K& k, int error, SpawnStage stage = SpawnStage::exec) {
     handle(Spawned{k, 0, stage, error, "cannot run"});
   }
-  void ready(const K& k) { handle(Ready{k, Proof::notify}); }
+  void ready(const K& k) { handle(Ready{k, Proof::notify, {}}); }
   void serve(const K& k) {
     lives(k);
     ready(k);

@@ -98,9 +98,9 @@ class Script {
 
   bool of_child() {
     static const std::map<std::string, Proof> kProofs{
-        {"", Proof::notify},          {"notify", Proof::notify}, {"claim", Proof::claim},
-        {"epoll", Proof::epoll},      {"probe", Proof::probe},   {"elapsed", Proof::elapsed},
-        {"unproven", Proof::unproven}};
+        {"", Proof::notify},           {"notify", Proof::notify},  {"claim", Proof::claim},
+        {"epoll", Proof::epoll},       {"probe", Proof::probe},    {"elapsed", Proof::elapsed},
+        {"unproven", Proof::unproven}, {"listens", Proof::listens}};
     static const std::map<std::string, int> kErrors{{"ENOENT", ENOENT}, {"EACCES", EACCES},
                                                     {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM},
                                                     {"EMFILE", EMFILE}, {"ETXTBSY", ETXTBSY}};
@@ -120,7 +120,7 @@ class Script {
       const std::string survivor = word();
       return take(Swept{k, survivor.empty() ? std::vector<std::string>{} : std::vector{survivor}});
     }
-    if (verb_ == "ready") return take(Ready{k, kProofs.at(word())});
+    if (verb_ == "ready") return take(Ready{k, kProofs.at(word()), {}});
     if (verb_ == "stopping") return take(Stopping{k});
     if (verb_ == "reloading") return take(Reloading{k});
     if (verb_ == "says") return take(StatusText{k, word()});

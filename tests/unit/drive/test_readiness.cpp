@@ -24,8 +24,11 @@ const ChildKey kKey{ServiceId{1}, 0, 2, 0};
 struct Fixture {
   os::Loop loop;
   std::map<ChildKey, std::vector<core::Proof>> reported;
-  Readiness readiness{loop,
-                      [this](const ChildKey& key, core::Proof proof) { reported[key].push_back(proof); }};
+  std::string address;  // of the latest report
+  Readiness readiness{loop, [this](const core::Ready& ready) {
+                        reported[ready.key].push_back(ready.proof);
+                        address = ready.address;
+                      }};
 
   // Turns the loop until `enough`, for at most 20 s.
   template <class F>
@@ -107,7 +110,7 @@ TEST_CASE("a child that only lives is ready after a second, as unproven") {
   const Child child(next_tag(), [] {
     for (;;) pause();
   });
-  for (const auto& listeners : {std::vector<const os::Listener*>{}, {&tcp}, {&udp}}) {
+  for (const auto& listeners : {std::vector<const os::Listener*>{&tcp}, {&udp}}) {
     Fixture f;
     ReadinessJob j = job(core::ReadyKind::automatic, child, listeners);
     j.since = os::Loop::now() - kUnprovenAfter + 200ms;
@@ -117,6 +120,84 @@ TEST_CASE("a child that only lives is ready after a second, as unproven") {
     CHECK(f.readiness.jobs() == 0);
     CHECK(f.readiness.probes() == 0);
   }
+}
+
+TEST_CASE("a child that listens nowhere is ready after a second, as unproven") {
+  const Child child(next_tag(), [] {
+    for (;;) pause();
+  });
+  Fixture f;
+  ReadinessJob j = job(core::ReadyKind::automatic, child, {});
+  j.since = os::Loop::now() - kUnprovenAfter + 200ms;
+  REQUIRE(f.readiness.start(j));
+  CHECK(f.proof() == core::Proof::unproven);
+  CHECK(os::Loop::now() >= j.since + kUnprovenAfter);
+  CHECK(f.address.empty());
+}
+
+TEST_CASE("a program that binds by itself is ready when it listens, and where is told") {
+  const Pipe go;
+  const Pipe told;
+  const Child wrapper(next_tag(), [&] {
+    if (fork() == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      setsid();
+      go.get();
+      const os::Listener own = listener();
+      (void)!write(told.write_end.get(), own.bound.data(), own.bound.size());
+      for (;;) pause();
+    }
+    for (;;) pause();
+  });
+  Fixture f;
+  ReadinessJob j = job(core::ReadyKind::automatic, wrapper, {});
+  j.since = os::Loop::now() + 1h;  // time proves nothing here
+  REQUIRE(f.readiness.start(j));
+  for (int i = 0; i < 5; ++i) f.loop.turn(10ms);
+  CHECK(f.reported.empty());
+  go.put();
+  CHECK(f.proof() == core::Proof::listens);
+  CHECK(f.address == told.drain());
+}
+
+TEST_CASE("a program that binds another port than the one it was thought to bind is told with its own") {
+  std::uint16_t unused = 0;
+  {
+    const os::Listener free = listener();
+    unused = static_cast<std::uint16_t>(std::stoi(free.bound.substr(free.bound.rfind(':') + 1)));
+  }
+  const Pipe told;
+  const Child child(next_tag(), [&] {
+    const os::Listener own = listener();
+    (void)!write(told.write_end.get(), own.bound.data(), own.bound.size());
+    for (;;) pause();
+  });
+  REQUIRE(told.get() == '1');  // of 127.0.0.1
+  Fixture f;
+  ReadinessJob j = job(core::ReadyKind::automatic, child, {});
+  j.port = unused;
+  j.since = os::Loop::now() - kUnprovenAfter + 100ms;
+  REQUIRE(f.readiness.start(j));
+  CHECK(f.proof() == core::Proof::listens);
+  CHECK(f.address == "1" + told.drain());
+}
+
+TEST_CASE("a debugger that listens is not the program") {
+  const Pipe told;
+  const Child child(next_tag(), [&] {
+    os::Address address;
+    address.host = "127.0.0.1";
+    address.port = kDebuggerPorts.front();
+    const auto debugger = os::open_listener(address);
+    (void)!write(told.write_end.get(), "r", 1);  // where somebody else has the port, nothing listens here
+    for (;;) pause();
+  });
+  REQUIRE(told.get() == 'r');
+  Fixture f;
+  ReadinessJob j = job(core::ReadyKind::automatic, child, {});
+  j.since = os::Loop::now() - kUnprovenAfter + 50ms;
+  REQUIRE(f.readiness.start(j));
+  CHECK(f.proof() == core::Proof::unproven);
 }
 
 TEST_CASE("a listener in somebody else's epoll set proves nothing") {
@@ -279,6 +360,7 @@ TEST_CASE("a port of the program's own is found on v4 and on v6") {
       j.port = port;
       REQUIRE(f.readiness.start(j));
       CHECK(f.proof() == core::Proof::probe);
+      CHECK(f.address == bound->bound);
     }
   }
 }
@@ -375,9 +457,9 @@ TEST_CASE("a thousand services without a listener are told with one timer and no
   os::Loop loop;
   std::size_t told = 0;
   Readiness* self = nullptr;
-  Readiness readiness(loop, [&](const ChildKey& key, core::Proof) {
+  Readiness readiness(loop, [&](const core::Ready& ready) {
     ++told;
-    self->stop(key);  // as the core does
+    self->stop(ready.key);  // as the core does
   });
   self = &readiness;
   const std::size_t fds = test::open_fds();
@@ -406,8 +488,8 @@ TEST_CASE("a report may start the next job of the same child, and end another") 
   ReadinessJob other = j;
   other.key.slot = 1;
   other.spec.after = 1ms;
-  Readiness readiness(loop, [&](const ChildKey& key, core::Proof) {
-    order.push_back(key.text());
+  Readiness readiness(loop, [&](const core::Ready& ready) {
+    order.push_back(ready.key.text());
     self->stop(other.key);
     if (order.size() < 3) REQUIRE(self->start(j));
   });

@@ -1,0 +1,26 @@
+// Where a known program listens, as its flags, its environment and its row say, and how it is told otherwise.
+#pragma once
+
+#include <string>
+
+#include "config/runner_table.hpp"
+#include "config/runner_words.hpp"
+#include "config/runners.hpp"
+
+namespace runmain::config {
+
+struct Where {
+  std::string host;
+  std::string port;
+  std::string whole;  // "unix:…" as it is
+};
+
+Where where_of(const Argv& argv, const Row& row, const Program& program, const RunnerFacts& facts);
+
+// "HOST:PORT", or what stands for it; empty where no port is known.
+std::string address_of(const Where& where);
+
+// The port is the user's: it is told to the program, in its own words, as {port}.
+void tell_port(const Row& row, const Program& program, const Where& where, Runner& runner);
+
+}  // namespace runmain::config
