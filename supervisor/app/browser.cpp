@@ -1,5 +1,7 @@
 #include "app/browser.hpp"
 
+#include <unistd.h>
+
 #include <cerrno>
 
 namespace runmain::app {
@@ -21,6 +23,7 @@ Result<void> Browser::open() {
   if (!opened) return opened.error();
   if (!opened->fd) return Error{"the socket did not arrive"};
   if (auto set = os::set_nonblocking(opened->fd.get(), true); !set) return set;
+  run_ = std::to_string(getppid()) + ":";
   script_ = "http://" + opened->opened.bound + "/live.js";
   live_ = std::make_unique<web::LiveReload>(loop_, std::move(opened->fd));
   return {};
@@ -29,7 +32,7 @@ Result<void> Browser::open() {
 void Browser::serves(ServiceId service, std::uint32_t generation) {
   serving_[service] = generation;
   if (!live_) return;
-  std::string stamp;
+  std::string stamp = run_;
   for (const auto& [id, number] : serving_) stamp += std::to_string(number) + ".";
   live_->serves(stamp);
 }

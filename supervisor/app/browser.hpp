@@ -32,6 +32,7 @@ class Browser {
   os::Loop& loop_;
   drive::KeeperClient& keeper_;
   std::string script_;
+  std::string run_;  // the keeper's pid: the generations of two runs are not the same
   std::unique_ptr<web::LiveReload> live_;
   std::map<ServiceId, std::uint32_t> serving_;
 };

@@ -238,7 +238,7 @@ void Head::say_start() {
   }
   if (!browser_->script().empty())
     say({Tone::plain,
-         "pages with <script src=\"" + browser_->script() + "\"></script> reload by themselves"});
+         "pages with <script async src=\"" + browser_->script() + "\"></script> reload by themselves"});
 }
 
 }  // namespace runmain::app

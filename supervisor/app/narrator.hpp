@@ -42,6 +42,7 @@ class Narrator {
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
   std::set<ServiceId> building_;                       // told, and not how it ended
+  std::set<ServiceId> ignoring_;                       // told of this start
   std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line
 };
 
