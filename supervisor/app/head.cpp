@@ -110,7 +110,7 @@ void Head::make_rooms() {
   c.environment = own_environment();
   c.tell = tell;
   performer_ = std::make_unique<drive::Performer>(std::move(c));
-  browser_ = std::make_unique<Browser>(loop_, keeper_);
+  browser_ = std::make_unique<Browser>(loop_, keeper_, [this] { return machine_.snapshot(); });
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
       keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
@@ -269,6 +269,7 @@ void Head::tell_facts() {
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }
+  browser_->look();
   if (server_) server_->changed();
 }
 

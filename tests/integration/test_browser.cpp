@@ -73,6 +73,24 @@ TEST_CASE("every tab hears of a new generation once it serves, never before, and
   CHECK(up.stop(SIGINT) == 0);
 }
 
+TEST_CASE("a page that reloads when it is told to never gets the old generation, which may still accept") {
+  Supervised up(
+      Supervised::Dev{{"--browser", "--listen", "127.0.0.1:0", "--name", "web", "--watch", "src",
+                       "--stop-timeout", "300ms", "--", "@BIN@/t_http", "--fd", "{fd}", "--ignore-term"}});
+  up.folder().write("src/main", "1");
+  up.start();
+  REQUIRE(up.wait_ready());
+  EventStream tab(origin(up), "/events");
+  REQUIRE_FALSE(tab.next().empty());
+  for (int generation = 2; generation <= 4; ++generation) {
+    up.folder().write("src/main", std::to_string(generation));
+    REQUIRE_FALSE(tab.next().empty());
+    for (int i = 0; i < 20; ++i)
+      CHECK(get(up.address("web"), "/").body.find(" " + std::to_string(generation) + " ") !=
+            std::string::npos);
+  }
+}
+
 TEST_CASE("a restart that nobody asked for serves the same code: pages are left alone") {
   Supervised up(page());
   up.folder().write("src/main", "good");
