@@ -172,7 +172,7 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
 }
 
 void Head::on_timer() {
-  if (machine_.next_deadline() > os::Loop::now()) return;
+  if (suspended_at_ || machine_.next_deadline() > os::Loop::now()) return;
   look_at_terminals();  // who waits for a person is not late
   if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
 }

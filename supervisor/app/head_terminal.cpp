@@ -45,6 +45,7 @@ void Head::set_up_terminal() {
 bool Head::on_signal(const keeper::GotSignal& signal) {
   if (signal.signal == SIGCONT) {
     set_up_terminal();
+    if (suspended_at_) feed(core::StoodStill{os::Loop::now() - *std::exchange(suspended_at_, std::nullopt)});
     return true;
   }
   if (signal.signal != SIGINT || !signal.typed || !keyboard_->active()) return false;
@@ -136,6 +137,7 @@ void Head::on_key(drive::KeyAction action) {
     case drive::KeyAction::suspend:
       keyboard_->leave();
       terminal_->set_raw(false);
+      suspended_at_ = os::Loop::now();
       keeper_.suspend_job();
       return;
   }

@@ -1,5 +1,6 @@
 // A person at a terminal, a shell, `runmain up` in it and a program on a pty: who gets which key, and in what
 // state the terminal is left.
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -211,6 +212,24 @@ TEST_CASE("Ctrl-Z gives the terminal back and stops everything; fg brings all of
   CHECK(shell.shows("read: back"));
   shell.type("q");
   CHECK(shell.wait_end() == 0);
+}
+
+TEST_CASE("a program that was stopped by Ctrl-Z while it started is not late when fg brings it back") {
+  JobShell shell(
+      "[service.a]\ncommand = [\"@BIN@/t_child\", \"gate\", \"@DIR@/gate\", \"ready\", \"pause\"]\npty = "
+      "true\n"
+      "ready = { notify = true, timeout = \"2s\" }\n");
+  REQUIRE(shell.shows("at the gate"));
+  const auto begin = std::chrono::steady_clock::now();
+  shell.type("\x1a");
+  REQUIRE(shell.shows("[stopped]"));
+  // The time itself is what is tested: more than the program has.
+  while (std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(2100)) poll(nullptr, 0, 10);
+  shell.type("fg\n");
+  REQUIRE(shell.comes_to_lines(false));
+  std::ofstream(shell.folder().file("gate"));
+  CHECK(shell.shows("a: ready"));
+  CHECK(count(shell.screen(), "not ready") == 0);
 }
 
 TEST_CASE(
