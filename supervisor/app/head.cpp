@@ -108,7 +108,7 @@ void Head::make_rooms() {
   c.environment = own_environment();
   c.tell = tell;
   performer_ = std::make_unique<drive::Performer>(std::move(c));
-  browser_ = std::make_unique<Browser>(loop_, keeper_);
+  browser_ = std::make_unique<Browser>(loop_, keeper_, [this] { return machine_.snapshot(); });
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
       keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
@@ -176,7 +176,7 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
 }
 
 void Head::on_timer() {
-  if (machine_.next_deadline() > os::Loop::now()) return;
+  if (suspended_at_ || machine_.next_deadline() > os::Loop::now()) return;
   look_at_terminals();  // who waits for a person is not late
   if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
 }
@@ -289,6 +289,7 @@ void Head::tell_facts() {
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }
+  browser_->look();
   if (server_) server_->changed();
 }
 

@@ -141,6 +141,7 @@ class Head final : public control::Backend {
   bool paused_ = false;    // by the person: changes are gathered
   bool stopping_ = false;  // every key is ours
   bool told_unknown_ = false;
+  std::optional<Time> suspended_at_;  // by Ctrl-Z; until SIGCONT the children stand still, and so does time
   // What the core was told of a child, and when that is over if it is not seen to wait until then.
   struct Waiting {
     bool told = false;

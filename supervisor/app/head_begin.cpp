@@ -165,14 +165,15 @@ void Head::open_browser() {
   for (const core::ServiceView& view : machine_.snapshot().services) {
     const drive::ServiceEntry* entry = services_.find(view.id);
     if (entry != nullptr && entry->spec.browser && view.state == core::ServiceState::ready)
-      browser_->serves(view.id, view.generation);
+      browser_->ready(view.id, view.generation);
   }
+  browser_->look();
 }
 
 void Head::tell_browser(const core::Fact& fact) {
   if (fact.type != core::FactType::service_ready && fact.type != core::FactType::reload_done) return;
   const drive::ServiceEntry* entry = services_.find(fact.service);
-  if (entry != nullptr && entry->spec.browser) browser_->serves(fact.service, fact.generation);
+  if (entry != nullptr && entry->spec.browser) browser_->ready(fact.service, fact.generation);
 }
 
 void Head::watch_services() {
@@ -238,7 +239,7 @@ void Head::say_start() {
   }
   if (!browser_->script().empty())
     say({Tone::plain,
-         "pages with <script src=\"" + browser_->script() + "\"></script> reload by themselves"});
+         "pages with <script async src=\"" + browser_->script() + "\"></script> reload by themselves"});
 }
 
 }  // namespace runmain::app

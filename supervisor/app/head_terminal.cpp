@@ -28,8 +28,11 @@ void Head::make_keys() {
   look_again_ = loop_.timer([this] { look_at_terminals(); });
   output_->on_quiet([this](const std::vector<ChildKey>&) { look_at_terminals(); });
   keys_ = std::make_unique<drive::Keys>(std::move(to));
-  keyboard_ = std::make_unique<drive::Keyboard>(loop_, options_.detached ? -1 : STDIN_FILENO,
-                                                [this](std::string_view bytes) { keys_->bytes(bytes); });
+  // With its output in a pipe the terminal is another's (`… | less`).
+  const bool ours = !options_.detached && terminal_->tty();
+  keyboard_ = std::make_unique<drive::Keyboard>(
+      loop_, ours ? STDIN_FILENO : -1,
+      [this](std::string_view bytes) { keys_->bytes(bytes, os::Loop::now()); });
 }
 
 // At the start, when services have changed, and when we may be in the foreground again.
@@ -42,6 +45,7 @@ void Head::set_up_terminal() {
 bool Head::on_signal(const keeper::GotSignal& signal) {
   if (signal.signal == SIGCONT) {
     set_up_terminal();
+    if (suspended_at_) feed(core::StoodStill{os::Loop::now() - *std::exchange(suspended_at_, std::nullopt)});
     return true;
   }
   if (signal.signal != SIGINT || !signal.typed || !keyboard_->active()) return false;
@@ -113,7 +117,8 @@ const keeper::TerminalSeen* Head::owner_in(const std::vector<keeper::TerminalSee
 
 std::optional<drive::Keys::Owner> Head::owner_of_keys() {
   const auto seen = look_at_terminals();
-  if (const auto* owner = owner_in(seen)) return drive::Keys::Owner{owner->key, owner->signals};
+  if (const auto* owner = owner_in(seen))
+    return drive::Keys::Owner{owner->key, owner->signals, owner->stands};
   const auto unknown = std::find_if(seen.begin(), seen.end(), [](const auto& one) { return one.unknown; });
   if (unknown != seen.end() && !std::exchange(told_unknown_, true)) {
     say({Tone::faint, services_.name(unknown->key.service) +
@@ -132,6 +137,7 @@ void Head::on_key(drive::KeyAction action) {
     case drive::KeyAction::suspend:
       keyboard_->leave();
       terminal_->set_raw(false);
+      suspended_at_ = os::Loop::now();
       keeper_.suspend_job();
       return;
   }

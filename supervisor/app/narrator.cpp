@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/text.hpp"
 
@@ -44,8 +45,20 @@ bool ends_build(FactType type) {
          type == FactType::service_stopping;
 }
 
+bool begins_start(FactType type) {
+  return type == FactType::reload_building || type == FactType::reload_starting ||
+         type == FactType::service_starting;
+}
+
+std::string signal_text(int number) {
+  const char* name = sigabbrev_np(number);
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(number);
+}
+
 // The end of a worker is part of the line that tells what follows from it.
 bool is_told_with(const Fact& exited, const Fact& other) {
+  if (exited.number == 0 && other.type == FactType::service_done)
+    return other.service == exited.service && other.cause == exited.cause;
   const bool follows = other.type == FactType::service_failed || other.type == FactType::reload_failed ||
                        other.type == FactType::reload_build_failed;
   return follows && other.service == exited.service && other.cause == exited.cause &&
@@ -164,11 +177,15 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
                                    (fact.number == 1 ? " save" : " saves") +
                                    " queued (Ctrl-] r restarts it)"};
     case FactType::reload_ignored:
-      return fact.number == 1
-                 ? std::optional(Line{Tone::faint, name + ": a change during the start, ignored"})
-                 : std::nullopt;
-    case FactType::reload_signalled:
-      return Line{Tone::good, name + ": changed, signal " + std::to_string(fact.number) + " sent"};
+      if (!ignoring_.insert(fact.service).second) return std::nullopt;
+      return Line{Tone::faint, name + ": a change during the start, ignored"};
+    case FactType::reload_signalled: {
+      changes_.launched(fact.service);
+      const std::string what = changes_.summary(fact.service);
+      changes_.served(fact.service);
+      return Line{Tone::good, name + ": " + (what.empty() ? "" : what + " → ") +
+                                  signal_text(static_cast<int>(fact.number)) + " sent"};
+    }
     default: return std::nullopt;
   }
 }
@@ -180,6 +197,7 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
     if (const std::size_t blank = fact.text.find(' ');
         fact.type == FactType::child_ready && blank != std::string::npos)
       found_at_[fact.service] = fact.text.substr(blank + 1);
+    if (begins_start(fact.type)) ignoring_.erase(fact.service);
     if (ends_build(fact.type)) building_.erase(fact.service);
     const bool told_later =
         fact.type == FactType::child_exited &&

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,6 +58,7 @@ class Narrator {
   std::map<ServiceId, Time> building_;                 // when to tell it; kNever: told
   std::map<ServiceId, std::string> found_at_;  // where a program that binds by itself was found to listen …
   std::map<ServiceId, std::string> told_at_;   // … and where a person knows it to be
+  std::set<ServiceId> ignoring_;               // told of this start
   std::map<ServiceId, std::string> last_trouble_;  // so that a crash loop does not repeat itself line by line
 };
 

@@ -56,6 +56,8 @@ void DevReader::read_on_change() {
                  did_you_mean(text, {"restart", "queue", "ignore", "HUP", "USR1", "USR2"}));
   watch.on_change = core::OnChange::signal;
   watch.signal = *signal;
+  if (!options_.build.empty())
+    fault("--on-change", "a signal excludes --build", "let the signal's handler build, or restart");
 }
 
 void DevReader::read_build() {

@@ -40,6 +40,7 @@ class Engine {
   void operator()(const HeadStarted& e);
   void operator()(const Adopted& e);
   void operator()(const AtTerminal& e);
+  void operator()(const StoodStill& e);
 
   // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
   void finish();

@@ -292,9 +292,19 @@ struct AtTerminal {
   }
 };
 
-using Event =
-    std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText, Watchdog, Extend,
-                 MainPid, Claimed, Changed, Held, Command, Signalled, Tick, HeadStarted, Adopted, AtTerminal>;
+// runmain and its children were stopped for so long (Ctrl-Z, until fg), and go on: nobody is late for it.
+struct StoodStill {
+  static constexpr const char* kType = "time.stood_still";
+  Duration span{};
+  template <class A>
+  void fields(A& a) {
+    a("span", span);
+  }
+};
+
+using Event = std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText,
+                           Watchdog, Extend, MainPid, Claimed, Changed, Held, Command, Signalled, Tick,
+                           HeadStarted, Adopted, AtTerminal, StoodStill>;
 
 inline const char* type_name(const Event& e) {
   return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);

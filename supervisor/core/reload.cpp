@@ -8,6 +8,7 @@
 // back-off. A change during a start cuts it short, unless on_change says otherwise or it was cut short
 // kGiveUpsMax times in a row: somebody who saves faster than the build takes shall see a result, too.
 #include <algorithm>
+#include <utility>
 
 #include "core/backoff.hpp"
 #include "core/engine.hpp"
@@ -250,10 +251,13 @@ void Engine::reload_finished(ServiceRecord& r) {
   r.held_back.reset();
   r.given_up = 0;
   ++r.reloads;
-  const Duration build = r.launched_at - r.reload_since;
   const Duration start = now_ - r.launched_at;
+  Duration settle = r.settled_for;
+  Duration build = r.launched_at - r.reload_since;
+  if (!r.spec.watch || !r.spec.watch->build)  // then what was before are starts that were cut short
+    settle += std::exchange(build, Duration::zero());
   tell(r, FactType::reload_done, to_ms(r.settled_for + std::min(now_ - r.reload_since, kSpanMax)),
-       "settle " + std::to_string(to_ms(r.settled_for)) + ", build " + std::to_string(to_ms(build)) +
+       "settle " + std::to_string(to_ms(settle)) + ", build " + std::to_string(to_ms(build)) +
            ", start " + std::to_string(to_ms(start)));
 }
 

@@ -38,6 +38,18 @@ void Engine::operator()(const AtTerminal& e) {
   if (r->dirty) tell(*r, FactType::reload_waits, r->dirty_count);
 }
 
+void Engine::operator()(const StoodStill& e) {
+  const Duration span = std::clamp(e.span, Duration::zero(), kSpanMax);
+  for (ServiceRecord& r : s_.services) {
+    for (Instance& i : r.instances) {
+      for (Time* deadline : {&i.deadline, &i.watchdog_at}) {
+        if (*deadline != kNever) *deadline = std::min(later(*deadline, span), later(now_, kSpanMax));
+      }
+    }
+    touch(r);
+  }
+}
+
 // It is on its way out: whoever sits there is too late.
 void Engine::leave_terminal(Instance& i) {
   i.at_terminal = false;

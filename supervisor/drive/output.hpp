@@ -174,7 +174,11 @@ class Output {
   };
   std::optional<Prompt> prompt_;
   std::set<std::uint32_t> partial_;                          // rings whose output ended inside a line
-  std::unordered_map<std::uint32_t, std::uint64_t> passed_;  // by ring: up to here it is on the terminal
+  struct Passed {
+    ChildKey key;  // a ring is given to the next child without a word
+    std::uint64_t upto = 0;
+  };
+  std::unordered_map<std::uint32_t, Passed> passed_;  // by ring: up to here it is on the terminal
   OnQuiet on_quiet_;
   std::size_t label_width_ = 0;
   bool closely_ = false;

@@ -17,7 +17,9 @@ Output::Pumped Output::pump_through(const OutputStream& stream, Service& service
   OutputPlan plan;
   plan.bytes = reader_.read(stream);
   const bool slice_was_cut = plan.bytes.size() < stream.written - stream.consumed;
-  std::uint64_t& passed = passed_.try_emplace(stream.ring, stream.consumed).first->second;
+  Passed& entry = passed_[stream.ring];
+  if (entry.key != stream.key) entry = Passed{stream.key, stream.consumed};
+  std::uint64_t& passed = entry.upto;
   passed = std::clamp(passed, stream.consumed, stream.consumed + plan.bytes.size());
   const std::string_view fresh = plan.bytes.substr(passed - stream.consumed);
   const std::size_t fit = std::min(fresh.size(), terminal_.room());

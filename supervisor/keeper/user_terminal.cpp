@@ -12,6 +12,7 @@ void UserTerminal::remember() {
 
 void UserTerminal::restore() const {
   if (!found_ || !os::in_foreground(STDIN_FILENO)) return;
+  if (isatty(STDOUT_FILENO) == 0) return;  // a head leaves it alone then: another has set it, such as a pager
   const auto modes = os::terminal_modes(STDIN_FILENO);
   if (modes && (modes->c_lflag & ICANON) == 0) os::set_terminal_modes(STDIN_FILENO, *found_);
 }

@@ -3,13 +3,27 @@
 namespace runmain::web {
 namespace {
 
+// Only pages that are looked at hold a connection: browsers open six to one host, and the seventh tab would
+// not even get its script. One that is looked at again hears which generation serves, and so what it has
+// missed.
 constexpr const char* kScript = R"((function () {
-  const events = new EventSource(new URL("/events", document.currentScript.src));
+  const address = new URL("/events", document.currentScript.src);
   let seen = null;
-  events.onmessage = function (message) {
-    if (seen !== null && message.data !== seen) { events.close(); location.reload(); }
-    seen = message.data;
-  };
+  let events = null;
+  function follow() {
+    if (document.visibilityState === "hidden") {
+      if (events !== null) events.close();
+      events = null;
+    } else if (events === null) {
+      events = new EventSource(address);
+      events.onmessage = function (message) {
+        if (seen !== null && message.data !== seen) { events.close(); location.reload(); }
+        seen = message.data;
+      };
+    }
+  }
+  document.addEventListener("visibilitychange", follow);
+  follow();
 })();
 )";
 

@@ -1,5 +1,6 @@
 // A person at a terminal, a shell, `runmain up` in it and a program on a pty: who gets which key, and in what
 // state the terminal is left.
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -126,6 +127,23 @@ TEST_CASE("a password is not shown, and Ctrl-] means runmain while it is asked f
   CHECK(count(shell.screen(), "xyzzy") == 1);
 }
 
+TEST_CASE(
+    "a paste of 10,000 characters is whole where its beginning went, also if that one looks away meanwhile") {
+  JobShell shell(
+      at_pty("\"prompt\", \"? \", \"read-tty\", \"gate\", \"@DIR@/gate\", \"lines-tty\", \"pause\""));
+  REQUIRE(waits(shell));
+  std::string paste;
+  while (paste.size() < 10'000) paste += std::string(49, 'q') + "\r";
+  shell.type(paste + "the end\r");
+  CHECK(shell.shows("at the gate"));
+  std::ofstream(shell.folder().file("gate"));  // a FIFO: opening it is what the program waits for
+  CHECK(shell.shows("lines: 199, bytes: 9751"));
+  shell.type("\x1d?");
+  CHECK(shell.shows(kKeys));
+  shell.type("\x1dq");
+  CHECK(shell.wait_end() == 0);
+}
+
 TEST_CASE("a raw program gets every key, Ctrl-C and Ctrl-Z too; Ctrl-] q ends it") {
   JobShell shell(at_pty("\"raw-tty\", \"pause\""));
   REQUIRE(shell.shows("keys"));
@@ -163,6 +181,22 @@ TEST_CASE(
   CHECK(other.wait_end() == 0);
 }
 
+TEST_CASE(
+    "a server that also listens to its terminal gets its keys; Ctrl-C is runmain's, and saves reload it") {
+  JobShell shell(at_pty("\"serve-tty\"", "watch = { paths = [\"@DIR@/src\"] }\n"));
+  REQUIRE(shell.shows("serving"));
+  shell.type("r\r");
+  CHECK(shell.shows("read: r"));
+  shell.folder().write("src/one", "2");
+  CHECK(shell.shows("serving"));
+  CHECK(shell.shows("generation 2 serves"));
+  shell.type("\x03");
+  CHECK(shell.shows("nothing is left"));
+  CHECK(shell.wait_end() == 0);
+  CHECK(count(shell.screen(), "queued") == 0);
+  CHECK(count(shell.screen(), "killed by SIGINT") == 0);
+}
+
 TEST_CASE("Ctrl-Z gives the terminal back and stops everything; fg brings all of it back") {
   JobShell shell(at_pty("\"prompt\", \"? \", \"read-tty\", \"pause\""));
   REQUIRE(waits(shell));
@@ -178,6 +212,24 @@ TEST_CASE("Ctrl-Z gives the terminal back and stops everything; fg brings all of
   CHECK(shell.shows("read: back"));
   shell.type("q");
   CHECK(shell.wait_end() == 0);
+}
+
+TEST_CASE("a program that was stopped by Ctrl-Z while it started is not late when fg brings it back") {
+  JobShell shell(
+      "[service.a]\ncommand = [\"@BIN@/t_child\", \"gate\", \"@DIR@/gate\", \"ready\", \"pause\"]\npty = "
+      "true\n"
+      "ready = { notify = true, timeout = \"2s\" }\n");
+  REQUIRE(shell.shows("at the gate"));
+  const auto begin = std::chrono::steady_clock::now();
+  shell.type("\x1a");
+  REQUIRE(shell.shows("[stopped]"));
+  // The time itself is what is tested: more than the program has.
+  while (std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(2100)) poll(nullptr, 0, 10);
+  shell.type("fg\n");
+  REQUIRE(shell.comes_to_lines(false));
+  std::ofstream(shell.folder().file("gate"));
+  CHECK(shell.shows("a: ready"));
+  CHECK(count(shell.screen(), "not ready") == 0);
 }
 
 TEST_CASE(
@@ -206,6 +258,16 @@ TEST_CASE("in the background nothing is read and no mode is set; without stdin n
     CHECK(kill(shell.keeper_pid(), SIGTERM) == 0);
     CHECK(shell.wait_end() == 0);
   }
+}
+
+TEST_CASE("with its output in a pipe there are no keys: the terminal belongs to who shows the output") {
+  JobShell shell(at_pty("\"tty\", \"pause\""), JobShell::Start::piped);
+  CHECK(shell.shows("a: ready"));
+  CHECK((shell.modes().c_lflag & (ICANON | ECHO | ISIG)) == (ICANON | ECHO | ISIG));
+  shell.type("q\n");
+  CHECK(shell.request("status").contains("ok"));
+  shell.type("\x03");
+  CHECK(shell.wait_end() == 0);
 }
 
 TEST_CASE("a terminal that is closed ends it although a program waits there") {

@@ -22,6 +22,9 @@
 //   read-tty, thread-read-tty, poll-tty, select-tty, epoll-tty, secret-tty
 //                              waits for a line (in a thread; by that call; without echo), prints "read:
 //                              LINE"
+//   serve-tty                  an event loop that also listens to its terminal, and prints "read: LINE"
+//   lines-tty                  reads lines up to "the end", prints "lines: COUNT, bytes: COUNT"
+//   gate PATH                  makes this FIFO, prints "at the gate", waits until somebody opens it
 //   raw-tty                    prints "key HEX" for each byte up to a Q
 //
 // A grandchild prints "grandchild PID" before the next argument is looked at, and ends by itself after
@@ -216,6 +219,8 @@ bool act(std::string_view name, const char* value) {
     flood(std::strtoull(value, nullptr, 10));
   } else if (name == "columns") {
     t_child::wait_for_columns(static_cast<unsigned short>(std::atoi(value)));
+  } else if (name == "gate") {
+    t_child::wait_at_gate(value, print);
   } else if (name == "count") {
     count(std::strtoull(value, nullptr, 10));
   } else if (name == "exit") {

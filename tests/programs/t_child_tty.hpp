@@ -2,10 +2,12 @@
 // it is like.
 #pragma once
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -50,6 +52,25 @@ inline void wait_by_epoll(int fd) {
   close(set);
 }
 
+// An event loop that also listens to its terminal: it lives until the terminal is closed.
+inline void serve_and_listen(const Print& print) {
+  int others[2];
+  if (pipe(others) != 0) return;
+  const int set = epoll_create1(EPOLL_CLOEXEC);
+  for (const int fd : {0, others[0]}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+  }
+  print("serving");
+  for (epoll_event event{}; epoll_wait(set, &event, 1, -1) != 1 || event.data.fd == 0;) {
+    const std::string line = line_of(0);
+    print("read: " + line);
+    if (line == "end") return;
+  }
+}
+
 inline void wait_for_columns(unsigned short columns) {
   sigset_t winch;
   sigemptyset(&winch);
@@ -91,6 +112,21 @@ inline void keys(const Print& print) {
   }
 }
 
+// Reads lines up to "the end".
+inline void lines(const Print& print) {
+  std::size_t count = 0;
+  std::size_t bytes = 0;
+  for (std::string line; (line = line_of(0)) != "end" && line != "the end"; ++count) bytes += line.size();
+  print("lines: " + std::to_string(count) + ", bytes: " + std::to_string(bytes));
+}
+
+// Waits until somebody opens this FIFO, which it makes.
+inline void wait_at_gate(const char* path, const Print& print) {
+  if (mkfifo(path, 0600) == 0) print("at the gate");
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) close(fd);
+}
+
 // Does one action. False if there is none of this name.
 inline bool act(std::string_view name, const Print& print) {
   const auto line = [&print] { print("read: " + line_of(0)); };
@@ -102,6 +138,8 @@ inline bool act(std::string_view name, const Print& print) {
       {"select-tty", [&] { wait_by_select(0), line(); }},
       {"epoll-tty", [&] { wait_by_epoll(0), line(); }},
       {"secret-tty", [&] { with_modes_off(ECHO, line); }},
+      {"serve-tty", [&] { serve_and_listen(print); }},
+      {"lines-tty", [&] { lines(print); }},
       {"raw-tty", [&] { with_modes_off(ICANON | ECHO | ISIG | IEXTEN, [&] { keys(print); }); }},
   };
   const auto found = all.find(name);

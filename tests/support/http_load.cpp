@@ -32,8 +32,9 @@ int connect_to(const std::string& address) {
   return -1;
 }
 
-Answered exchange(int fd, const std::string& path) {
-  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+Answered exchange(int fd, const std::string& path, const std::string& accept) {
+  const std::string request =
+      "GET " + path + " HTTP/1.1\r\nHost: test\r\nAccept: " + accept + "\r\nConnection: close\r\n\r\n";
   if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
     return fault("send");
   std::string answer;
@@ -53,10 +54,10 @@ Answered exchange(int fd, const std::string& path) {
 
 }  // namespace
 
-Answered get(const std::string& address, const std::string& path) {
+Answered get(const std::string& address, const std::string& path, const std::string& accept) {
   const auto begin = std::chrono::steady_clock::now();
   const int fd = connect_to(address);
-  Answered answered = fd < 0 ? fault("connect") : exchange(fd, path);
+  Answered answered = fd < 0 ? fault("connect") : exchange(fd, path, accept);
   if (fd >= 0) close(fd);
   answered.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   return answered;
@@ -85,6 +86,13 @@ std::string EventStream::next() {
     if (n <= 0) return {};
     text_.append(buffer, static_cast<std::size_t>(n));
   }
+}
+
+bool EventStream::has_more() {
+  char buffer[4096];
+  const ssize_t n = fd_ < 0 ? 0 : recv(fd_, buffer, sizeof buffer, MSG_DONTWAIT);
+  if (n > 0) text_.append(buffer, static_cast<std::size_t>(n));
+  return n == 0 || text_.find("data: ") != std::string::npos;
 }
 
 HttpLoad::HttpLoad(std::string address, int clients, std::string path)

@@ -18,8 +18,8 @@ struct Answered {
   double ms = 0;
 };
 
-// One GET on a new connection; `address` is "127.0.0.1:8000". At most 30 s.
-Answered get(const std::string& address, const std::string& path);
+// One GET on a new connection; `address` is "127.0.0.1:8000", `accept` a media type. At most 30 s.
+Answered get(const std::string& address, const std::string& path, const std::string& accept = "*/*");
 
 // Server-sent events of one GET, as they come.
 class EventStream {
@@ -30,6 +30,8 @@ class EventStream {
   EventStream& operator=(const EventStream&) = delete;
   // The data of the next event; empty when the stream has ended or nothing comes for 30 s.
   std::string next();
+  // Whether another event, or the end of the stream, is here already.
+  bool has_more();
 
  private:
   int fd_ = -1;

@@ -24,6 +24,27 @@ std::string read_line() {
   return line;
 }
 
+// As `… | cat`: what is written to stdout from here on goes there. It is nobody's child, and Ctrl-C does not
+// end it.
+void pipe_through_cat() {
+  int ends[2];
+  if (pipe(ends) != 0) _exit(126);
+  const pid_t between = fork();
+  if (between == 0) {
+    if (fork() != 0) _exit(0);
+    signal(SIGINT, SIG_IGN);
+    dup2(ends[0], 0);
+    close(ends[0]);
+    close(ends[1]);
+    execlp("cat", "cat", nullptr);
+    _exit(127);
+  }
+  waitpid(between, nullptr, 0);
+  dup2(ends[1], 1);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 }  // namespace
 
 JobShell::JobShell(std::string toml, Start start) {
@@ -57,6 +78,7 @@ void JobShell::be_shell(Start start) const {
     signal(SIGINT, SIG_DFL);
     while (start != Start::background && tcgetpgrp(1) != getpid()) tcsetpgrp(1, getpid());
     signal(SIGTTOU, SIG_DFL);
+    if (start == Start::piped) pipe_through_cat();
     if (start == Start::without_stdin) dup2(open("/dev/null", O_RDONLY), 0);
     const std::string program = std::string(RUNMAIN_BIN_DIR) + "/runmain";
     execl(program.c_str(), program.c_str(), "up", "-c", folder_.file("supervisor.toml").c_str(),

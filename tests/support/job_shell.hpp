@@ -14,7 +14,8 @@ namespace runmain::test {
 
 class JobShell {
  public:
-  enum class Start { foreground, background, without_stdin };
+  // `piped`: its stdout is read by a `cat` in its group.
+  enum class Start { foreground, background, without_stdin, piped };
   // `toml` may name the build's programs as @BIN@ and the folder as @DIR@, in which there is src/one. Starts
   // at once.
   explicit JobShell(std::string toml, Start start = Start::foreground);

@@ -180,6 +180,7 @@ TEST_CASE("each bad flag is named, with a hint, and all of them at once") {
       {"--build", [](DevOptions& o) { o.build = "make && true"; }},
       {"--build", [](DevOptions& o) { o.build = "make 'x"; }},
       {"--on-change", [](DevOptions& o) { o.on_change = "restrat"; }},
+      {"--on-change", [](DevOptions& o) { o.on_change = "HUP", o.build = "make"; }},
       {"--ready", [](DevOptions& o) { o.ready = "http:health"; }},
       {"--ready", [](DevOptions& o) { o.ready = "http:/health"; }},
       {"--ready", [](DevOptions& o) { o.ready = "after"; }},

@@ -215,6 +215,19 @@ TEST_CASE("await_change: a new generation that fails leaves the old one serving"
   CHECK(s.spawned().empty());
 }
 
+TEST_CASE("without a build nothing is told of one: a start that was cut short is part of the settling") {
+  Scene s = starting_second(watched("web"));
+  s.changed(0);
+  s.tick(std::chrono::seconds(2));
+  s.ends({0, 0, 2, 1}, 15);
+  s.serve({0, 0, 3, 1});
+  const auto done = std::find_if(s.facts.begin(), s.facts.end(),
+                                 [](const Fact& f) { return f.type == FactType::reload_done; });
+  REQUIRE(done != s.facts.end());
+  CHECK(done->text.find("build 0,") != std::string::npos);
+  CHECK(done->text.find("settle " + std::to_string(done->number) + ",") == 0);
+}
+
 TEST_CASE("a reload tells where its time went") {
   Scene s;
   s.configure({built("web")});

@@ -34,6 +34,17 @@ TEST_CASE("the time that a child has to become ready stands still while it waits
   CHECK(s.told(FactType::child_not_ready) == 1);
 }
 
+TEST_CASE("nobody is late for a time in which everything was stopped") {
+  Scene s = serving();
+  s.now += 9s;
+  s.now += 1h;
+  s.handle(StoodStill{1h});
+  s.tick(900ms);
+  CHECK(s.effects() == "");
+  s.tick(200ms);
+  CHECK(s.told(FactType::child_not_ready) == 1);
+}
+
 TEST_CASE("so does its watchdog, and a beat in between counts from when it goes on") {
   Scene s = serving();
   s.ready({0, 0, 1, 1});

@@ -67,6 +67,21 @@ TEST_CASE("the only child on a pty has the terminal: every byte at once, and who
   CHECK(text_of(lines[1]) == "two? yes");
 }
 
+TEST_CASE("the next child in a ring is shown from its first byte, whatever was shown of the last one") {
+  Screen screen;
+  FakeKeeper keeper;
+  open_pty_ring(keeper, 0);
+  Head head(keeper, {{ServiceId{0}, on_pty("web")}}, screen.slave.get());
+  keeper.put_all(0, "generation 1\r\n");
+  head.carry();
+  keeper.end(0);
+  head.carry();
+  keeper.open(0, ChildKey{ServiceId{0}, 0, 2, 1});
+  keeper.put_all(0, "generation 2\r\n");
+  head.carry();
+  CHECK(screen.take() == "generation 1\r\ngeneration 2\r\n");
+}
+
 TEST_CASE("a line of runmain's own begins on a line of its own, with the newline that a raw terminal needs") {
   Screen screen;
   FakeKeeper keeper;

@@ -51,6 +51,17 @@ TEST_CASE("what a head did to the terminal is undone") {
   }));
 }
 
+TEST_CASE("with the output in a pipe the terminal is a pager's, and is left as that has set it") {
+  CHECK(on_terminal([] {
+    int ends[2];
+    if (pipe(ends) != 0 || dup2(ends[1], 1) != 1) return false;
+    const keeper::UserTerminal terminal;
+    make_raw();
+    terminal.restore();
+    return !cooked();
+  }));
+}
+
 TEST_CASE("modes that a head has set are not remembered as what was found") {
   CHECK(on_terminal([] {
     keeper::UserTerminal terminal;
