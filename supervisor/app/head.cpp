@@ -33,6 +33,8 @@ bool begins_generation(const core::Fact& fact, bool has_build) {
          (fact.type == core::FactType::service_starting && fact.generation > 1);
 }
 
+constexpr std::size_t kTableAtOnce = 2000;  // files: about half a millisecond
+constexpr Duration kTableLater = std::chrono::milliseconds(300);
 constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
 
 }  // namespace
@@ -94,8 +96,9 @@ void Head::make_rooms() {
   }
   watcher_ = std::make_unique<drive::Watcher>(
       loop_, table_,
-      drive::WatchCallbacks{[this](const core::Changed& changed) { on_change(changed); },
+      drive::WatchCallbacks{[this](core::Changed changed) { on_change(std::move(changed)); },
                             [this](const core::Held& held) { on_held(held); }, tell});
+  make_suspects();
   drive::Performer::Context c;
   c.keeper = &keeper_;
   c.services = &services_;
@@ -126,6 +129,7 @@ void Head::make_rooms() {
       say(line);
     narrator_timer_->set(narrator_.due());
   });
+  table_timer_ = loop_.timer([] {});  // flush() does it
   make_keys();
   for (const keeper::ChildEntry& child : w.children) children_[child.key] = {child.pid, child.tag};
 }
@@ -236,14 +240,27 @@ void Head::flush() {
     if (server_) server_->answered(request, error);
   }
   checkpoint_if_wanted();
-  if (table_.dirty() && !table_cell_->store(table_.save()))
-    say({Tone::bad, "the file table cannot be saved, retrying"});
+  save_table();
   timer_->set(machine_.next_deadline());
   follow_output();
   if (quitting_ && keeper_.idle()) {
     output_->flush(kFarewell);
     loop_.stop();
   }
+}
+
+// A large table takes its time, and what runs after a save must not wait for it. Until it is saved, a head
+// that comes after us would tell the latest edits once more; it would lose none.
+void Head::save_table() {
+  if (!table_.dirty()) return;
+  const Time now = os::Loop::now();
+  if (table_.size() > kTableAtOnce && table_due_ == kNever) {
+    table_due_ = now + kTableLater;
+    table_timer_->set(table_due_);
+  }
+  if (table_due_ != kNever && now < table_due_) return;
+  table_due_ = kNever;
+  if (!table_cell_->store(table_.save())) say({Tone::bad, "the file table cannot be saved, retrying"});
 }
 
 void Head::carry_out(const core::Effect& effect) {
@@ -286,6 +303,7 @@ void Head::tell_facts() {
   narrator_timer_->set(narrator_.due());
   for (const core::Fact& fact : facts) {
     stopping_ |= fact.type == core::FactType::shutdown_started;
+    if (fact.type == core::FactType::child_started) suspects_->started(fact.service);
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }

@@ -21,6 +21,7 @@
 #include "app/narrator.hpp"
 #include "app/options.hpp"
 #include "app/stand_ins.hpp"
+#include "app/suspects.hpp"
 #include "control/server.hpp"
 #include "core/machine.hpp"
 #include "drive/happenings.hpp"
@@ -73,12 +74,14 @@ class Head final : public control::Backend {
   void commit();
   void carry_out(const core::Effect& effect);
   void prepare_for_facts();
+  void save_table();
   void tell_facts();
   void checkpoint_if_wanted();
   void use(const Configuration& configuration);
   void name_services(Configuration& configuration);
   void resume_journal();
-  void on_change(const core::Changed& changed);
+  void on_change(core::Changed changed);
+  void make_suspects();
   void read_again();
   void watch_services();
   void open_browser();
@@ -122,6 +125,7 @@ class Head final : public control::Backend {
   drive::FileTable table_;
   std::unique_ptr<drive::MemfdCell> table_cell_;
   std::unique_ptr<drive::Watcher> watcher_;
+  std::unique_ptr<Suspects> suspects_;
   std::unique_ptr<drive::Performer> performer_;
   std::unique_ptr<drive::HappeningReader> reader_;
   std::unique_ptr<drive::StateLog> log_;
@@ -131,6 +135,8 @@ class Head final : public control::Backend {
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
   std::unique_ptr<os::Timer> narrator_timer_;
+  std::unique_ptr<os::Timer> table_timer_;
+  Time table_due_ = kNever;  // when a table that has changed is saved
   std::uint64_t machine_seed_ = 1;
   core::Machine machine_;
   core::Desired desired_;

@@ -204,11 +204,26 @@ Result<void> Head::apply() {
   return {};
 }
 
-void Head::on_change(const core::Changed& changed) {
+void Head::make_suspects() {
+  Suspects::Asks asks;
+  asks.suspected = [this](ServiceId id) { return machine_.suspects(id); };
+  asks.files_at_rest = [this] { return watcher_->at_rest(); };
+  asks.tags = [this](ServiceId id) {
+    std::vector<std::uint64_t> tags;
+    for (const auto& [key, child] : children_) {
+      if (key.service == id) tags.push_back(child.tag);
+    }
+    return tags;
+  };
+  suspects_ = std::make_unique<Suspects>(loop_, std::move(asks));
+}
+
+void Head::on_change(core::Changed changed) {
   if (changed.service != kConfigFile) {
     const auto* entry = services_.find(changed.service);
     if (entry != nullptr && entry->spec.pty)
       look_at_terminals();  // one that waits for a person is left alone
+    changed.by_others = machine_.suspects(changed.service) && suspects_->cleared(changed.service);
     feed(changed);
     return;
   }

@@ -161,8 +161,9 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
       return Line{Tone::bad,
                   name + ": " + printable(fact.text, false) + " changes after each start, " +
                       std::to_string(fact.number) +
-                      " times in a row: it reloads nothing any more until another file changes; if " + name +
-                      " writes it, add it to `ignore`"};
+                      " times in a row: it reloads nothing any more until another file changes, or somebody "
+                      "else writes it; if " +
+                      name + " writes it, add it to `ignore`"};
     case FactType::reload_failed: {
       told_by_reload_[fact.service] = fact.cause;
       const std::string advice = advice_ ? advice_(fact) : std::string();

@@ -184,12 +184,14 @@ struct Changed {
   std::vector<std::string> paths;  // at most kChangedPathsMax, the first ones
   std::uint32_t count = 0;
   bool unknown = false;
+  bool by_others = false;  // no process of the service has written anything between our last look and this
   template <class A>
   void fields(A& a) {
     a("service", service);
     a("paths", paths);
     a("count", count);
     a("unknown", unknown);
+    a("by_others", by_others);
   }
 };
 inline constexpr std::size_t kChangedPathsMax = 8;

@@ -11,7 +11,7 @@ void LoopBreaker::reload_begins(Time now) {
 
 void LoopBreaker::forgive() {
   paths.clear();
-  reloads = 0;
+  reloads = pardons = 0;
   broken = told = false;
 }
 
@@ -22,6 +22,12 @@ bool LoopBreaker::suspects_only(const Changed& change) const {
 }
 
 LoopBreaker::Says LoopBreaker::judge(const Changed& change, bool starting, Time now) {
+  if (change.by_others && pardons < kLoopPardonsMax) {
+    const std::uint32_t so_far = pardons + 1;
+    forgive();
+    pardons = so_far;
+    return Says::reload;
+  }
   const bool all_named = !change.unknown && !change.paths.empty() && change.count <= change.paths.size();
   const bool same = all_named && suspects_only(change);
   if (broken) {
@@ -38,7 +44,7 @@ LoopBreaker::Says LoopBreaker::judge(const Changed& change, bool starting, Time 
   const bool counted_already = counted == starts && reloads > 0;
   if (!same) {
     // One start may write several files, one after the other; another file after another start is no loop.
-    if (!counted_already) forgive();
+    if (!counted_already && !paths.empty()) forgive();
     for (const std::string& path : change.paths) {
       if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
     }

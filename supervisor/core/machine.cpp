@@ -42,6 +42,9 @@ Machine::~Machine() = default;
 void Machine::handle(const Event& event, Time now, Output& out) { step(*state_, event, now, out); }
 Time Machine::next_deadline() const { return state_->quit ? kNever : state_->deadlines.min(); }
 Snapshot Machine::snapshot() const { return view(*state_); }
+bool Machine::suspects(ServiceId service) const {
+  return service.value < state_->services.size() && state_->services[service.value].loop.suspects();
+}
 std::uint64_t Machine::event_number() const { return state_->events; }
 std::uint64_t Machine::effect_number() const { return state_->effects; }
 

@@ -48,6 +48,10 @@ class Machine {
 
   Snapshot snapshot() const;
 
+  // Whether the service is suspected to reload itself by what it writes (loop_breaker.hpp): Changed.by_others
+  // matters from then on.
+  bool suspects(ServiceId service) const;
+
   // The number of the latest Event, and of the latest Effect.
   std::uint64_t event_number() const;
   std::uint64_t effect_number() const;

@@ -2,11 +2,13 @@
 //
 //   change ─► settle ─► [build] ─► launch ─► commit at the first ready worker ─► old ones drain, slot by slot
 //
-// A change acts at once if the service is at rest, and opens a window; what follows in the window makes one
-// more reload at its end. Before commit a new generation that fails leaves the old one as it was; after it,
-// there is no way back (the old code is no longer on disk), and slots that miss a worker are tried again with
-// back-off. A change during a start cuts it short, unless on_change says otherwise or it was cut short
-// kGiveUpsMax times in a row: somebody who saves faster than the build takes shall see a result, too.
+// A change acts at once and opens a window; what follows in the window makes one more reload at its end, and
+// the first change behind it acts at once again, whether or not the start before it is through. Before commit
+// a new generation that fails leaves the old one as it was; after it, there is no way back (the old code is
+// no longer on disk), and slots that miss a worker are tried again with back-off. A change during a start
+// cuts it short, unless on_change says otherwise or it was cut short kGiveUpsMax times in a row: somebody who
+// saves faster than the build takes shall see a result, too. That counts only where an end of the start can
+// be seen: what merely has lived for a while is not waited for.
 #include <algorithm>
 #include <utility>
 
@@ -29,10 +31,9 @@ void Engine::operator()(const Changed& e) {
     return tell(*r, FactType::reload_ignored, static_cast<std::int64_t>(r->ignored));
   }
   if (r->change_since == kNever) r->change_since = now_;
-  const bool at_rest =
-      r->window_end == kNever && r->roll == Roll::none && r->next == 0 && !r->due && !r->reload_open;
+  const bool leads = r->window_end == kNever && !r->due;
   // What ignores later changes must wait for all that belong to this one.
-  if (at_rest && !r->gathers() && !ignores) {
+  if (leads && !r->gathers() && !ignores) {
     open_window(*r);
     respond(*r);
   } else {
@@ -150,7 +151,7 @@ void Engine::request_reload(ServiceRecord& r, Reason reason) {
 
 // Begins the reload that is due: whatever newer generation was being tried is stale.
 void Engine::take_due(ServiceRecord& r) {
-  const bool cut_short = r.roll == Roll::build || start_under_way(r);
+  const bool cut_short = r.roll == Roll::build || (r.shows_ready() && start_under_way(r));
   if (cut_short) r.given_up = std::min(r.given_up + 1, kCountMax);
   r.due = r.due_forced = r.dirty = false;
   r.loop.reload_begins(now_);
@@ -161,7 +162,7 @@ void Engine::take_due(ServiceRecord& r) {
   r.build_failures = 0;
   r.build_retry_at = Time{};
   r.roll = r.builds() ? Roll::build : Roll::launch;
-  if (!r.reload_open && r.run == RunState::running) begin_reload(r);
+  if (r.run == RunState::running) begin_reload(r);  // anew, if one was cut short: the line tells of the last
 }
 
 void Engine::begin_reload(ServiceRecord& r) {

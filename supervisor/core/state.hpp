@@ -188,6 +188,10 @@ struct ServiceRecord {
   }
   bool overlaps() const { return spec.overlap && !spec.port; }
   OnChange on_change() const { return spec.watch ? spec.watch->on_change : OnChange::restart; }
+  // Something tells that a start is through, and not only the time.
+  bool shows_ready() const {
+    return spec.ready.kind != ReadyKind::automatic || !spec.listen.empty() || spec.port.has_value();
+  }
   // A newer change does not cut a start short.
   bool patient() const {
     return on_change() == OnChange::queue || on_change() == OnChange::ignore || given_up >= kGiveUpsMax;

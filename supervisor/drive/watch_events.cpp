@@ -34,11 +34,15 @@ void Watcher::Impl::on_event(const os::InotifyEvent& event) {
   }
   for (const std::string& folder : tree_.paths_of(event.wd)) {
     if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) {
-      if ((event.mask & IN_UNMOUNT) != 0) unmounted_ = true;
+      if ((event.mask & IN_UNMOUNT) != 0) on_unmount(folder);
       on_self(folder);
     } else if (!event.name.empty()) {
       on_name(folder, std::string(event.name), event.mask);
     }
+  }
+  for (const std::string& file : tree_.files_of(event.wd)) {
+    const auto [folder, name] = split_path(file);
+    on_name(folder, name, event.mask);
   }
 }
 
@@ -47,6 +51,14 @@ void Watcher::Impl::on_event(const os::InotifyEvent& event) {
 void Watcher::Impl::on_self(const std::string& folder) {
   forget_below(folder);
   roots_dirty_ = true;
+}
+
+// Of a file system that goes, every folder says so, in any order: the uppermost one is remembered.
+void Watcher::Impl::on_unmount(const std::string& folder) {
+  const auto above = [&](const auto& known) { return is_at_or_below(folder, known.first); };
+  if (std::any_of(unmounted_.begin(), unmounted_.end(), above)) return;
+  std::erase_if(unmounted_, [&](const auto& known) { return is_at_or_below(known.first, folder); });
+  if (unmounted_.size() < kUnmountedMax) unmounted_[folder] = {0, 0};
 }
 
 // Whatever was watched under this path is another folder now, or none. A moved one would keep its watches,

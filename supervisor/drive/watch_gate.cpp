@@ -102,6 +102,7 @@ Verdict ContentGate::judge(const os::Folder& folder, const std::string& path, co
   if (known != nullptr) known->mark = mark;
   if (why == Why::adopt && known != nullptr) return Verdict::same;
   const auto stat = folder.stat(name);
+  names_(path, name, stat && stat.value().is_file() ? stat.value().links : 0);
   if (!stat || !(stat.value().is_file() || stat.value().is_link())) {
     return known != nullptr ? Verdict::gone : Verdict::none;
   }

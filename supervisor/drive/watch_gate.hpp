@@ -8,6 +8,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -45,7 +46,9 @@ enum class Verdict : std::uint8_t {
 
 class ContentGate {
  public:
-  explicit ContentGate(FileTable& table) : table_(table) {}
+  // Is told how many names each file that is judged has; 0: it is not there.
+  using Names = std::function<void(const std::string& path, const std::string& name, std::uint32_t names)>;
+  ContentGate(FileTable& table, Names names) : table_(table), names_(std::move(names)) {}
 
   // Judges the file `name` in `folder`, whose path is `path`. `mark` goes into the table for a file that is
   // there.
@@ -68,6 +71,7 @@ class ContentGate {
   Verdict adopt(const Look& look, FileState state);
 
   FileTable& table_;
+  Names names_;
   std::deque<std::pair<std::string, std::string>> unhashed_;  // bounded by the table's size
   std::int64_t reveal_since_ns_ = 0;
   std::size_t files_left_ = 0;

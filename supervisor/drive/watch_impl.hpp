@@ -19,9 +19,10 @@
 namespace runmain::drive {
 
 inline constexpr Duration kGraceSlack =
-    std::chrono::milliseconds(5);              // graces that end so close are told together
-inline constexpr int kReadsPerTurn = 16;       // of 64 KiB each; the rest waits for the loop's next turn
-inline constexpr int kRefreshRounds = 8;       // looks at the roots until two in a row agree
+    std::chrono::milliseconds(5);         // graces that end so close are told together
+inline constexpr int kReadsPerTurn = 16;  // of 64 KiB each; the rest waits for the loop's next turn
+inline constexpr int kRefreshRounds = 8;  // looks at the roots until two in a row agree
+inline constexpr std::size_t kUnmountedMax = 64;
 inline constexpr std::int64_t kPollDuty = 10;  // polling takes at most a tenth of the time
 
 struct Watcher::Impl {
@@ -50,6 +51,7 @@ struct Watcher::Impl {
   void read_events();
   void on_event(const os::InotifyEvent& event);
   void on_self(const std::string& folder);
+  void on_unmount(const std::string& folder);
   void on_name(const std::string& folder, const std::string& name, std::uint32_t mask);
   void on_folder_name(const std::string& path, std::uint32_t mask);
   void finish_batch();
@@ -90,6 +92,7 @@ struct Watcher::Impl {
   void refresh_roots(Why why_first, std::optional<ServiceId> only = {});
   void establish(const Root& root, Why why);
   void poll();
+  void poll_mounts();
 
   struct Service {
     WatchedService spec;
@@ -120,9 +123,11 @@ struct Watcher::Impl {
   bool roots_dirty_ = false;             // look at the roots when the batch is read
   bool locks_dirty_ = false;
   bool repositories_dirty_ = false;
-  bool unmounted_ = false;  // a mount is not told: the roots are looked at every second
-  bool soon_ = false;       // something is to be done at the next turn
-  bool restored_ = false;   // services of the table still wait for their set()
+  // Where a file system was unmounted, and which folder was last seen there: a mount is not told, so that the
+  // roots and these are looked at every second.
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> unmounted_;
+  bool soon_ = false;      // something is to be done at the next turn
+  bool restored_ = false;  // services of the table still wait for their set()
   Time next_poll_ = kNever;
   Time rescan_at_ = kNever;
   Duration rescan_took_{};

@@ -191,12 +191,27 @@ void Watcher::Impl::poll() {
   }
   tree_.poll_again();
   refresh_roots(Why::found);
+  poll_mounts();
   for (const std::string& path : tops) scan(path, Why::found);
   for (const Root& root : files) establish(root, Why::found);
   learn_sources();
   locks_dirty_ = true;
   const Duration took = os::Loop::now() - start;
   next_poll_ = os::Loop::now() + std::max(kPollInterval, took * kPollDuty);
+}
+
+// Another folder where a file system was unmounted: what was below, or what was mounted since.
+void Watcher::Impl::poll_mounts() {
+  for (auto& [path, seen] : unmounted_) {
+    const auto stat = os::stat_link(path);
+    const auto now = stat ? std::pair(stat.value().device, stat.value().inode)
+                          : std::pair(std::uint64_t{0}, std::uint64_t{0});
+    if (now == seen) continue;
+    seen = now;
+    const bool renewed = tree_.set_renew(true);
+    scan(path, Why::found);
+    tree_.set_renew(renewed);
+  }
 }
 
 }  // namespace runmain::drive

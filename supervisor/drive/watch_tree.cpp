@@ -19,6 +19,8 @@ constexpr std::uint32_t kFullMask = IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_FROM |
                                     IN_EXCL_UNLINK;
 constexpr std::uint32_t kAnchorMask = IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_MASK_ADD;
 
+constexpr std::uint32_t kFileMask = IN_CLOSE_WRITE | IN_DONT_FOLLOW;
+
 std::uint32_t mask_for(unsigned purpose) { return purpose == kForAnchor ? kAnchorMask : kFullMask; }
 
 bool out_of_fds() {
@@ -137,6 +139,11 @@ void WatchTree::set_polled(WatchedFolder& folder, bool on) {
 }
 
 void WatchTree::drop(Entry entry) {
+  const std::string prefix = entry->first + '/';
+  for (auto file = linked_.lower_bound(prefix); file != linked_.end() && file->first.rfind(prefix, 0) == 0;) {
+    const std::string path = (file++)->first;
+    if (path.find('/', prefix.size()) == std::string::npos) release_file(path);
+  }
   unlink(entry);
   set_polled(entry->second, false);
   folders_.erase(entry);
@@ -185,7 +192,46 @@ void WatchTree::poll_folder(const std::string& path) {
   if (WatchedFolder* folder = find(path); folder != nullptr) set_polled(*folder, true);
 }
 
+void WatchTree::note_names(const std::string& folder, const std::string& name, std::uint32_t names) {
+  if (names < 2 && linked_.empty()) return;
+  const std::string path = join_path(folder, name);
+  if (names < 2 || !inotify_) return release_file(path);
+  const auto known = linked_.find(path);
+  if (known == linked_.end() && linked_.size() >= kLinkedMax) {
+    return tell_once("linked", "more than " + std::to_string(kLinkedMax) +
+                                   " files with several names, edits of " + path +
+                                   " and others through another name are not seen, ignoring");
+  }
+  const auto wd = inotify_->add(path, kFileMask);
+  if (wd && known != linked_.end() && known->second == wd.value()) return;
+  release_file(path);
+  if (!wd) return;  // gone by now, or no watch is left: its folder is told of edits through this name
+  linked_[path] = wd.value();
+  linked_by_wd_[wd.value()].push_back(path);
+}
+
+void WatchTree::release_file(const std::string& path) {
+  const auto file = linked_.find(path);
+  if (file == linked_.end()) return;
+  const auto same = linked_by_wd_.find(file->second);
+  linked_.erase(file);
+  std::erase(same->second, path);
+  if (!same->second.empty()) return;
+  if (inotify_) inotify_->remove(same->first);
+  linked_by_wd_.erase(same);
+}
+
+std::vector<std::string> WatchTree::files_of(int wd) const {
+  const auto files = linked_by_wd_.find(wd);
+  return files == linked_by_wd_.end() ? std::vector<std::string>() : files->second;
+}
+
 void WatchTree::ended(int wd) {
+  if (const auto files = linked_by_wd_.find(wd); files != linked_by_wd_.end()) {
+    for (const std::string& path : files->second) linked_.erase(path);
+    linked_by_wd_.erase(files);
+    return;
+  }
   const auto paths = by_wd_.find(wd);
   if (paths == by_wd_.end()) return;
   for (const std::string& path : paths->second) {

@@ -3,7 +3,8 @@
 //
 // Invariant: a folder is in here exactly as long as it has a purpose; a wd leads to every path of its inode
 // (a bind mount gives one inode two paths). A folder that the kernel gives no watch for, or no
-// events, is polled, and the reason told once. Thread: one. Non-goal: recursion, content.
+// events, is polled, and the reason told once. Only a file with several names has a watch of its own: its
+// folder is not told of an edit through another name. Thread: one. Non-goal: recursion, content.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +24,7 @@
 namespace runmain::drive {
 
 inline constexpr std::size_t kWatchesMax = 200'000;  // folders; what is below further ones is not watched
+inline constexpr std::size_t kLinkedMax = 1000;  // files with several names that have a watch of their own
 
 // Bits. An anchor is only asked whether it is moved itself; all others tell of their entries.
 inline constexpr unsigned kForTree = 1;  // its files matter
@@ -66,11 +68,15 @@ class WatchTree {
   void set_remote(const std::string& path, const char* file_system);
   // The folder cannot be read now: it is scanned again at every poll.
   void poll_folder(const std::string& path);
+  // The file has so many names: several, and it is watched itself, as far as there are watches for that.
+  void note_names(const std::string& folder, const std::string& name, std::uint32_t names);
+
   // The kernel ended this watch (IN_IGNORED).
   void ended(int wd);
 
   WatchedFolder* find(const std::string& path);
   std::vector<std::string> paths_of(int wd) const;
+  std::vector<std::string> files_of(int wd) const;  // that are watched themselves
   std::map<std::string, WatchedFolder>& folders() { return folders_; }
   std::vector<std::string> below(const std::string& path) const;  // `path` included
 
@@ -93,12 +99,15 @@ class WatchTree {
   void set_polled(WatchedFolder& folder, bool on);
   void drop(Entry entry);
   void tell_failure(const std::string& path, const Error& error);
+  void release_file(const std::string& path);
 
   Tell tell_;
   std::size_t max_;
   std::optional<os::Inotify> inotify_;
   std::map<std::string, WatchedFolder> folders_;
   std::unordered_map<int, std::vector<std::string>> by_wd_;
+  std::map<std::string, int> linked_;  // files with several names
+  std::unordered_map<int, std::vector<std::string>> linked_by_wd_;
   std::set<std::string> told_;
   std::size_t polled_ = 0;
   bool renew_ = false;

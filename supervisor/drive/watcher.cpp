@@ -1,5 +1,7 @@
 #include "drive/watcher.hpp"
 
+#include <poll.h>
+
 #include <algorithm>
 
 #include "drive/watch_impl.hpp"
@@ -16,6 +18,11 @@ bool Watcher::busy() const {
   return impl_->gate_.has_work() || !impl_->pending_.empty() || impl_->soon_ || !impl_->sources_.empty();
 }
 
+bool Watcher::at_rest() const {
+  pollfd p{impl_->tree_.fd(), POLLIN, 0};
+  return !busy() && impl_->tree_.polled_count() == 0 && ::poll(&p, 1, 0) == 0;
+}
+
 Explanation Watcher::explain(ServiceId service, const std::string& path) const {
   return drive::explain(impl_->roots_, service, path);
 }
@@ -30,7 +37,9 @@ Watcher::Impl::Impl(os::Loop& loop, FileTable& table, WatchCallbacks callbacks, 
       table_(table),
       callbacks_(std::move(callbacks)),
       tree_([this](std::string text) { callbacks_.tell(std::move(text)); }, folders_max),
-      gate_(table) {
+      gate_(table, [this](const std::string& folder, const std::string& name, std::uint32_t names) {
+        tree_.note_names(folder, name, names);
+      }) {
   timer_ = loop_.timer([this] { on_timer(); });
   open_poll();
   if (!table_.services().empty()) restore();
@@ -196,7 +205,7 @@ Time Watcher::Impl::next_deadline() const {
 void Watcher::Impl::arm() {
   if (!outbox_.empty()) soon_ = true;
   table_.hold(restored_ || !outbox_.empty());
-  if (tree_.polled_count() == 0 && !unmounted_) {
+  if (tree_.polled_count() == 0 && unmounted_.empty()) {
     next_poll_ = kNever;
   } else if (next_poll_ == kNever) {
     next_poll_ = os::Loop::now() + kPollInterval;

@@ -18,8 +18,9 @@
 //
 // Invariant: every difference of content between the table and a file that is closed is told to each service
 // that watches it; a difference is told once. Known gaps, which the kernel does not tell: writing through
-// mmap or through an fd that is never closed, a second name of the file outside the tree, network file
-// systems. Thread: the loop's. Non-goal: settling (the core gathers), building.
+// mmap or through an fd that is never closed, a second name outside the tree that is younger than our last
+// look at the file (or one of more than kLinkedMax), network file systems. Thread: the loop's. Non-goal:
+// settling (the core gathers), building.
 #pragma once
 
 #include <functional>
@@ -75,6 +76,8 @@ class Watcher {
   WatchCounts counts() const;
   // Whether files wait to be hashed or grace runs: false means that the loop has nothing to do for us.
   bool busy() const;
+  // Neither that, nor has the kernel anything to tell: a change that is told from now on is younger.
+  bool at_rest() const;
 
  private:
   struct Impl;

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <ctime>
 
 #include "os/linux/tty_wait.hpp"
 
@@ -18,6 +19,12 @@ namespace {
 
 // pidfd_open(2), which Debian 12's libc does not wrap.
 int open_pidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+
+Time now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
+}
 
 }  // namespace
 
@@ -164,6 +171,7 @@ void Children::start(const SpawnChild& order) {
 void Children::signal(const ChildKey& key, int signal, bool group) {
   Child* child = find(key);
   if (child == nullptr) return;
+  child->signalled = true;
   // The group's number belongs to the first process and is safe only while that one is not waited for.
   if (group && child->leader_alive) {
     kill(-child->first_pid, signal);
@@ -181,17 +189,21 @@ void Children::signal_all(int signal_number) {
   for (const auto& [key, child] : children_) signal(key, signal_number, true);
 }
 
-void Children::kill_tree(const ChildKey& key, Time now) {
+void Children::kill_tree(const ChildKey& key, Time t) {
   const Child* child = find(key);
   if (child == nullptr) {
     happenings_.push(TreeEmpty{key, {}});  // never started: nothing can be left
     return;
   }
-  killer_.add(child->tag, now + kSweepTimeout);
+  if (child->empty) {
+    happenings_.push(TreeEmpty{key, {}});  // told already, but perhaps to a head that has died
+    return;
+  }
+  killer_.add(child->tag, t + kSweepTimeout);
 }
 
-void Children::kill_all_trees(Time now) {
-  for (const auto& [key, child] : children_) killer_.add(child->tag, now + kSweepTimeout);
+void Children::kill_all_trees(Time t) {
+  for (const auto& [key, child] : children_) killer_.add(child->tag, t + kSweepTimeout);
 }
 
 void Children::forget(const ChildKey& key) {
@@ -235,6 +247,9 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   }
   if (child.stream != 0) streams_.drain(child.stream);
   happenings_.push(Died{child.key, pid, status, known});
+  // The order for this always follows; who waits for the place of one that was asked to go is spared two
+  // trips.
+  if (child.signalled) killer_.add(child.tag, now() + kSweepTimeout);
 }
 
 bool Children::on_death(pid_t pid, int status) {
@@ -301,14 +316,15 @@ void Children::acknowledged(const What& what) {
   poll_notify(*child, true);
 }
 
-void Children::sweep(Time now, const std::function<void()>& reap) {
+void Children::sweep(Time t, const std::function<void()>& reap) {
   if (killer_.idle()) return;
-  auto settled = killer_.step(now);
+  auto settled = killer_.step(t);
   if (settled.empty()) return;
   reap();
   for (auto& done : settled) {
     const auto found = by_tag_.find(done.tag);
     if (found == by_tag_.end()) continue;
+    found->second->empty = done.survivors.empty();
     happenings_.push(TreeEmpty{found->second->key, std::move(done.survivors)});
   }
 }

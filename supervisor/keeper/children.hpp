@@ -75,6 +75,8 @@ class Children {
     bool alive = false;   // the main process, not yet waited for
     bool leader_alive = false;
     bool at_pty = false;
+    bool signalled = false;  // asked to go: when it goes, what it has left behind is killed at once
+    bool empty = false;      // its tree is proved gone, and that was told
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;
     std::string service;                 // its name, for a head that has forgotten

@@ -362,6 +362,7 @@ void Keeper::tell_head() {
 // ---------------------------------------------------------------------------------------------------
 
 void Keeper::policy(Time t) {
+  if (children_->sweeping() && next_sweep_ == kNever) next_sweep_ = t;
   if (t >= next_sweep_) {
     children_->sweep(t, [this] { reap(); });
     next_sweep_ = children_->sweeping() ? t + kSweepInterval : kNever;

@@ -1,16 +1,12 @@
 // SIGKILL of a child to main() of the next: runmain beside a bare loop of signalfd and vfork/exec, in turns.
 //   b_restart [ROUNDS]
-#include <poll.h>
 #include <signal.h>
-#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <ctime>
-#include <sstream>
-
 #include "bench.hpp"
+#include "stamps.hpp"
 #include "support/supervised.hpp"
 
 using namespace runmain::bench;
@@ -19,47 +15,6 @@ using runmain::test::Supervised;
 namespace {
 
 const std::string kStamp = std::string(RUNMAIN_BIN_DIR) + "/b_stamp";
-
-long long now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
-}
-
-// The stamps in a file that grows: waits by inotify for the next one.
-class Stamps {
- public:
-  explicit Stamps(std::string file) : file_(std::move(file)) {
-    std::ofstream(file_, std::ios::app).close();
-    inotify_ = inotify_init1(IN_CLOEXEC);
-    inotify_add_watch(inotify_, file_.c_str(), IN_MODIFY);
-  }
-  ~Stamps() { close(inotify_); }
-  struct Stamp {
-    long long ns = 0;
-    pid_t pid = 0;
-  };
-  Stamp next() {
-    for (;;) {
-      std::ifstream in(file_);
-      in.seekg(at_);
-      Stamp s;
-      if (in >> s.ns >> s.pid) {
-        at_ = in.tellg();
-        return s;
-      }
-      pollfd p{inotify_, POLLIN, 0};
-      if (poll(&p, 1, 30'000) <= 0) return {};
-      char buffer[4096];
-      (void)!read(inotify_, buffer, sizeof buffer);
-    }
-  }
-
- private:
-  std::string file_;
-  int inotify_ = -1;
-  std::streamoff at_ = 0;
-};
 
 // The floor: a process that waits for SIGCHLD on a signalfd and starts its child again with vfork and exec.
 [[noreturn]] void bare_loop(const std::string& file) {

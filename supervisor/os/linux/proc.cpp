@@ -116,6 +116,14 @@ bool any_fd_of(pid_t pid, const std::function<bool(int fd, std::string_view link
   });
 }
 
+std::optional<std::uint64_t> write_calls(pid_t pid) {
+  constexpr std::string_view kLine = "syscw:";
+  const std::string text = proc_text(("/proc/" + std::to_string(pid) + "/io").c_str(), 512);
+  const std::size_t at = text.find(kLine);
+  if (at == std::string::npos) return std::nullopt;
+  return parse_number(std::string_view(text).substr(at + kLine.size()));
+}
+
 bool any_process(const std::function<bool(pid_t pid)>& use) {
   return any_number_in("/proc", [&use](int pid, int, const char*) { return use(pid); });
 }

@@ -35,6 +35,10 @@ std::optional<std::uint64_t> parse_number(std::string_view text, int base = 10);
 // true. Returns whether it did. Processes that we may not look at have no fds.
 bool any_fd_of(pid_t pid, const std::function<bool(int fd, std::string_view link)>& use);
 
+// How many calls of write(2) and its like a process has made, those of children that it has waited for
+// included (syscw of /proc/PID/io). Empty when we may not know.
+std::optional<std::uint64_t> write_calls(pid_t pid);
+
 // Calls `use` with each pid in /proc until it returns true. Returns whether it did.
 bool any_process(const std::function<bool(pid_t pid)>& use);
 

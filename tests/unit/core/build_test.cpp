@@ -114,8 +114,8 @@ TEST_CASE("a change during a build: what it built is out of date, whether it suc
     play(after, {{"changed 0", "spawn 0:b:2:1 change"},
                  {"lives 0:b:2:1", ""},
                  {"tick 50", ""},
-                 {"changed 0", ""},
-                 {"tick 50", "kill 0:b:2:1 15"},
+                 {"changed 0", "kill 0:b:2:1 15"},
+                 {"tick 50", ""},
                  {end, "kill_tree 0:b:2:1"},
                  {"swept 0:b:2:1", "forget 0:b:2:1, spawn 0:b:2:2 change"}});
     CHECK(after.told(FactType::reload_build_failed) == 0);

@@ -113,6 +113,34 @@ TEST_CASE("a late save between two starts clears the suspicion, and so does a pe
   CHECK(reloads_in_a_row(loop, now, {"a"}) == kLoopReloads - 1);
 }
 
+TEST_CASE("what somebody else has written clears the suspicion and mends a broken loop, not without end") {
+  LoopBreaker loop;
+  Time now{};
+  Changed by_others = change({"a"});
+  by_others.by_others = true;
+  std::uint32_t reloaded = 0;
+  for (std::uint32_t i = 0; i < 4 * kLoopReloads; ++i) {
+    loop.reload_begins(now);
+    now += kSoon;
+    const bool seen = loop.suspects() && i % 3 == 0;  // not at every one is it plain who it was
+    reloaded += loop.judge(seen ? by_others : change({"a"}), false, now) == LoopBreaker::Says::reload;
+  }
+  CHECK(reloaded == 4 * kLoopReloads);
+  reloads_in_a_row(loop, now, {"a"});
+  REQUIRE(loop.broken);
+  CHECK(loop.judge(by_others, false, now + kLate) == LoopBreaker::Says::reload);
+  CHECK_FALSE(loop.broken);
+  // A program that has others write for it is a loop in the end.
+  std::uint32_t pardoned = 0;
+  for (; pardoned < 2 * kLoopPardonsMax && !loop.broken; ++pardoned) {
+    loop.reload_begins(now);
+    now += kSoon;
+    loop.judge(by_others, false, now);
+  }
+  CHECK(loop.broken);
+  CHECK(pardoned <= kLoopPardonsMax + kLoopReloads);
+}
+
 TEST_CASE("many changes after one start count once") {
   LoopBreaker loop;
   Time now{};

@@ -14,7 +14,8 @@ ServiceSpec with(OnChange on_change, ServiceSpec spec = watched("web")) {
 }
 
 // Generation 1 serves, generation 2 is being started for a first change whose window is over.
-Scene starting_second(const ServiceSpec& spec) {
+Scene starting_second(ServiceSpec spec) {
+  spec.ready.kind = ReadyKind::notify;
   Scene s;
   s.configure({spec});
   s.serve({0, 0, 1, 1});
@@ -25,9 +26,13 @@ Scene starting_second(const ServiceSpec& spec) {
   return s;
 }
 
+// What the change causes, and nothing more at the end of its window.
 void change_and_settle(Scene& s) {
   s.changed(0);
+  const Output out = s.out;
   s.tick(std::chrono::seconds(2));
+  CHECK(s.effects().empty());
+  s.out = out;
 }
 
 }  // namespace
@@ -82,6 +87,23 @@ TEST_CASE("restart: somebody who saves faster than the build takes gets a build"
   CHECK(s.effects().empty());
 }
 
+TEST_CASE("restart: a start that nothing but time tells from a hanging one is given up for each save") {
+  Scene s;
+  s.configure({watched("web")});
+  s.serve({0, 0, 1, 1});
+  s.changed(0);
+  s.tick(std::chrono::seconds(2));
+  s.lives({0, 0, 2, 1});
+  for (std::uint32_t generation = 2; generation < 12; ++generation) {
+    s.handle(Changed{ServiceId{0}, {std::to_string(generation)}, 1, false});
+    CHECK(s.count<Kill>() == 1);
+    s.ends({0, 0, generation, 1}, 15);
+    REQUIRE(s.spawned() == Keys{{0, 0, generation + 1, 1}});
+    s.lives({0, 0, generation + 1, 1});
+    s.tick(std::chrono::milliseconds(100));
+  }
+}
+
 TEST_CASE("queue: a change during a start waits for it and then starts once more") {
   Scene s = starting_second(with(OnChange::queue));
   change_and_settle(s);
@@ -131,7 +153,8 @@ TEST_CASE(
   s.ready({0, 0, 2, 1});
   s.ends({0, 0, 1, 1}, 15);
   CHECK(s.state(0) == ServiceState::ready);
-  change_and_settle(s);
+  s.changed(0);
+  s.tick(std::chrono::seconds(2));
   CHECK(s.spawned() == Keys{{0, 0, 3, 1}});
 }
 

@@ -237,6 +237,33 @@ TEST_CASE("a second name for a file is a new file") {
   CHECK(w.after_sentinel().count("b.py") == 1);
 }
 
+TEST_CASE("an edit through another name of the file, outside the tree, is told once, until the two part") {
+  TempFolder elsewhere;
+  Rig w;
+  write_file(w.folder / "a", "one");
+  write_file(w.folder / "sentinel", "0");
+  fs::create_hard_link(w.folder / "a", elsewhere / "a");
+  w.watch_folder();
+  for (const char* text : {"two", "three"}) {
+    write_file(elsewhere / "a", text);
+    CHECK(w.after_sentinel() == Names{"a"});
+  }
+  write_file(w.folder / "a", "four");
+  CHECK(w.after_sentinel() == Names{"a"});
+  CHECK(w.deliveries <= 2);
+  write_file(w.folder / "new", "five");
+  fs::rename(w.folder / "new", w.folder / "a");  // as an editor saves: now the other one is another file
+  CHECK(w.after_sentinel() == Names{"a"});
+  write_file(elsewhere / "a", "six");
+  CHECK(w.after_sentinel() == Names{});
+  // A name that comes later is learned when the file is looked at the next time.
+  fs::create_hard_link(w.folder / "a", elsewhere / "b");
+  write_file(w.folder / "a", "seven");
+  CHECK(w.after_sentinel() == Names{"a"});
+  write_file(elsewhere / "b", "eight");
+  CHECK(w.after_sentinel() == Names{"a"});
+}
+
 TEST_CASE("a link that leads elsewhere is a change, a broken one too") {
   Files w;
   REQUIRE(symlink("a.py", (w.folder / "link").c_str()) == 0);
