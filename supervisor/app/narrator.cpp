@@ -23,8 +23,9 @@ std::string generation(const Fact& fact) { return "generation " + std::to_string
 std::string arrow(const std::string& what) { return what.empty() ? what : what + " → "; }
 
 // "settle 50, build 1200, start 80" (milliseconds) as " (settle 50 ms, build 1.2 s, start 80 ms)"; nothing
-// where all of the time went to the start.
-std::string where_it_went(const std::string& parts) {
+// where all of the time went to the start. Without a build the time before the start was for the old
+// generation to stop.
+std::string where_it_went(const std::string& parts, bool built) {
   std::string text;
   std::size_t named = 0;
   for (std::size_t at = 0; at < parts.size();) {
@@ -34,7 +35,8 @@ std::string where_it_went(const std::string& parts) {
     const std::size_t blank = part.find(' ');
     const long long ms = blank == std::string::npos ? 0 : std::atoll(part.c_str() + blank);
     if (ms == 0) continue;
-    text += (named++ == 0 ? "" : ", ") + part.substr(0, blank) + " " + in_words(ms);
+    const std::string name = part.substr(0, blank);
+    text += (named++ == 0 ? "" : ", ") + (name == "build" && !built ? "stop" : name) + " " + in_words(ms);
   }
   return named < 2 ? std::string() : " (" + text + ")";
 }
@@ -143,6 +145,7 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
 std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& name) {
   switch (fact.type) {
     case FactType::reload_building:
+      built_.insert(fact.service);
       building_.emplace(fact.service, fact.time + kSlowBuild);  // there already: that one was cut short
       return std::nullopt;
     case FactType::reload_build_failed:
@@ -154,7 +157,8 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
       const std::string what = changes_.summary(fact.service);
       changes_.served(fact.service);
       return Line{Tone::good, name + ": " + arrow(what) + generation(fact) + " serves after " +
-                                  in_words(fact.number) + where_it_went(fact.text) +
+                                  in_words(fact.number) +
+                                  where_it_went(fact.text, built_.erase(fact.service) > 0) +
                                   where(fact.service, ", now on ")};
     }
     case FactType::reload_loop:

@@ -55,6 +55,7 @@ class Narrator {
   AdviceOf advice_;
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
+  std::set<ServiceId> built_;                          // since a generation last served
   std::map<ServiceId, Time> building_;                 // when to tell it; kNever: told
   std::map<ServiceId, std::string> found_at_;  // where a program that binds by itself was found to listen …
   std::map<ServiceId, std::string> told_at_;   // … and where a person knows it to be
