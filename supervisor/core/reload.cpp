@@ -257,8 +257,8 @@ void Engine::reload_finished(ServiceRecord& r) {
   if (!r.spec.watch || !r.spec.watch->build)  // then what was before are starts that were cut short
     settle += std::exchange(build, Duration::zero());
   tell(r, FactType::reload_done, to_ms(r.settled_for + std::min(now_ - r.reload_since, kSpanMax)),
-       "settle " + std::to_string(to_ms(settle)) + ", build " + std::to_string(to_ms(build)) +
-           ", start " + std::to_string(to_ms(start)));
+       "settle " + std::to_string(to_ms(settle)) + ", build " + std::to_string(to_ms(build)) + ", start " +
+           std::to_string(to_ms(start)));
 }
 
 void Engine::build_ended(ServiceRecord& r, bool ok, std::int64_t number, const std::string& how) {

@@ -173,7 +173,7 @@ class Output {
     std::size_t shown = 0;
   };
   std::optional<Prompt> prompt_;
-  std::set<std::uint32_t> partial_;                          // rings whose output ended inside a line
+  std::set<std::uint32_t> partial_;  // rings whose output ended inside a line
   struct Passed {
     ChildKey key;  // a ring is given to the next child without a word
     std::uint64_t upto = 0;
