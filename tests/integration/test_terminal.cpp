@@ -201,7 +201,6 @@ TEST_CASE(
   shell.type("r\r");
   CHECK(shell.shows("read: r"));
   shell.folder().write("src/one", "2");
-  CHECK(shell.shows("serving"));
   CHECK(shell.shows("generation 2 serves"));
   shell.type("\x03");
   CHECK(shell.shows("nothing is left"));
