@@ -45,13 +45,15 @@ class Peer {
     while (text_.find(until) == std::string::npos && !ended_ && os::Loop::now() < end) {
       loop_.turn(std::chrono::milliseconds(5));
       char buffer[4096];
-      const ssize_t n = recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
-      if (n > 0) text_.append(buffer, static_cast<std::size_t>(n));
-      if (n == 0 || (n < 0 && errno != EAGAIN)) ended_ = true;
+      ssize_t n = 0;
+      while ((n = recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT)) > 0)
+        text_.append(buffer, static_cast<std::size_t>(n));
+      if (n == 0 || errno != EAGAIN) ended_ = true;
     }
     return text_;
   }
   std::string hear_all() { return hear("\r\n never said"); }
+  void forget() { text_.clear(); }
   bool ended() const { return ended_; }
 
  private:
@@ -112,6 +114,31 @@ TEST_CASE("what is not HTTP is hung up on") {
   CHECK(peer.ended());
   CHECK(server.counters().not_http == 1);
   CHECK(server.clients() == 0);
+}
+
+TEST_CASE("a page that never reads is dropped at the limit, and another one misses nothing") {
+  os::Loop loop;
+  std::uint16_t port = 0;
+  HttpServer server(loop, listener(port), [](const HttpRequest&) {
+    return HttpServer::Reply{"hello ", true};
+  });
+  Peer deaf(loop, port);
+  Peer reads(loop, port);
+  deaf.say("GET /events HTTP/1.1\r\n\r\n");
+  reads.say("GET /events HTTP/1.1\r\n\r\n");
+  reads.hear("hello ");
+  const std::string piece(kHttpPendingMax / 4, 'x');
+  constexpr int kPieces = 400;  // far more than a socket's buffers hold
+  for (int n = 0; n < kPieces && server.counters().dropped == 0; ++n) {
+    const std::string mark = "piece " + std::to_string(n) + ";";
+    server.push(piece + mark);
+    REQUIRE(reads.hear(mark).ends_with(mark));
+    reads.forget();
+  }
+  CHECK(server.counters().dropped == 1);
+  CHECK(server.clients() == 1);
+  server.push("the end");
+  CHECK(reads.hear("the end") == "the end");
 }
 
 TEST_CASE("at most so many clients at once: the others wait in the backlog and are served later") {
