@@ -283,7 +283,8 @@ void Head::tell_facts() {
     if (entry != nullptr && fact.type == core::FactType::reload_starting)
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
-    if (fact.type == core::FactType::child_started) suspects_->started(fact.service);
+    if (fact.type == core::FactType::child_started || fact.type == core::FactType::child_ready)
+      suspects_->started(fact.service);
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }
