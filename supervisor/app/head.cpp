@@ -217,7 +217,7 @@ void Head::flush() {
   keeper_.deliver_early();
   while (!effects_.empty()) {
     commit();
-    prepare_for_facts();
+    prepare_facts();
     std::vector<core::Effect> effects = std::exchange(effects_, {});
     const auto closing =
         std::stable_partition(effects.begin(), effects.end(), [](const core::Effect& effect) {
@@ -229,7 +229,7 @@ void Head::flush() {
     for (auto effect = closing; effect != effects.end(); ++effect) carry_out(*effect);
   }
   commit();
-  prepare_for_facts();
+  prepare_facts();
   if (happening_ > acknowledged_) {
     keeper_.acknowledge(happening_);
     acknowledged_ = happening_;
@@ -279,31 +279,35 @@ void Head::carry_out(const core::Effect& effect) {
   }
 }
 
-// What a child that is started now depends on: the paths that it is given, and its sockets as it expects
-// them.
-void Head::prepare_for_facts() {
-  for (const core::Fact& fact : facts_) {
+// Puts facts into words, and does what a child that is started now depends on: the paths that it is given,
+// its sockets as it expects them. Before the orders; what may have to wait for a terminal comes after them.
+void Head::prepare_facts() {
+  const std::vector<core::Fact> facts = std::exchange(facts_, {});
+  for (Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
+    to_say_.push_back(std::move(line));
+  for (const core::Fact& fact : facts) {
     auto* entry = services_.find(fact.service);
     if (entry != nullptr && fact.type == core::FactType::reload_starting)
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
+    to_tell_.push_back(fact);
   }
 }
 
 void Head::tell_facts() {
-  if (facts_.empty()) return;
-  const std::vector<core::Fact> facts = std::exchange(facts_, {});
+  if (to_tell_.empty()) return;
+  const std::vector<core::Fact> facts = std::exchange(to_tell_, {});
   if (desired_.clear && std::any_of(facts.begin(), facts.end(), [this](const core::Fact& fact) {
         const auto* entry = services_.find(fact.service);
         return entry != nullptr && begins_generation(fact, entry->spec.watch && entry->spec.watch->build);
       }))
     terminal_->clear();
-  for (const Line& line : narrator_.tell(facts, [this](ServiceId id) { return services_.name(id); }))
-    say(line);
+  for (const Line& line : std::exchange(to_say_, {})) say(line);
   narrator_timer_->set(narrator_.due());
   for (const core::Fact& fact : facts) {
     stopping_ |= fact.type == core::FactType::shutdown_started;
-    if (fact.type == core::FactType::child_started) suspects_->started(fact.service);
+    if (fact.type == core::FactType::child_started || fact.type == core::FactType::child_ready)
+      suspects_->started(fact.service);
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }

@@ -73,7 +73,7 @@ class Head final : public control::Backend {
   void flush();
   void commit();
   void carry_out(const core::Effect& effect);
-  void prepare_for_facts();
+  void prepare_facts();
   void save_table();
   void tell_facts();
   void checkpoint_if_wanted();
@@ -165,6 +165,8 @@ class Head final : public control::Backend {
   std::vector<Journaled> to_journal_;
   std::vector<core::Effect> effects_;
   std::vector<core::Fact> facts_;
+  std::vector<core::Fact> to_tell_;  // prepared, with the lines that they deserve
+  std::vector<Line> to_say_;
   std::vector<std::pair<std::uint64_t, std::string>> answers_;
   core::Output out_;
   std::uint64_t happening_ = 0;  // the last one handled

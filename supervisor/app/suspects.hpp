@@ -23,7 +23,7 @@
 
 namespace runmain::app {
 
-inline constexpr Duration kSuspectFirst = std::chrono::milliseconds(1);      // after a start; doubled …
+inline constexpr Duration kSuspectFirst = std::chrono::microseconds(250);    // after a start; doubled …
 inline constexpr Duration kSuspectSlowest = std::chrono::milliseconds(500);  // … up to this, while suspected
 
 class Suspects {
@@ -35,7 +35,7 @@ class Suspects {
   };
   Suspects(os::Loop& loop, Asks asks);
 
-  // A child of the service was started.
+  // A child of the service was started, or got ready.
   void started(ServiceId service);
   // Whether none of its processes has written since the last look. False if nobody has looked.
   bool cleared(ServiceId service) const;

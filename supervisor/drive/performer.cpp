@@ -67,10 +67,13 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
 std::string Performer::write_changed(const ServiceEntry& entry, const ChildKey& key) {
   if (entry.changed.empty() || c_.runtime_dir.empty()) return {};
   std::string path = c_.runtime_dir + "/changed-" + std::to_string(key.service.value);
-  os::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+  // Cut off after it was written: a file that was emptied is flushed by some file systems when it is closed.
+  os::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   std::string text;
   for (const std::string& changed : entry.changed) text += changed + "\n";
-  if (!fd || !os::write_all(fd.get(), text)) {
+  const bool written =
+      fd && os::write_all(fd.get(), text) && ftruncate(fd.get(), static_cast<off_t>(text.size())) == 0;
+  if (!written) {
     c_.tell("cannot write " + path + ", ignoring");
     return {};
   }

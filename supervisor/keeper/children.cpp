@@ -190,7 +190,7 @@ void Children::signal_all(int signal_number) {
 }
 
 void Children::kill_tree(const ChildKey& key, Time t) {
-  const Child* child = find(key);
+  Child* child = find(key);
   if (child == nullptr) {
     happenings_.push(TreeEmpty{key, {}});  // never started: nothing can be left
     return;
@@ -199,7 +199,21 @@ void Children::kill_tree(const ChildKey& key, Time t) {
     happenings_.push(TreeEmpty{key, {}});  // told already, but perhaps to a head that has died
     return;
   }
-  killer_.add(child->tag, t + kSweepTimeout);
+  sweep_tree(*child, t);
+}
+
+// Most trees are gone with their main process, and that is seen at once.
+void Children::sweep_tree(Child& child, Time t) {
+  const auto other = [&](pid_t pid) {
+    const auto known = by_pid_.find(pid);
+    return pid == head_() || (known != by_pid_.end() && known->second != &child);
+  };
+  if (child.alive || child.leader_alive || child.main_pidfd || !os::is_gone_with_its_main(child.tag, other)) {
+    killer_.add(child.tag, t + kSweepTimeout);
+    return;
+  }
+  child.empty = true;
+  happenings_.push(TreeEmpty{child.key, {}});
 }
 
 void Children::kill_all_trees(Time t) {
@@ -249,7 +263,7 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   happenings_.push(Died{child.key, pid, status, known});
   // The order for this always follows; who waits for the place of one that was asked to go is spared two
   // trips.
-  if (child.signalled) killer_.add(child.tag, now() + kSweepTimeout);
+  if (child.signalled) sweep_tree(child, now());
 }
 
 bool Children::on_death(pid_t pid, int status) {

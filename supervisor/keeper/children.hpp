@@ -45,6 +45,9 @@ class Children {
   void forget(const ChildKey& key);
   void set_main_pid(const ChildKey& key, pid_t pid);
 
+  // Says which process is no child of a service.
+  void set_head(std::function<pid_t()> head) { head_ = std::move(head); }
+
   // The process `pid` was waited for. False: it is none of ours (a stranger, the head).
   bool on_death(pid_t pid, int status);
   // The pidfd of a MAINPID that need not be our child says it is gone.
@@ -92,6 +95,7 @@ class Children {
   Result<std::string> open_notify(Child& child);
   void poll_notify(Child& child, bool on);
   void tell_death(Child& child, pid_t pid, int status, bool known);
+  void sweep_tree(Child& child, Time t);
   bool make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& plan);
   bool make_stdio(const SpawnChild& order, Child& child, os::SpawnPlan& plan, os::UniqueFd& write_end);
 
@@ -101,6 +105,7 @@ class Children {
   Streams& streams_;
   os::Spawner& spawner_;
   const UserTerminal& terminal_;
+  std::function<pid_t()> head_ = [] { return 0; };
   os::TagSource tags_;
   os::TreeKiller killer_;
   os::UniqueFd null_;

@@ -88,6 +88,7 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_,
                                          std::move(channel));
   k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);
+  k->children_->set_head([head = k->head_.get()] { return head->pid(); });
   k->poller_.add(k->signals_.get(), EPOLLIN, Token{Source::signals, 0});
   return k;
 }

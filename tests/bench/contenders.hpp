@@ -183,9 +183,8 @@ class Peer : public Process {
   explicit Peer(const std::string& name, const Fill& fill = {}) : Process(name, fill) {
     const std::string stamp = kStamp + " " + stamp_file();
     folder_.write(".air.toml", "root = \".\"\ntmp_dir = \"tmp\"\n[build]\ncmd = \"true\"\nentrypoint = [\"" +
-                                   kStamp + "\", \"" + stamp_file() + "\"]\nbin = \"" + kStamp +
-                                   "\"\nfull_bin = \"" + stamp +
-                                   "\"\ninclude_ext = [\"txt\"]\ninclude_dir = [\"src\"]\ndelay = 0\n");
+                                   kStamp + "\", \"" + stamp_file() +
+                                   "\"]\ninclude_ext = [\"txt\"]\ninclude_dir = [\"src\"]\ndelay = 0\n");
     const std::string command = command_of(name, stamp);
     begin([&] {
       const int quiet = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -203,7 +202,8 @@ class Peer : public Process {
     if (name == "watchexec") return "exec watchexec --quiet --watch src --restart -- " + stamp;
     if (name == "watchfiles") return "exec watchfiles --filter all '" + stamp + "' src";
     if (name == "air") return "exec air -c .air.toml";
-    if (name == "watchmedo") return "exec watchmedo auto-restart -d src -p '*.txt' -R -- " + stamp;
+    if (name == "watchmedo")
+      return "exec watchmedo auto-restart -d src -R --signal SIGTERM -- " + stamp;
     return "";
   }
 };

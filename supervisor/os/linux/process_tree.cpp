@@ -12,12 +12,14 @@
 
 #include "os/linux/process_tree.hpp"
 
+#include <fcntl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -38,6 +40,7 @@ constexpr std::uint32_t kWaitsMax =
 constexpr pid_t kChaseMax = 4096;  // numbers checked one by one; with more a pass is cheaper
 constexpr Duration kLookEvery = std::chrono::milliseconds(1);  // at the pid handed out last, during a pass
 constexpr std::size_t kLimitsTextMax = 4096;
+constexpr std::size_t kChildrenTextMax = 16U << 10U;  // some 2,000 children
 
 Time monotonic_now() {
   return Time(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()));
@@ -145,6 +148,27 @@ std::vector<pid_t> tagged_processes(std::uint64_t tag) {
   pids.erase(std::remove_if(pids.begin(), pids.end(), [tag](pid_t pid) { return !still_living(pid, tag); }),
              pids.end());
   return pids;
+}
+
+bool is_gone_with_its_main(std::uint64_t tag, const std::function<bool(pid_t)>& other) {
+  // None can leave the list while it is read, since only we wait for them; new ones come at its end.
+  const UniqueFd list(::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC));
+  std::array<char, kChildrenTextMax> text;
+  std::size_t size = 0;
+  for (ssize_t n = -1; list && n != 0; size += static_cast<std::size_t>(n)) {
+    n = ::read(list.get(), text.data() + size, text.size() - size);
+    if (n < 0) return false;
+  }
+  if (!list || size == text.size()) return false;
+  for (std::string_view rest(text.data(), size); !rest.empty();) {
+    const auto pid = parse_number(rest);
+    if (!pid) return rest.find_first_not_of(" \n") == std::string_view::npos;
+    rest.remove_prefix(std::min(rest.size(), rest.find(' ', rest.find_first_not_of(' '))));
+    if (other(static_cast<pid_t>(*pid))) continue;
+    const std::uint64_t found = tag_of(static_cast<pid_t>(*pid));
+    if (found == 0 || found == tag) return false;
+  }
+  return true;
 }
 
 TreeKiller::Tree* TreeKiller::tree_of(std::uint64_t tag) {

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,16 @@ std::uint64_t tag_of(pid_t pid);
 
 // Living processes with this tag, one pass, no proof.
 std::vector<pid_t> tagged_processes(std::uint64_t tag);
+
+// Whether the tree of a child of ours that we have waited for is gone already, without a look at all of
+// /proc. `other` says of a pid whether it is a living child of another tree, or none that matters.
+//
+// For a subreaper (PR_SET_CHILD_SUBREAPER) that waits for its children nowhere else: whoever has the tag has
+// an ancestor among our children (orphans come to us, prctl(2)), and that one has the tag, too, as it is
+// handed on by fork. So no child with the tag, living or not, proves that there is nobody. False when one is
+// there, when one cannot be read, and where the kernel has no list of children (CONFIG_PROC_CHILDREN).
+// Non-goal: processes that have joined another pid namespace (setns(2)), whose orphans go there.
+bool is_gone_with_its_main(std::uint64_t tag, const std::function<bool(pid_t)>& other);
 
 // Kills any number of trees together: every pass over /proc serves all of them.
 class TreeKiller {

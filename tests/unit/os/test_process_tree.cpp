@@ -221,6 +221,54 @@ TEST_CASE("four fork chains in four sessions are killed and proved gone, 50 time
   kill_fifty(four_chains);
 }
 
+TEST_CASE("that a tree has gone with its main process is seen from our children, and never wrongly") {
+  const Subreaper subreaper;
+  const auto none = [](pid_t) { return false; };
+  const auto ends = [](int pipe) { (void)!::write(pipe, "r", 1); };
+  const Tree bystander = start_tree(double_fork, tags().next());
+  for (const auto& body : {std::function<void(int)>(ends), std::function<void(int)>(set_sid),
+                           std::function<void(int)>(double_fork), std::function<void(int)>(four_chains)}) {
+    for (int i = 0; i < 20; ++i) {
+      const Tree tree = start_tree(body, tags().next());
+      REQUIRE(tree.life.read);
+      bool gone = false;
+      for (int look = 0; look < 50 && !gone; ++look) {
+        Subreaper::wait();
+        gone = is_gone_with_its_main(tree.tag, none);
+      }
+      if (gone) {
+        CHECK(tagged_processes(tree.tag).empty());
+        CHECK(kill_tree(tree) == "");
+      } else {
+        CHECK(kill_tree(tree) == "");
+        Subreaper::reap();
+        CHECK(is_gone_with_its_main(tree.tag, none));
+      }
+    }
+  }
+  CHECK(kill_tree(bystander) == "");
+}
+
+TEST_CASE("a zombie with the tag keeps a tree from being seen as gone, another tree's child does not") {
+  const Subreaper subreaper;
+  const std::uint64_t tag = tags().next();
+  const Child zombie = fork_child([tag] {
+    take_tag(tag);
+    return 0;
+  });
+  siginfo_t info{};
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(zombie.pid()), &info, WEXITED | WNOWAIT) == 0);
+  const auto none = [](pid_t) { return false; };
+  CHECK_FALSE(is_gone_with_its_main(tag, none));
+  CHECK(is_gone_with_its_main(tags().next(), none));
+  const Child plain = fork_child([] {
+    ::pause();
+    return 0;
+  });
+  CHECK_FALSE(is_gone_with_its_main(tags().next(), none));  // without any tag it may be anybody
+  CHECK(is_gone_with_its_main(tags().next(), [&](pid_t pid) { return pid == plain.pid(); }));
+}
+
 TEST_CASE("one killer serves many trees at once") {
   const Subreaper subreaper;
   std::vector<Tree> trees;
