@@ -79,6 +79,9 @@ Error fault_of(const CLI::App& app, const CLI::ParseError& error) {
   const auto extras = app.remaining(true);
   if (!extras.empty()) return unexpected(app, extras.front());
   std::string message = error.what();
+  constexpr std::string_view kOverride = " was given a disallowed flag override";
+  if (message.ends_with(kOverride))
+    message = "--" + message.substr(0, message.size() - kOverride.size()) + " takes no value";
   std::replace(message.begin(), message.end(), '\n', ' ');
   return Error{message, {}, help_hint(app)};
 }
@@ -106,6 +109,22 @@ std::vector<std::string> cut_command(std::vector<std::string>& args) {
   return command;
 }
 
+// "--poll=3" is not "--poll", and a value that is empty is most likely a variable that is.
+void refuse_odd_values(CLI::App& app) {
+  const CLI::Validator not_empty(
+      [](std::string& value) { return value.empty() ? std::string("its value is empty") : std::string(); },
+      "");
+  for (CLI::App* command : app.get_subcommands({})) {
+    for (CLI::Option* option : command->get_options({})) {
+      if (option->get_items_expected_max() == 0) {
+        option->disable_flag_override();
+      } else {
+        option->check(not_empty);
+      }
+    }
+  }
+}
+
 // CLI11's default would say "OPTIONS:" and print the sub-commands' groups twice.
 void set_up(CLI::App& app, Options& options) {
   app.name("runmain");
@@ -119,6 +138,7 @@ void set_up(CLI::App& app, Options& options) {
   app.require_subcommand(0, 1);
   add_place(&app, options);
   add_all(app, options);
+  refuse_odd_values(app);
 }
 
 }  // namespace

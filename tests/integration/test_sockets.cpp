@@ -122,8 +122,10 @@ TEST_CASE("the socket of a dead runmain is replaced, that of a living one is ref
                     first.folder().file("a.sock") + "\"]\n");
   second.start();
   CHECK(second.wait_exit() == 2);
+  const pid_t head = first.head_pid();
   first.signal(SIGKILL);
   first.wait_exit();
+  REQUIRE(wait_gone(head));  // until then it answers at the old control socket
   first.start();
   CHECK(first.wait_ready());
 }

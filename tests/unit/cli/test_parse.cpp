@@ -90,6 +90,8 @@ TEST_CASE("a wrong command line is told in one line with a hint, exit 2") {
       {{"xyzzy"}, "unknown command \"xyzzy\"", "see `runmain --help`"},
       {{"status", "--jsno"}, "unknown option \"--jsno\"", "did you mean \"--json\"?"},
       {{"up", "--jurnal=x"}, "unknown option \"--jurnal\"", "did you mean \"--journal\"?"},
+      {{"dev", "--poll=3", "--", "x"}, "--poll takes no value", "see `runmain dev --help`"},
+      {{"dev", "--ext", "", "--", "x"}, "--ext: its value is empty", "see `runmain dev --help`"},
       {{"status", "web"}, "\"web\" is one argument too many for status", "see `runmain status --help`"},
       {{"signal", "web"}, "SIGNAL is required", "see `runmain signal --help`"},
       {{"why"}, "SERVICE is required", "see `runmain why --help`"},
