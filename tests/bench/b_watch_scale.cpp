@@ -136,8 +136,8 @@ void watched(std::unique_ptr<Contender> one, long long began, int folders) {
 
 void make_folders(const std::string& folder, int folders) {
   for (int i = 0; i < folders; ++i) {
-    const std::string below =
-        folder + "/tree/" + std::to_string(i / kFoldersAFolder) + "/" + std::to_string(i % kFoldersAFolder);
+    const std::string below = folder + "/src/tree/" + std::to_string(i / kFoldersAFolder) + "/" +
+                              std::to_string(i % kFoldersAFolder);
     fs::create_directories(below);
     make_file(below + "/f.txt");
   }

@@ -184,7 +184,7 @@ class Peer : public Process {
     const std::string stamp = kStamp + " " + stamp_file();
     folder_.write(".air.toml", "root = \".\"\ntmp_dir = \"tmp\"\n[build]\ncmd = \"true\"\nentrypoint = [\"" +
                                    kStamp + "\", \"" + stamp_file() +
-                                   "\"]\ninclude_ext = [\"txt\"]\ninclude_dir = [\"src\"]\ndelay = 0\n");
+                                   "\"]\ninclude_ext = [\"txt\"]\ninclude_dir = [\"src\"]\ndelay = 1\n");
     const std::string command = command_of(name, stamp);
     begin([&] {
       const int quiet = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -202,8 +202,7 @@ class Peer : public Process {
     if (name == "watchexec") return "exec watchexec --quiet --watch src --restart -- " + stamp;
     if (name == "watchfiles") return "exec watchfiles --filter all '" + stamp + "' src";
     if (name == "air") return "exec air -c .air.toml";
-    if (name == "watchmedo")
-      return "exec watchmedo auto-restart -d src -R --signal SIGTERM -- " + stamp;
+    if (name == "watchmedo") return "exec watchmedo auto-restart -d src -R --signal SIGTERM -- " + stamp;
     return "";
   }
 };
