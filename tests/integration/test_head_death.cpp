@@ -214,7 +214,14 @@ TEST_CASE("a program that is replaced on disk is the next head; a broken one is 
   REQUIRE(up.wait_output("this one is broken"));
   CHECK(alive(before.at(0)));
   fs::rename(bin / "kept", head);
-  REQUIRE(up.wait_output("was replaced"));
+  // After some deaths in a row a head starts cold and says that.
+  const auto taken_over = [&up] {
+    return up.output().find("was replaced") != std::string::npos ||
+           up.output().find("keeper's table") != std::string::npos;
+  };
+  while (!taken_over() && up.wait_output_more()) {
+  }
+  REQUIRE(taken_over());
   CHECK(up.pids("a") == before);
   CHECK(up.stop() == 0);
 }
