@@ -119,9 +119,16 @@ class Process : public Contender {
       kill(pid_, SIGKILL);
       waitpid(pid_, nullptr, 0);
     }
-    // We are the reaper of what is left, whatever group it has made for itself.
-    for (const pid_t child : children_of(getpid())) {
-      if (is_stamp(child)) kill(child, SIGKILL);
+    // We are the reaper of what is left, whatever group it has made for itself: the ends of some bring us
+    // others.
+    for (bool found = true; found;) {
+      found = false;
+      for (const pid_t child : children_of(getpid())) {
+        if (!is_stamp(child)) continue;
+        found = true;
+        kill(child, SIGKILL);
+        waitpid(child, nullptr, 0);
+      }
     }
     while (waitpid(-1, nullptr, WNOHANG) > 0) {
     }
