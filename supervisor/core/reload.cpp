@@ -151,6 +151,10 @@ void Engine::request_reload(ServiceRecord& r, Reason reason) {
 
 // Begins the reload that is due: whatever newer generation was being tried is stale.
 void Engine::take_due(ServiceRecord& r) {
+  // One that serves everywhere while the next change has waited for it (on_change = queue) gets its word.
+  const bool serves = r.reload_open && r.run == RunState::running && r.roll == Roll::none && r.next == 0 &&
+                      look(r).full_current == r.workers();
+  if (serves) reload_finished(r);
   const bool cut_short = r.roll == Roll::build || (r.shows_ready() && start_under_way(r));
   if (cut_short) r.given_up = std::min(r.given_up + 1, kCountMax);
   r.due = r.due_forced = r.dirty = false;

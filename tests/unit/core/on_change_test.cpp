@@ -110,6 +110,7 @@ TEST_CASE("queue: a change during a start waits for it and then starts once more
   CHECK(s.effects().empty());
   s.ready({0, 0, 2, 1});
   CHECK(s.effects() == "ask_drain 0:0:1:1, kill 0:0:1:1 15");
+  CHECK(s.told(FactType::reload_done) == 1);  // it serves, though the next one is on its way
   s.ends({0, 0, 1, 1}, 15);
   CHECK(s.spawned() == Keys{{0, 0, 3, 1}});
 }
