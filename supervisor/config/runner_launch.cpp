@@ -61,9 +61,15 @@ def configure_with_socket(config, *arguments, **options):
 uvicorn.Config.__init__ = configure_with_socket
 )";
 
-// What follows as words: "-m MODULE", "-p PROGRAM" or a script. A PROGRAM is looked for beside the
-// interpreter and in PATH; one that is no script of Python is executed as it is.
-constexpr const char* kRun = R"(del sys.argv[0]
+// A traceback begins with the user's own lines. What follows as words: "-m MODULE", "-p PROGRAM" or a script.
+// A PROGRAM is looked for beside the interpreter and in PATH; one that is no script of Python is executed as
+// it is.
+constexpr const char* kRun = R"(def without_launcher(kind, value, trace):
+    while trace and trace.tb_frame.f_code.co_filename in ("<string>", "<frozen runpy>", runpy.__file__):
+        trace = trace.tb_next
+    sys.__excepthook__(kind, value.with_traceback(trace), trace)
+sys.excepthook = without_launcher
+del sys.argv[0]
 if sys.argv[0] == "-m":
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
