@@ -31,15 +31,6 @@ std::string origin(Supervised& up) {
   return up.output().substr(begin, end - begin);
 }
 
-bool serves(Supervised& up, int generation) {
-  return up
-      .wait_status([&](const Json& s) {
-        const Json& a = s["services"][0];
-        return a["state"] == "ready" && a["generation"] == generation && a["workers"].size() == 1;
-      })
-      .is_object();
-}
-
 }  // namespace
 
 TEST_CASE("every tab hears of a new generation once it serves, never before, and not of one that failed") {

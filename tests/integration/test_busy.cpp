@@ -36,15 +36,6 @@ void open_gate(Supervised& up, int generation) {
   std::ofstream(up.folder().file("gate" + std::to_string(generation)));
 }
 
-bool serves(Supervised& up, int generation) {
-  return up
-      .wait_status([&](const Json& s) {
-        const Json& a = s["services"][0];
-        return a["state"] == "ready" && a["generation"] == generation && a["workers"].size() == 1;
-      })
-      .is_object();
-}
-
 std::size_t count(const std::string& text, const std::string& part) {
   std::size_t n = 0;
   for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;

@@ -400,6 +400,15 @@ std::vector<pid_t> grandchildren_in(const std::string& output) {
   return all;
 }
 
+bool serves(Supervised& up, int generation) {
+  return up
+      .wait_status([&](const Json& s) {
+        const Json& a = s["services"][0];
+        return a["state"] == "ready" && a["generation"] == generation && a["workers"].size() == 1;
+      })
+      .is_object();
+}
+
 int free_port() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};

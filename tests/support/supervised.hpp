@@ -133,6 +133,8 @@ bool alive(pid_t pid);
 std::vector<pid_t> children_of(pid_t pid);
 // The pids that t_child printed as "grandchild PID".
 std::vector<pid_t> grandchildren_in(const std::string& output);
+// Waits until the first service serves in this generation, with one worker and none of another left.
+bool serves(Supervised& up, int generation);
 // A TCP port of the loopback that nobody has.
 int free_port();
 

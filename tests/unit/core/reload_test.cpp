@@ -12,18 +12,10 @@ ServiceSpec alone(ServiceSpec spec) {
   return spec;
 }
 
-// One ready worker of a watched service.
-Scene serving(const ServiceSpec& spec = watched("web")) {
-  Scene s;
-  s.configure({spec});
-  for (std::uint32_t slot = 0; slot < spec.workers; ++slot) s.serve({0, slot, 1, 1});
-  return s;
-}
-
 }  // namespace
 
 TEST_CASE("the leading edge: the first change acts at once, what follows in the settle time makes one more") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"changed 0", "spawn 0:0:2:1 change", "reload.starting"},
            {"due", "50"},
            {"tick 30", ""},
@@ -42,7 +34,7 @@ TEST_CASE("the leading edge: the first change acts at once, what follows in the 
 }
 
 TEST_CASE("a change that nothing follows closes its window in silence") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"changed 0", "spawn 0:0:2:1 change"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},
            {"ready 0:0:2:1", "ask_drain 0:0:1:1, kill 0:0:1:1 15"},
@@ -54,7 +46,7 @@ TEST_CASE("a change that nothing follows closes its window in silence") {
 }
 
 TEST_CASE("while a tool is at work changes are gathered, and acted on when it is done") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"hold 0", "", ""},
            {"hold 0", "", ""},
            {"changed 0", "", "reload.settling"},
@@ -67,7 +59,7 @@ TEST_CASE("while a tool is at work changes are gathered, and acted on when it is
 }
 
 TEST_CASE("a hold without a change holds nothing back, and a release inside the window waits for its end") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"hold 0", ""},
            {"release 0", "", ""},
            {"hold 0", ""},
@@ -79,7 +71,7 @@ TEST_CASE("a hold without a change holds nothing back, and a release inside the 
 }
 
 TEST_CASE("a command and a crash are not held back") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"hold 0", ""},
            {"changed 0", ""},
            {"reload 1 0", "spawn 0:0:2:1 change"},
@@ -87,7 +79,7 @@ TEST_CASE("a command and a crash are not held back") {
 }
 
 TEST_CASE("overflow means everything: a change of unknown paths is a change") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"unknown 0", "spawn 0:0:2:1 change"},
            {"unknown 0", "", "reload.settling"},
            {"tick 50", ""},
@@ -145,7 +137,7 @@ TEST_CASE("without overlap the old one goes first, and connections wait") {
   for (const bool port : {false, true}) {
     ServiceSpec spec = port ? watched("web") : alone(watched("web"));
     if (port) spec.port = 8000;
-    Scene s = serving(spec);
+    Scene s = serving_watched(spec);
     play(s, {{"changed 0", "ask_drain 0:0:1:1, kill 0:0:1:1 15"},
              {"state 0", "starting"},
              {"tick 50", ""},
@@ -156,7 +148,7 @@ TEST_CASE("without overlap the old one goes first, and connections wait") {
 }
 
 TEST_CASE("a new generation that fails before its first ready worker leaves the old one as it was") {
-  Scene s = serving(watched("web", 2));
+  Scene s = serving_watched(watched("web", 2));
   play(s, {{"changed 0", "spawn 0:0:2:1 change, spawn 0:1:2:1 change"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},
            {"lives 0:1:2:1", "probe 0:1:2:1"},
@@ -175,7 +167,7 @@ TEST_CASE("a new generation that fails before its first ready worker leaves the 
 }
 
 TEST_CASE("a failure that the next change cures is not told") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"changed 0", "spawn 0:0:2:1 change"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},
            {"exits 0:0:2:1 256", "stop_probe 0:0:2:1, kill_tree 0:0:2:1"},
@@ -190,7 +182,7 @@ TEST_CASE("a failure that the next change cures is not told") {
 
 TEST_CASE(
     "after the first ready worker there is no way back: slots are tried again, old ones serve till then") {
-  Scene s = serving(watched("web", 2));
+  Scene s = serving_watched(watched("web", 2));
   play(s, {{"changed 0", "spawn 0:0:2:1 change, spawn 0:1:2:1 change"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},
            {"lives 0:1:2:1", "probe 0:1:2:1"},
@@ -206,7 +198,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a reload by SIGHUP or command is not gathered") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"HUP", "spawn 0:0:2:1 change"},
            {"due", "never"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},

@@ -7,18 +7,6 @@ using namespace runmain;
 using namespace runmain::core;
 using namespace std::chrono_literals;
 
-namespace {
-
-// One ready worker of a watched service.
-Scene serving(const ServiceSpec& spec = watched("web")) {
-  Scene s;
-  s.configure({spec});
-  for (std::uint32_t slot = 0; slot < spec.workers; ++slot) s.serve({0, slot, 1, 1});
-  return s;
-}
-
-}  // namespace
-
 TEST_CASE("an endless stream of changes is acted on after settle_max each time") {
   struct Row {
     Duration settle;
@@ -33,7 +21,7 @@ TEST_CASE("an endless stream of changes is acted on after settle_max each time")
     ServiceSpec spec = watched("web");
     spec.watch->settle = row.settle;
     spec.watch->settle_max = row.settle_max;
-    Scene s = serving(spec);
+    Scene s = serving_watched(spec);
     s.changed(0);
     s.lives({0, 0, 2, 1});
     int acted_at = 0;
@@ -50,7 +38,7 @@ TEST_CASE("an endless stream of changes is acted on after settle_max each time")
 
 TEST_CASE(
     "10,000 edits in 60 s without a pause: settle_max forces progress, and the last edit is in what runs") {
-  Scene s = serving();
+  Scene s = serving_watched();
   const Time begin = s.now;
   Time changed{}, launched{};
   int launches = 0;
@@ -97,7 +85,7 @@ TEST_CASE(
 }
 
 TEST_CASE("I6: 50 saves during a roll never make a third generation, and the last save is what runs") {
-  Scene s = serving(watched("web", 2));
+  Scene s = serving_watched(watched("web", 2));
   std::vector<ChildKey> waiting;
   const auto gather = [&] {
     for (const ChildKey& k : s.spawned()) waiting.push_back(k);
@@ -149,7 +137,7 @@ TEST_CASE("I6: 50 saves during a roll never make a third generation, and the las
 }
 
 TEST_CASE("I6: a reload waits for an old generation that still drains") {
-  Scene s = serving();
+  Scene s = serving_watched();
   play(s, {{"changed 0", "spawn 0:0:2:1 change"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},
            {"ready 0:0:2:1", "ask_drain 0:0:1:1, kill 0:0:1:1 15"},

@@ -163,6 +163,14 @@ struct Scene {
   ServiceState state(std::uint32_t id) const { return view(id).state; }
 };
 
+// All workers of a watched service are ready, in generation 1.
+inline Scene serving_watched(const ServiceSpec& spec = watched("web")) {
+  Scene s;
+  s.configure({spec});
+  for (std::uint32_t slot = 0; slot < spec.workers; ++slot) s.serve({0, slot, 1, 1});
+  return s;
+}
+
 inline bool operator==(const std::vector<ChildKey>& a, const Keys& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const ChildKey& x, const K& y) { return x == y; });
