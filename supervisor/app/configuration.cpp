@@ -17,6 +17,7 @@ keeper::OpenListener wanted(const core::ServiceSpec& service, const core::Listen
                               listen.host,
                               listen.port,
                               listen.path,
+                              false,
                               false};
 }
 

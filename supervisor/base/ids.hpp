@@ -20,8 +20,13 @@ struct Id {
 using ServiceId = Id<struct ServiceTag>;
 inline constexpr ServiceId kNoService{0xffffffffU};
 
-// The slot number of a service's build step, which is a child like any other.
+// Children that do not serve (helpers) have slot numbers of their own: a service's build step, the hook that
+// looks at a worker that hangs, and the command that looks at a worker's health. One of each at a time.
 inline constexpr std::uint32_t kBuildSlot = 0xffffU;
+inline constexpr std::uint32_t kHookSlot = 0xfffeU;
+inline constexpr std::uint32_t kLookSlot = 0xfffdU;
+inline constexpr std::uint32_t kHelperSlotFirst = kLookSlot;
+inline constexpr std::uint32_t kNoSlot = 0xffffffffU;
 
 // Names one start of one child for ever: service, stable worker slot, code generation, and the how-manyth
 // start in that slot and generation. A verb that names a known key finds the existing child; it never makes a
@@ -34,6 +39,9 @@ struct ChildKey {
 
   friend constexpr auto operator<=>(const ChildKey&, const ChildKey&) = default;
   bool is_build() const { return slot == kBuildSlot; }
+  bool is_hook() const { return slot == kHookSlot; }
+  bool is_look() const { return slot == kLookSlot; }
+  bool is_worker() const { return slot < kHelperSlotFirst; }
   std::string text() const {
     return std::to_string(service.value) + ":" + std::to_string(slot) + ":" + std::to_string(generation) +
            ":" + std::to_string(attempt);

@@ -69,6 +69,18 @@ DataKeys data_keys(core::FactType type) {
     case F::reload_starting: return {nullptr, "reason"};
     case F::reload_done: return {"took_ms", "parts_ms"};
     case F::reload_failed: return {nullptr, "reason"};
+    case F::reload_step: return {"slots", "text"};
+    case F::reload_old_first: return {nullptr, "reason"};
+    case F::reload_restored: return {nullptr, nullptr};
+    case F::child_drained: return {"took_ms", nullptr};
+    case F::child_recycled: return {nullptr, "reason"};
+    case F::child_frozen: return {"limit_ms", nullptr};
+    case F::child_unwell: return {"in_a_row", "text"};
+    case F::child_starved: return {nullptr, "text"};
+    case F::child_hung: return {"for_ms", "text"};
+    case F::slot_failed: return {nullptr, "reason"};
+    case F::service_scaled: return {"workers", "by"};
+    case F::listener_shut: return {"errno", "address"};
     case F::child_waits:
     case F::child_goes_on: return {nullptr, nullptr};
     case F::reload_waits: return {"changes", nullptr};

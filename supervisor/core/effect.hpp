@@ -18,14 +18,19 @@ namespace runmain::core {
 // Why a child is started; RUNMAIN_REASON.
 enum class Reason : std::uint8_t { start, change, crash, scale, recycle };
 
-// Start this child. Answered by Spawned, later by Exited. A build step has key.is_build().
+// Start this child. Answered by Spawned, later by Exited. A build step has key.is_build(), a hook or a look
+// has `about`: the worker that it is about.
 struct Spawn {
   ChildKey key;
   Reason reason = Reason::start;
+  ChildKey about;
+  std::int32_t about_pid = 0;
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("reason", reason);
+    a("about", about);
+    a("about_pid", about_pid);
   }
 };
 
@@ -124,6 +129,62 @@ struct CloseService {
   }
 };
 
+// Look after the health of this ready worker (HealthSpec: http and tcp) and its memory (RecycleSpec), and
+// report Looked and Measured. Ends by itself with Forget, or with StopWatching.
+struct WatchHealth {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+struct StopWatching {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// Find out how much memory there is for more workers. Answered by Room.
+struct Measure {
+  ServiceId service{};
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+  }
+};
+
+// New connections of a service with balance = reuseport go to these slots only, sorted; none: to any. Not
+// answered.
+struct Distribute {
+  ServiceId service{};
+  std::vector<std::uint32_t> slots;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("slots", slots);
+  }
+};
+
+// Tell, by QueueEmpty, when nobody waits in the queue of this child's own sockets.
+struct AwaitQueue {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// A child is ready, and may have called listen(2) with a backlog of its own: give its sockets theirs back.
+struct RenewBacklog {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
 // The answer to a Command. Empty `error`: done.
 struct Answer {
   std::uint64_t request = 0;
@@ -145,7 +206,8 @@ struct Quit {
 };
 
 using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
-                            CloseService, Answer, Quit>;
+                            CloseService, Answer, Quit, WatchHealth, StopWatching, Measure, Distribute,
+                            AwaitQueue, RenewBacklog>;
 
 struct Effect {
   std::uint64_t number = 0;
@@ -199,8 +261,20 @@ enum class FactType : std::uint8_t {
   child_waits,
   child_goes_on,
   reload_waits,
+  reload_step,
+  reload_old_first,
+  reload_restored,
+  child_drained,
+  child_recycled,
+  child_frozen,
+  child_unwell,
+  child_starved,
+  child_hung,
+  slot_failed,
+  service_scaled,
+  listener_shut,
 };
-inline constexpr FactType kLastFactType = FactType::reload_waits;
+inline constexpr FactType kLastFactType = FactType::listener_shut;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

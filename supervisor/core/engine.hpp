@@ -18,8 +18,8 @@ class Engine {
  public:
   Engine(State& state, Output& out) : s_(state), out_(out), now_(state.now), cause_(state.events) {}
 
-  // event handlers (machine.cpp, instance.cpp, terminal.cpp, reload.cpp, shutdown.cpp, configure.cpp,
-  // adopt.cpp, requests.cpp)
+  // event handlers (machine.cpp, instance.cpp, terminal.cpp, health.cpp, pool.cpp, reload.cpp, shutdown.cpp,
+  // configure.cpp, adopt.cpp, requests.cpp)
   void operator()(const Configured& e);
   void operator()(const Spawned& e);
   void operator()(const Exited& e);
@@ -41,6 +41,15 @@ class Engine {
   void operator()(const Adopted& e);
   void operator()(const AtTerminal& e);
   void operator()(const StoodStill& e);
+  void operator()(const Drained& e);
+  void operator()(const Requests& e);
+  void operator()(const Measured& e);
+  void operator()(const Frozen& e);
+  void operator()(const Looked& e);
+  void operator()(const Room& e);
+  void operator()(const Load& e);
+  void operator()(const QueueEmpty& e);
+  void operator()(const ListenerShut& e);
 
   // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
   void finish();

@@ -19,7 +19,11 @@ enum class Proof : std::uint8_t { notify, claim, epoll, probe, listens, elapsed,
 // The stage of a spawn that failed, in the order in which they happen.
 enum class SpawnStage : std::uint8_t { none, resources, fork, session, limits, user, cwd, exec };
 
-enum class CommandVerb : std::uint8_t { start, stop, restart, reload, signal, shutdown };
+enum class CommandVerb : std::uint8_t { start, stop, restart, reload, signal, shutdown, scale };
+
+// Why a worker does not answer, as far as one can see from outside (proc(5)). starved: it would run, but
+// others have the CPUs; that is no fault of its own.
+enum class Stall : std::uint8_t { unknown, starved, stopped, waiting, busy, uninterruptible };
 
 // A new validated configuration. Services keep their ServiceId by name; new names get the next free ids; a
 // name that is gone is stopped and forgotten. A service whose ServiceSpec is unchanged is not touched. `only`
@@ -61,12 +65,14 @@ struct Exited {
   std::int32_t pid = 0;
   std::int32_t status = 0;
   bool known = true;
+  bool oom = false;  // by the kernel's out-of-memory killer
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("pid", pid);
     a("status", status);
     a("known", known);
+    a("oom", oom);
   }
 };
 
@@ -217,16 +223,19 @@ struct Command {
   std::vector<ServiceId> services;
   std::int32_t signal = 0;
   std::uint64_t request = 0;
+  std::uint32_t number = 0;  // scale: workers; reload: canaries of this roll, 0: as the specification says
   template <class A>
   void fields(A& a) {
     a("verb", verb);
     a("services", services);
     a("signal", signal);
     a("request", request);
+    a("number", number);
   }
 };
 
-// runmain itself got a signal: INT and TERM stop everything, a second one forces; HUP reloads every service.
+// runmain itself got a signal: INT, TERM and QUIT stop everything, a second one forces; HUP reloads every
+// service; TTIN and TTOU make every pool a worker larger and smaller; USR1 is passed on to all workers.
 struct Signalled {
   static constexpr const char* kType = "signal.received";
   std::int32_t signal = 0;
@@ -304,9 +313,134 @@ struct StoodStill {
   }
 };
 
+// It has answered all that it accepted, and only ends yet (telemetry, files).
+struct Drained {
+  static constexpr const char* kType = "child.drained";
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// What a child has said of its requests, since it began. Told to the core where recycle.requests is set, when
+// `done` has reached it; otherwise to nobody.
+struct Requests {
+  static constexpr const char* kType = "child.requests";
+  ChildKey key;
+  std::uint64_t done = 0;
+  std::uint64_t in_flight = 0;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("done", done);
+    a("in_flight", in_flight);
+  }
+};
+
+// The resident memory of a worker's tree, in bytes. Told where recycle.memory is set and it is above that
+// less the jitter.
+struct Measured {
+  static constexpr const char* kType = "child.measured";
+  ChildKey key;
+  std::uint64_t bytes = 0;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("bytes", bytes);
+  }
+};
+
+// The main process was stopped by a signal (SIGSTOP) that is not runmain's own, or goes on.
+struct Frozen {
+  static constexpr const char* kType = "child.frozen";
+  ChildKey key;
+  bool on = false;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("on", on);
+  }
+};
+
+// A look at the health of a ready worker, as its HealthSpec says: every failed one, and the first good one
+// after it. `text` says what was seen.
+struct Looked {
+  static constexpr const char* kType = "child.looked_at";
+  ChildKey key;
+  bool well = false;
+  Stall stall = Stall::unknown;
+  std::string text;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("well", well);
+    a("stall", stall);
+    a("text", text);
+  }
+};
+
+// The answer to Measure: bytes that can still be used before somebody is killed for it (cgroup and machine),
+// and what a worker of this service takes now, 0 if nobody knows.
+struct Room {
+  static constexpr const char* kType = "memory.measured";
+  ServiceId service{};
+  std::uint64_t available = 0;
+  std::uint64_t worker = 0;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("available", available);
+    a("worker", worker);
+  }
+};
+
+// The load of a service with workers_max, once a second: connections that wait to be accepted, and how much
+// of one CPU each worker has used on average.
+struct Load {
+  static constexpr const char* kType = "service.loaded";
+  ServiceId service{};
+  std::uint32_t queued = 0;
+  std::uint32_t busy_percent = 0;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("queued", queued);
+    a("busy_percent", busy_percent);
+  }
+};
+
+// The answer to AwaitQueue: nobody waits in the queue of the slot's own sockets any more.
+struct QueueEmpty {
+  static constexpr const char* kType = "child.queue_emptied";
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
+// A listener was shut down by a process that has it (shutdown(2)), and listens again, or cannot (`error`, an
+// errno). slot: whose socket it is; kNoSlot for a shared one.
+struct ListenerShut {
+  static constexpr const char* kType = "listener.shut";
+  ServiceId service{};
+  std::uint32_t slot = kNoSlot;
+  std::string address;
+  std::int32_t error = 0;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("slot", slot);
+    a("address", address);
+    a("error", error);
+  }
+};
+
 using Event = std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText,
                            Watchdog, Extend, MainPid, Claimed, Changed, Held, Command, Signalled, Tick,
-                           HeadStarted, Adopted, AtTerminal, StoodStill>;
+                           HeadStarted, Adopted, AtTerminal, StoodStill, Drained, Requests, Measured, Frozen,
+                           Looked, Room, Load, QueueEmpty, ListenerShut>;
 
 inline const char* type_name(const Event& e) {
   return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);

@@ -85,6 +85,33 @@ const char* type_name(FactType type) {
     case FactType::child_goes_on: return "child.goes_on";
     // A child waits at its terminal: changes are gathered until it does not. number: so far.
     case FactType::reload_waits: return "reload.waits";
+    // Of a gradual roll. number: slots that have the new generation; text: "2 of 4", "canary 1 of 4, held
+    // 10000 ms".
+    case FactType::reload_step: return "reload.step";
+    // There is no room for a batch more, so the old ones go first. text: how much there is, and how much it
+    // takes.
+    case FactType::reload_old_first: return "reload.old_first";
+    // After a roll that failed every slot is back at the old generation. number: that one.
+    case FactType::reload_restored: return "reload.restored";
+    // It has answered all that it accepted. number: milliseconds since it was asked.
+    case FactType::child_drained: return "child.drained";
+    // It is well, and is replaced. text: "1000 requests", "lifetime 3600 s", "memory 600 MiB".
+    case FactType::child_recycled: return "child.recycled";
+    // A signal has stopped it. number: it may stay so for so many milliseconds, 0: for ever.
+    case FactType::child_frozen: return "child.frozen";
+    // A look at its health failed. number: in a row; text: what was seen.
+    case FactType::child_unwell: return "child.unwell";
+    // A look failed, and it cannot help it: others have the CPUs. text: what was seen.
+    case FactType::child_starved: return "child.starved";
+    // It is ended because it hangs. number: milliseconds; text: how.
+    case FactType::child_hung: return "child.hung";
+    // Given up; the other slots go on. text: why.
+    case FactType::slot_failed: return "slot.failed";
+    // number: workers from now on. text: who wanted it ("command", "load", "signal").
+    case FactType::service_scaled: return "service.scaled";
+    // A process has shut it down. number: errno of listening again, 0: it listens. slot: whose it is, where
+    // sockets are per slot; text: the address.
+    case FactType::listener_shut: return "listener.shut";
   }
   return "unknown";
 }

@@ -12,10 +12,9 @@
 
 #include "base/ids.hpp"
 #include "base/time.hpp"
+#include "core/pool_spec.hpp"
 
 namespace runmain::core {
-
-using namespace std::chrono_literals;
 
 enum class Mode : std::uint8_t { dev, prod };
 enum class RestartPolicy : std::uint8_t { always, on_failure, never };
@@ -68,28 +67,21 @@ struct ReadySpec {
 
 struct StopSpec {
   int signal = SIGTERM;
-  Duration timeout = 10s;  // then SIGKILL to the whole tree
-  bool group = true;       // the signal goes to the process group; false: to the main process only
+  Duration timeout = 10s;       // the drain's budget; then SIGKILL to the whole tree
+  bool group = true;            // the signals go to the process group; false: to the main process only
+  std::vector<StopStep> then;   // further signals, rising, each before timeout
+  Duration flush = 2s;          // a child that said it is drained has this from then on, and no more
+  std::uint32_t lingering = 0;  // older generations that may still drain when the next one starts
 
   friend bool operator==(const StopSpec&, const StopSpec&) = default;
   template <class A>
   void fields(A& a) {
     a("signal", signal);
+    a("then", then);
     a("timeout", timeout);
+    a("flush", flush);
     a("group", group);
-  }
-};
-
-// argv is what is executed; with `shell` it is {"/bin/sh", "-c", TEXT}.
-struct CommandSpec {
-  std::vector<std::string> argv;
-  bool shell = false;
-
-  friend bool operator==(const CommandSpec&, const CommandSpec&) = default;
-  template <class A>
-  void fields(A& a) {
-    a("argv", argv);
-    a("shell", shell);
+    a("lingering", lingering);
   }
 };
 
@@ -183,11 +175,21 @@ struct ServiceSpec {
   std::vector<ListenSpec> listen;
   std::optional<std::uint16_t> port;  // the program binds by itself; 0: "auto"
   std::uint32_t workers = 1;
+  std::uint32_t workers_max = 0;  // more than `workers`: between the two, as the load asks for
+  bool workers_auto = false;      // `workers` is to be set to the CPUs that we may use; done before core
+  Balance balance = Balance::shared;
+  RollSpec roll;
+  HealthSpec health;
+  HangSpec hang;
+  RecycleSpec recycle;
   std::optional<WatchSpec> watch;
   ReadySpec ready;
   StopSpec stop;
   RestartPolicy restart = RestartPolicy::always;
   Backoff backoff;
+  // How an end is judged: 0 … 255 an exit status, 1000 + N a signal. Status 0 is always a success.
+  std::vector<std::int32_t> success;     // as good as 0
+  std::vector<std::int32_t> no_restart;  // the slot stays empty: it has failed for good
   bool await_change = false;  // a worker that fails before it was ready is not tried again until files change
   std::vector<std::string> depends_on;
   std::vector<std::pair<std::string, std::string>> env;  // over the inherited environment and env_file
@@ -213,11 +215,20 @@ struct ServiceSpec {
     a("listen", listen);
     a("port", port);
     a("workers", workers);
+    a("workers_max", workers_max);
+    a("workers_auto", workers_auto);
+    a("balance", balance);
+    a("roll", roll);
+    a("health", health);
+    a("hang", hang);
+    a("recycle", recycle);
     a("watch", watch);
     a("ready", ready);
     a("stop", stop);
     a("restart", restart);
     a("backoff", backoff);
+    a("success", success);
+    a("no_restart", no_restart);
     a("await_change", await_change);
     a("depends_on", depends_on);
     a("env", env);

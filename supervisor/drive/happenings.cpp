@@ -38,7 +38,7 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
           return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error,
                                 what.detail}};
         } else if constexpr (std::is_same_v<T, keeper::Died>) {
-          return {core::Exited{what.key, what.pid, what.status, what.known}};
+          return {core::Exited{what.key, what.pid, what.status, what.known, false}};
         } else if constexpr (std::is_same_v<T, keeper::TreeEmpty>) {
           return {core::Swept{what.key, what.survivors}};
         } else if constexpr (std::is_same_v<T, keeper::Notified>) {
@@ -47,6 +47,10 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
           return on_line(what);
         } else if constexpr (std::is_same_v<T, keeper::LineClosed>) {
           channel_.closed(what.conn);
+          return {};
+        } else if constexpr (std::is_same_v<T, keeper::Frozen>) {
+          return {core::Frozen{what.key, what.on}};
+        } else if constexpr (std::is_same_v<T, keeper::ListenerShut>) {
           return {};
         } else {
           return {core::Signalled{what.signal == SIGHUP && terminal_gone() ? SIGTERM : what.signal}};

@@ -28,7 +28,16 @@ template <>
 inline constexpr std::array<const char*, 8> kEnumNames<core::SpawnStage> = {
     "none", "resources", "fork", "session", "limits", "user", "cwd", "exec"};
 template <>
-inline constexpr std::array<const char*, 6> kEnumNames<core::CommandVerb> = {"start",  "stop",   "restart",
-                                                                             "reload", "signal", "shutdown"};
+inline constexpr std::array<const char*, 7> kEnumNames<core::CommandVerb> = {
+    "start", "stop", "restart", "reload", "signal", "shutdown", "scale"};
+template <>
+inline constexpr std::array<const char*, 2> kEnumNames<core::RollOrder> = {"new-first", "old-first"};
+template <>
+inline constexpr std::array<const char*, 2> kEnumNames<core::Balance> = {"shared", "reuseport"};
+template <>
+inline constexpr std::array<const char*, 4> kEnumNames<core::HealthKind> = {"none", "http", "tcp", "exec"};
+template <>
+inline constexpr std::array<const char*, 6> kEnumNames<core::Stall> = {
+    "unknown", "starved", "stopped", "waiting", "busy", "uninterruptible"};
 
 }  // namespace runmain::drive

@@ -51,12 +51,12 @@ Children::Child* Children::find_serial(std::uint32_t serial) {
 }
 
 void Children::fail(const ChildKey& key, os::SpawnStage stage, int error, const std::string& detail) {
-  happenings_.push(Started{key, 0, static_cast<std::uint8_t>(stage), error, detail, 0});
+  happenings_.push(Started{key, 0, static_cast<std::uint8_t>(stage), error, detail, 0, {}});
 }
 
 void Children::refuse(const RefuseSpawn& order) {
   if (find(order.key) != nullptr) return;
-  happenings_.push(Started{order.key, 0, order.stage, order.error, order.detail, 0});
+  happenings_.push(Started{order.key, 0, order.stage, order.error, order.detail, 0, {}});
 }
 
 // A private abstract datagram socket (sd_notify(3)) that tells us who sent each message.
@@ -164,7 +164,7 @@ void Children::start(const SpawnChild& order) {
   by_pid_[outcome.pid] = child.get();
   by_tag_[child->tag] = child.get();
   for (const std::string& id : child->listeners) listeners_.hold(id);
-  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag});
+  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag, {}});
   children_.emplace(order.key, std::move(child));
 }
 
@@ -370,7 +370,7 @@ std::vector<ChildEntry> Children::entries() const {
   std::vector<ChildEntry> all;
   all.reserve(children_.size());
   for (const auto& [key, child] : children_) {
-    all.push_back({key, child->pid, child->alive, child->tag, child->service});
+    all.push_back({key, child->pid, child->alive, child->tag, child->service, {}});
   }
   return all;
 }

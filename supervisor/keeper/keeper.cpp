@@ -323,6 +323,8 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
           children_->set_main_pid(order.key, order.pid);
         } else if constexpr (std::is_same_v<T, SendChannel>) {
           hub_->send(order);
+        } else if constexpr (std::is_same_v<T, DistributeSlots> || std::is_same_v<T, RenewBacklog>) {
+          (void)order;
         } else {
           quit(order.status, now());
         }

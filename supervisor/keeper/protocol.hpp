@@ -22,7 +22,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -53,7 +53,8 @@ struct OpenListener {
   std::string host;
   std::uint16_t port = 0;
   std::string path;
-  bool want_fd = false;  // the socket itself comes with the answer
+  bool want_fd = false;   // the socket itself comes with the answer
+  bool per_slot = false;  // `id` is a group: SO_REUSEPORT, and each slot has a socket of its own, "ID#SLOT"
   template <class A>
   void fields(A& a) {
     a("id", id);
@@ -62,9 +63,17 @@ struct OpenListener {
     a("port", port);
     a("path", path);
     a("want_fd", want_fd);
+    a("per_slot", per_slot);
   }
 };
 
+// The id of a slot's own socket. It is made when the first child wants it (slot 0's with its group), and then
+// kept for the slot's next children.
+inline std::string slot_listener(const std::string& group, std::uint32_t slot) {
+  return group + "#" + std::to_string(slot);
+}
+
+// Ids of sockets or of groups.
 struct CloseListeners {
   std::vector<std::string> ids;
   template <class A>
@@ -216,6 +225,27 @@ struct SendChannel {
   }
 };
 
+// New connections of these groups go to these slots only (sorted); none: the kernel chooses. A slot whose
+// last child dies is taken out by the keeper at once, until it is named again.
+struct DistributeSlots {
+  std::vector<std::string> groups;
+  std::vector<std::uint32_t> slots;
+  template <class A>
+  void fields(A& a) {
+    a("groups", groups);
+    a("slots", slots);
+  }
+};
+
+// Gives these sockets the backlog that they had: a child may have called listen(2) with another one.
+struct RenewBacklog {
+  std::vector<std::string> ids;
+  template <class A>
+  void fields(A& a) {
+    a("ids", ids);
+  }
+};
+
 // All children are gone: end with this status. If some are not, they are killed first.
 struct QuitKeeper {
   std::int32_t status = 0;
@@ -226,7 +256,7 @@ struct QuitKeeper {
 };
 
 using Order = std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild,
-                           SetMainPid, SendChannel, QuitKeeper>;
+                           SetMainPid, SendChannel, QuitKeeper, DistributeSlots, RenewBacklog>;
 
 struct Numbered {
   std::uint64_t number = 0;
@@ -261,6 +291,7 @@ struct ChildEntry {
   bool alive = false;
   std::uint64_t tag = 0;  // RLIMIT_RTTIME of its tree
   std::string service;
+  std::vector<std::uint64_t> sockets;  // inodes of its listeners, in their order
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -268,6 +299,7 @@ struct ChildEntry {
     a("alive", alive);
     a("tag", tag);
     a("service", service);
+    a("sockets", sockets);
   }
 };
 
@@ -334,6 +366,7 @@ struct Started {
   std::int32_t error = 0;
   std::string detail;
   std::uint64_t tag = 0;
+  std::vector<std::uint64_t> sockets;  // inodes of its listeners, in their order
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -342,6 +375,7 @@ struct Started {
     a("error", error);
     a("detail", detail);
     a("tag", tag);
+    a("sockets", sockets);
   }
 };
 // known false: somebody else waited for it (a MAINPID that is not our child), its status cannot be had.
@@ -426,7 +460,32 @@ struct GotSignal {
   }
 };
 
-using What = std::variant<Started, Died, TreeEmpty, Notified, Line, LineClosed, GotSignal>;
+// The main process of a child was stopped by a signal that is not the keeper's (Ctrl-Z), or goes on.
+struct Frozen {
+  ChildKey key;
+  std::int32_t pid = 0;
+  bool on = false;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+    a("pid", pid);
+    a("on", on);
+  }
+};
+// Somebody has called shutdown(2) on this listener. error 0: it listens again; else the errno, and it does
+// not.
+struct ListenerShut {
+  std::string id;
+  std::int32_t error = 0;
+  template <class A>
+  void fields(A& a) {
+    a("id", id);
+    a("error", error);
+  }
+};
+
+using What =
+    std::variant<Started, Died, TreeEmpty, Notified, Line, LineClosed, GotSignal, Frozen, ListenerShut>;
 
 struct Happening {
   std::uint64_t number = 0;

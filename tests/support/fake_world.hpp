@@ -163,6 +163,12 @@ class FakeWorld {
   void on(const Answer& e, Time now);
   void on(const Quit& e, Time now);
   void on(const GrantRole&, Time) {}
+  void on(const WatchHealth&, Time) {}
+  void on(const StopWatching&, Time) {}
+  void on(const Measure&, Time) {}
+  void on(const Distribute&, Time) {}
+  void on(const AwaitQueue&, Time) {}
+  void on(const RenewBacklog&, Time) {}
   void on(const SetMainPid& e, Time now);
 
   void check_generations(const FakeService& s, const ChildKey& key);

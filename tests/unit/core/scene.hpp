@@ -65,6 +65,19 @@ inline std::string text_of(const Action& action) {
           o << "close " << a.name;
         } else if constexpr (std::is_same_v<A, Answer>) {
           o << "answer " << a.request << (a.error.empty() ? "" : " (" + a.error + ")");
+        } else if constexpr (std::is_same_v<A, WatchHealth>) {
+          o << "watch " << a.key.text();
+        } else if constexpr (std::is_same_v<A, StopWatching>) {
+          o << "unwatch " << a.key.text();
+        } else if constexpr (std::is_same_v<A, Measure>) {
+          o << "measure " << a.service.value;
+        } else if constexpr (std::is_same_v<A, Distribute>) {
+          o << "distribute " << a.service.value << ":";
+          for (const std::uint32_t slot : a.slots) o << " " << slot;
+        } else if constexpr (std::is_same_v<A, AwaitQueue>) {
+          o << "await_queue " << a.key.text();
+        } else if constexpr (std::is_same_v<A, RenewBacklog>) {
+          o << "renew_backlog " << a.key.text();
         } else {
           static_assert(std::is_same_v<A, Quit>);
           o << "quit " << a.status;
