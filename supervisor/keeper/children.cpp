@@ -94,12 +94,12 @@ bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& p
   for (const Limit& limit : order.limits)
     plan.limits.emplace_back(limit.resource, rlimit{limit.soft, limit.hard});
   for (const std::string& id : order.listeners) {
-    const int fd = listeners_.fd(id);
-    if (fd < 0) {
-      fail(order.key, os::SpawnStage::resources, EBADF, "no listening socket " + id);
+    const auto fd = listeners_.want(id);
+    if (!fd) {
+      fail(order.key, os::SpawnStage::resources, fd.error().code, fd.error().text());
       return false;
     }
-    plan.fds.push_back(fd);
+    plan.fds.push_back(*fd);
   }
   if (order.notify) {
     auto name = open_notify(child);
@@ -164,7 +164,8 @@ void Children::start(const SpawnChild& order) {
   by_pid_[outcome.pid] = child.get();
   by_tag_[child->tag] = child.get();
   for (const std::string& id : child->listeners) listeners_.hold(id);
-  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag, {}});
+  child->counted = true;
+  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag, sockets_of(*child)});
   children_.emplace(order.key, std::move(child));
 }
 
@@ -226,6 +227,7 @@ void Children::forget(const ChildKey& key) {
   Child& child = *found->second;
   if (child.notify) poll_notify(child, false);
   if (child.main_pidfd) poller_.remove(child.main_pidfd.get());
+  count_living(child, false);
   for (const std::string& id : child.listeners) listeners_.release(id);
   by_serial_.erase(child.serial);
   by_tag_.erase(child.tag);
@@ -247,6 +249,7 @@ void Children::set_main_pid(const ChildKey& key, pid_t pid) {
   child->main_pidfd = std::move(pidfd);
   child->pid = pid;
   child->alive = true;
+  count_living(*child, true);
   by_pid_[pid] = child;
   poller_.add(child->main_pidfd.get(), EPOLLIN, Token{Source::main_pid, child->serial});
 }
@@ -255,6 +258,7 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   on_notify(child.serial);  // what it said comes before that it died
   child.pid = pid;
   child.alive = false;
+  count_living(child, false);  // first: connections go elsewhere from now on
   if (child.main_pidfd) {
     poller_.remove(child.main_pidfd.get());
     child.main_pidfd.reset();
@@ -274,6 +278,28 @@ bool Children::on_death(pid_t pid, int status) {
   if (pid == child.first_pid) child.leader_alive = false;
   if (pid == child.pid && child.alive) tell_death(child, pid, status, true);
   return true;
+}
+
+// A slot's socket is taken out of its group when nobody lives who has it.
+void Children::count_living(Child& child, bool on) {
+  if (child.counted == on) return;
+  child.counted = on;
+  for (const std::string& id : child.listeners) listeners_.living(id, on);
+}
+
+void Children::on_frozen(pid_t pid, bool on) {
+  const auto found = by_pid_.find(pid);
+  if (found == by_pid_.end() || pid != found->second->pid) return;
+  found->second->frozen = on;
+  tell_frozen(*found->second);
+}
+
+// Ctrl-Z stops all children and continues them before we look again: then nothing has changed.
+void Children::tell_frozen(Child& child) {
+  if (child.frozen_pending || child.frozen == child.frozen_told || !child.alive) return;
+  child.frozen_pending = true;
+  child.frozen_told = child.frozen;
+  happenings_.push(Frozen{child.key, child.pid, child.frozen});
 }
 
 void Children::on_main_pid_gone(std::uint32_t serial) {
@@ -322,6 +348,13 @@ void Children::on_notify(std::uint32_t serial) {
 }
 
 void Children::acknowledged(const What& what) {
+  if (const auto* frozen = std::get_if<Frozen>(&what)) {
+    if (Child* child = find(frozen->key); child != nullptr) {
+      child->frozen_pending = false;
+      tell_frozen(*child);
+    }
+    return;
+  }
   const auto* told = std::get_if<Notified>(&what);
   if (told == nullptr) return;
   Child* child = find(told->key);
@@ -366,11 +399,17 @@ bool Children::any_alive() const {
   return false;
 }
 
+std::vector<std::uint64_t> Children::sockets_of(const Child& child) const {
+  std::vector<std::uint64_t> inodes;
+  for (const std::string& id : child.listeners) inodes.push_back(listeners_.inode(id));
+  return inodes;
+}
+
 std::vector<ChildEntry> Children::entries() const {
   std::vector<ChildEntry> all;
   all.reserve(children_.size());
   for (const auto& [key, child] : children_) {
-    all.push_back({key, child->pid, child->alive, child->tag, child->service, {}});
+    all.push_back({key, child->pid, child->alive, child->tag, child->service, sockets_of(*child)});
   }
   return all;
 }

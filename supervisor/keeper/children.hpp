@@ -50,6 +50,8 @@ class Children {
 
   // The process `pid` was waited for. False: it is none of ours (a stranger, the head).
   bool on_death(pid_t pid, int status);
+  // A process was stopped by a signal, or goes on.
+  void on_frozen(pid_t pid, bool on);
   // The pidfd of a MAINPID that need not be our child says it is gone.
   void on_main_pid_gone(std::uint32_t serial);
   void on_notify(std::uint32_t serial);
@@ -79,7 +81,11 @@ class Children {
     bool leader_alive = false;
     bool at_pty = false;
     bool signalled = false;  // asked to go: when it goes, what it has left behind is killed at once
-    bool empty = false;      // its tree is proved gone, and that was told
+    bool counted = false;    // as living, by its listeners
+    bool frozen = false;
+    bool frozen_told = false;
+    bool frozen_pending = false;  // a Frozen is not acknowledged: the next one comes after it
+    bool empty = false;           // its tree is proved gone, and that was told
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;
     std::string service;                 // its name, for a head that has forgotten
@@ -96,6 +102,9 @@ class Children {
   void poll_notify(Child& child, bool on);
   void tell_death(Child& child, pid_t pid, int status, bool known);
   void sweep_tree(Child& child, Time t);
+  std::vector<std::uint64_t> sockets_of(const Child& child) const;
+  void count_living(Child& child, bool on);
+  void tell_frozen(Child& child);
   bool make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& plan);
   bool make_stdio(const SpawnChild& order, Child& child, os::SpawnPlan& plan, os::UniqueFd& write_end);
 

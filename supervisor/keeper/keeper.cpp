@@ -17,6 +17,7 @@ namespace runmain::keeper {
 namespace {
 
 constexpr Duration kSweepInterval = std::chrono::milliseconds(1);
+constexpr std::size_t kEntriesBytes = kMessageMax / 2;  // of a Welcome; one entry more still has room
 constexpr std::uint64_t kHistoryBytes = 2048ULL * (128U << 10U);  // sparse; 128 KiB a service
 
 Time now() {
@@ -125,6 +126,7 @@ void Keeper::handle(const Poller::Happened& h) {
     case Source::pipe: streams_->on_pipe(h.token.serial, h.events); break;
     case Source::notify: children_->on_notify(h.token.serial); break;
     case Source::main_pid: children_->on_main_pid_gone(h.token.serial); break;
+    case Source::listener: listeners_.on_event(h.token.serial, h.events); break;
   }
 }
 
@@ -147,10 +149,12 @@ void Keeper::on_signal(int signal_number, bool typed) {
       if (const auto size = terminal_.size()) streams_->resize(*size);
       return;
     case SIGTTIN:
-    case SIGTTOU: return;
+    case SIGTTOU:
+      if (typed) return;  // job control: we have touched the terminal from the background
+      break;
     default: break;
   }
-  const bool stop = signal_number == SIGINT || signal_number == SIGTERM;
+  const bool stop = signal_number == SIGINT || signal_number == SIGTERM || signal_number == SIGQUIT;
   if (stop && stop_asked_ == kNever && !quitting_ && !headless_) {
     stop_asked_ = now();
     stop_signal_ = signal_number;
@@ -192,9 +196,11 @@ void Keeper::stop_and_continue() {
 void Keeper::reap() {
   for (;;) {
     int status = 0;
-    const pid_t pid = waitpid(-1, &status, WNOHANG);
+    const pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (pid <= 0) return;
-    if (pid == head_->pid()) {
+    if (WIFSTOPPED(status) || WIFCONTINUED(status)) {  // not by a debugger: that is told to itself only
+      children_->on_frozen(pid, WIFSTOPPED(status));
+    } else if (pid == head_->pid()) {
       terminal_.restore();
       head_->died(status, now());
       answers_.clear();
@@ -275,18 +281,20 @@ void Keeper::welcome() {
   give(WelcomeFd::space_event, streams_->room_event());
   give(WelcomeFd::journal, journal_.get());
   const std::vector<ChildEntry> all = children_->entries();
-  constexpr std::size_t kEntriesAMessage = 1000;  // well below kMessageMax
-  for (std::size_t at = 0; at == 0 || at < all.size(); at += kEntriesAMessage) {
-    const auto last = std::min(all.size(), at + kEntriesAMessage);
-    w.children.assign(all.begin() + static_cast<std::ptrdiff_t>(at),
-                      all.begin() + static_cast<std::ptrdiff_t>(last));
-    w.more = last < all.size();
-    if (!head_->send(w, at == 0 ? fds : std::vector<int>{})) {
+  std::size_t at = 0;
+  do {
+    w.children.clear();
+    for (std::size_t bytes = 0; at < all.size() && bytes < kEntriesBytes; ++at) {
+      bytes += 64 + all[at].service.size() + all[at].sockets.size() * sizeof(std::uint64_t);
+      w.children.push_back(all[at]);
+    }
+    w.more = at < all.size();
+    if (!head_->send(w, w.fds.empty() ? std::vector<int>{} : fds)) {
       head_->kill();  // a socket that is full at its birth: try with another one
       return;
     }
     w.fds.clear();
-  }
+  } while (w.more);
   head_->set_welcomed();
   happenings_.tell_again();
 }
@@ -323,8 +331,10 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
           children_->set_main_pid(order.key, order.pid);
         } else if constexpr (std::is_same_v<T, SendChannel>) {
           hub_->send(order);
-        } else if constexpr (std::is_same_v<T, DistributeSlots> || std::is_same_v<T, RenewBacklog>) {
-          (void)order;
+        } else if constexpr (std::is_same_v<T, DistributeSlots>) {
+          listeners_.distribute(order);
+        } else if constexpr (std::is_same_v<T, RenewBacklog>) {
+          listeners_.renew(order);
         } else {
           quit(order.status, now());
         }
@@ -335,6 +345,7 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
 void Keeper::acknowledge(std::uint64_t number) {
   happenings_.acknowledge(number, [this](const What& what) {
     children_->acknowledged(what);
+    listeners_.acknowledged(what);
     hub_->acknowledged(what);
     if (std::holds_alternative<GotSignal>(what)) {
       --signals_pending_;

@@ -71,7 +71,7 @@ class Keeper {
   std::unique_ptr<os::Spawner> spawner_;
   UserTerminal terminal_;
   Happenings happenings_;
-  Listeners listeners_;
+  Listeners listeners_{poller_, happenings_};
   struct Answer {
     Opened opened;
     bool with_fd = false;

@@ -12,11 +12,21 @@
 
 namespace runmain::keeper {
 
-enum class Source : std::uint8_t { head, signals, room, channel, connection, pipe, notify, main_pid };
+enum class Source : std::uint8_t {
+  head,
+  signals,
+  room,
+  channel,
+  connection,
+  pipe,
+  notify,
+  main_pid,
+  listener
+};
 
 struct Token {
   Source source{};
-  std::uint32_t serial = 0;  // of the connection, stream or child; they are never used twice
+  std::uint32_t serial = 0;  // of the connection, stream, child or listener; they are never used twice
 };
 
 class Poller {

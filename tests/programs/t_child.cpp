@@ -24,6 +24,8 @@
 //                              LINE"
 //   serve-tty                  an event loop that also listens to its terminal, and prints "read: LINE"
 //   lines-tty                  reads lines up to "the end", prints "lines: COUNT, bytes: COUNT"
+//   shut FD                    calls shutdown(2) on its listener
+//   listen FD                  calls listen(2) on it with a backlog of 5
 //   gate PATH                  makes this FIFO, prints "at the gate", waits until somebody opens it
 //   raw-tty                    prints "key HEX" for each byte up to a Q
 //
@@ -223,6 +225,10 @@ bool act(std::string_view name, const char* value) {
     t_child::wait_at_gate(value, print);
   } else if (name == "count") {
     count(std::strtoull(value, nullptr, 10));
+  } else if (name == "shut") {
+    if (shutdown(std::atoi(value), SHUT_RDWR) != 0) fail("shutdown");
+  } else if (name == "listen") {
+    if (listen(std::atoi(value), 5) != 0) fail("listen");
   } else if (name == "exit") {
     std::exit(std::atoi(value));
   } else if (name == "signal-self") {

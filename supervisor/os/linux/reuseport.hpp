@@ -32,6 +32,8 @@ class ReuseportOrder {
   // nullopt: it is not there, or the place is not known.
   std::optional<std::uint32_t> place_of(std::uint32_t member) const;
   bool known() const { return known_; }
+  // Somebody has left at a moment that is not known.
+  void lose() { known_ = places_.size() <= 1; }
 
  private:
   std::vector<std::uint32_t> places_;

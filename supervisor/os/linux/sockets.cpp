@@ -336,6 +336,13 @@ bool is_listening(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &size) == 0 && on != 0;
 }
 
+std::uint16_t port_of(const Listener& listener) {
+  const sockaddr_storage& name = listener.name;
+  if (name.ss_family == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in&>(name).sin_port);
+  if (name.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(name).sin6_port);
+  return 0;
+}
+
 Result<void> renew_backlog(int fd) {
   if (!is_listening(fd) || ::listen(fd, backlog()) == 0) return {};
   return Error::from_errno("listen", errno);

@@ -43,6 +43,8 @@ Result<Listener> open_listener(const Address& address, Sharing sharing = Sharing
 
 // Whether it accepts connections (SO_ACCEPTCONN).
 bool is_listening(int fd);
+// The port as bound; 0 where there is none.
+std::uint16_t port_of(const Listener& listener);
 // Gives it the backlog of open_listener() again, if it listens. On failure the errno.
 Result<void> renew_backlog(int fd);
 // After somebody has called shutdown(2) on it: listens again at the same address. What was in its queue is

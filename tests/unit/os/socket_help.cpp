@@ -42,10 +42,6 @@ Address unix_path(const std::string& path) {
   return address;
 }
 
-std::uint16_t port_of(const Listener& listener) {
-  return static_cast<std::uint16_t>(std::atoi(listener.bound.c_str() + listener.bound.rfind(':') + 1));
-}
-
 sockaddr_in v4_address(std::uint16_t port) {
   sockaddr_in to{};
   to.sin_family = AF_INET;

@@ -12,7 +12,7 @@ namespace runmain::os::test {
 
 Address tcp(const std::string& host, std::uint16_t port = 0);
 Address unix_path(const std::string& path);
-std::uint16_t port_of(const Listener& listener);
+
 sockaddr_in v4_address(std::uint16_t port);
 bool has_v6();
 
