@@ -127,7 +127,7 @@ Probe::Probe(os::Loop& loop, const ProbeTarget& target, std::string request,
 }
 
 std::optional<Probe::Outcome> Probe::step(Time now) {
-  if (!fd_ || now >= deadline_) return Outcome::failed;
+  if (!fd_) return Outcome::failed;
   next_ = deadline_;
   if (state_ == State::connecting) {
     if (auto outcome = connecting()) return outcome;
@@ -135,7 +135,11 @@ std::optional<Probe::Outcome> Probe::step(Time now) {
   if (state_ == State::unaccepted) {
     if (auto outcome = unaccepted(now)) return outcome;
   }
-  if (state_ == State::answering) return answering();
+  if (state_ == State::answering) {
+    if (auto outcome = answering()) return outcome;
+  }
+  // At last, because what is there counts, even if we come late to see it.
+  if (now >= deadline_) return Outcome::failed;
   return std::nullopt;
 }
 
