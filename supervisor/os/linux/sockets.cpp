@@ -262,7 +262,7 @@ int backlog() {
   return static_cast<int>(std::min<std::uint64_t>(wanted, INT32_MAX));
 }
 
-Result<UniqueFd> bound_socket(const Address& a, const Bindable& where) {
+Result<UniqueFd> bound_socket(const Address& a, const Bindable& where, Sharing sharing) {
   const int type = a.kind == AddressKind::udp ? SOCK_DGRAM : SOCK_STREAM;
   UniqueFd fd(::socket(where.family(), type | SOCK_CLOEXEC, 0));
   if (!fd) return call_fault("socket", a, errno);
@@ -276,36 +276,44 @@ Result<UniqueFd> bound_socket(const Address& a, const Bindable& where) {
       ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only) != 0) {
     return call_fault("setsockopt IPV6_V6ONLY", a, errno);
   }
-  if (::bind(fd.get(), where.get(), where.size) == 0) return fd;
+  const auto share = [&] { return ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0; };
+  if (sharing == Sharing::joins && !share()) return call_fault("setsockopt SO_REUSEPORT", a, errno);
+  if (::bind(fd.get(), where.get(), where.size) == 0) {
+    // Not before: bind(2) would find a place beside a stranger's socket that may be shared.
+    if (sharing == Sharing::begins && !share()) return call_fault("setsockopt SO_REUSEPORT", a, errno);
+    return fd;
+  }
   if (errno != EADDRINUSE || a.kind != AddressKind::unix_path) return call_fault("bind", a, errno);
   if (auto cleared = clear_stale_path(a, where); !cleared) return cleared.error();
   if (::bind(fd.get(), where.get(), where.size) != 0) return call_fault("bind", a, errno);
   return fd;
 }
 
-Result<UniqueFd> bound_inet_socket(const Address& a) {
+Result<UniqueFd> bound_inet_socket(const Address& a, Sharing sharing) {
   auto where = inet_address(a);
   if (!where) return where.error();
-  auto fd = bound_socket(a, *where);
+  auto fd = bound_socket(a, *where, sharing);
   if (fd || !where->dual_stack) return fd;
   const int error = fd.error().code;
   if (error != EAFNOSUPPORT && error != EADDRNOTAVAIL) return fd;
   in_addr any{};
   any.s_addr = htonl(INADDR_ANY);
-  return bound_socket(a, make_v4(any, a.port));  // IPv6 is off
+  return bound_socket(a, make_v4(any, a.port), sharing);  // IPv6 is off
 }
 
 Result<UniqueFd> bound_unix_socket(const Address& a) {
   auto where = unix_address(a);
   if (!where) return where.error();
-  return bound_socket(a, *where);
+  return bound_socket(a, *where, Sharing::none);
 }
 
 }  // namespace
 
-Result<Listener> open_listener(const Address& address) {
+Result<Listener> open_listener(const Address& address, Sharing sharing) {
   const bool inet = address.kind == AddressKind::tcp || address.kind == AddressKind::udp;
-  auto fd = inet ? bound_inet_socket(address) : bound_unix_socket(address);
+  if (sharing != Sharing::none && address.kind != AddressKind::tcp)
+    return Error{text_of(address) + ": only a TCP address can have a socket for each worker", {}, {}, EINVAL};
+  auto fd = inet ? bound_inet_socket(address, sharing) : bound_unix_socket(address);
   if (!fd) return fd.error();
   if (address.kind != AddressKind::udp && ::listen(fd->get(), backlog()) != 0) {
     // With SO_REUSEADDR two sockets can be bound to one port; only one of them can listen.
@@ -314,10 +322,35 @@ Result<Listener> open_listener(const Address& address) {
     return call_fault("listen", address, error);
   }
   Listener out;
+  out.kind = address.kind;
   out.bound = bound_text(fd->get(), address);
+  (void)::getsockname(fd->get(), reinterpret_cast<sockaddr*>(&out.name), &out.name_size);
   out.inode = inode_of(fd->get());
   out.fd = std::move(*fd);
   return out;
+}
+
+bool is_listening(int fd) {
+  int on = 0;
+  socklen_t size = sizeof on;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &size) == 0 && on != 0;
+}
+
+Result<void> renew_backlog(int fd) {
+  if (!is_listening(fd) || ::listen(fd, backlog()) == 0) return {};
+  return Error::from_errno("listen", errno);
+}
+
+Result<void> listen_again(const Listener& listener) {
+  if (listener.kind != AddressKind::tcp) return Error::from_errno(listener.bound, ESHUTDOWN);
+  // A port that the kernel had chosen is let go by shutdown(2), and listen(2) would take another one. EINVAL:
+  // one that was asked for is still bound.
+  const auto* name = reinterpret_cast<const sockaddr*>(&listener.name);
+  if (::bind(listener.fd.get(), name, listener.name_size) != 0 && errno != EINVAL)
+    return Error::from_errno("bind " + listener.bound, errno);
+  if (::listen(listener.fd.get(), backlog()) != 0)
+    return Error::from_errno("listen " + listener.bound, errno);
+  return {};
 }
 
 std::string holder_of_port(std::uint16_t port) {
