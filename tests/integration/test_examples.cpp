@@ -2,6 +2,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include "support/catch.hpp"
@@ -15,9 +17,8 @@ namespace {
 // An example's own file, on a free port, with the build's programs and the example's folder named in full.
 std::string configuration(const std::string& example) {
   const std::string folder = std::string(RUNMAIN_SOURCE_DIR) + "/examples/" + example;
-  const Ran cat = run({"cat", folder + "/supervisor.toml"});
-  REQUIRE(cat.status == 0);
-  std::string toml = cat.out;
+  std::ifstream file(folder + "/supervisor.toml");
+  std::string toml((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const auto replace = [&](const std::string& from, const std::string& to) {
     const std::size_t at = toml.find(from);
     if (at != std::string::npos) toml.replace(at, from.size(), to);
@@ -28,7 +29,9 @@ std::string configuration(const std::string& example) {
   return toml + "cwd = \"" + folder + "\"\n";
 }
 
-bool installed(const std::string& program) { return run({"sh", "-c", "command -v " + program}).status == 0; }
+bool installed(const std::string& program) {
+  return run({"/bin/sh", "-c", "command -v " + program}).status == 0;
+}
 
 void loses_nothing(const std::string& example, const std::string& service) {
   Supervised up(configuration(example));
