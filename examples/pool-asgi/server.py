@@ -98,9 +98,9 @@ class Connection(asyncio.Protocol):
         if self.task or self.closing:
             return
         end = self.buffer.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self.buffer) > HEAD_MAX:
-                self.refuse(431)
+        if max(end, len(self.buffer) if end < 0 else 0) > HEAD_MAX:
+            self.refuse(431)
+        if end < 0 or self.closing:
             return
         try:
             first, *lines = self.buffer[:end].lstrip(b"\r\n").split(b"\r\n")

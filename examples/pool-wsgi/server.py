@@ -62,6 +62,8 @@ class Connection:
                     raise
                 return None
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        if len(head) > HEAD_MAX:
+            raise Bad("431 Request Header Fields Too Large")
         try:
             first, *lines = head.decode("latin-1").lstrip("\r\n").split("\r\n")
             method, target, version = first.split(" ")
