@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <time.h>
 
 #include <cstdio>
 #include <cstring>
@@ -26,6 +27,23 @@ int send_requests(Process& p) {
   line.raw("{\"v\":1,\"requests\":{\"done\":").number(p.done.load());
   line.raw(",\"in_flight\":").number(p.in_flight.load()).raw("}}");
   return send_line(p, line);
+}
+
+// Tells the counts if that is due and nobody has the lock. Never waits. One of the threads that see it due
+// wins; what waits for a supervisor that does not read is not made longer.
+void report_if_due(Process& p) {
+  if (p.channel() < 0) return;
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  const std::uint64_t ms =
+      static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+  std::uint64_t last = 0;
+  if (p.reported_ms.compare_exchange_strong(last, ms) || ms < last + RUNMAIN_REPORT_MS ||
+      !p.reported_ms.compare_exchange_strong(last, ms))
+    return;
+  if (pthread_mutex_trylock(&p.lock) != 0) return;
+  if (p.out_size == 0 && !p.drained_said) (void)send_requests(p);
+  pthread_mutex_unlock(&p.lock);
 }
 
 // Says it once, after the counts. Needs the lock.
@@ -327,8 +345,8 @@ void runmain_request_end(uint32_t ticket) {
     if (before == 0) return;  // an end without its begin
   } while (!p.in_flight.compare_exchange_weak(before, before - 1));
   p.done.fetch_add(1);
-  if (before != 1 || !p.drain_settled.load()) return;
-  p.drained_due.exchange(1);
+  if (before == 1 && p.drain_settled.load()) p.drained_due.exchange(1);
+  report_if_due(p);
   say_if_due(p);
 }
 

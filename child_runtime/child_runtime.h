@@ -98,7 +98,7 @@ RUNMAIN_API int runmain_stopping(void);                /* told once */
 RUNMAIN_API int runmain_status(const char* text);      /* UTF-8; cut at 512 bytes */
 RUNMAIN_API int runmain_extend_timeout(uint64_t usec); /* always by NOTIFY_SOCKET */
 RUNMAIN_API int runmain_heartbeat(void);               /* always by NOTIFY_SOCKET */
-RUNMAIN_API int runmain_report_requests(void);         /* the two counts of runmain_get_counters */
+RUNMAIN_API int runmain_report_requests(void);         /* the two counts of runmain_get_counters, now */
 
 /* ---- drain ---- */
 
@@ -134,7 +134,10 @@ RUNMAIN_API int runmain_draining(void);
 RUNMAIN_API int runmain_drained(void);
 
 /* Counts a request in flight: give begin's ticket to end, on any thread. They never wait, allocate or fail;
- * an end with a ticket from before a fork, or without a begin, counts nothing. */
+ * an end with a ticket from before a fork, or without a begin, counts nothing. After a granted claim an end
+ * reports the counts over the channel, once in RUNMAIN_REPORT_MS at most (the supervisor may recycle by
+ * them); a report that finds no room is left out, the next one says more. */
+#define RUNMAIN_REPORT_MS 1000
 RUNMAIN_API uint32_t runmain_request_begin(void);
 RUNMAIN_API void runmain_request_end(uint32_t ticket);
 

@@ -44,6 +44,7 @@ struct Process {
 
   alignas(64) std::atomic<std::uint64_t> in_flight;
   std::atomic<std::uint64_t> done;
+  std::atomic<std::uint64_t> reported_ms;  // when the counts were last told, CLOCK_MONOTONIC
 
   alignas(64) std::atomic<ClaimState> claim;
   std::atomic<int> channel_number;  // fd + 1; 0: none

@@ -82,9 +82,15 @@ void Server::add_listener(int fd) {
   listeners_.push_back(fd);
 }
 
+void Server::every(std::chrono::milliseconds interval, std::function<void()> action) {
+  interval_ = interval;
+  action_ = std::move(action);
+}
+
 void Server::run() {
   if (const int channel = runmain::channel_fd(); channel >= 0) add_to(epoll_, channel, EPOLLIN, kChannelKey);
   runmain::on_drain([this](std::chrono::milliseconds) { begin_drain(); });
+  beat();
   runmain::ready();
   epoll_event events[64];
   while (!draining_ || !connections_.empty()) {
@@ -101,6 +107,7 @@ void Server::run() {
         accept_from(static_cast<int>(key - kListenerKey), kAcceptsPerTurn);
       }
     }
+    beat();
     expire();
   }
   runmain::drained();
@@ -344,6 +351,13 @@ void Server::on_deadline(Connection& c) {
   if (c.deadline == passed) c.state = State::dead;
 }
 
+void Server::beat() {
+  const auto now = Clock::now();
+  if (interval_ <= 0ms || now < beat_at_) return;
+  beat_at_ = now + interval_;
+  action_();
+}
+
 void Server::expire() {
   const auto now = Clock::now();
   if (resume_at_ && *resume_at_ <= now) poll_listeners(true);
@@ -358,6 +372,7 @@ int Server::wait_ms() const {
   auto next = Clock::time_point::max();
   if (!deadlines_.empty()) next = deadlines_.begin()->first;
   if (resume_at_) next = std::min(next, *resume_at_);
+  if (interval_ > 0ms) next = std::min(next, beat_at_);
   if (next == Clock::time_point::max()) return -1;
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now());
   return static_cast<int>(std::clamp<long long>(left.count(), 0, 60'000));

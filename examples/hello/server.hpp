@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -30,6 +31,9 @@ class Server {
 
   // Accepts on `fd`, which is the server's from now on. Throws std::system_error if it cannot be polled.
   void add_listener(int fd);
+
+  // Calls `action` so often while run() serves, from its first moment on; in the drain, too. One at most.
+  void every(std::chrono::milliseconds interval, std::function<void()> action);
 
   // Says that it is ready and serves until a drain (SIGTERM, SIGINT, or the supervisor's word) is over. Call
   // it once.
@@ -83,6 +87,7 @@ class Server {
   void add_connection(int fd);
   void poll_listeners(bool on);
   void begin_drain();
+  void beat();
   void expire();
   int wait_ms() const;
 
@@ -90,6 +95,9 @@ class Server {
   int signals_ = -1;
   bool draining_ = false;
   std::vector<int> listeners_;
+  std::chrono::milliseconds interval_{0};  // of action_; 0: there is none
+  std::function<void()> action_;
+  Clock::time_point beat_at_;
   std::optional<Clock::time_point> resume_at_;  // accepting is paused until then
   std::uint64_t last_id_;
   std::unordered_map<std::uint64_t, Connection> connections_;

@@ -10,7 +10,8 @@ namespace {
 
 bool has_older(const core::ServiceView& service, std::uint32_t generation) {
   return std::any_of(service.workers.begin(), service.workers.end(), [&](const core::WorkerView& worker) {
-    return worker.key.generation < generation && worker.state != core::WorkerState::sweeping;
+    return worker.key.is_worker() && worker.key.generation < generation &&
+           worker.state != core::WorkerState::sweeping;
   });
 }
 

@@ -1,9 +1,11 @@
 #include "app/configuration.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "base/archive.hpp"
 #include "config/config.hpp"
+#include "os/linux/cpus.hpp"
 #include "os/linux/fd.hpp"
 
 namespace runmain::app {
@@ -40,12 +42,28 @@ Result<core::Desired> read_desired(const std::string& path) {
 }  // namespace
 
 Result<core::Desired> read_configuration(const HeadOptions& options) {
-  if (!options.desired.empty()) return read_desired(options.desired);
+  if (!options.desired.empty()) {
+    auto desired = read_desired(options.desired);
+    if (desired) resolve_workers(*desired, os::usable_cpus());
+    return desired;
+  }
   config::LoadOptions load_options;
   if (options.mode) load_options.mode = *options.mode;
   auto loaded = config::load(options.config, load_options);
-  if (auto* good = std::get_if<config::Loaded>(&loaded)) return std::move(good->desired);
-  return Error{config::explain(std::get<config::Faults>(loaded))};
+  auto* good = std::get_if<config::Loaded>(&loaded);
+  if (good == nullptr) return Error{config::explain(std::get<config::Faults>(loaded))};
+  resolve_workers(good->desired, os::usable_cpus());
+  return std::move(good->desired);
+}
+
+void resolve_workers(core::Desired& desired, std::uint32_t cpus) {
+  for (core::ServiceSpec& service : desired.services) {
+    if (!service.workers_auto) continue;
+    service.workers = std::clamp(cpus, 1U, config::kWorkersMax);
+    service.workers_max = 0;
+    // Canaries are tried while the others are old: with one worker there is none.
+    service.roll.canary = std::min(service.roll.canary, service.workers - 1);
+  }
 }
 
 Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& keeper,

@@ -28,6 +28,9 @@ struct Configuration {
 // Reads and validates the file. On failure every fault of it, one a line, as a person wants to read it.
 Result<core::Desired> read_configuration(const HeadOptions& options);
 
+// `workers = "auto"` becomes a number. What the core gets is settled, so that a takeover does not count anew.
+void resolve_workers(core::Desired& desired, std::uint32_t cpus);
+
 // Opens the listening sockets of all services; those that the keeper has already are found. On failure the
 // first fault, with the address's place in the file.
 Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& keeper,

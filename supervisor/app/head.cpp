@@ -90,6 +90,13 @@ void Head::make_rooms() {
   output_ = std::make_unique<drive::Output>(loop_, board_, output_fds, *terminal_, tell);
   channel_ = std::make_unique<drive::Channel>(w.secret);
   readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const core::Ready& ready) { feed(ready); });
+  health_ = std::make_unique<drive::Health>(loop_, [this](const core::Event& seen) { feed(seen); });
+  load_ = std::make_unique<drive::Load>(loop_, services_, children_,
+                                        [this](const core::Load& load) { feed(load); });
+  channel_->watch_requests([this](ServiceId id) -> const core::RecycleSpec* {
+    const drive::ServiceEntry* entry = services_.find(id);
+    return entry == nullptr ? nullptr : &entry->spec.recycle;
+  });
   table_cell_ = std::make_unique<drive::MemfdCell>(fds[keeper::WelcomeFd::table].get());
   if (auto saved = table_cell_->load(); saved && !saved->empty()) {
     (void)table_.restore(*saved);  // what cannot be read is as good as none: the first scan fills it
@@ -103,6 +110,7 @@ void Head::make_rooms() {
   c.keeper = &keeper_;
   c.services = &services_;
   c.readiness = readiness_.get();
+  c.health = health_.get();
   c.channel = channel_.get();
   c.children = &children_;
   c.secret = w.secret;
@@ -110,6 +118,7 @@ void Head::make_rooms() {
   c.runtime_dir = options_.runtime_dir;
   c.environment = own_environment();
   c.tell = tell;
+  c.feed = [this](const core::Event& answer) { feed(answer); };
   performer_ = std::make_unique<drive::Performer>(std::move(c));
   browser_ = std::make_unique<Browser>(loop_, keeper_, [this] { return machine_.snapshot(); });
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
@@ -362,7 +371,7 @@ void Head::on_keeper_lost() {
     std::vector<std::uint64_t> tags;
     for (const auto& [key, child] : children_) {
       const auto* entry = services_.find(key.service);
-      if (entry == nullptr || entry->spec.die_with_keeper || key.is_build()) tags.push_back(child.tag);
+      if (entry == nullptr || entry->spec.die_with_keeper || !key.is_worker()) tags.push_back(child.tag);
     }
     end_orphans(tags);
     say({Tone::bad, "the keeper is gone; its children were ended"});

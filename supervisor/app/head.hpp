@@ -25,10 +25,12 @@
 #include "control/server.hpp"
 #include "core/machine.hpp"
 #include "drive/happenings.hpp"
+#include "drive/health.hpp"
 #include "drive/journal.hpp"
 #include "drive/keeper_client.hpp"
 #include "drive/keyboard.hpp"
 #include "drive/keys.hpp"
+#include "drive/load.hpp"
 #include "drive/log.hpp"
 #include "drive/memfd_cell.hpp"
 #include "drive/output.hpp"
@@ -122,6 +124,8 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::Output> output_;
   std::unique_ptr<drive::Channel> channel_;
   std::unique_ptr<drive::Readiness> readiness_;
+  std::unique_ptr<drive::Health> health_;
+  std::unique_ptr<drive::Load> load_;
   drive::FileTable table_;
   std::unique_ptr<drive::MemfdCell> table_cell_;
   std::unique_ptr<drive::Watcher> watcher_;

@@ -62,12 +62,19 @@ bool Head::take_over() {
     }
   }
   for (const core::Effect& effect : effects) {
-    const bool done = effect.number <= greeting_.welcome.executed;
+    // What the keeper has executed since says nothing of a question to us; an answer too many is ignored.
+    const bool done =
+        effect.number <= greeting_.welcome.executed && !std::holds_alternative<core::Measure>(effect.action);
     if (!done && !std::holds_alternative<core::Answer>(effect.action)) effects_.push_back(effect);
   }
   for (const core::ServiceView& service : machine_.snapshot().services) {
     for (const core::WorkerView& worker : service.workers) {
       if (worker.state == core::WorkerState::starting) performer_->probe(worker.key);
+      if (worker.state == core::WorkerState::ready) performer_->watch_health(worker.key, true);
+      const bool killed =
+          worker.state == core::WorkerState::killing || worker.state == core::WorkerState::sweeping;
+      if (const auto child = children_.find(worker.key); killed && child != children_.end())
+        child->second.killed = true;
     }
   }
   feed(core::HeadStarted{greeting_.welcome.takeovers});
@@ -147,6 +154,7 @@ void Head::name_services(Configuration& configuration) {
   }
   std::erase_if(dropped, [this](const std::string& id) { return services_.uses(id); });  // handed over
   if (!dropped.empty()) keeper_.close_listeners(std::move(dropped));
+  load_->refresh();
   output_->configure(named);
   set_up_terminal();
   open_browser();

@@ -45,6 +45,7 @@ void Head::set_up_terminal() {
 bool Head::on_signal(const keeper::GotSignal& signal) {
   if (signal.signal == SIGCONT) {
     set_up_terminal();
+    health_->hold(false);
     if (suspended_at_) feed(core::StoodStill{os::Loop::now() - *std::exchange(suspended_at_, std::nullopt)});
     return true;
   }
@@ -57,7 +58,7 @@ std::optional<ChildKey> Head::anyone_at_pty() const {
   std::optional<ChildKey> first;
   for (const auto& [key, child] : children_) {
     const auto* entry = services_.find(key.service);
-    if (entry == nullptr || !entry->spec.pty || key.is_build()) continue;
+    if (entry == nullptr || !entry->spec.pty || !key.is_worker()) continue;
     const auto order = [](const ChildKey& k) { return std::tuple(k.service.value, k.slot, ~k.generation); };
     if (!first || order(key) < order(*first)) first = key;
   }
@@ -138,6 +139,7 @@ void Head::on_key(drive::KeyAction action) {
       keyboard_->leave();
       terminal_->set_raw(false);
       suspended_at_ = os::Loop::now();
+      health_->hold(true);
       keeper_.suspend_job();
       return;
   }

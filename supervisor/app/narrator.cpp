@@ -14,7 +14,7 @@ using core::Fact;
 using core::FactType;
 
 std::string worker(const Fact& fact, const std::string& name) {
-  if (fact.slot == kBuildSlot) return name + " build";
+  if (const char* helper = helper_name(fact.slot)) return name + " " + helper;
   return fact.slot == 0 ? name : name + "." + std::to_string(fact.slot);
 }
 

@@ -11,8 +11,8 @@
 namespace runmain::app {
 
 struct HeadOptions {
-  std::string config;   // real path; of the folder for `runmain dev`
-  std::string desired;  // `runmain dev`: a file with the configuration, base/archive.hpp; else empty
+  std::string config;   // real path; of the folder for `runmain dev` and `serve`
+  std::string desired;  // `dev`, `serve`: a file with the configuration, base/archive.hpp; else empty
   std::optional<core::Mode> mode;  // set by the command; the file's own otherwise
   std::string runtime_dir;
   std::string state_dir;

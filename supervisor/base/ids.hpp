@@ -28,6 +28,13 @@ inline constexpr std::uint32_t kLookSlot = 0xfffdU;
 inline constexpr std::uint32_t kHelperSlotFirst = kLookSlot;
 inline constexpr std::uint32_t kNoSlot = 0xffffffffU;
 
+// What a helper's slot is called: "build", "hook", "look"; nullptr for a worker's.
+inline const char* helper_name(std::uint32_t slot) {
+  if (slot == kBuildSlot) return "build";
+  if (slot == kHookSlot) return "hook";
+  return slot == kLookSlot ? "look" : nullptr;
+}
+
 // Names one start of one child for ever: service, stable worker slot, code generation, and the how-manyth
 // start in that slot and generation. A verb that names a known key finds the existing child; it never makes a
 // second one.

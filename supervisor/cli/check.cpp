@@ -2,6 +2,7 @@
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
 #include "cli/load.hpp"
+#include "os/linux/cpus.hpp"
 
 namespace runmain::cli {
 namespace {
@@ -10,6 +11,10 @@ int run_check(const Options& options, Terminal& terminal) {
   const auto desired = load_or_complain(options.file, core::Mode::dev, terminal);
   if (!desired) return kUsage;
   terminal.out << "ok: " << count_of_services(desired->services.size()) << '\n';
+  for (const core::ServiceSpec& service : desired->services) {
+    if (service.workers_auto)
+      terminal.out << service.name << ": workers = \"auto\", " << os::usable_cpus() << " here\n";
+  }
   return kClean;
 }
 

@@ -12,6 +12,7 @@ namespace runmain::cli {
 
 void add_up(CLI::App& app, Options& options);
 void add_dev(CLI::App& app, Options& options);
+void add_serve(CLI::App& app, Options& options);
 void add_down(CLI::App& app, Options& options);
 void add_status(CLI::App& app, Options& options);
 void add_start(CLI::App& app, Options& options);

@@ -121,7 +121,13 @@ Result<Launch> prepare_launch(const Options& options, core::Mode mode, const cor
   Launch launch;
   launch.keeper = *keeper;
   launch.folders = control::folders_of(*config, options.runtime_dir, options.state_dir, env);
-  const auto made = control::make_folders(launch.folders, env);
+  auto made = control::make_folders(launch.folders, env);
+  if (!made && options.command == "serve" && !launch.folders.state_given) {
+    // In a read-only container what must be writable is the runtime folder alone.
+    launch.folders.state = launch.folders.runtime + "/state";
+    launch.folders.state_given = true;
+    made = control::make_folders(launch.folders, env);
+  }
   if (!made) return made.error();
   auto lock = control::take_lock(launch.folders.lock());
   if (!lock.ok()) return lock.error();

@@ -8,7 +8,7 @@
 
 #include "base/time.hpp"
 #include "cli/terminal.hpp"
-#include "config/dev.hpp"
+#include "config/flags.hpp"
 
 namespace runmain::cli {
 
@@ -36,7 +36,7 @@ struct Options {
   bool detach = false;
   std::string journal;   // up: to write; replay: to read
   double timeout_s = 0;  // 0: no limit
-  config::DevOptions dev;
+  config::Flags flags;   // dev, serve
 
   std::function<int(const Options&, Terminal&)> run;
 

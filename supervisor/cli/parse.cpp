@@ -14,6 +14,7 @@ constexpr std::size_t kHelpColumn = 26;
 void add_all(CLI::App& app, Options& options) {
   add_up(app, options);
   add_dev(app, options);
+  add_serve(app, options);
   add_down(app, options);
   add_status(app, options);
   add_start(app, options);
@@ -61,6 +62,8 @@ std::string hint_or_help(const CLI::App& app, const std::string& word,
   return near.empty() ? help_hint(app) : "did you mean \"" + near + "\"?";
 }
 
+bool takes_command(const std::string& name) { return name == "dev" || name == "serve"; }
+
 Error unexpected(const CLI::App& app, const std::string& word) {
   const CLI::App& command = chosen(app);
   if (word.starts_with("-")) {
@@ -69,9 +72,10 @@ Error unexpected(const CLI::App& app, const std::string& word) {
   }
   if (&command == &app)
     return Error{"unknown command \"" + word + "\"", {}, hint_or_help(app, word, command_names(app))};
-  if (command.get_name() == "dev")
-    return Error{
-        "\"" + word + "\" has no flag in front", {}, "the command stands behind --: runmain dev -- ./server"};
+  if (takes_command(command.get_name()))
+    return Error{"\"" + word + "\" has no flag in front",
+                 {},
+                 "the command stands behind --: runmain " + command.get_name() + " -- ./server"};
   return Error{"\"" + word + "\" is one argument too many for " + command.get_name(), {}, help_hint(app)};
 }
 
@@ -86,22 +90,22 @@ Error fault_of(const CLI::App& app, const CLI::ParseError& error) {
   return Error{message, {}, help_hint(app)};
 }
 
-// The place of `dev` in the arguments, their number if another command is meant.
-std::size_t dev_at(const std::vector<std::string>& args) {
+// The place of `dev` or `serve` in the arguments, their number if another command is meant.
+std::size_t program_at(const std::vector<std::string>& args) {
   for (std::size_t i = 0; i < args.size(); ++i) {
     const std::string& word = args[i];
     if (word == "-c" || word == "--config" || word == "--runtime-dir" || word == "--state-dir") {
       ++i;
     } else if (!word.starts_with("-")) {
-      return word == "dev" ? i : args.size();
+      return takes_command(word) ? i : args.size();
     }
   }
   return args.size();
 }
 
-// What stands behind the `--` of dev is another program's: CLI11 does not get to see it.
+// What stands behind their `--` is another program's: CLI11 does not get to see it.
 std::vector<std::string> cut_command(std::vector<std::string>& args) {
-  const auto from = args.begin() + static_cast<std::ptrdiff_t>(dev_at(args));
+  const auto from = args.begin() + static_cast<std::ptrdiff_t>(program_at(args));
   const auto mark = std::find(from, args.end(), "--");
   if (mark == args.end()) return {};
   std::vector<std::string> command(mark + 1, args.end());
@@ -130,7 +134,8 @@ void set_up(CLI::App& app, Options& options) {
   app.name("runmain");
   app.description("runmain: restarts anything and loses nothing.");
   app.footer(
-      "Start with `runmain dev -- COMMAND`, or with `runmain check` and `runmain up`. Each command has its "
+      "Start with `runmain dev -- COMMAND` or `runmain serve -- COMMAND`, or with `runmain check` and "
+      "`runmain up`. Each command has its "
       "own --help.\n"
       "Exit status: 0 clean, 1 a service failed, 2 usage or configuration, 3 nothing runs here, 4 timed "
       "out.");
@@ -146,7 +151,7 @@ void set_up(CLI::App& app, Options& options) {
 Parsed parse(const std::vector<std::string>& given, Terminal& terminal) {
   Parsed parsed;
   std::vector<std::string> args = given;
-  parsed.options.dev.command = cut_command(args);
+  parsed.options.flags.command = cut_command(args);
   CLI::App app;
   bool version = false;
   set_up(app, parsed.options);

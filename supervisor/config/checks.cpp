@@ -135,9 +135,11 @@ void check_ports(Report& report, const std::vector<Draft>& drafts) {
       report.warning(draft.port_place, "port " + port + " is also used by service " + quote(other->second),
                      "only one of them can bind it, unless their hosts differ");
     }
-    if (draft.spec.workers > 1) {
+    const std::uint32_t workers = std::max(draft.spec.workers, draft.spec.workers_max);
+    if (workers > 1 || draft.spec.workers_auto) {
       report.warning(draft.port_place,
-                     std::to_string(draft.spec.workers) + " workers bind the same port " + port,
+                     (draft.spec.workers_auto ? "several" : std::to_string(workers)) +
+                         " workers bind the same port " + port,
                      "the program needs SO_REUSEPORT; with listen they share one socket");
     }
   }

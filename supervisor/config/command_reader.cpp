@@ -30,8 +30,10 @@ std::optional<core::CommandSpec> split(Report& report, const Node& node, const s
   for (const ShellSign& sign : words.signs) {
     if (!sign.is_operator) continue;
     report.fault(report.inside(node, sign.offset), name + ": " + quote(sign.text) + " needs a shell",
-                 name == "command" ? kShellHint
-                                   : "write " + name + " = { command = \"…\", shell = true }, or quote it");
+                 name == "command" || name.ends_with(".command")
+                     ? kShellHint
+                     : "write " + name.substr(name.rfind('.') + 1) +
+                           " = { command = \"…\", shell = true }, or quote it");
     return std::nullopt;
   }
   if (!words.words.empty() && is_assignment(words.words[0])) {

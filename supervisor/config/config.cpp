@@ -33,9 +33,9 @@ Faults one_fault(Error error, const std::string& path, std::string text = {}) {
 
 // A key of a service at the top of the file, before any [service.NAME].
 std::string hint_for_top_key(const Node& item) {
-  static const std::vector<std::string> kServiceKeys = {"command",    "listen",   "port", "workers",
-                                                        "watch",      "ready",    "stop", "restart",
-                                                        "depends_on", "env_file", "env",  "cwd"};
+  static const std::vector<std::string> kServiceKeys = {
+      "command",  "listen", "port", "workers", "watch", "ready",  "stop", "restart", "depends_on",
+      "env_file", "env",    "cwd",  "balance", "roll",  "health", "hang", "recycle"};
   const std::string guess = nearest(item.key, kServiceKeys);
   if (guess == item.key) return "write it below a line [service.NAME]";
   if (!guess.empty()) return "did you mean " + quote(guess) + "? It belongs below a line [service.NAME]";

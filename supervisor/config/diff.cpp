@@ -11,7 +11,9 @@ namespace {
 // The key of the file for a field of ServiceSpec.
 std::string key_of(const std::string& field) {
   if (field == "env_files") return "env_file";
-  if (field == "backoff") return "restart";
+  if (field == "backoff" || field == "success" || field == "no_restart" || field == "await_change")
+    return "restart";
+  if (field == "workers_max" || field == "workers_auto") return "workers";
   if (field == "die_with_keeper") return "on_keeper_death";
   return field;
 }

@@ -15,6 +15,8 @@ using namespace std::chrono_literals;
 using core::ReadyKind;
 using core::RestartPolicy;
 
+constexpr std::size_t kStopStepsMax = 16;
+
 std::string in_ms(Duration d) { return std::to_string(to_ms(d)) + "ms"; }
 
 }  // namespace
@@ -65,20 +67,11 @@ void ServiceReader::read_ready_kind(Table& table, const Node& node) {
       (http != nullptr && address != nullptr) || (tcp != nullptr && tcp->kind == Kind::string);
   if (http != nullptr) {
     ready.kind = ReadyKind::http;
-    const bool text = read_string(report(), *http, "ready.http", ready.path);
-    const bool bad =
-        ready.path.empty() || ready.path[0] != '/' ||
-        std::any_of(ready.path.begin(), ready.path.end(), [](char c) { return c <= ' ' || c == 0x7f; });
-    if (text && bad)
-      report().fault(http->place, "ready.http must be a path", "such as \"/health\", without blanks");
+    read_http_path(*http, "ready.http", ready.path);
     if (address != nullptr) ready.address = probe_address(*address, "ready.address");
   } else if (tcp != nullptr) {
     ready.kind = ReadyKind::tcp;
-    if (tcp->kind == Kind::string) {
-      ready.address = probe_address(*tcp, "ready.tcp");
-    } else if (tcp->kind != Kind::boolean || !tcp->boolean) {
-      report().fault(tcp->place, "ready.tcp must be true or \"HOST:PORT\"");
-    }
+    read_tcp_probe(*tcp, "ready.tcp", ready.address);
   } else if (notify != nullptr) {
     ready.kind = ReadyKind::notify;
     if (notify->kind != Kind::boolean || !notify->boolean)
@@ -87,14 +80,34 @@ void ServiceReader::read_ready_kind(Table& table, const Node& node) {
     ready.kind = ReadyKind::after;
     read_duration(report(), *after, "ready.after", ready.after);
   }
-  const bool probes = http != nullptr || tcp != nullptr;
-  if (!probes || address_given || !sockets_known_ || spec().port) return;
+  if ((http != nullptr || tcp != nullptr) && !address_given) check_probed("ready", node);
+}
+
+void ServiceReader::read_http_path(const Node& node, const std::string& name, std::string& path) {
+  const bool text = read_string(report(), node, name, path);
+  const bool bad = path.empty() || path[0] != '/' ||
+                   std::any_of(path.begin(), path.end(), [](char c) { return c <= ' ' || c == 0x7f; });
+  if (text && bad)
+    report().fault(node.place, name + " must be a path", "such as \"/health\", without blanks");
+}
+
+void ServiceReader::read_tcp_probe(const Node& node, const std::string& name, std::string& address) {
+  if (node.kind == Kind::string) {
+    address = probe_address(node, name);
+  } else if (node.kind != Kind::boolean || !node.boolean) {
+    report().fault(node.place, name + " must be true or \"HOST:PORT\"");
+  }
+}
+
+// Without an address of its own a probe asks the service's first one.
+void ServiceReader::check_probed(const std::string& key, const Node& node) {
+  if (!sockets_known_ || spec().port) return;
   if (spec().listen.empty()) {
-    report().fault(node.place, "ready has nothing to ask: the service has neither listen nor port",
-                   "add one of them, or an address to ready");
+    report().fault(node.place, key + " has nothing to ask: the service has neither listen nor port",
+                   "add one of them, or an address to " + key);
   } else if (spec().listen.front().kind == core::AddressKind::udp) {
-    report().fault(node.place, "ready cannot ask the first listen address, which is UDP",
-                   "add an address to ready");
+    report().fault(node.place, key + " cannot ask the first listen address, which is UDP",
+                   "add an address to " + key);
   }
 }
 
@@ -130,6 +143,7 @@ void ServiceReader::read_signal(const Node& node, const std::string& name, int& 
 }
 
 void ServiceReader::read_stop() {
+  spec().stop.lingering = kLingeringDefault;
   const Node* node = table_.find("stop");
   if (node == nullptr) return;
   if (node->kind != Kind::table) {
@@ -143,7 +157,53 @@ void ServiceReader::read_stop() {
     std::size_t choice = 0;
     if (read_choice(report(), *to, "stop.to", {"group", "main"}, choice)) spec().stop.group = choice == 0;
   }
+  if (const Node* then = table.find("then")) read_stop_steps(*then);
+  table.read("flush", spec().stop.flush);
+  table.read_integer("lingering", 0, kLingeringMax, spec().stop.lingering);
   table.refuse_others();
+}
+
+// [{ signal = "INT", after = "5s" }], rising, each before the end.
+void ServiceReader::read_stop_steps(const Node& node) {
+  if (node.kind != Kind::array) {
+    report().wrong_type(node, "stop.then", "an array such as [{ signal = \"INT\", after = \"5s\" }]");
+    return;
+  }
+  if (node.items.size() > kStopStepsMax) {
+    report().fault(node.place, "stop.then has more than " + std::to_string(kStopStepsMax) + " signals");
+    return;
+  }
+  Duration before = 0s;
+  for (const Node& item : node.items) {
+    if (item.kind != Kind::table) {
+      report().wrong_type(item, "an element of stop.then",
+                          "a table such as { signal = \"INT\", after = \"5s\" }");
+      continue;
+    }
+    Table table(report(), item, "stop.then.");
+    core::StopStep step;
+    const Node* signal = table.find("signal");
+    const Node* after = table.find("after");
+    if (signal != nullptr) read_signal(*signal, "stop.then.signal", step.signal);
+    table.refuse_others();
+    if (signal == nullptr || after == nullptr) {
+      report().fault(item.place, std::string("stop.then has no ") + (signal == nullptr ? "signal" : "after"),
+                     "write { signal = \"INT\", after = \"5s\" }");
+      continue;
+    }
+    if (!read_duration(report(), *after, "stop.then.after", step.after)) continue;
+    if (step.after <= before) {
+      report().fault(after->place,
+                     "stop.then.after must be more than " + (before == 0s ? "0" : in_ms(before)),
+                     "it counts from the first signal on");
+    } else if (step.after >= spec().stop.timeout) {
+      report().fault(after->place,
+                     "stop.then.after must be before stop.timeout (" + in_ms(spec().stop.timeout) + ")",
+                     "raise timeout, too");
+    }
+    before = std::max(before, step.after);
+    spec().stop.then.push_back(step);
+  }
 }
 
 void ServiceReader::read_policy(const Node& node, const std::string& name) {
@@ -179,6 +239,8 @@ void ServiceReader::read_restart() {
     if (read_choice(report(), *failed, "restart.failed_start", {"retry", "wait"}, choice))
       spec().await_change = choice == 1;
   }
+  if (const Node* success = table.find("success")) read_ends(*success, "restart.success", spec().success);
+  if (const Node* none = table.find("no_restart")) read_ends(*none, "restart.no_restart", spec().no_restart);
   if (backoff.initial > backoff.max) {
     report().fault(
         node->place,
@@ -186,6 +248,38 @@ void ServiceReader::read_restart() {
         "raise max, too");
   }
   table.refuse_others();
+}
+
+// How an end is named: an exit status, or the signal that was the end; one, or an array of them.
+void ServiceReader::read_ends(const Node& node, const std::string& name, std::vector<std::int32_t>& ends) {
+  if (node.kind == Kind::array && node.items.size() > kListMax) {
+    report().fault(node.place, name + " has more than " + std::to_string(kListMax) + " elements");
+    return;
+  }
+  const bool list = node.kind == Kind::array;
+  for (std::size_t i = 0; i < (list ? node.items.size() : 1); ++i) {
+    const Node& item = list ? node.items[i] : node;
+    std::int64_t number = 0;
+    if (item.kind == Kind::integer) {
+      if (!read_integer(report(), item, name, 0, 255, number)) continue;
+    } else if (item.kind != Kind::string) {
+      report().wrong_type(item, name, "exit statuses and signals such as [143, \"TERM\"]");
+      continue;
+    } else if (!item.text.empty() && item.text[0] >= '0' && item.text[0] <= '9') {
+      report().fault(item.place, name + " cannot be " + quote(item.text),
+                     "write an exit status without quotes, a signal by its name");
+      continue;
+    } else {
+      const auto signal = parse_signal(item.text);
+      if (!signal) {
+        report().fault(item.place, name + ": " + signal.error().message, signal.error().hint);
+        continue;
+      }
+      number = kSignalEnd + *signal;
+    }
+    const auto end = static_cast<std::int32_t>(number);
+    if (std::find(ends.begin(), ends.end(), end) == ends.end()) ends.push_back(end);
+  }
 }
 
 void ServiceReader::read_log() {

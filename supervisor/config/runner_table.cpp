@@ -38,6 +38,8 @@ std::vector<Row> python_rows() {
                   .port_env = "UVICORN_PORT",
                   .drop = "--reload",
                   .drop_valued = "--reload-dir --reload-include --reload-exclude --reload-delay",
+                  .worker_flags = "--workers",
+                  .worker_env = "WEB_CONCURRENCY",
                   .env = "UVICORN_RELOAD=false",
                   .off = "--reload"});
   // Tried with FastAPI's CLI 0.0.34, which has no flag for a socket; what it calls takes one.
@@ -52,6 +54,8 @@ std::vector<Row> python_rows() {
                   .port_env = "PORT",
                   .drop = "--reload",
                   .drop_valued = "--reload-dir",
+                  .worker_flags = "--workers",
+                  .worker_env = "WEB_CONCURRENCY",
                   .add = "--no-reload",
                   .off = "--reload",
                   .note = "`uvicorn MODULE:app` would take a socket"});
@@ -64,6 +68,8 @@ std::vector<Row> python_rows() {
                   .port_env = "PORT",
                   .drop = "--reload",
                   .drop_valued = "--reload-engine --reload-extra-file",
+                  .worker_flags = "-w --workers",
+                  .worker_env = "WEB_CONCURRENCY",
                   .off = "--reload"});
   // Tried with Hypercorn 0.18.
   rows.push_back({.name = "hypercorn",
@@ -72,6 +78,7 @@ std::vector<Row> python_rows() {
                   .port = 8000,
                   .bind_flags = "-b --bind",
                   .drop = "--reload",
+                  .worker_flags = "-w --workers",
                   .off = "--reload"});
   // Tried with Daphne 4.2.
   rows.push_back({.name = "daphne",
@@ -90,6 +97,8 @@ std::vector<Row> python_rows() {
                   .port_env = "GRANIAN_PORT",
                   .drop = "--reload",
                   .drop_valued = "--reload-paths --reload-ignore-dirs --reload-tick",
+                  .worker_flags = "--workers",
+                  .worker_env = "GRANIAN_WORKERS",
                   .env = "GRANIAN_RELOAD=false",
                   .off = "--reload"});
   // Tried with Waitress 3.0: sockets only from code.
@@ -170,8 +179,13 @@ void add_others(std::vector<Row>& rows) {
                   .host_flags = "-b --binding",
                   .port_flags = "-p --port",
                   .port_env = "PORT"});
-  rows.push_back(
-      {.name = "puma", .host = "0.0.0.0", .port = 9292, .port_flags = "-p --port", .port_env = "PORT"});
+  rows.push_back({.name = "puma",
+                  .host = "0.0.0.0",
+                  .port = 9292,
+                  .port_flags = "-p --port",
+                  .port_env = "PORT",
+                  .worker_flags = "-w --workers",
+                  .worker_env = "WEB_CONCURRENCY"});
   rows.push_back({.name = "php", .bind_flags = "-S", .own_words = true});
   // Tried with Go 1.26 and Cargo 1.95: compiler and program are one child.
   rows.push_back({.name = "go",

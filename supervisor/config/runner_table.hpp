@@ -34,15 +34,17 @@ struct Row {
   std::string_view bind_flags{};  // HOST:PORT in one
   std::string_view host_env{};
   std::string_view port_env{};
-  std::string_view drop{};         // turn its own reloader on; taken out
-  std::string_view drop_valued{};  // the same with a value
-  std::string_view add{};          // turns it off; appended
-  std::string_view env{};          // "NAME=value" between blanks
-  std::string_view off{};          // its reloader as a person knows it: "its own OFF is off"
-  std::string_view note{};         // what else is promised where it binds by itself
-  bool own_words = false;          // its flags end at its first other word, the rest is the script's
-  std::string_view ignore{};       // what it writes itself, globs as in .gitignore
-  std::string_view include{};      // only a change of these needs a restart: the rest it sees by itself
+  std::string_view drop{};          // turn its own reloader on; taken out
+  std::string_view drop_valued{};   // the same with a value
+  std::string_view worker_flags{};  // how many processes it makes of itself
+  std::string_view worker_env{};
+  std::string_view add{};      // turns it off; appended
+  std::string_view env{};      // "NAME=value" between blanks
+  std::string_view off{};      // its reloader as a person knows it: "its own OFF is off"
+  std::string_view note{};     // what else is promised where it binds by itself
+  bool own_words = false;      // its flags end at its first other word, the rest is the script's
+  std::string_view ignore{};   // what it writes itself, globs as in .gitignore
+  std::string_view include{};  // only a change of these needs a restart: the rest it sees by itself
 };
 
 // In the order of matching.

@@ -58,9 +58,9 @@ std::string name_of_command(const Argv& argv) {
   return name.empty() ? "program" : name;
 }
 
-std::string describe(const Runner& runner, const std::string& service, const std::vector<std::string>& listen,
-                     std::optional<std::uint16_t> port) {
-  const std::string who = runner.name.empty() ? service : runner.name;
+std::string describe(const Runner& runner, const Described& chosen) {
+  const std::string who = runner.name.empty() ? chosen.service : runner.name;
+  const auto& [service, listen, port, watched] = chosen;
   std::string text;
   if (!listen.empty()) {
     text = listen.size() == 1 ? "socket " : "sockets ";
@@ -70,10 +70,12 @@ std::string describe(const Runner& runner, const std::string& service, const std
   } else if (port) {
     text = (*port == 0 ? "binds a port by itself" : "binds port " + std::to_string(*port) + " by itself");
     text += ", refused while it restarts";
+  } else if (!runner.name.empty()) {
+    text = "binds by itself, refused while it restarts";
   } else {
-    text = runner.name.empty() ? "restarted at each change" : "binds by itself, refused while it restarts";
+    text = watched ? "restarted at each change" : "has no socket of ours";
   }
-  if (!runner.include.empty()) {
+  if (watched && !runner.include.empty()) {
     text = port ? "binds port " + std::to_string(*port) + " and takes changes by itself"
                 : "takes changes by itself";
     text += ", restarted for";

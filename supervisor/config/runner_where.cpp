@@ -64,6 +64,17 @@ std::string address_of(const Where& where) {
   return (v6 ? "[" + where.host + "]" : where.host) + ":" + where.port;
 }
 
+std::string own_workers_of(const Argv& argv, const Row& row, const Program& program,
+                           const RunnerFacts& facts) {
+  const auto many = [](const std::string& number) {
+    return is_number(number) && number != "0" && number != "1";
+  };
+  if (const auto given = flag_value(argv, program.at + 1, argv.size(), row.worker_flags))
+    return many(*given) ? std::string(words_of(row.worker_flags).back()) + " " + *given : std::string();
+  const std::string number = row.worker_env.empty() ? std::string() : variable(facts, row.worker_env);
+  return many(number) ? std::string(row.worker_env) + "=" + number : std::string();
+}
+
 void tell_port(const Row& row, const Program& program, const Where& where, Runner& runner) {
   const std::size_t from = program.at + 1;
   const std::string host = where.host.empty() ? "127.0.0.1" : where.host;

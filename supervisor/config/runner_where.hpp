@@ -20,6 +20,10 @@ Where where_of(const Argv& argv, const Row& row, const Program& program, const R
 // "HOST:PORT", or what stands for it; empty where no port is known.
 std::string address_of(const Where& where);
 
+// How it is told to make several processes of itself, such as "--workers 4"; empty: it is not.
+std::string own_workers_of(const Argv& argv, const Row& row, const Program& program,
+                           const RunnerFacts& facts);
+
 // The port is the user's: it is told to the program, in its own words, as {port}.
 void tell_port(const Row& row, const Program& program, const Where& where, Runner& runner);
 

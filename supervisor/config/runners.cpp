@@ -86,6 +86,7 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   for (const std::string_view glob : words_of(row.include)) runner.include.emplace_back(glob);
   for (const std::string_view glob : words_of(row.ignore)) runner.ignore.emplace_back(glob);
   const Where where = where_of(argv, row, program, facts);
+  runner.own_workers = own_workers_of(argv, row, program, facts);
   const bool own_socket = has_own_socket(argv, program.at + 1);
   turn_reloader_off(row, program, runner);
   if (own_socket) {

@@ -42,6 +42,7 @@ struct Runner {
   std::vector<std::string> ignore;    // what it writes itself
   std::vector<std::string> include;   // it sees changes by itself; only these need a restart
   std::string how;                    // "--fd 3"
+  std::string own_workers;            // "--workers 4": it makes several processes of itself
   std::string promise;                // the rest of the line that is told
 };
 
@@ -61,9 +62,15 @@ Runner choose_runner(const std::vector<std::string>& argv, const RunnerFacts& fa
 // "flask", "server" for ./server.py; a good service name, whatever the command is.
 std::string name_of_command(const std::vector<std::string>& argv);
 
+// What is chosen beside the runner, for describe().
+struct Described {
+  std::string service;
+  std::vector<std::string> listen;    // the addresses that are held
+  std::optional<std::uint16_t> port;  // the one that the program binds by itself
+  bool watched = true;                // `dev`: it is restarted at a change
+};
+
 // One line for a person, such as "uvicorn: socket 127.0.0.1:8000 is ours (--fd 3), its own --reload is off".
-// `listen`: the addresses that are held, `port` the one that the program binds by itself.
-std::string describe(const Runner& runner, const std::string& service, const std::vector<std::string>& listen,
-                     std::optional<std::uint16_t> port);
+std::string describe(const Runner& runner, const Described& chosen);
 
 }  // namespace runmain::config

@@ -80,10 +80,15 @@ Draft ServiceReader::read() {
   read_port();
   check_placeholders();
   read_cwd();
-  table_.read_integer("workers", 1, kWorkersMax, spec().workers);
+  read_workers();
+  read_balance();
   read_modes();
+  read_roll();
   read_watch();
   read_ready();
+  read_health();
+  read_hang();
+  read_recycle();
   read_stop();
   read_restart();
   read_depends_on();

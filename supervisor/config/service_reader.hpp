@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "config/config.hpp"
 #include "config/node.hpp"
 #include "config/report.hpp"
 #include "config/table.hpp"
@@ -14,14 +15,18 @@
 
 namespace runmain::config {
 
-inline constexpr std::size_t kNameMax = 64;  // characters of a service's or listener's name
-inline constexpr std::uint32_t kWorkersMax = 1024;
+inline constexpr std::size_t kNameMax = 64;    // characters of a service's or listener's name
 inline constexpr std::size_t kListenMax = 48;  // addresses of a service; as many fds as a child is given
 inline constexpr std::size_t kArgumentMax =
     131071;  // bytes of one argument or NAME=value: MAX_ARG_STRLEN, execve(2)
 inline constexpr std::size_t kEnvMax = 10000;  // variables of a service
 inline constexpr std::uint32_t kLogKeepMax = 1000;
-inline constexpr std::uint64_t kLogSizeMin = 1024;  // bytes
+inline constexpr std::uint64_t kLogSizeMin = 1024;             // bytes
+inline constexpr std::uint64_t kRecycleMemoryMin = 1U << 20U;  // bytes; less is a unit that was forgotten
+inline constexpr std::uint32_t kLingeringMax = 1000;
+inline constexpr std::uint32_t kLingeringDefault = 4;
+inline constexpr std::int32_t kSignalEnd =
+    1000;  // ServiceSpec.success: so much more than the signal's number
 
 // What a file is read with.
 struct Reading {
@@ -64,11 +69,30 @@ class ServiceReader {
   void read_on_change(const Node& node, core::WatchSpec& watch);
   void read_signal(const Node& node, const std::string& name, int& number);
   void add_watch_path(const std::string& path, Place place, core::WatchSpec& watch);
+  void read_workers();
+  void read_workers_range(const Node& node);
+  void read_balance();
+  void read_roll();
+  void read_roll_table(const Node& node);
+  void read_share(const Node& node, const std::string& name, core::Share& share);
+  void read_recycle();
+  void read_health();
+  void read_health_kind(Table& table, const Node& node);
+  void read_hang();
+  // A command that helps a service: a string, an array or { command, shell }. `known`: the placeholders that
+  // it may have, in words; empty: not checked.
+  std::optional<core::CommandSpec> read_helper(const Node& node, const std::string& name, bool shell,
+                                               const std::string& known);
   void read_ready();
   void read_ready_kind(Table& table, const Node& node);
+  void read_http_path(const Node& node, const std::string& name, std::string& path);
+  void read_tcp_probe(const Node& node, const std::string& name, std::string& address);
+  void check_probed(const std::string& key, const Node& node);
   std::string probe_address(const Node& node, const std::string& name);
   void read_stop();
+  void read_stop_steps(const Node& node);
   void read_restart();
+  void read_ends(const Node& node, const std::string& name, std::vector<std::int32_t>& ends);
   void read_policy(const Node& node, const std::string& name);
   void read_depends_on();
   void read_env();

@@ -10,7 +10,7 @@
 namespace runmain::config {
 
 const Node* Table::find(const std::string& key) {
-  known_.push_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.push_back(key);
   for (const Node& item : node_.items) {
     if (item.key == key) return &item;
   }

@@ -129,6 +129,14 @@ bool is_signal(std::int64_t number) {
   return number >= 1 && number < SIGRTMIN && sigabbrev_np(static_cast<int>(number)) != nullptr;
 }
 
+Result<std::uint32_t> parse_percent(std::string_view text) {
+  std::string_view rest = text;
+  const auto number = take_number(rest);
+  if (!number || rest != "%" || *number < 1 || *number > 100)
+    return Error{quote(text) + " is no part", {}, "write 1% to 100%, or a number of workers without quotes"};
+  return static_cast<std::uint32_t>(*number);
+}
+
 Result<int> parse_signal(std::string_view text) {
   const std::vector<std::string> names = signal_names();
   std::string_view name = text;

@@ -23,6 +23,9 @@ Result<Duration> parse_duration(std::string_view text);
 // "10MB" (10^6), "512KiB" (2^10), "4096" or "4096B": bytes.
 Result<std::uint64_t> parse_size(std::string_view text);
 
+// "25%": 1 to 100.
+Result<std::uint32_t> parse_percent(std::string_view text);
+
 // "TERM", "SIGTERM", "RTMIN+3", "15": the number of signal(7). KILL is one, too.
 Result<int> parse_signal(std::string_view text);
 // Whether signal(7) has this number.

@@ -37,6 +37,8 @@ void ServiceReader::read_watch() {
   const Node* node = table_.find("watch");
   if (node == nullptr || (node->kind == Kind::boolean && !node->boolean)) return;
   core::WatchSpec watch;
+  // What serves people is not given up half-way for a newer save.
+  if (reading_.mode == core::Mode::prod) watch.on_change = core::OnChange::queue;
   if (node->kind == Kind::boolean) {
     add_watch_path(".", node->place, watch);
   } else if (node->kind == Kind::array) {
@@ -77,19 +79,7 @@ void ServiceReader::read_watch_table(const Node& node, core::WatchSpec& watch) {
   table.read("poll", watch.poll);
   if (const Node* on_change = table.find("on_change")) read_on_change(*on_change, watch);
 
-  if (const Node* build = table.find("build")) {
-    bool shell = false;
-    const Node* command = build;
-    if (build->kind == Kind::table) {
-      Table build_table(report(), *build, "watch.build.");
-      command = build_table.find("command");
-      build_table.read("shell", shell);
-      build_table.refuse_others();
-      if (command == nullptr)
-        report().fault(build->place, "watch.build has no command", "add command = \"make\"");
-    }
-    if (command != nullptr) watch.build = read_command_value(report(), *command, "build", shell);
-  }
+  if (const Node* build = table.find("build")) watch.build = read_helper(*build, "watch.build", false, {});
   if (watch.build && watch.on_change == core::OnChange::signal) {
     report().fault(node.place, "watch.build and a signal on_change exclude each other",
                    "let the signal's handler build, or restart");

@@ -122,7 +122,7 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now) 
   for (const core::WorkerView& worker : service.workers) {
     if (worker.key.is_build()) {
       build = build_json(worker, now);
-    } else {
+    } else if (worker.key.is_worker()) {
       workers.push_back(worker_json(worker, backend, now));
     }
   }
@@ -177,8 +177,8 @@ Json event_json(const FactLine& line) {
 
 Json log_json(const LogLine& line, bool numbered) {
   std::string label = line.service_name;
-  if (line.from_build) {
-    label += " build";
+  if (const char* helper = helper_name(line.from_build ? kBuildSlot : line.slot)) {
+    label += " " + std::string(helper);
   } else if (numbered || line.slot > 0) {
     label += "." + std::to_string(line.slot);
   }

@@ -187,7 +187,7 @@ void Server::look_at_numbers(const core::Snapshot& snapshot) {
   numbered_.clear();
   for (const auto& service : snapshot.services) {
     const auto beyond_first = [](const core::WorkerView& worker) {
-      return worker.key.slot > 0 && !worker.key.is_build();
+      return worker.key.slot > 0 && worker.key.is_worker();
     };
     if (std::any_of(service.workers.begin(), service.workers.end(), beyond_first))
       numbered_.insert(service.id);

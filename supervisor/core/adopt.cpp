@@ -42,7 +42,7 @@ void Engine::adopt_service(ServiceRecord& r, const std::vector<const Adopted::Ch
   std::uint32_t newest = 0;
   for (const Adopted::Child* child : children) {
     r.counter = std::max(r.counter, child->key.generation);
-    if (child->alive && !child->key.is_build()) newest = std::max(newest, child->key.generation);
+    if (child->alive && child->key.is_worker()) newest = std::max(newest, child->key.generation);
   }
   const bool serves = r.configured && newest != 0;
   if (serves) {
@@ -57,7 +57,7 @@ void Engine::adopt_service(ServiceRecord& r, const std::vector<const Adopted::Ch
       return other->key.slot == key.slot && other->key.generation == key.generation && other->alive &&
              other->key.attempt > key.attempt;
     });
-    const bool slot = serves && !key.is_build() && key.generation == newest && key.slot < r.slots.size();
+    const bool slot = serves && key.is_worker() && key.generation == newest && key.slot < r.slots.size();
     if (slot) {
       std::uint32_t& attempt = r.slots[key.slot].current.attempt;
       attempt = std::max(attempt, key.attempt);

@@ -17,6 +17,20 @@ ServiceSpec with_policy_of(ServiceSpec spec, const ServiceSpec& other) {
   spec.stop = other.stop;
   spec.depends_on = other.depends_on;
   spec.workers = other.workers;
+  spec.workers_max = other.workers_max;
+  spec.workers_auto = other.workers_auto;
+  spec.roll = other.roll;
+  spec.health = other.health;
+  spec.hang = other.hang;
+  spec.recycle = other.recycle;
+  spec.success = other.success;
+  spec.no_restart = other.no_restart;
+  return spec;
+}
+
+// The same, wherever its table stands.
+ServiceSpec with_place_of(ServiceSpec spec, const ServiceSpec& other) {
+  spec.at = other.at;
   return spec;
 }
 
@@ -92,13 +106,14 @@ std::vector<std::uint32_t> Engine::selected(const Desired& desired, const std::v
 void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
   const bool fresh = !r.configured;
   const bool children_differ = !(with_policy_of(r.spec, spec) == spec);
-  const bool all_same = !children_differ && with_policy_of(spec, r.spec) == r.spec &&
-                        r.spec.workers == spec.workers && r.spec.watch == spec.watch &&
-                        r.spec.restart == spec.restart && r.spec.end_on_failure == spec.end_on_failure &&
-                        r.spec.backoff == spec.backoff && r.spec.stop == spec.stop &&
-                        r.spec.depends_on == spec.depends_on;
+  const bool all_same = r.spec == with_place_of(spec, r.spec);
   const std::uint32_t before = r.workers();
   if (!(r.spec.watch == spec.watch)) r.loop.forgive();
+  if (children_differ && !fresh && (!r.old_spec || r.current > r.old_spec_last)) {
+    r.old_spec = r.spec;  // what serves goes on as it was, until something newer has taken over
+    r.old_spec_last = r.counter;
+  }
+  if (r.spec.workers != spec.workers || r.spec.workers_max != spec.workers_max) r.scaled.reset();
   r.spec = spec;
   r.configured = true;
   r.close_pending = true;
@@ -110,13 +125,7 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
     return;
   }
   if (all_same || !r.wanted) return;
-  for (std::uint32_t slot = before; slot < r.workers(); ++slot) {
-    const std::uint32_t attempt = r.slots[slot].current.attempt;
-    r.slots[slot].current = SlotRun{};
-    r.slots[slot].current.attempt = attempt;
-    r.slots[slot].current.reason = Reason::scale;
-    r.slots[slot].next.reason = r.roll_reason;
-  }
+  begin_slots(r, before);
   const bool resting = r.run == RunState::failed || r.run == RunState::done;
   if (r.workers() < before) end_if_done(r);  // the slots that are left may have ended before
   if (children_differ || resting) request_reload(r, Reason::change);

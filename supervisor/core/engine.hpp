@@ -14,6 +14,13 @@
 
 namespace runmain::core {
 
+// How a worker ended, judged by its service's lists of statuses.
+struct End {
+  bool clean = false;  // as good as status 0
+  bool final = false;  // its slot is not to be started again
+  std::string how;
+};
+
 class Engine {
  public:
   Engine(State& state, Output& out) : s_(state), out_(out), now_(state.now), cause_(state.events) {}
@@ -70,10 +77,14 @@ class Engine {
   // one child (instance.cpp)
   void spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generation, SlotRun& run);
   void spawn_build(ServiceRecord& r);
+  void enter(Instance& i, WorkerState phase);
   void stop(ServiceRecord& r, Instance& i, EndWhy why);
   void begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group);
   void kill_tree(ServiceRecord& r, Instance& i);
-  void stop_probe(Instance& i);
+  void stop_looking(Instance& i);
+  void next_stop_step(ServiceRecord& r, Instance& i);
+  void deadline_reached(ServiceRecord& r, Instance& i);
+  void helper_ended(ServiceRecord& r, const Instance& i, const End& end, std::int64_t number);
   static void leave_terminal(Instance& i);
   void not_ready(ServiceRecord& r, Instance& i);
   void watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number);
@@ -88,9 +99,11 @@ class Engine {
   void advance(ServiceRecord& r);
   void stop_unwanted(ServiceRecord& r);
   bool wants(const ServiceRecord& r, const Instance& i, const Survey& seen);
+  static bool is_about_somebody(const ServiceRecord& r, const Instance& helper);
   void fill(ServiceRecord& r);
-  void worker_died(ServiceRecord& r, Instance& i, bool clean, const std::string& how);
+  void worker_died(ServiceRecord& r, Instance& i, const End& end);
   void crashed(ServiceRecord& r, Instance& i, const std::string& how);
+  void slot_failed(ServiceRecord& r, std::uint32_t slot, std::string why);
   void slot_done(ServiceRecord& r, std::uint32_t slot);
   void end_if_done(ServiceRecord& r);
   void fail(ServiceRecord& r, std::string reason);
@@ -124,6 +137,29 @@ class Engine {
   void build_ended(ServiceRecord& r, bool ok, std::int64_t number, const std::string& how);
   void tell_failure(ServiceRecord& r, Fact fact);
 
+  // gradual rolls (roll.cpp)
+  void begin_roll(ServiceRecord& r);
+  void advance_roll(ServiceRecord& r);
+  void open_slots(ServiceRecord& r, std::uint32_t count);
+  void end_roll(ServiceRecord& r);
+  bool knows_room(ServiceRecord& r);
+  void forget_room(ServiceRecord& r);
+
+  // the pool: size, recycling, whose turn new connections are (pool.cpp)
+  void set_workers(ServiceRecord& r, std::uint32_t count, const char* by);
+  void begin_slots(ServiceRecord& r, std::uint32_t before);
+  void set_limits(ServiceRecord& r, Instance& i);
+  void recycle(ServiceRecord& r);
+  void recycle_when_due(ServiceRecord& r, Instance& i, std::string why);
+  void distribute(ServiceRecord& r);
+  bool retires(const ServiceRecord& r, const Instance& i);
+
+  // health (health.cpp)
+  void hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std::string& how);
+  void look_by_command(ServiceRecord& r);
+  void spawn_helper(ServiceRecord& r, std::uint32_t slot, const Instance& about);
+  void looked(ServiceRecord& r, Instance& i, const Looked& e);
+
   // dependencies (dependencies.cpp)
   bool satisfied(const ServiceRecord& r) const;
   bool needs_met(const ServiceRecord& r) const;
@@ -142,9 +178,11 @@ class Engine {
   void fail_requests(const ServiceRecord& r, CommandVerb verb, const std::string& error);
   void settle_request(std::size_t index, std::uint32_t service, const std::string& error);
   void send_signal(const Command& e, const std::vector<std::uint32_t>& services);
-  void carry_out(CommandVerb verb, const std::vector<std::uint32_t>& services);
+  void carry_out(const Command& e, const std::vector<std::uint32_t>& services);
 
   // the end (shutdown.cpp)
+  void grow_pools(bool grow);
+  void pass_on(std::int32_t signal);
   void shut_down(std::int32_t signal);
   void force(std::int32_t signal);
   void check_end();
@@ -172,5 +210,8 @@ const char* name_of(Reason reason);
 
 // "exited with status 1", "killed by SIGKILL": a wait status (wait(2)) in words.
 std::string describe_exit(std::int32_t status, bool known);
+
+// The same with what the service's lists make of it.
+End judge(const ServiceSpec& spec, const Exited& e);
 
 }  // namespace runmain::core

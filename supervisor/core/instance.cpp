@@ -1,6 +1,7 @@
 // One child, from Spawn to Forget:
 //
-//   spawning ─► starting ─► ready ─► draining ─► killing ─► sweeping ─► gone
+//   spawning ─► starting ─► ready ─► [retiring] ─► draining ─► killing ─► sweeping ─► gone
+//                              └──► [hung] ──────────────────────┘
 //
 // Any living phase goes to sweeping with Exited; only sweeping and killing end, with Swept.
 #include <algorithm>
@@ -53,12 +54,23 @@ std::string join(const std::vector<std::string>& names) {
 
 }  // namespace
 
+// What runs in a phase ends with it.
+void Engine::enter(Instance& i, WorkerState phase) {
+  i.phase = phase;
+  i.since = now_;
+  i.deadline = kNever;
+  i.watchdog_at = kNever;
+  i.step_at = kNever;
+  i.frozen_until = kNever;
+  i.recycle_at = kNever;
+}
+
 void Engine::spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generation, SlotRun& run) {
   Instance i;
   i.key = ChildKey{r.id, slot, generation, ++run.attempt};
   i.since = now_;
   if (run.reason == Reason::crash && run.spawn_failures == 0) ++r.restarts;  // tries of one restart are one
-  push(Spawn{i.key, run.reason});
+  push(Spawn{i.key, run.reason, {}, 0});
   r.instances.push_back(std::move(i));
 }
 
@@ -66,15 +78,15 @@ void Engine::spawn_build(ServiceRecord& r) {
   Instance i;
   i.key = ChildKey{r.id, kBuildSlot, r.counter + 1, ++r.build_attempt};
   i.since = now_;
-  push(Spawn{i.key, r.roll_reason});
+  push(Spawn{i.key, r.roll_reason, {}, 0});
   tell(r, i, FactType::reload_building, r.build_attempt);
   r.instances.push_back(std::move(i));
 }
 
-void Engine::stop_probe(Instance& i) {
-  if (!i.probing) return;
-  i.probing = false;
-  push(StopProbe{i.key});
+// Neither for its readiness nor for its health.
+void Engine::stop_looking(Instance& i) {
+  if (std::exchange(i.probing, false)) push(StopProbe{i.key});
+  if (std::exchange(i.watched, false)) push(StopWatching{i.key});
 }
 
 // Asks a child to go, or remembers to. Does nothing to one that is on its way out already, unless that was
@@ -88,27 +100,30 @@ void Engine::stop(ServiceRecord& r, Instance& i, EndWhy why) {
   if (i.phase != WorkerState::starting && i.phase != WorkerState::ready && !by_itself) return;
   i.why = why;
   if (s_.forced) return kill_tree(r, i);
+  if (retires(r, i)) return;
   begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
 }
 
 void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group) {
-  stop_probe(i);
+  stop_looking(i);
   leave_terminal(i);
-  i.phase = WorkerState::draining;
-  i.since = now_;
-  i.watchdog_at = kNever;
+  enter(i, WorkerState::draining);
   i.deadline = later(now_, r.spec.stop.timeout);
-  if (!i.key.is_build() && i.why != EndWhy::watchdog) push(AskDrain{i.key, r.spec.stop.timeout});
+  i.stop_step = 0;
+  next_stop_step(r, i);
+  if (i.key.is_worker() && i.why != EndWhy::watchdog) push(AskDrain{i.key, r.spec.stop.timeout});
   push(Kill{i.key, signal, group});
 }
 
+void Engine::next_stop_step(ServiceRecord& r, Instance& i) {
+  const auto& then = r.spec.stop.then;
+  i.step_at = i.stop_step < then.size() ? later(i.since, then[i.stop_step].after) : kNever;
+}
+
 void Engine::kill_tree(ServiceRecord& r, Instance& i) {
-  stop_probe(i);
+  stop_looking(i);
   leave_terminal(i);
-  i.phase = WorkerState::killing;
-  i.since = now_;
-  i.deadline = kNever;
-  i.watchdog_at = kNever;
+  enter(i, WorkerState::killing);
   push(KillTree{i.key});
   touch(r);
 }
@@ -125,13 +140,15 @@ void Engine::operator()(const Spawned& e) {
   if (e.error != 0) {
     const bool wanted = i->why == EndWhy::none;
     tell(*r, *i, FactType::child_spawn_failed, e.error, e.detail);
+    const Instance gone = *i;
     remove(*r, *i);
+    if (gone.key.is_hook() || gone.key.is_look())
+      return helper_ended(*r, gone, End{false, false, e.detail}, e.error);
     return spawn_failed(*r, e.key, wanted, e);
   }
   i->pid = e.pid;
-  i->since = now_;
-  i->phase = WorkerState::starting;
-  tell(*r, *i, FactType::child_started, i->key.attempt);
+  enter(*i, WorkerState::starting);
+  if (i->key.is_worker() || i->key.is_build()) tell(*r, *i, FactType::child_started, i->key.attempt);
   if (i->key.is_build()) {
     r->build_failures = 0;
   } else if (i->key.slot < r->slots.size()) {
@@ -146,6 +163,10 @@ void Engine::operator()(const Spawned& e) {
   if (s_.forced) return kill_tree(*r, *i);
   if (i->why != EndWhy::none) return stop(*r, *i, i->why);
   if (i->key.is_build()) return;
+  if (!i->key.is_worker()) {
+    i->deadline = later(now_, i->key.is_hook() ? r->spec.hang.hook_timeout : r->spec.health.timeout);
+    return;
+  }
   i->deadline = later(now_, r->spec.ready.timeout);
   i->probing = true;
   push(Probe{i->key});
@@ -175,22 +196,29 @@ void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, co
 
 void Engine::operator()(const Ready& e) {
   const auto [r, i] = find(e.key);
-  if (i == nullptr || i->phase != WorkerState::starting || i->key.is_build()) return;
+  if (i == nullptr || i->phase != WorkerState::starting || !i->key.is_worker()) return;
   became_ready(*r, *i, e);
 }
 
 void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
   const std::string where = e.address.empty() ? std::string() : " " + cut(e.address, kStatusTextMax);
   tell(r, i, FactType::child_ready, to_ms(now_ - i.since), name_of(e.proof) + where);
-  i.phase = WorkerState::ready;
+  const Time watchdog_at = i.watchdog_at;
+  const Time frozen_until = i.frozen_until;
+  enter(i, WorkerState::ready);
+  i.watchdog_at = watchdog_at;
+  i.frozen_until = frozen_until;
   i.proof = e.proof;
   i.probing = false;
   i.was_ready = true;
-  i.since = now_;
   i.ready_at = now_;
-  i.deadline = kNever;
   i.deadline_left.reset();
-  if (r.next != 0 && i.key.generation == r.next) commit(r);
+  set_limits(r, i);
+  if (!r.spec.listen.empty()) push(RenewBacklog{i.key});
+  i.watched = r.spec.health.kind == HealthKind::http || r.spec.health.kind == HealthKind::tcp ||
+              r.spec.recycle.memory > 0;
+  if (i.watched) push(WatchHealth{i.key});
+  if (r.next != 0 && i.key.generation == r.next && !r.course.gradual) commit(r);
   if (i.key.generation == r.current) {
     r.proven = r.current;
     r.given_up = 0;
@@ -201,23 +229,21 @@ void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
 void Engine::operator()(const Exited& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || i->phase == WorkerState::spawning || !i->living() || e.pid != i->pid) return;
-  const std::string how = describe_exit(e.status, e.known);
-  const bool clean = e.known && e.status == 0;
+  const End end = judge(r->spec, e);
+  const std::int64_t number = e.known ? e.status : -1;
   const bool asked = i->why == EndWhy::stop || i->why == EndWhy::announced;
-  tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, e.known ? e.status : -1, how);
-  stop_probe(*i);
+  const bool helper = i->key.is_hook() || i->key.is_look();
+  if (!helper) tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, number, end.how);
+  stop_looking(*i);
   leave_terminal(*i);
   const bool tree_is_dying = i->phase == WorkerState::killing;
-  i->phase = WorkerState::sweeping;
-  i->since = now_;
-  i->deadline = kNever;
-  i->watchdog_at = kNever;
-  if (i->why != EndWhy::stop) {
-    if (i->key.is_build()) {
-      build_ended(*r, clean, e.known ? e.status : -1, how);
-    } else {
-      worker_died(*r, *i, clean, how);
-    }
+  enter(*i, WorkerState::sweeping);
+  if (helper) {
+    helper_ended(*r, Instance(*i), end, number);
+  } else if (i->why != EndWhy::stop && i->key.is_build()) {
+    build_ended(*r, end.clean, number, end.how);
+  } else if (i->why != EndWhy::stop) {
+    worker_died(*r, *i, end);
   }
   // A replacement is spawned before the leftovers are killed: that one is what clients wait for.
   reconcile(*r);
@@ -234,10 +260,13 @@ void Engine::operator()(const Swept& e) {
       r->survivors = cut(r->survivors + (r->survivors.empty() ? "" : ", ") + names, kFactTextMax);
     s_.failed_exit |= s_.shutting_down;
   }
-  if (i->phase == WorkerState::killing && i->why != EndWhy::stop && !i->key.is_build()) {
-    worker_died(*r, *i, false, "killed, and its end was not seen");
+  const End unseen{false, false, "killed, and its end was not seen"};
+  if (i->phase == WorkerState::killing && (i->key.is_hook() || i->key.is_look())) {
+    helper_ended(*r, Instance(*i), unseen, -1);
+  } else if (i->phase == WorkerState::killing && i->why != EndWhy::stop && i->key.is_worker()) {
+    worker_died(*r, *i, unseen);
   } else if (i->phase == WorkerState::killing && i->why != EndWhy::stop) {
-    build_ended(*r, false, -1, "killed, and its end was not seen");
+    build_ended(*r, false, -1, unseen.how);
   }
   const auto [same, gone] = find(e.key);
   remove(*same, *gone);
@@ -246,14 +275,12 @@ void Engine::operator()(const Swept& e) {
 
 void Engine::operator()(const Stopping& e) {
   const auto [r, i] = find(e.key);
-  if (i == nullptr || i->key.is_build()) return;
-  if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
-  stop_probe(*i);
+  if (i == nullptr || !i->key.is_worker()) return;
+  if (!i->works()) return;
+  stop_looking(*i);
   leave_terminal(*i);
-  i->phase = WorkerState::draining;
+  enter(*i, WorkerState::draining);
   i->why = EndWhy::announced;
-  i->since = now_;
-  i->watchdog_at = kNever;
   i->deadline = later(now_, r->spec.stop.timeout);
   touch(*r);
 }
@@ -272,8 +299,7 @@ void Engine::operator()(const StatusText& e) {
 
 void Engine::operator()(const Watchdog& e) {
   const auto [r, i] = find(e.key);
-  if (i == nullptr || i->key.is_build()) return;
-  if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
+  if (i == nullptr || !i->key.is_worker() || !i->works()) return;
   if (e.trigger) return watchdog_missed(*r, *i, 0);
   if (e.usec > 0) i->watchdog = from_usec(e.usec);
   if (i->watchdog > Duration::zero() && i->at_terminal) i->watchdog_left = i->watchdog;
@@ -321,10 +347,9 @@ void Engine::operator()(const Claimed& e) {
   const auto [r, i] = find(e.key);
   std::string why;
   const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
-  if (i == nullptr || i->key.is_build() || !i->living()) {
+  if (i == nullptr || !i->key.is_worker() || !i->living()) {
     why = "no such child";
-  } else if (i->phase == WorkerState::draining || i->phase == WorkerState::killing ||
-             i->why != EndWhy::none) {
+  } else if ((!i->works() && i->phase != WorkerState::spawning) || i->why != EndWhy::none) {
     why = "the child is being stopped";
   } else if (!known && !i->claims.empty() && !e.explicit_call) {
     why = "the role belongs to process " + std::to_string(i->claims.front());
@@ -342,19 +367,59 @@ void Engine::operator()(const Claimed& e) {
 // Everything of this service whose time has come.
 void Engine::on_time(ServiceRecord& r) {
   touch(r);
-  for (Instance& i : r.instances) {
+  // What follows may add helpers, and that moves the instances.
+  for (std::size_t n = 0; n < r.instances.size(); ++n) {
+    Instance& i = r.instances[n];
+    if (i.step_at <= now_) {
+      push(Kill{i.key, r.spec.stop.then[i.stop_step].signal, r.spec.stop.group});
+      ++i.stop_step;
+      next_stop_step(r, i);
+    }
+    if (i.recycle_at <= now_) {
+      i.recycle_at = kNever;
+      recycle_when_due(r, i, "lifetime " + std::to_string(to_ms(now_ - i.ready_at) / 1000) + " s");
+    }
     if (i.watchdog_at <= now_) {
       watchdog_missed(r, i, to_ms(i.watchdog));
-    } else if (i.deadline > now_) {
-      continue;
-    } else if (i.phase == WorkerState::starting) {
-      not_ready(r, i);
-    } else if (i.phase == WorkerState::draining) {
-      tell(r, i, FactType::child_stop_timeout, to_ms(r.spec.stop.timeout));
-      kill_tree(r, i);
+    } else if (i.frozen_until <= now_) {
+      hung(r, i, to_ms(r.spec.hang.stopped), "stopped by a signal");
+    } else if (i.deadline <= now_) {
+      deadline_reached(r, i);
     }
   }
   if (r.window_end <= now_) window_ended(r);
+  if (r.room_deadline <= now_) {
+    r.room = RoomState::enough;  // nobody knows better
+    r.room_deadline = kNever;
+  }
+}
+
+void Engine::deadline_reached(ServiceRecord& r, Instance& i) {
+  switch (i.phase) {
+    case WorkerState::starting:
+      if (i.key.is_worker()) return not_ready(r, i);
+      return kill_tree(r, i);  // a hook or a look that takes too long
+    case WorkerState::retiring: return begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
+    case WorkerState::draining:
+      tell(r, i, FactType::child_stop_timeout, to_ms(i.drained ? r.spec.stop.flush : r.spec.stop.timeout));
+      return kill_tree(r, i);
+    case WorkerState::hung: return kill_tree(r, i);
+    default: return;
+  }
+}
+
+End judge(const ServiceSpec& spec, const Exited& e) {
+  constexpr std::int32_t kSignals = 1000;
+  const std::int32_t signal = e.status & 0x7f;
+  const std::int32_t code = signal != 0 ? kSignals + signal : (e.status >> 8) & 0xff;
+  const auto in = [&](const std::vector<std::int32_t>& list) {
+    return e.known && std::find(list.begin(), list.end(), code) != list.end();
+  };
+  End end;
+  end.clean = (e.known && e.status == 0) || in(spec.success);
+  end.final = in(spec.no_restart);
+  end.how = e.oom ? "killed by SIGKILL: out of memory" : describe_exit(e.status, e.known);
+  return end;
 }
 
 std::string describe_exit(std::int32_t status, bool known) {

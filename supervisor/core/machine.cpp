@@ -45,6 +45,11 @@ Snapshot Machine::snapshot() const { return view(*state_); }
 bool Machine::suspects(ServiceId service) const {
   return service.value < state_->services.size() && state_->services[service.value].loop.suspects();
 }
+const ServiceSpec* Machine::spec_of(const ChildKey& key) const {
+  if (key.service.value >= state_->services.size()) return nullptr;
+  const ServiceRecord& r = state_->services[key.service.value];
+  return key.is_worker() ? &r.spec_of(key.generation) : &r.spec;
+}
 std::uint64_t Machine::event_number() const { return state_->events; }
 std::uint64_t Machine::effect_number() const { return state_->effects; }
 

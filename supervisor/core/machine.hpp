@@ -52,6 +52,10 @@ class Machine {
   // matters from then on.
   bool suspects(ServiceId service) const;
 
+  // The specification that this child was or is to be started with; null for a service that is not known.
+  // Valid until the next handle().
+  const ServiceSpec* spec_of(const ChildKey& key) const;
+
   // The number of the latest Event, and of the latest Effect.
   std::uint64_t event_number() const;
   std::uint64_t effect_number() const;

@@ -24,10 +24,13 @@ const char* name_of(WorkerState state) {
     case WorkerState::spawning: return "spawning";
     case WorkerState::starting: return "starting";
     case WorkerState::ready: return "ready";
+    case WorkerState::retiring: return "retiring";
     case WorkerState::draining: return "draining";
+    case WorkerState::hung: return "hung";
     case WorkerState::killing: return "killing";
     case WorkerState::sweeping: return "sweeping";
     case WorkerState::backoff: return "backoff";
+    case WorkerState::failed: return "failed";
   }
   return "unknown";
 }

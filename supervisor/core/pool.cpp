@@ -1,11 +1,207 @@
+// The size of a pool, the recycling of its workers, and which slots new connections go to.
+#include <algorithm>
+#include <utility>
+
+#include "core/backoff.hpp"
 #include "core/engine.hpp"
 
 namespace runmain::core {
-void Engine::operator()(const Drained&) {}
-void Engine::operator()(const Requests&) {}
-void Engine::operator()(const Measured&) {}
-void Engine::operator()(const Room&) {}
-void Engine::operator()(const Load&) {}
-void Engine::operator()(const QueueEmpty&) {}
-void Engine::operator()(const ListenerShut&) {}
+namespace {
+
+// Up to `percent` less than the limit, at least 1.
+std::uint64_t jittered(std::uint64_t limit, std::uint32_t percent, std::uint64_t& random) {
+  const std::uint64_t reach = limit / 100 * std::min(percent, 100U);
+  return std::max<std::uint64_t>(1, limit - (reach == 0 ? 0 : next_random(random) % (reach + 1)));
+}
+
+}  // namespace
+
+// ---- size
+// ---------------------------------------------------------------------------------------------------
+
+void Engine::set_workers(ServiceRecord& r, std::uint32_t count, const char* by) {
+  count = std::clamp(count, 1U, kWorkersMax);
+  const std::uint32_t before = r.workers();
+  r.calm_since = kNever;
+  r.loaded = 0;
+  if (count == before) return;
+  r.scaled = count;
+  if (r.slots.size() < r.workers()) r.slots.resize(r.workers());
+  touch(r);
+  tell(r, FactType::service_scaled, count, by);
+  if (!r.wanted) return;
+  begin_slots(r, before);
+  if (count < before) end_if_done(r);  // the slots that are left may have ended before
+}
+
+// Slots that were not wanted before begin anew, but for the count of their starts.
+void Engine::begin_slots(ServiceRecord& r, std::uint32_t before) {
+  for (std::uint32_t n = before; n < r.workers(); ++n) {
+    Slot& slot = r.slots[n];
+    slot.rolling = false;
+    for (SlotRun* run : {&slot.current, &slot.next}) {
+      const std::uint32_t attempt = run->attempt;
+      *run = SlotRun{};
+      run->attempt = attempt;
+      run->reason = Reason::scale;
+    }
+  }
+}
+
+void Engine::operator()(const Load& e) {
+  ServiceRecord* r = find(e.service);
+  if (r == nullptr || !up(*r) || r->run != RunState::running || r->spec.workers_max <= r->spec.workers)
+    return;
+  const std::uint32_t workers = r->workers();
+  if (e.queued > 0) {
+    r->calm_since = kNever;
+    r->loaded = std::min(r->loaded + 1, kCountMax);
+    const bool settled = look(*r).full == workers;  // those that come are to help first
+    if (r->loaded >= kLoadedLooks && settled && workers < r->spec.workers_max)
+      set_workers(*r, workers + 1, "load");
+    return;
+  }
+  r->loaded = 0;
+  if (e.busy_percent >= kCalmPercent) {
+    r->calm_since = kNever;
+  } else if (r->calm_since == kNever) {
+    r->calm_since = now_;
+  } else if (now_ - r->calm_since >= kCalm && workers > r->spec.workers) {
+    set_workers(*r, workers - 1, "load");
+    r->calm_since = now_;
+  }
+}
+
+// ---- recycling
+// ----------------------------------------------------------------------------------------------
+
+void Engine::set_limits(ServiceRecord& r, Instance& i) {
+  const RecycleSpec& recycle = r.spec.recycle;
+  const auto limit = [&](std::uint64_t max) {
+    return max == 0 ? 0 : jittered(max, recycle.jitter_percent, s_.random);
+  };
+  i.requests_max = limit(recycle.requests);
+  i.memory_max = limit(recycle.memory);
+  const auto lifetime =
+      limit(static_cast<std::uint64_t>(std::max<Duration::rep>(recycle.lifetime.count(), 0)));
+  i.recycle_at = lifetime == 0 ? kNever : later(now_, Duration(static_cast<Duration::rep>(lifetime)));
+}
+
+void Engine::operator()(const Requests& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->requests_max == 0 || e.done < i->requests_max) return;
+  recycle_when_due(*r, *i, std::to_string(e.done) + " requests");
+}
+
+void Engine::operator()(const Measured& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->memory_max == 0 || e.bytes < i->memory_max) return;
+  recycle_when_due(*r, *i, "memory " + std::to_string(e.bytes >> 20U) + " MiB");
+}
+
+void Engine::recycle_when_due(ServiceRecord& r, Instance& i, std::string why) {
+  if (i.phase != WorkerState::ready || i.leaving || i.recycle_due) return;
+  i.recycle_due = true;
+  tell(r, i, FactType::child_recycled, 0, std::move(why));
+  touch(r);
+}
+
+// Replaces those that are due, as many at once as a batch has. A roll replaces them anyway.
+void Engine::recycle(ServiceRecord& r) {
+  if (!up(r) || r.run != RunState::running || r.next != 0 || r.roll != Roll::none || r.due) return;
+  const std::uint32_t batch = r.spec.roll.batch.of(r.workers());
+  const bool old_first = r.spec.roll.order == RollOrder::old_first || !r.overlaps();
+  look(r);
+  std::uint32_t away = 0;
+  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+    const bool full = (s_.slot_marks[slot] & kReadyCurrent) != 0;
+    away += !full && !r.slots[slot].current.done ? 1 : 0;
+  }
+  for (Instance& i : r.instances) {
+    if (away >= batch) return;
+    if (!i.recycle_due || i.leaving || i.phase != WorkerState::ready || i.key.generation != r.current)
+      continue;
+    if (i.key.slot >= r.workers() || (s_.slot_marks[i.key.slot] & kReadyCurrent) == 0) continue;
+    SlotRun& run = r.slots[i.key.slot].current;
+    run.reason = Reason::recycle;
+    run.retry_at = now_;
+    ++away;
+    i.leaving = !old_first;
+    if (old_first) stop(r, i, EndWhy::stop);
+  }
+}
+
+// ---- draining
+// -----------------------------------------------------------------------------------------------
+
+// Nothing is left to answer: what remains has a budget of its own.
+void Engine::operator()(const Drained& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->phase != WorkerState::draining || i->drained) return;
+  i->drained = true;
+  i->deadline = later(now_, r->spec.stop.flush);
+  tell(*r, *i, FactType::child_drained, to_ms(now_ - i->since));
+  touch(*r);
+}
+
+// ---- sockets of one slot
+// ------------------------------------------------------------------------------------
+
+// Who waits in the queue of a slot that nobody takes over is served by this worker before it goes: it gets no
+// new connections, and is asked to drain when the queue is empty. False: there is nothing to wait for.
+bool Engine::retires(const ServiceRecord& r, const Instance& it) {
+  if (r.spec.balance != Balance::reuseport || it.phase != WorkerState::ready || !up(r)) return false;
+  const auto takes_over = [&](const Instance& i) {
+    return &i != &it && i.key.is_worker() && i.key.slot == it.key.slot && i.phase == WorkerState::ready;
+  };
+  const bool taken = std::any_of(r.instances.begin(), r.instances.end(), takes_over);
+  const bool others = std::any_of(r.instances.begin(), r.instances.end(), [&](const Instance& i) {
+    return i.key.is_worker() && i.key.slot != it.key.slot && i.phase == WorkerState::ready;
+  });
+  if (taken || !others) return false;
+  ServiceRecord& mine = s_.services[r.id.value];
+  Instance& i = mine.instances[static_cast<std::size_t>(&it - mine.instances.data())];
+  stop_looking(i);
+  leave_terminal(i);
+  enter(i, WorkerState::retiring);
+  i.deadline = later(now_, kQueueTimeout);
+  distribute(mine);
+  push(AwaitQueue{i.key});
+  return true;
+}
+
+void Engine::operator()(const QueueEmpty& e) {
+  const auto [r, i] = find(e.key);
+  if (i == nullptr || i->phase != WorkerState::retiring) return;
+  touch(*r);
+  begin_drain(*r, *i, r->spec.stop.signal, r->spec.stop.group);
+}
+
+// New connections go to the slots that have somebody ready.
+void Engine::distribute(ServiceRecord& r) {
+  if (r.spec.balance != Balance::reuseport || !up(r)) return;
+  std::vector<std::uint32_t> slots;
+  for (const Instance& i : r.instances) {
+    if (i.key.is_worker() && i.phase == WorkerState::ready) slots.push_back(i.key.slot);
+  }
+  std::sort(slots.begin(), slots.end());
+  slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
+  if (slots == r.distributed) return;
+  r.distributed = slots;
+  push(Distribute{r.id, std::move(slots)});
+}
+
+void Engine::operator()(const ListenerShut& e) {
+  ServiceRecord* r = find(e.service);
+  if (r == nullptr) return;
+  Fact fact;
+  fact.type = FactType::listener_shut;
+  fact.service = r->id;
+  fact.slot = e.slot;
+  fact.generation = r->current;
+  fact.number = e.error;
+  fact.text = e.address;
+  record(std::move(fact));
+}
+
 }  // namespace runmain::core

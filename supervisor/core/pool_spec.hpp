@@ -133,6 +133,8 @@ struct RecycleSpec {
   }
 };
 
+inline constexpr std::uint32_t kLingeringMax = 64;
+
 // A further stop signal, so long after the first.
 struct StopStep {
   int signal = 0;

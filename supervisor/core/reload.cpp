@@ -5,7 +5,8 @@
 // A change acts at once and opens a window; what follows in the window makes one more reload at its end, and
 // the first change behind it acts at once again, whether or not the start before it is through. Before commit
 // a new generation that fails leaves the old one as it was; after it, there is no way back (the old code is
-// no longer on disk), and slots that miss a worker are tried again with back-off. A change during a start
+// no longer on disk), and slots that miss a worker are tried again with back-off; a gradual roll (roll.cpp)
+// commits when it is through. A change during a start
 // cuts it short, unless on_change says otherwise or it was cut short kGiveUpsMax times in a row: somebody who
 // saves faster than the build takes shall see a result, too. That counts only where an end of the start can
 // be seen: what merely has lived for a while is not waited for.
@@ -46,7 +47,7 @@ bool Engine::start_under_way(const ServiceRecord& r) const {
   if (r.next != 0) return true;
   if (r.run != RunState::running || r.proven == r.current) return false;
   return std::any_of(r.instances.begin(), r.instances.end(), [&r](const Instance& i) {
-    return i.key.generation == r.current && !i.key.is_build() &&
+    return i.key.generation == r.current && i.key.is_worker() &&
            (i.phase == WorkerState::spawning || i.phase == WorkerState::starting);
   });
 }
@@ -165,6 +166,7 @@ void Engine::take_due(ServiceRecord& r) {
   }
   r.build_failures = 0;
   r.build_retry_at = Time{};
+  forget_room(r);
   r.roll = r.builds() ? Roll::build : Roll::launch;
   if (r.run == RunState::running) begin_reload(r);  // anew, if one was cut short: the line tells of the last
 }
@@ -182,8 +184,9 @@ void Engine::launch(ServiceRecord& r) {
   const Survey seen = look(r);
   const bool first = r.run == RunState::idle;
   const bool beside = !first && can_overlap(r, seen);
-  if (beside ? seen.others : seen.workers) return;
+  if (beside ? too_many_linger(r, seen) : seen.workers) return;
   if (first && !needs_met(r)) return;
+  if (beside && !knows_room(r)) return;
   ++r.counter;
   r.launched_at = now_;
   r.loop.step(now_);
@@ -199,10 +202,13 @@ void Engine::launch(ServiceRecord& r) {
   if (r.reload_open) tell(r, FactType::reload_starting, r.counter, name_of(r.roll_reason));
   if (beside) {
     r.next = r.counter;
-    return;
+    return begin_roll(r);
   }
   r.current = r.counter;
   r.next = 0;
+  r.restoring = false;
+  r.canary_asked = 0;
+  forget_room(r);
   r.ran = false;
   r.run = RunState::running;
 }
@@ -210,10 +216,12 @@ void Engine::launch(ServiceRecord& r) {
 // The new generation becomes the current one.
 void Engine::commit(ServiceRecord& r) {
   touch(r);
+  end_roll(r);
   r.current = r.next;
   r.next = 0;
+  r.restoring = false;
   r.ran = std::any_of(r.instances.begin(), r.instances.end(), [&r](const Instance& i) {
-    return i.key.generation == r.current && !i.key.is_build() && i.phase != WorkerState::spawning;
+    return i.key.generation == r.current && i.key.is_worker() && i.phase != WorkerState::spawning;
   });
   for (Slot& slot : r.slots) {
     slot.current = slot.next;
@@ -224,10 +232,22 @@ void Engine::commit(ServiceRecord& r) {
 void Engine::abort_next(ServiceRecord& r, const std::string& why) {
   touch(r);
   r.given_up = 0;
-  reload_failed(r, "generation " + std::to_string(r.next) + ": " + why + "; generation " +
-                       std::to_string(r.current) + " serves on");
+  std::uint32_t turned = 0;
+  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) turned += r.had_turn(slot) ? 1 : 0;
+  const std::string old = "; generation " + std::to_string(r.current);
+  reload_failed(r, "generation " + std::to_string(r.next) + ": " + why + old +
+                       (turned == 0 ? " serves on" : " gets every slot back"));
+  r.restoring = turned != 0;
+  for (Slot& slot : r.slots) {
+    slot.next = SlotRun{};
+    if (slot.rolling) slot.current.reason = Reason::change;
+  }
+  end_roll(r);
   r.next = 0;
-  for (Slot& slot : r.slots) slot.next = SlotRun{};
+  const auto end = r.slots.begin() + r.workers();
+  const bool lost = std::all_of(r.slots.begin(), end, [](const Slot& slot) { return slot.current.done; }) &&
+                    std::any_of(r.slots.begin(), end, [](const Slot& slot) { return slot.current.failed; });
+  if (lost) fail(r, why);
 }
 
 void Engine::reload_failed(ServiceRecord& r, const std::string& why) {

@@ -30,13 +30,16 @@ void Engine::operator()(const Command& e) {
   if (s_.requests.size() >= kRequestsMax)
     return answer(e.request, "too many requests are waiting for an answer");
   if (e.verb == CommandVerb::shutdown) return add_request(e, {});
+  if (e.verb == CommandVerb::scale && (e.number < 1 || e.number > kWorkersMax))
+    return answer(e.request, "a service has 1 to " + std::to_string(kWorkersMax) + " workers");
   if (named.empty()) return answer(e.request, "");
-  carry_out(e.verb, named);
+  carry_out(e, named);
   add_request(e, named);
   for (const std::uint32_t n : named) touch(n);  // what is there already is answered with this event
 }
 
-void Engine::carry_out(CommandVerb verb, const std::vector<std::uint32_t>& services) {
+void Engine::carry_out(const Command& e, const std::vector<std::uint32_t>& services) {
+  const CommandVerb verb = e.verb;
   if (verb == CommandVerb::stop) {
     for (const std::uint32_t n : closure(services, &ServiceRecord::needed_by)) {
       if (s_.services[n].configured) go_down(s_.services[n], true);  // one that is gone is on its way already
@@ -45,8 +48,14 @@ void Engine::carry_out(CommandVerb verb, const std::vector<std::uint32_t>& servi
   }
   if (verb == CommandVerb::reload) {
     for (const std::uint32_t n : services) {
-      if (s_.services[n].wanted) request_reload(s_.services[n], Reason::change);
+      ServiceRecord& r = s_.services[n];
+      if (r.wanted) request_reload(r, Reason::change);
+      if (r.wanted && e.number > 0) r.canary_asked = std::min(e.number, kWorkersMax);
     }
+    return;
+  }
+  if (verb == CommandVerb::scale) {
+    for (const std::uint32_t n : services) set_workers(s_.services[n], e.number, "command");
     return;
   }
   for (const std::uint32_t n : closure(services, &ServiceRecord::needs)) {
@@ -64,7 +73,7 @@ void Engine::send_signal(const Command& e, const std::vector<std::uint32_t>& ser
   for (const std::uint32_t n : services) {
     const ServiceRecord& r = s_.services[n];
     for (const Instance& i : r.instances) {
-      if (i.key.is_build() || !i.living() || i.phase == WorkerState::spawning) continue;
+      if (!i.key.is_worker() || !i.living() || i.phase == WorkerState::spawning) continue;
       push(Kill{i.key, e.signal, r.spec.stop.group});
       sent = true;
     }
@@ -85,6 +94,7 @@ std::optional<std::string> Engine::outcome(CommandVerb verb, const ServiceRecord
     return r.run == RunState::failed && !r.wanted ? name + " " + r.reason : "";
   }
   if (!r.configured) return name + " was removed from the configuration";
+  if (verb == CommandVerb::scale && !r.wanted) return "";  // it counts from its next start on
   if (!r.wanted) return name + (verb == CommandVerb::reload ? " is stopped" : " was stopped");
   if (r.run == RunState::failed) return name + " failed: " + r.reason;
   if ((r.bits & 1U << kBlocked) != 0) return name + " " + r.reason;

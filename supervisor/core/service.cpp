@@ -10,8 +10,12 @@ void Engine::reconcile(ServiceRecord& r) {
   // Changes that were gathered, and nothing holds them any more.
   if (r.dirty && r.window_end == kNever && up(r) && !r.gathers()) window_ended(r);
   advance(r);
+  advance_roll(r);
+  recycle(r);
   stop_unwanted(r);
   fill(r);
+  look_by_command(r);
+  distribute(r);
   publish(r);
 }
 
@@ -29,7 +33,9 @@ void Engine::advance(ServiceRecord& r) {
   }
   const Survey seen = look(r);
   const bool waits = r.patient() && start_under_way(r);
-  if (r.due && (r.due_forced || (!r.gathers() && !waits)) && !seen.build_living) take_due(r);
+  const bool begins = r.due_forced || (!r.gathers() && !waits);
+  // A gradual roll comes to its end first, so that whatever is asked for meanwhile is one more.
+  if (r.due && begins && !seen.build_living && !r.in_gradual_roll()) take_due(r);
   if (waits_for_build(r, seen) && r.build_retry_at <= now_) spawn_build(r);
   if (r.roll == Roll::launch) launch(r);
 }
@@ -40,13 +46,27 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
     const bool stale = r.due && (r.due_forced || (!r.gathers() && !r.patient()));
     return r.roll == Roll::build && !stale;
   }
+  if (!i.key.is_worker()) return is_about_somebody(r, i);
   if (r.run != RunState::running || i.key.slot >= r.workers()) return false;
-  if (i.key.generation == r.current) return r.roll != Roll::launch || can_overlap(r, seen);
+  const std::uint8_t mark = s_.slot_marks[i.key.slot];
+  const bool rolls = can_roll(r, seen);
   if (r.next != 0 && i.key.generation == r.next) return true;
-  // An older one serves on until its slot has a newer one that is ready, but is not waited for by the next
-  // reload.
-  return r.roll != Roll::launch && r.next == 0 && i.phase == WorkerState::ready &&
-         !r.slots[i.key.slot].current.done && (s_.slot_marks[i.key.slot] & kReadyCurrent) == 0;
+  if (i.key.generation == r.current && !i.leaving) {
+    if (r.had_turn(i.key.slot)) return !r.course.old_first && (mark & kReadyNext) == 0;
+    return r.roll != Roll::launch || can_overlap(r, seen);
+  }
+  // An older one serves on until its slot has another one that is ready, but is not waited for by the next
+  // reload, unless that takes slot by slot.
+  if (i.phase != WorkerState::ready || r.slots[i.key.slot].current.done) return false;
+  if (r.had_turn(i.key.slot)) return !r.course.old_first && (mark & kReadyNext) == 0;
+  return (rolls || (r.roll != Roll::launch && r.next == 0)) && (mark & kReadyCurrent) == 0;
+}
+
+// The worker that a hook or a look is about is still there to be looked at.
+bool Engine::is_about_somebody(const ServiceRecord& r, const Instance& helper) {
+  const WorkerState phase = helper.key.is_hook() ? WorkerState::hung : WorkerState::ready;
+  return std::any_of(r.instances.begin(), r.instances.end(),
+                     [&](const Instance& i) { return i.key == helper.about && i.phase == phase; });
 }
 
 void Engine::stop_unwanted(ServiceRecord& r) {
@@ -68,26 +88,27 @@ void Engine::fill(ServiceRecord& r) {
 }
 
 // A worker's end that nobody asked for, or that its failing asked for.
-void Engine::worker_died(ServiceRecord& r, Instance& i, bool clean, const std::string& how) {
+void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (!up(r) || r.run != RunState::running || i.key.slot >= r.workers()) return;
+  if (i.leaving) return;  // its place is taken already, or is about to be
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
-  const bool finished = clean && on_its_own && r.spec.restart != RestartPolicy::always;
+  const bool finished = end.clean && on_its_own && r.spec.restart != RestartPolicy::always;
   if (r.next != 0 && i.key.generation == r.next) {
-    if (!finished) return abort_next(r, how + (r.workers() > 1 ? " before all workers were ready" : ""));
+    if (!finished) return abort_next(r, end.how + (r.workers() > 1 ? " before all workers were ready" : ""));
     r.slots[i.key.slot].next.done = true;
-    return commit(r);
+    return r.course.gradual ? touch(r) : commit(r);
   }
   if (i.key.generation != r.current) return;
   if (finished) return slot_done(r, i.key.slot);
-  if (r.spec.restart == RestartPolicy::never) return fail(r, how);
-  if (r.spec.await_change && r.proven != r.current) return fail(r, how + ", waits for a change");
-  if (clean && i.why == EndWhy::announced && i.was_ready) {
+  if (r.spec.restart == RestartPolicy::never || end.final) return slot_failed(r, i.key.slot, end.how);
+  if (r.spec.await_change && r.proven != r.current) return fail(r, end.how + ", waits for a change");
+  if (end.clean && i.why == EndWhy::announced && i.was_ready) {
     SlotRun& run = r.slots[i.key.slot].current;
     run.reason = Reason::recycle;
     run.retry_at = now_;
     return;
   }
-  crashed(r, i, how);
+  crashed(r, i, end.how);
 }
 
 void Engine::crashed(ServiceRecord& r, Instance& i, const std::string& how) {
@@ -106,8 +127,26 @@ void Engine::crashed(ServiceRecord& r, Instance& i, const std::string& how) {
   const bool exhausted = r.spec.backoff.burst > 0 && run.unhealthy >= r.spec.backoff.burst;
   if (!exhausted) return;
   look(r);
-  if ((s_.slot_marks[i.key.slot] & kReadyOther) != 0) return;  // an older one still serves this slot
-  fail(r, how + ", " + std::to_string(run.unhealthy) + " times in a row");
+  if ((s_.slot_marks[i.key.slot] & (kReadyOther | kReadyNext)) != 0)
+    return;  // another one still serves this slot
+  slot_failed(r, i.key.slot, how + ", " + std::to_string(run.unhealthy) + " times in a row");
+}
+
+// The slot stays empty until somebody asks or a newer generation comes. When that is so of all that are left,
+// the service has failed.
+void Engine::slot_failed(ServiceRecord& r, std::uint32_t slot, std::string why) {
+  r.slots[slot].current.done = r.slots[slot].current.failed = true;
+  const auto end = r.slots.begin() + r.workers();
+  if (std::all_of(r.slots.begin(), end, [](const Slot& other) { return other.current.done; }))
+    return fail(r, std::move(why));
+  touch(r);
+  Fact fact;
+  fact.type = FactType::slot_failed;
+  fact.service = r.id;
+  fact.slot = slot;
+  fact.generation = r.current;
+  fact.text = std::move(why);
+  record(std::move(fact));
 }
 
 void Engine::slot_done(ServiceRecord& r, std::uint32_t slot) {
@@ -117,9 +156,12 @@ void Engine::slot_done(ServiceRecord& r, std::uint32_t slot) {
 
 void Engine::end_if_done(ServiceRecord& r) {
   if (r.run != RunState::running) return;
+  bool failed = false;
   for (std::uint32_t n = 0; n < r.workers(); ++n) {
     if (!r.slots[n].current.done) return;
+    failed |= r.slots[n].current.failed;
   }
+  if (failed) return fail(r, "no worker is left that could run");
   if (r.next != 0) return commit(r);
   // With a reload on its way there is more to do than this.
   r.run = r.roll != Roll::none || r.due ? RunState::idle : RunState::done;
@@ -134,6 +176,7 @@ void Engine::fail(ServiceRecord& r, std::string reason) {
     r.run = RunState::idle;
     return;
   }
+  r.restoring = false;
   reload_failed(r, reason);
   r.run = RunState::failed;
   r.reason = std::move(reason);
@@ -152,7 +195,11 @@ void Engine::idle(ServiceRecord& r) {
   if (r.run != RunState::idle || r.instances.empty()) r.survivors.clear();
   r.run = RunState::idle;
   r.roll = Roll::none;
+  end_roll(r);
   r.next = 0;
+  r.canary_asked = 0;
+  r.restoring = false;
+  r.look_at = kNever;
   r.due = r.due_forced = r.reload_open = false;
   r.change_since = kNever;
   r.given_up = 0;
@@ -198,6 +245,10 @@ void Engine::publish(ServiceRecord& r) {
       seen.full_current == r.workers()) {
     reload_finished(r);
   }
+  if (r.restoring && r.next == 0 && seen.full_current == r.workers()) {
+    r.restoring = false;
+    tell(r, FactType::reload_restored, r.current);
+  }
   const ServiceState before = r.state;
   const ServiceState state = state_of(s_, r, seen, s_.slot_marks);
   s_.deadlines.set(r.id.value, deadline_of(s_, r, seen, s_.slot_marks));
@@ -235,7 +286,8 @@ void Engine::announce(ServiceRecord& r, ServiceState before) {
     case ServiceState::done: return tell(r, FactType::service_done);
     case ServiceState::backoff: {
       const Time until = s_.deadlines.at(r.id.value);
-      return tell(r, FactType::service_backoff, to_ms(until - now_));
+      // With slots that have failed for good there may be nothing to wait for.
+      return tell(r, FactType::service_backoff, until == kNever ? 0 : to_ms(until - now_), r.reason);
     }
     case ServiceState::building:   // told as reload_building, with the child
     case ServiceState::reloading:  // told as reload_starting, with the generation

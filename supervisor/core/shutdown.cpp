@@ -1,4 +1,5 @@
 // The end: asked for, forced, or because nothing is left that could run.
+#include <algorithm>
 #include <csignal>
 
 #include "core/engine.hpp"
@@ -12,9 +13,32 @@ void Engine::operator()(const Signalled& e) {
     }
     return;
   }
-  if (e.signal != SIGINT && e.signal != SIGTERM) return;
+  if (e.signal == SIGTTIN || e.signal == SIGTTOU) return grow_pools(e.signal == SIGTTIN);
+  if (e.signal == SIGUSR1) return pass_on(e.signal);
+  if (e.signal != SIGINT && e.signal != SIGTERM && e.signal != SIGQUIT) return;
   if (++s_.signals < 2) return shut_down(e.signal);
   force(e.signal);
+}
+
+// A worker more or less, where there are several; or in the only service.
+void Engine::grow_pools(bool grow) {
+  const auto configured = [](const ServiceRecord& r) { return r.configured; };
+  const bool alone = std::count_if(s_.services.begin(), s_.services.end(), configured) == 1;
+  for (ServiceRecord& r : s_.services) {
+    const std::uint32_t workers = r.workers();
+    const bool pool = workers > 1 || r.scaled || r.spec.workers_max > r.spec.workers;
+    if (!r.configured || !up(r) || !(pool || alone)) continue;
+    set_workers(r, grow ? workers + 1 : workers - 1, "signal");
+  }
+}
+
+// As a shell would with a job: log files are opened anew, and the like.
+void Engine::pass_on(std::int32_t signal) {
+  for (const ServiceRecord& r : s_.services) {
+    for (const Instance& i : r.instances) {
+      if (i.key.is_worker() && i.works()) push(Kill{i.key, signal, false});
+    }
+  }
 }
 
 void Engine::shut_down(std::int32_t signal) {

@@ -16,6 +16,10 @@ WorkerView view_of(const Instance& i) {
   v.proof = i.proof;
   v.since = i.since;
   v.status_text = i.status_text;
+  v.drained = i.drained;
+  v.leaving = i.leaving;
+  v.frozen = i.frozen;
+  v.unwell = i.unwell;
   return v;
 }
 
@@ -43,6 +47,21 @@ ServiceView view_of(const State& s, const ServiceRecord& r, std::vector<std::uin
   v.reason = r.reason;
   for (const Instance& i : r.instances) v.workers.push_back(view_of(i));
   const Survey seen = survey(r, marks);
+  v.wanted_workers = r.workers();
+  v.serving_workers = seen.full;
+  if (r.in_gradual_roll()) {
+    v.rolling_to = r.next;
+    for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+      v.rolled += r.had_turn(slot) && (marks[slot] & kReadyNext) != 0 ? 1 : 0;
+    }
+  }
+  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+    if (!r.slots[slot].current.failed) continue;
+    WorkerView& w = v.workers.emplace_back();
+    w.key = ChildKey{r.id, slot, r.current, r.slots[slot].current.attempt};
+    w.state = WorkerState::failed;
+    w.since = r.slots[slot].current.since;
+  }
   each_vacancy(s, r, seen, marks, [&](std::uint32_t slot, std::uint32_t generation) {
     const SlotRun& run = generation == r.current ? r.slots[slot].current : r.slots[slot].next;
     if (run.retry_at <= s.now) return;

@@ -23,7 +23,19 @@ enum class ServiceState : std::uint8_t {
   failed,
   done,
 };
-enum class WorkerState : std::uint8_t { spawning, starting, ready, draining, killing, sweeping, backoff };
+// retiring: takes no new connections and serves those that wait for it alone; hung: looked at by a hook.
+enum class WorkerState : std::uint8_t {
+  spawning,
+  starting,
+  ready,
+  retiring,
+  draining,
+  hung,
+  killing,
+  sweeping,
+  backoff,
+  failed,
+};
 
 const char* name_of(ServiceState state);
 const char* name_of(WorkerState state);
@@ -36,6 +48,10 @@ struct WorkerView {
   Proof proof = Proof::unproven;
   Time since{};  // when it entered this state
   std::string status_text;
+  bool drained = false;      // draining: has answered everything
+  bool leaving = false;      // is replaced, and serves until then
+  bool frozen = false;       // stopped by a signal
+  std::uint32_t unwell = 0;  // looks at its health that failed, in a row
 };
 
 struct ServiceView {
@@ -45,7 +61,11 @@ struct ServiceView {
   std::uint32_t generation = 0;  // the newest that was ready, or is being tried when none was
   std::uint64_t restarts = 0;    // starts that a crash caused, since runmain started
   std::uint64_t reloads = 0;
-  std::uint32_t unhealthy = 0;  // runs in a row that did not last, of the slot that has most of them
+  std::uint32_t wanted_workers = 0;
+  std::uint32_t serving_workers = 0;  // slots with a ready worker, of whatever generation
+  std::uint32_t rolling_to = 0;       // the generation of a gradual roll in progress, 0: none …
+  std::uint32_t rolled = 0;           // … and the slots that have it
+  std::uint32_t unhealthy = 0;        // runs in a row that did not last, of the slot that has most of them
   Time since{};
   Time retry_at = kNever;           // in backoff: when it is tried again
   std::string reason;               // failed, waiting: why

@@ -22,11 +22,15 @@ bool all_valid(std::initializer_list<Time> times) {
 bool valid(const Fact& f) { return within(f.type, kLastFactType) && f.text.size() <= kFactTextMax; }
 
 bool valid(const ServiceSpec& spec) {
-  return within(spec.restart, RestartPolicy::never) && within(spec.ready.kind, ReadyKind::after) &&
+  return within(spec.restart, RestartPolicy::never) && within(spec.balance, Balance::reuseport) &&
+         within(spec.roll.order, RollOrder::old_first) && within(spec.health.kind, HealthKind::exec) &&
+         spec.stop.lingering <= kLingeringMax && within(spec.ready.kind, ReadyKind::after) &&
          (!spec.watch || within(spec.watch->on_change, OnChange::signal)) &&
          std::all_of(spec.listen.begin(), spec.listen.end(),
                      [](const ListenSpec& l) { return within(l.kind, AddressKind::udp); });
 }
+
+bool valid(const RollCourse& c) { return c.told <= kWorkersMax && all_valid({c.hold_until}); }
 
 bool valid(const SlotRun& run) {
   return within(run.reason, Reason::recycle) && run.crashes <= kCountMax && run.unhealthy <= kCountMax &&
@@ -36,10 +40,14 @@ bool valid(const SlotRun& run) {
 // I11: a deadline is only where a Tick takes it away.
 bool valid_deadlines(const Instance& i) {
   const bool starting = i.phase == WorkerState::starting;
-  const bool waits = starting || i.phase == WorkerState::draining;
+  const bool draining = i.phase == WorkerState::draining;
+  const bool waits = starting || draining || i.phase == WorkerState::retiring || i.phase == WorkerState::hung;
   const bool watched = starting || i.phase == WorkerState::ready;
-  return all_valid({i.since, i.ready_at, i.deadline, i.watchdog_at}) && (waits || i.deadline == kNever) &&
-         (watched || i.watchdog_at == kNever);
+  return all_valid(
+             {i.since, i.ready_at, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at}) &&
+         (waits || i.deadline == kNever) && (watched || i.watchdog_at == kNever) &&
+         (draining || i.step_at == kNever) && (watched || i.frozen_until == kNever) &&
+         (i.phase == WorkerState::ready || i.recycle_at == kNever);
 }
 
 // What is rolling is running, or about to.
@@ -47,16 +55,20 @@ bool valid_course(const ServiceRecord& r) {
   const bool goes = r.run == RunState::idle || r.run == RunState::running;
   return within(r.run, RunState::done) && within(r.roll, Roll::launch) &&
          within(r.roll_reason, Reason::recycle) && within(r.state, ServiceState::done) &&
-         (goes || r.roll == Roll::none) && r.settled_for >= Duration::zero() && r.settled_for <= kSpanMax &&
+         (goes || r.roll == Roll::none) && within(r.room, RoomState::tight) && valid(r.course) &&
+         (r.room == RoomState::asked) == (r.room_deadline != kNever) &&
+         (r.room != RoomState::asked || r.roll == Roll::launch) &&
+         (r.course.hold_until == kNever || r.in_gradual_roll()) && (!r.old_spec || valid(*r.old_spec)) &&
+         (!r.scaled || *r.scaled >= 1) && r.loaded <= kCountMax && r.settled_for >= Duration::zero() &&
+         r.settled_for <= kSpanMax &&
          all_valid({r.build_retry_at, r.reload_since, r.launched_at, r.change_since, r.window_end,
-                    r.window_max, r.since});
+                    r.window_max, r.since, r.room_deadline, r.calm_since, r.look_at});
 }
 
 bool valid(const ServiceRecord& r, const Instance& i) {
-  return i.key.service == r.id && (i.key.is_build() || i.key.slot < kBuildSlot) &&
-         within(i.phase, WorkerState::sweeping) && within(i.proof, Proof::unproven) &&
-         within(i.why, EndWhy::announced) && valid_deadlines(i) && i.claims.size() <= kClaimsMax &&
-         i.status_text.size() <= kStatusTextMax;
+  return i.key.service == r.id && i.key.slot <= kBuildSlot && within(i.phase, WorkerState::sweeping) &&
+         within(i.proof, Proof::unproven) && within(i.why, EndWhy::hung) && valid_deadlines(i) &&
+         i.claims.size() <= kClaimsMax && i.status_text.size() <= kStatusTextMax;
 }
 
 bool valid(const State& s, std::size_t index) {
@@ -72,7 +84,7 @@ bool valid(const State& s, std::size_t index) {
 }
 
 bool valid(const State& s, const Request& q) {
-  return within(q.verb, CommandVerb::shutdown) && std::is_sorted(q.pending.begin(), q.pending.end()) &&
+  return within(q.verb, CommandVerb::scale) && std::is_sorted(q.pending.begin(), q.pending.end()) &&
          (q.pending.empty() || q.pending.back() < s.services.size());
 }
 

@@ -29,6 +29,11 @@ inline constexpr std::size_t kStatusTextMax = 256;  // bytes of STATUS= that are
 inline constexpr std::size_t kFactTextMax = 512;    // bytes of a fact's text
 inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newer changes may cut short
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
+inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory; then it is taken to be enough
+inline constexpr Duration kQueueTimeout = 1s;       // for a retiring worker to empty its own queue
+inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue: one worker more
+inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
+inline constexpr std::uint32_t kCalmPercent = 30;   // of a CPU, each worker on average
 inline constexpr Duration kSpanMax = std::chrono::hours(24 * 366);  // no deadline is further away
 
 // Why a child is on its way out.
@@ -38,6 +43,7 @@ enum class EndWhy : std::uint8_t {
   not_ready,  // it was not ready in time
   watchdog,   // it missed a beat
   announced,  // it said STOPPING=1 by itself
+  hung,       // it hangs, or is not well
 };
 
 // One started child, from Spawn to Forget.
@@ -57,11 +63,26 @@ struct Instance {
   bool at_terminal = false;               // waits for a person …
   std::optional<Duration> deadline_left;  // … and this is what its deadlines have left
   std::optional<Duration> watchdog_left;
+  bool watched = false;            // WatchHealth is out
+  bool leaving = false;            // serves until its slot has another one that does
+  bool recycle_due = false;        // … which it is to become as soon as that is allowed
+  bool frozen = false;             // stopped by a signal
+  bool drained = false;            // while draining: has answered everything
+  std::uint32_t unwell = 0;        // looks at its health that failed, in a row
+  std::uint32_t stop_step = 0;     // of StopSpec::then, the next one …
+  Time step_at = kNever;           // … and when
+  Time frozen_until = kNever;      // stopped by a signal: it may be so until then
+  Time recycle_at = kNever;        // end of its lifetime
+  std::uint64_t requests_max = 0;  // 0: no limit
+  std::uint64_t memory_max = 0;
+  ChildKey about;  // a hook's and a look's: the worker
   std::string status_text;
   std::vector<std::int32_t> claims;  // pids that hold the role, the first one first
 
   // The main process may still be there: signals make sense, a second copy does not.
   bool living() const { return phase != WorkerState::sweeping; }
+  // It has begun and was not asked to go.
+  bool works() const { return phase == WorkerState::starting || phase == WorkerState::ready; }
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -79,6 +100,19 @@ struct Instance {
     a("at_terminal", at_terminal);
     a("deadline_left", deadline_left);
     a("watchdog_left", watchdog_left);
+    a("watched", watched);
+    a("leaving", leaving);
+    a("recycle_due", recycle_due);
+    a("frozen", frozen);
+    a("drained", drained);
+    a("unwell", unwell);
+    a("stop_step", stop_step);
+    a("step_at", step_at);
+    a("frozen_until", frozen_until);
+    a("recycle_at", recycle_at);
+    a("requests_max", requests_max);
+    a("memory_max", memory_max);
+    a("about", about);
     a("status_text", status_text);
     a("claims", claims);
   }
@@ -93,6 +127,7 @@ struct SlotRun {
   Time retry_at{};                   // no start before
   Time since{};                      // when the wait for retry_at began
   bool done = false;                 // ended by itself and is not to run again
+  bool failed = false;               // given up; with `done`
   Reason reason = Reason::start;     // of the next start
   template <class A>
   void fields(A& a) {
@@ -103,17 +138,20 @@ struct SlotRun {
     a("retry_at", retry_at);
     a("since", since);
     a("done", done);
+    a("failed", failed);
     a("reason", reason);
   }
 };
 
 struct Slot {
-  SlotRun current;  // in ServiceRecord::current
-  SlotRun next;     // in ServiceRecord::next
+  SlotRun current;       // in ServiceRecord::current
+  SlotRun next;          // in ServiceRecord::next
+  bool rolling = false;  // in a gradual roll: it is this slot's turn, or was
   template <class A>
   void fields(A& a) {
     a("current", current);
     a("next", next);
+    a("rolling", rolling);
   }
 };
 
@@ -124,8 +162,29 @@ enum class RunState : std::uint8_t {
   done,     // all slots ended by themselves
 };
 
-// A new generation on its way: built first, then launched as soon as two-generations-at-most allows.
+// A new generation on its way: built first, then launched as soon as the generations that are alive allow it
+// and, where it comes beside the old one in a pool, it is known whether memory does.
 enum class Roll : std::uint8_t { none, build, launch };
+
+// Of the roll in progress, from its launch to its end.
+struct RollCourse {
+  bool gradual = false;  // slot by slot (roll.cpp)
+  bool old_first = false;
+  std::uint32_t canary = 0;
+  std::uint32_t told = 0;    // slots that were told to have the new generation
+  Time hold_until = kNever;  // kNever: the latest batch is not through
+  template <class A>
+  void fields(A& a) {
+    a("gradual", gradual);
+    a("old_first", old_first);
+    a("canary", canary);
+    a("told", told);
+    a("hold_until", hold_until);
+  }
+};
+
+// What is known of the memory for the roll that is about to be launched.
+enum class RoomState : std::uint8_t { unknown, asked, enough, tight };
 
 struct ServiceRecord {
   ServiceId id{};
@@ -144,8 +203,22 @@ struct ServiceRecord {
   bool ran = false;           // a child of `current` was started
   Roll roll = Roll::none;
   Reason roll_reason = Reason::start;
-  bool due = false;         // a reload is wanted that has not begun
-  bool due_forced = false;  // … by command or configuration: not held back by Held
+  RollCourse course;
+  RoomState room = RoomState::unknown;
+  Time room_deadline = kNever;
+  std::uint32_t canary_asked = 0;       // by the command that the next roll is for
+  bool restoring = false;               // a gradual roll has failed, and not every slot is back
+  std::optional<std::uint32_t> scaled;  // workers, in place of the specification's
+  std::uint32_t loaded = 0;             // looks in a row with a queue
+  Time calm_since = kNever;
+  std::optional<ServiceSpec> old_spec;  // of generations up to and with old_spec_last
+  std::uint32_t old_spec_last = 0;
+  std::vector<std::uint32_t> distributed;  // the slots that new connections go to, as the keeper was told
+  std::uint32_t helper_attempt = 0;
+  Time look_at = kNever;        // health by command: the next one
+  std::uint32_t look_slot = 0;  // … from this slot on
+  bool due = false;             // a reload is wanted that has not begun
+  bool due_forced = false;      // … by command or configuration: not held back by Held
   bool needs_build = true;
   std::uint32_t build_attempt = 0;
   std::uint32_t build_failures = 0;  // failed spawns of the build step in a row
@@ -179,7 +252,10 @@ struct ServiceRecord {
   std::uint32_t bits = 0;  // what it adds to the tallies
   bool queued = false;
 
-  std::uint32_t workers() const { return spec.workers < kWorkersMax ? spec.workers : kWorkersMax; }
+  std::uint32_t workers() const {
+    const std::uint32_t count = scaled ? *scaled : spec.workers;
+    return count < kWorkersMax ? count : kWorkersMax;
+  }
   // Changes are not acted on now, but for those that a person asks for.
   bool gathers() const {
     bool waits = held;
@@ -195,6 +271,14 @@ struct ServiceRecord {
   // A newer change does not cut a start short.
   bool patient() const {
     return on_change() == OnChange::queue || on_change() == OnChange::ignore || given_up >= kGiveUpsMax;
+  }
+  // In a gradual roll: this slot has not had its turn, or has had it.
+  bool in_gradual_roll() const { return next != 0 && course.gradual; }
+  bool waits_for_turn(std::uint32_t slot) const { return in_gradual_roll() && !slots[slot].rolling; }
+  bool had_turn(std::uint32_t slot) const { return in_gradual_roll() && slots[slot].rolling; }
+  // The specification that this generation was started with.
+  const ServiceSpec& spec_of(std::uint32_t generation) const {
+    return old_spec && generation <= old_spec_last ? *old_spec : spec;
   }
   bool builds() const { return needs_build && spec.watch && spec.watch->build; }
 
@@ -216,6 +300,20 @@ struct ServiceRecord {
     a("ran", ran);
     a("roll", roll);
     a("roll_reason", roll_reason);
+    a("course", course);
+    a("room", room);
+    a("room_deadline", room_deadline);
+    a("canary_asked", canary_asked);
+    a("restoring", restoring);
+    a("scaled", scaled);
+    a("loaded", loaded);
+    a("calm_since", calm_since);
+    a("old_spec", old_spec);
+    a("old_spec_last", old_spec_last);
+    a("distributed", distributed);
+    a("helper_attempt", helper_attempt);
+    a("look_at", look_at);
+    a("look_slot", look_slot);
     a("due", due);
     a("due_forced", due_forced);
     a("needs_build", needs_build);

@@ -1,44 +1,80 @@
 #include "core/survey.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace runmain::core {
+
+namespace {
+
+// Counts different generations; beyond its room each counts.
+class Generations {
+ public:
+  void add(std::uint32_t generation) {
+    const auto end = seen_.begin() + static_cast<std::ptrdiff_t>(kept_);
+    if (std::find(seen_.begin(), end, generation) != end) return;
+    if (kept_ < seen_.size()) seen_[kept_++] = generation;
+    ++count_;
+  }
+  std::uint32_t count() const { return count_; }
+
+ private:
+  std::array<std::uint32_t, kLingeringMax + 2> seen_{};
+  std::size_t kept_ = 0;
+  std::uint32_t count_ = 0;
+};
+
+std::uint8_t marks_of(const ServiceRecord& r, const Instance& i) {
+  const bool current = i.key.generation == r.current;
+  const bool next = r.next != 0 && i.key.generation == r.next;
+  const bool ready = i.phase == WorkerState::ready;
+  // What is only swept yet makes way for a replacement, unless two could fight for one port.
+  const bool occupies = (i.living() || !r.overlaps()) && !i.leaving;
+  std::uint8_t mark = 0;
+  if (current && occupies) mark |= kOccupied;
+  if (next && occupies) mark |= kNextOccupied;
+  if (!next && (i.living() || !r.overlaps())) mark |= kOldLiving;
+  if (ready) mark |= i.leaving ? kReadyOther : current ? kReadyCurrent : next ? kReadyNext : kReadyOther;
+  return mark;
+}
+
+}  // namespace
 
 Survey survey(const ServiceRecord& r, std::vector<std::uint8_t>& marks) {
   Survey seen;
   const std::uint32_t workers = r.workers();
   marks.assign(workers, 0);
+  Generations others;
   for (const Instance& i : r.instances) {
     if (i.key.is_build()) {
       seen.build = true;
       seen.build_living |= i.living();
-      continue;
     }
-    seen.workers = true;
+    if (!i.key.is_worker()) continue;
     const bool current = i.key.generation == r.current;
     const bool ready = i.phase == WorkerState::ready;
-    seen.others |= !current;
+    seen.workers = true;
     seen.current_ready |= current && ready;
-    if (i.key.slot >= workers) continue;
-    std::uint8_t& mark = marks[i.key.slot];
-    // What is only swept yet makes way for a replacement, unless two could fight for one port.
-    const bool occupies = i.living() || !r.overlaps();
-    if (current && occupies) mark |= kOccupied;
-    if (r.next != 0 && i.key.generation == r.next && occupies) mark |= kNextOccupied;
-    if (ready) mark |= current ? kReadyCurrent : kReadyOther;
+    seen.any_ready |= ready;
+    if (!current) others.add(i.key.generation);
+    if (i.key.slot < workers) marks[i.key.slot] |= marks_of(r, i);
   }
+  seen.others = others.count();
   for (std::uint32_t slot = 0; slot < workers; ++slot) {
-    const bool settled = r.slots[slot].current.done || (marks[slot] & kReadyCurrent) != 0;
-    seen.full_current += settled ? 1 : 0;
-    seen.full += settled || (marks[slot] & kReadyOther) != 0 ? 1 : 0;
+    const bool failed = r.slots[slot].current.failed;
+    const bool done = r.slots[slot].current.done && !failed;
+    seen.full_current += done || (marks[slot] & kReadyCurrent) != 0 ? 1 : 0;
+    seen.full += done || (marks[slot] & kServes) != 0 ? 1 : 0;
   }
   return seen;
 }
 
 Time deadline_of(const State& s, const ServiceRecord& r, const Survey& seen,
                  const std::vector<std::uint8_t>& marks) {
-  Time least = r.window_end;
-  for (const Instance& i : r.instances) least = std::min({least, i.deadline, i.watchdog_at});
+  Time least = std::min({r.window_end, r.room_deadline, r.course.hold_until, r.look_at});
+  for (const Instance& i : r.instances) {
+    least = std::min({least, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at});
+  }
   each_vacancy(s, r, seen, marks, [&](std::uint32_t slot, std::uint32_t generation) {
     const Slot& it = r.slots[slot];
     least = std::min(least, (generation == r.current ? it.current : it.next).retry_at);
@@ -58,9 +94,11 @@ ServiceState state_of(const State& s, const ServiceRecord& r, const Survey& seen
   }
   const bool renewing = r.next != 0 || r.roll != Roll::none || r.due || r.reload_open;
   if (seen.full == r.workers()) return renewing ? ServiceState::reloading : ServiceState::ready;
-  if (seen.current_ready && (r.next != 0 || r.roll != Roll::none)) return ServiceState::reloading;
+  if ((seen.current_ready || r.in_gradual_roll()) && (r.next != 0 || r.roll != Roll::none))
+    return ServiceState::reloading;
   if (r.roll == Roll::build) return ServiceState::building;
-  bool backoff = false;
+  bool backoff = std::any_of(r.slots.begin(), r.slots.begin() + r.workers(),
+                             [](const Slot& slot) { return slot.current.failed; });
   each_vacancy(s, r, seen, marks, [&](std::uint32_t slot, std::uint32_t generation) {
     backoff |= generation == r.current && r.slots[slot].current.retry_at > s.now;
   });

@@ -13,23 +13,44 @@ struct Survey {
   bool build = false;              // a build step that is not forgotten
   bool build_living = false;       // … that still runs
   bool workers = false;            // any worker that is not forgotten
-  bool others = false;             // … of a generation that is not `current`
   bool current_ready = false;      // a ready worker of `current`
+  bool any_ready = false;          // … of whatever generation
+  std::uint32_t others = 0;        // generations that are not `current` and have a worker
   std::uint32_t full = 0;          // slots that have a ready worker or are done
   std::uint32_t full_current = 0;  // … one of `current`
 };
 
-// What survey() marks for each slot.
-enum SlotMark : std::uint8_t { kOccupied = 1, kNextOccupied = 2, kReadyCurrent = 4, kReadyOther = 8 };
+// What survey() marks for each slot. One that leaves does not occupy its slot, and is not ready for it but
+// for those who ask whether anybody serves.
+enum SlotMark : std::uint8_t {
+  kOccupied = 1,
+  kNextOccupied = 2,
+  kReadyCurrent = 4,
+  kReadyNext = 8,
+  kReadyOther = 16,
+  kOldLiving = 32,  // a living worker that is not of `next`
+};
+inline constexpr std::uint8_t kServes = kReadyCurrent | kReadyNext | kReadyOther;
 
 // On return marks[slot] is valid for every slot below r.workers().
 Survey survey(const ServiceRecord& r, std::vector<std::uint8_t>& marks);
 
 inline bool up(const State& s, const ServiceRecord& r) { return r.wanted && !s.shutting_down; }
 
-// A new generation can start beside the current one.
+// A new generation can take over slot by slot.
+inline bool can_roll(const ServiceRecord& r, const Survey& seen) {
+  return seen.any_ready && (r.spec.roll.gradual || r.canary_asked > 0);
+}
+
+// A new generation can start beside the current one, or take its slots one after the other.
 inline bool can_overlap(const ServiceRecord& r, const Survey& seen) {
-  return r.overlaps() && seen.current_ready;
+  return (r.overlaps() && seen.current_ready) || can_roll(r, seen);
+}
+
+// There are as many older generations as may linger: the next one waits. In a gradual roll what an earlier
+// one has left serving does not count.
+inline bool too_many_linger(const ServiceRecord& r, const Survey& seen) {
+  return seen.others > r.spec.stop.lingering + (can_roll(r, seen) ? 1 : 0);
 }
 
 // The build step is to be started as soon as its retry time allows. Not while changes are held or settle:
@@ -51,8 +72,12 @@ void each_vacancy(const State& s, const ServiceRecord& r, const Survey& seen,
   if (!up(s, r) || r.run != RunState::running) return;
   const bool making_room = r.roll == Roll::launch && !can_overlap(r, seen);
   for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
-    if (!making_room && !r.slots[slot].current.done && (marks[slot] & kOccupied) == 0) use(slot, r.current);
-    if (r.next != 0 && !r.slots[slot].next.done && (marks[slot] & kNextOccupied) == 0) use(slot, r.next);
+    const Slot& it = r.slots[slot];
+    const std::uint8_t mark = marks[slot];
+    if (!making_room && !it.current.done && (mark & kOccupied) == 0 && !r.had_turn(slot))
+      use(slot, r.current);
+    if (r.next == 0 || it.next.done || (mark & kNextOccupied) != 0 || r.waits_for_turn(slot)) continue;
+    if (!r.had_turn(slot) || !r.course.old_first || (mark & kOldLiving) == 0) use(slot, r.next);
   }
 }
 

@@ -23,7 +23,7 @@ void go_on(Time& deadline, std::optional<Duration>& left, Time now) {
 
 void Engine::operator()(const AtTerminal& e) {
   const auto [r, i] = find(e.key);
-  if (i == nullptr || i->key.is_build() || i->at_terminal == e.on) return;
+  if (i == nullptr || !i->key.is_worker() || i->at_terminal == e.on) return;
   if (i->phase != WorkerState::starting && i->phase != WorkerState::ready) return;
   touch(*r);
   i->at_terminal = e.on;
@@ -42,7 +42,7 @@ void Engine::operator()(const StoodStill& e) {
   const Duration span = std::clamp(e.span, Duration::zero(), kSpanMax);
   for (ServiceRecord& r : s_.services) {
     for (Instance& i : r.instances) {
-      for (Time* deadline : {&i.deadline, &i.watchdog_at}) {
+      for (Time* deadline : {&i.deadline, &i.watchdog_at, &i.step_at, &i.frozen_until}) {
         if (*deadline != kNever) *deadline = std::min(later(*deadline, span), later(now_, kSpanMax));
       }
     }

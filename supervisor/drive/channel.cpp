@@ -1,5 +1,6 @@
 #include "drive/channel.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +15,9 @@ namespace runmain::drive {
 namespace {
 
 using nlohmann::json;
+
+// Counts that came by notify are kept as those of a connection with this bit and the sender's pid.
+constexpr std::uint64_t kByNotify = 1ULL << 63U;
 
 std::optional<std::uint64_t> get_unsigned(const json& object, const char* name) {
   const auto it = object.find(name);
@@ -39,7 +43,9 @@ std::string to_line(const json& object) {
 std::string check_claim(const keeper::Line& line, const json& claim, const std::string& secret) {
   if (!claim.is_object()) return "a claim is an object";
   if (!line.has_key) return "process " + std::to_string(line.pid) + " is not of a tree that runmain started";
-  if (line.key.is_build()) return "a build step cannot claim";
+  if (const char* helper = helper_name(line.key.slot)) {
+    return "a " + std::string(helper) + (line.key.is_build() ? " step" : "") + " cannot claim";
+  }
   if (!equal_secrets(get_text(claim, "nonce"), nonce(secret, line.key))) {
     return "the nonce is not the one of this start";
   }
@@ -75,28 +81,48 @@ LineOutcome Channel::receive(const keeper::Line& line) {
   }
   if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");
   if (get_true(object, "ready")) out.events.emplace_back(core::Ready{line.key, core::Proof::claim, {}});
-  if (get_true(object, "stopping") || get_true(object, "drained")) {
-    out.events.emplace_back(core::Stopping{line.key});
-  }
+  const bool drained = get_true(object, "drained");  // a child that was not asked to is stopping, too
+  if (get_true(object, "stopping") || drained) out.events.emplace_back(core::Stopping{line.key});
+  if (drained) out.events.emplace_back(core::Drained{line.key});
   if (object.contains("status") && object["status"].is_string()) {
     out.events.emplace_back(core::StatusText{line.key, clip_status(get_text(object, "status"))});
   }
   if (const auto requests = object.find("requests"); requests != object.end() && requests->is_object()) {
-    count_requests(line, {get_unsigned(*requests, "done").value_or(0),
-                          get_unsigned(*requests, "in_flight").value_or(0)});
+    count(line.conn, line.key,
+          {get_unsigned(*requests, "done").value_or(0), get_unsigned(*requests, "in_flight").value_or(0)});
+    if (auto told = to_tell(line.key)) out.events.emplace_back(std::move(*told));
     return out;
   }
   if (out.events.empty()) ++ignored_;
   return out;
 }
 
-void Channel::count_requests(const keeper::Line& line, const RequestCounts& counts) {
-  const auto it = by_conn_.find(line.conn);
+void Channel::count(std::uint64_t conn, const ChildKey& key, const RequestCounts& counts) {
+  const auto it = by_conn_.find(conn);
   if (it == by_conn_.end() && by_conn_.size() >= kRequestEntriesMax) {
     ++counts_dropped_;
     return;
   }
-  by_conn_[line.conn] = {line.key, counts};
+  by_conn_[conn] = {key, counts};
+}
+
+std::optional<core::Requests> Channel::notified(const ChildKey& key, std::int32_t sender,
+                                                RequestCounts counts) {
+  count(kByNotify | static_cast<std::uint32_t>(sender), key, counts);
+  return to_tell(key);
+}
+
+std::optional<core::Requests> Channel::to_tell(const ChildKey& key) {
+  const core::RecycleSpec* recycle = recycle_of_ ? recycle_of_(key.service) : nullptr;
+  if (recycle == nullptr || recycle->requests == 0) return std::nullopt;
+  const RequestCounts all = requests(key);
+  const std::uint64_t hundredth = std::max<std::uint64_t>(1, recycle->requests / 100);
+  const std::uint64_t jitter = hundredth * std::min<std::uint32_t>(recycle->jitter_percent, 100);
+  if (all.done < recycle->requests - std::min(recycle->requests, jitter)) return std::nullopt;
+  const auto told = told_.find(key);
+  if (told != told_.end() && all.done - std::min(all.done, told->second) < hundredth) return std::nullopt;
+  told_[key] = all.done;
+  return core::Requests{key, all.done, all.in_flight};
 }
 
 void Channel::closed(std::uint64_t conn) {
@@ -111,6 +137,7 @@ void Channel::closed(std::uint64_t conn) {
 }
 
 void Channel::forget(const ChildKey& key) {
+  told_.erase(key);
   done_before_.erase(key);
   for (auto it = by_conn_.begin(); it != by_conn_.end();) {
     it = it->second.key == key ? by_conn_.erase(it) : std::next(it);

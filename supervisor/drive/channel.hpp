@@ -6,7 +6,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,9 @@ struct RequestCounts {
   std::uint64_t in_flight = 0;
 };
 
+// Recycling as a service wants it; nullptr: there is no such service.
+using RecycleOf = std::function<const core::RecycleSpec*(ServiceId)>;
+
 class Channel {
  public:
   // `secret` is the keeper's.
@@ -42,6 +47,12 @@ class Channel {
   // The connection is gone, and with it what it had in flight. The child is gone, with all its counts.
   void closed(std::uint64_t conn);
   void forget(const ChildKey& key);
+
+  // From now on counts that have come close to a service's recycle.requests are told as core::Requests: at
+  // the limit less the jitter, and again after each further hundredth of it.
+  void watch_requests(RecycleOf recycle_of) { recycle_of_ = std::move(recycle_of); }
+  // The process `sender` of this child has said by notify how many requests it has answered.
+  std::optional<core::Requests> notified(const ChildKey& key, std::int32_t sender, RequestCounts counts);
 
   // What the child's processes have said of their requests; zeros if they said nothing.
   RequestCounts requests(const ChildKey& key) const;
@@ -57,9 +68,12 @@ class Channel {
     ChildKey key;
     RequestCounts counts;
   };
-  void count_requests(const keeper::Line& line, const RequestCounts& counts);
+  void count(std::uint64_t conn, const ChildKey& key, const RequestCounts& counts);
+  std::optional<core::Requests> to_tell(const ChildKey& key);
 
   std::string secret_;
+  RecycleOf recycle_of_;
+  std::map<ChildKey, std::uint64_t> told_;  // `done` of the latest core::Requests
   std::map<std::uint64_t, Counted> by_conn_;
   std::map<ChildKey, std::uint64_t> done_before_;  // of connections that are closed
   std::uint64_t refused_ = 0;

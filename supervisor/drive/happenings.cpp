@@ -5,7 +5,9 @@
 #include <csignal>
 
 #include "drive/notify.hpp"
+#include "os/linux/memory.hpp"
 #include "os/linux/process_tree.hpp"
+#include "os/loop/loop.hpp"
 
 namespace runmain::drive {
 
@@ -24,7 +26,8 @@ HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildIn
       channel_(channel),
       children_(children),
       tell_(std::move(tell)),
-      had_terminal_(has_terminal()) {}
+      had_terminal_(has_terminal()),
+      oom_([] { return os::oom_kills(); }) {}
 
 // SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed".
 bool HappeningReader::terminal_gone() const { return had_terminal_ && !has_terminal(); }
@@ -35,10 +38,11 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
         using T = std::decay_t<decltype(what)>;
         if constexpr (std::is_same_v<T, keeper::Started>) {
           if (what.error == 0) children_[what.key] = {what.pid, what.tag};
+          oom_.look(os::Loop::now());
           return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error,
                                 what.detail}};
         } else if constexpr (std::is_same_v<T, keeper::Died>) {
-          return {core::Exited{what.key, what.pid, what.status, what.known, false}};
+          return on_died(what);
         } else if constexpr (std::is_same_v<T, keeper::TreeEmpty>) {
           return {core::Swept{what.key, what.survivors}};
         } else if constexpr (std::is_same_v<T, keeper::Notified>) {
@@ -59,12 +63,24 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
       happening.what);
 }
 
+std::vector<core::Event> HappeningReader::on_died(const keeper::Died& died) {
+  const auto child = children_.find(died.key);
+  const bool by_us = child != children_.end() && child->second.killed;
+  const bool oom = died.known && oom_.explains(died.status, by_us, os::Loop::now());
+  return {core::Exited{died.key, died.pid, died.status, died.known, oom}};
+}
+
 std::vector<core::Event> HappeningReader::on_notified(const keeper::Notified& notified) {
   const auto child = children_.find(notified.key);
   const std::uint64_t tag = child == children_.end() ? 0 : child->second.tag;
   NotifyOutcome outcome =
       parse_notify(notified, [tag](std::int32_t pid) { return tag != 0 && os::tag_of(pid) == tag; });
   for (const std::string& refusal : outcome.refusals) tell_(notified.key, refusal);
+  if (outcome.requests) {
+    const auto& [done, in_flight] = *outcome.requests;
+    if (auto told = channel_.notified(notified.key, notified.sender, {done, in_flight}))
+      outcome.events.emplace_back(std::move(*told));
+  }
   return std::move(outcome.events);
 }
 

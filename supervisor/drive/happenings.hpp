@@ -10,6 +10,7 @@
 #include "core/event.hpp"
 #include "drive/channel.hpp"
 #include "drive/keeper_client.hpp"
+#include "drive/oom.hpp"
 #include "drive/performer.hpp"
 #include "keeper/protocol.hpp"
 
@@ -24,6 +25,7 @@ class HappeningReader {
 
  private:
   std::vector<core::Event> on_notified(const keeper::Notified& notified);
+  std::vector<core::Event> on_died(const keeper::Died& died);
   std::vector<core::Event> on_line(const keeper::Line& line);
 
   bool terminal_gone() const;
@@ -33,6 +35,7 @@ class HappeningReader {
   ChildInfos& children_;
   std::function<void(const ChildKey&, const std::string&)> tell_;
   bool had_terminal_;
+  OomWitness oom_;
 };
 
 }  // namespace runmain::drive

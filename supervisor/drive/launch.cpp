@@ -109,7 +109,21 @@ void add_listeners(const LaunchInput& in, Environment& env, keeper::SpawnChild& 
   env.set("LISTEN_FDNAMES", names);
 }
 
-// What only a serving child gets: the build step must not be able to claim.
+// Whom the child is, or, if it is a hook or a look, is about.
+const ChildKey& subject(const LaunchInput& in) {
+  return in.key.is_hook() || in.key.is_look() ? in.about : in.key;
+}
+
+// What a hook or a look must know of the worker that it is about.
+void add_subject(const LaunchInput& in, Environment& env) {
+  const std::string pid = std::to_string(in.about_pid);
+  if (in.key.is_hook()) env.set(RUNMAIN_ENV_HUNG_PID, pid);
+  env.set(RUNMAIN_ENV_PID, pid);
+  env.set(RUNMAIN_ENV_WORKER, std::to_string(in.about.slot));
+  env.set(RUNMAIN_ENV_INSTANCE_ID, instance_id(in.secret, in.about));
+}
+
+// What only a serving child gets: a helper must not be able to claim.
 void add_contract(const LaunchInput& in, Environment& env, keeper::SpawnChild& child) {
   const ChildKey& key = in.key;
   env.set(RUNMAIN_ENV_TOKEN, "1:" + in.spec->name + ":" + std::to_string(key.slot) + ":" +
@@ -139,13 +153,15 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   for (const auto& [name, value] : in.spec->env) env.set(name, value);
 
   env.set(RUNMAIN_ENV_SERVICE, in.spec->name);
-  env.set(RUNMAIN_ENV_GENERATION, std::to_string(in.key.generation));
+  env.set(RUNMAIN_ENV_GENERATION, std::to_string(subject(in).generation));
   env.set(RUNMAIN_ENV_REASON, text_of(in.reason));
   env.set_if(RUNMAIN_ENV_CHANGED, in.changed_file);
   if (in.spec->browser) env.set_if(RUNMAIN_ENV_BROWSER, in.browser);
   env.set_if("TRACEPARENT", in.traceparent);
-  if (const auto port = own_port(*in.spec, in.key.slot, in.auto_port)) env.set("PORT", std::to_string(port));
-  if (!in.key.is_build()) add_contract(in, env, child);
+  if (const auto port = own_port(*in.spec, subject(in).slot, in.auto_port))
+    env.set("PORT", std::to_string(port));
+  if (in.key.is_worker()) add_contract(in, env, child);
+  if (in.key.is_hook() || in.key.is_look()) add_subject(in, env);
   child.env = env.take();
   return std::nullopt;
 }
@@ -159,21 +175,33 @@ void add_account(const core::ServiceSpec& spec, const Account& account, keeper::
   for (const core::LimitSpec& l : spec.limits) child.limits.push_back({l.resource, l.soft, l.hard});
 }
 
+// nullptr: a helper that the service does not have.
+const core::CommandSpec* command_of(const LaunchInput& in) {
+  const core::ServiceSpec& spec = *in.spec;
+  if (in.key.is_build()) return spec.watch && spec.watch->build ? &*spec.watch->build : nullptr;
+  if (in.key.is_hook()) return spec.hang.hook ? &*spec.hang.hook : nullptr;
+  if (in.key.is_look()) return spec.health.kind == core::HealthKind::exec ? &spec.health.command : nullptr;
+  return &spec.command;
+}
+
 std::optional<Fault> add_command(const LaunchInput& in, keeper::SpawnChild& child) {
-  const bool build = in.key.is_build();
-  if (build && !(in.spec->watch && in.spec->watch->build)) {
-    return Fault{core::SpawnStage::exec, EINVAL, "the service has no build step"};
+  const core::CommandSpec* command = command_of(in);
+  if (command == nullptr) {
+    const char* what = in.key.is_build()  ? "the service has no build step"
+                       : in.key.is_hook() ? "the service has no on_hang hook"
+                                          : "the service has no health command";
+    return Fault{core::SpawnStage::exec, EINVAL, what};
   }
-  const core::CommandSpec& command = build ? *in.spec->watch->build : in.spec->command;
-  if (command.argv.empty() || command.argv.front().empty()) {
+  if (command->argv.empty() || command->argv.front().empty()) {
     return Fault{core::SpawnStage::exec, EINVAL, "the command is empty"};
   }
   Substitution with;
-  with.listeners = build ? nullptr : &in.listeners;
-  with.port = own_port(*in.spec, in.key.slot, in.auto_port);
-  with.worker = in.key.slot;
-  with.generation = in.key.generation;
-  for (const std::string& argument : command.argv) child.argv.push_back(substitute(argument, with));
+  with.listeners = in.key.is_worker() ? &in.listeners : nullptr;
+  with.port = own_port(*in.spec, subject(in).slot, in.auto_port);
+  with.worker = subject(in).slot;
+  with.generation = subject(in).generation;
+  with.pid = in.about_pid;
+  for (const std::string& argument : command->argv) child.argv.push_back(substitute(argument, with));
   return std::nullopt;
 }
 
@@ -208,10 +236,10 @@ std::optional<Fault> fill(const LaunchInput& in, keeper::SpawnChild& child) {
     return Fault{core::SpawnStage::user, account.error().code, account.error().text()};
   }
   child.cwd = in.spec->cwd;
-  child.notify = !in.key.is_build();
-  if (in.spec->pty) child.stdio = in.key.is_build() ? keeper::Stdio::pty_output : keeper::Stdio::pty;
+  child.notify = in.key.is_worker();
+  if (in.spec->pty) child.stdio = in.key.is_worker() ? keeper::Stdio::pty : keeper::Stdio::pty_output;
   child.die_with_keeper =
-      in.key.is_build() || in.spec->die_with_keeper;  // nobody would want the build's result
+      !in.key.is_worker() || in.spec->die_with_keeper;  // nobody would want a helper's result
   add_account(*in.spec, *account, child);
   if (auto fault = add_command(in, child)) return fault;
   if (auto fault = add_environment(in, *account, child)) return fault;
@@ -223,6 +251,7 @@ std::optional<std::string> meaning(std::string_view word, const Substitution& wi
   if (word == "port" && with.port != 0) return std::to_string(with.port);
   if (word == "worker") return std::to_string(with.worker);
   if (word == "generation") return std::to_string(with.generation);
+  if (word == "pid" && with.pid != 0) return std::to_string(with.pid);
   if (with.listeners == nullptr || with.listeners->empty()) return std::nullopt;
   if (word == "fd") return std::to_string(RUNMAIN_LISTEN_FDS_START);
   if (word.substr(0, 3) != "fd:") return std::nullopt;

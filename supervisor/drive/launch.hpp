@@ -29,7 +29,7 @@ struct LaunchListener {
 
 struct LaunchInput {
   const core::ServiceSpec* spec = nullptr;  // the caller's, for the call
-  ChildKey key;                             // key.is_build(): the service's build step
+  ChildKey key;                             // a worker's or a helper's (build step, hook, look)
   core::Reason reason = core::Reason::start;
   std::vector<LaunchListener> listeners;
   std::vector<std::string> environment;  // runmain's own, "NAME=value"
@@ -39,6 +39,8 @@ struct LaunchInput {
   std::string browser;                   // RUNMAIN_BROWSER; empty: none
   std::string traceparent;               // TRACEPARENT; empty: none
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
+  ChildKey about;                        // of a hook or a look: the worker that it is about …
+  std::int32_t about_pid = 0;            // … and its main process
 };
 
 // What the child is, or why it cannot be. Both are orders that the keeper executes.
@@ -46,7 +48,8 @@ using Launch = std::variant<keeper::SpawnChild, keeper::RefuseSpawn>;
 
 // On success a SpawnChild. On failure a RefuseSpawn with the stage: `user` for an unknown or forbidden user
 // or group, `resources` for an env_file that cannot be read, `exec` for a command that cannot be one. For a
-// build step the same environment and user, but no token, channel, listeners or notify socket.
+// helper the same environment and user, but no token, channel, listeners or notify socket; slot and
+// generation are those of the worker that a hook or a look is about.
 Launch plan(const LaunchInput& input);
 
 // The port that a program of this slot shall bind: the one of the spec for every slot, or with "auto" a port
@@ -58,12 +61,13 @@ std::uint16_t own_port(const core::ServiceSpec& spec, std::uint32_t slot, std::u
 // service.
 Result<std::uint16_t> pick_ports(std::uint32_t count);
 
-// What {fd}, {fd:NAME}, {port}, {worker} and {generation} stand for in an argument.
+// What {fd}, {fd:NAME}, {port}, {worker}, {generation} and {pid} stand for in an argument.
 struct Substitution {
   const std::vector<LaunchListener>* listeners = nullptr;
   std::uint16_t port = 0;  // 0: {port} is left as it is
   std::uint32_t worker = 0;
   std::uint32_t generation = 0;
+  std::int32_t pid = 0;  // 0: {pid} is left as it is
 };
 
 // The argument with its placeholders replaced; every replacement is a number, so it is safe in a shell's

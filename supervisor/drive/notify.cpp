@@ -23,13 +23,20 @@ enum Key : std::size_t {
   kReady,
   kWatchdog,
   kBarrier,
+  kRequests,
   kKeys
 };
-constexpr std::array<std::string_view, kKeys> kNames = {"MAINPID",       "EXTEND_TIMEOUT_USEC",
-                                                        "WATCHDOG_USEC", "STOPPING",
-                                                        "RELOADING",     "STATUS",
-                                                        "ERRNO",         "READY",
-                                                        "WATCHDOG",      "BARRIER"};
+constexpr std::array<std::string_view, kKeys> kNames = {"MAINPID",
+                                                        "EXTEND_TIMEOUT_USEC",
+                                                        "WATCHDOG_USEC",
+                                                        "STOPPING",
+                                                        "RELOADING",
+                                                        "STATUS",
+                                                        "ERRNO",
+                                                        "READY",
+                                                        "WATCHDOG",
+                                                        "BARRIER",
+                                                        "X_RUNMAIN_REQUESTS"};
 
 using Values = std::array<std::optional<std::string_view>, kKeys>;
 
@@ -85,6 +92,7 @@ class Reader {
     status();
     if (is_one(kReady)) out_.events.emplace_back(core::Ready{message_.key, core::Proof::notify, {}});
     watchdog();
+    requests();
   }
 
  private:
@@ -144,6 +152,21 @@ class Reader {
       out_.events.emplace_back(core::Watchdog{message_.key, 0, false});
     } else if (*values_[kWatchdog] == "trigger") {
       out_.events.emplace_back(core::Watchdog{message_.key, 0, true});
+    } else {
+      ++out_.malformed;
+    }
+  }
+
+  // DONE or DONE/IN_FLIGHT.
+  void requests() {
+    if (!values_[kRequests]) return;
+    const std::string_view text = *values_[kRequests];
+    const std::size_t slash = text.find('/');
+    const auto done = number(text.substr(0, slash));
+    const auto in_flight =
+        slash == std::string_view::npos ? std::optional<std::uint64_t>(0) : number(text.substr(slash + 1));
+    if (done && in_flight) {
+      out_.requests.emplace(*done, *in_flight);
     } else {
       ++out_.malformed;
     }

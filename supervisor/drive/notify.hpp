@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/event.hpp"
@@ -22,9 +24,10 @@ inline constexpr std::uint64_t kNotifyUsecMax =
 
 struct NotifyOutcome {
   std::vector<core::Event> events;
-  std::vector<std::string> refusals;  // for a person, each ends ", ignoring"
-  std::uint32_t malformed = 0;        // assignments of ours with a value that is none
-  std::uint32_t unknown = 0;          // assignments that we do not know; not a fault
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> requests;  // answered, and being answered
+  std::vector<std::string> refusals;                                // for a person, each ends ", ignoring"
+  std::uint32_t malformed = 0;  // assignments of ours with a value that is none
+  std::uint32_t unknown = 0;    // assignments that we do not know; not a fault
 };
 
 // `carries_tag` says whether a pid belongs to this child's tree; it is asked for MAINPID only.

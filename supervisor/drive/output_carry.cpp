@@ -68,11 +68,11 @@ bool Output::log_ready(Service& service) {
 }
 
 OutputPrefix Output::prefix_of(const OutputStream& stream, const Service& service) const {
-  const bool build = stream.key.is_build();
-  if (bare_ && !build && service.configured) return {};
+  const bool worker = stream.key.is_worker();
+  if (bare_ && worker && service.configured) return {};
   const std::string label = output_label(service.name, service.numbered, stream.key.slot);
   return terminal_prefix(label, label_width_, terminal_.colour(),
-                         service.colour + (build ? 0 : stream.key.slot));
+                         service.colour + (worker ? stream.key.slot : 0));
 }
 
 // Fills batch_ and shown_. False: the log could not be rotated.

@@ -1,8 +1,10 @@
 #include "drive/output_format.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 
 #include "base/text.hpp"
@@ -12,7 +14,7 @@ namespace {
 
 constexpr std::string_view kLine = " | ";
 constexpr std::string_view kMore = " + ";
-constexpr std::string_view kBuild = " build";
+constexpr std::array kHelpers = {kBuildSlot, kHookSlot, kLookSlot};
 constexpr std::string_view kReset = "\x1b[0m";
 constexpr std::int64_t kSecond = 1'000'000'000;
 
@@ -45,10 +47,13 @@ bool parse_stamp(std::string_view text, std::int64_t& time_ns) {
 
 // What follows the service's name in a label: "", ".1", " build", each perhaps with ":GENERATION".
 bool parse_label_rest(std::string_view rest, OutputLine& line) {
-  if (rest.starts_with(kBuild)) {
-    line.build = true;
-    line.slot = kBuildSlot;
-    rest.remove_prefix(kBuild.size());
+  const auto helper = std::find_if(kHelpers.begin(), kHelpers.end(), [rest](std::uint32_t slot) {
+    return rest.starts_with(" ") && rest.substr(1).starts_with(helper_name(slot));
+  });
+  if (helper != kHelpers.end()) {
+    line.build = *helper == kBuildSlot;
+    line.slot = *helper;
+    rest.remove_prefix(1 + std::strlen(helper_name(*helper)));
   } else if (rest.starts_with('.')) {
     rest.remove_prefix(1);
     if (!take_number(rest, line.slot)) return false;
@@ -89,7 +94,7 @@ std::string_view OutputStamp::text(std::int64_t time_ns) {
 
 std::string output_label(std::string_view service_name, bool numbered, std::uint32_t slot) {
   std::string label(service_name.substr(0, kOutputLabelMax));
-  if (slot == kBuildSlot) return label.append(kBuild);
+  if (const char* helper = helper_name(slot)) return label.append(" ").append(helper);
   if (numbered || slot > 0) label += "." + std::to_string(slot);
   return label;
 }

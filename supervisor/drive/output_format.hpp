@@ -48,7 +48,7 @@ struct OutputLine {
   std::string text;          // raw
 };
 
-// "web", "web.1", "web build".
+// "web", "web.1", "web build", "web hook", "web look".
 std::string output_label(std::string_view service_name, bool numbered, std::uint32_t slot);
 
 // The other way round, for a line of a file or of the history without its newline. Nothing if it is not a

@@ -7,7 +7,7 @@
 namespace runmain::drive {
 
 bool Output::passes(const OutputStream& stream, const Service& service) const {
-  return stream.pty && service.configured && !stream.key.is_build() && passes_through();
+  return stream.pty && service.configured && stream.key.is_worker() && passes_through();
 }
 
 // The bytes go to the terminal as far as it takes them, and lines of what it took to the log. A terminal that
@@ -60,7 +60,7 @@ void Output::quiet() {
     if (!stream) continue;
     const Service& service = service_of(stream->key.service);
     if (stream->consumed != stream->written && !passes(*stream, service)) show_prompt(*stream, service);
-    if (!stream->key.is_build()) keys.push_back(stream->key);
+    if (stream->key.is_worker()) keys.push_back(stream->key);
   }
   reader_.release();
   if (on_quiet_ && !keys.empty()) on_quiet_(keys);

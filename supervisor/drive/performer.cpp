@@ -3,6 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
+
+#include "os/linux/memory.hpp"
+
 namespace runmain::drive {
 
 void Performer::perform(const core::Effect& effect) {
@@ -12,11 +17,14 @@ void Performer::perform(const core::Effect& effect) {
         if constexpr (std::is_same_v<T, core::Spawn>) {
           spawn(effect, a);
         } else if constexpr (std::is_same_v<T, core::Kill>) {
+          if (a.signal == SIGKILL) note_kill(a.key);
           c_.keeper->send(effect, keeper::KillChild{a.key, a.signal, a.group});
         } else if constexpr (std::is_same_v<T, core::KillTree>) {
+          note_kill(a.key);
           c_.keeper->send(effect, keeper::KillTree{a.key});
         } else if constexpr (std::is_same_v<T, core::Forget>) {
           c_.readiness->stop(a.key);
+          c_.health->stop(a.key);
           c_.channel->forget(a.key);
           c_.children->erase(a.key);
           c_.keeper->send(effect, keeper::ForgetChild{a.key});
@@ -31,7 +39,14 @@ void Performer::perform(const core::Effect& effect) {
         } else if constexpr (std::is_same_v<T, core::SetMainPid>) {
           (*c_.children)[a.key].pid = a.pid;
           c_.readiness->set_pid(a.key, a.pid);
+          c_.health->set_pid(a.key, a.pid);
           c_.keeper->send(effect, keeper::SetMainPid{a.key, a.pid});
+        } else if constexpr (std::is_same_v<T, core::WatchHealth>) {
+          watch_health(a.key, false);
+        } else if constexpr (std::is_same_v<T, core::StopWatching>) {
+          c_.health->stop(a.key);
+        } else if constexpr (std::is_same_v<T, core::Measure>) {
+          measure(a.service);
         } else if constexpr (std::is_same_v<T, core::CloseService>) {
           close_service(a);
         } else if constexpr (std::is_same_v<T, core::Quit>) {
@@ -58,6 +73,8 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.secret = c_.secret;
   input.channel = c_.channel_path;
   input.auto_port = entry->auto_port;
+  input.about = spawn.about;
+  input.about_pid = spawn.about_pid;
   input.browser = c_.browser;
   if (spawn.reason == core::Reason::change) input.changed_file = write_changed(*entry, spawn.key);
   std::visit([&](const auto& order) { c_.keeper->send(effect, order); }, plan(input));
@@ -83,19 +100,66 @@ std::string Performer::write_changed(const ServiceEntry& entry, const ChildKey& 
 void Performer::probe(const ChildKey& key) {
   const ServiceEntry* entry = c_.services->find(key.service);
   const auto child = c_.children->find(key);
-  if (entry == nullptr || child == c_.children->end() || key.is_build()) return;
+  if (entry == nullptr || child == c_.children->end() || !key.is_worker()) return;
   ReadinessJob job;
   job.key = key;
   job.pid = child->second.pid;
   job.tag = child->second.tag;
   job.spec = entry->spec.ready;
-  for (std::size_t i = 0; i < entry->listeners.size(); ++i) {
-    job.listeners.push_back({entry->listeners[i].bound, entry->inodes[i]});
-  }
+  job.listeners = listeners_of(*entry);
   job.port = own_port(entry->spec, key.slot, entry->auto_port);
   if (auto started = c_.readiness->start(std::move(job)); !started) {
     c_.tell(entry->spec.name + ": cannot find out whether it is ready: " + started.error().text());
   }
+}
+
+std::vector<ReadyListener> Performer::listeners_of(const ServiceEntry& entry) const {
+  std::vector<ReadyListener> all;
+  for (std::size_t i = 0; i < entry.listeners.size() && i < entry.inodes.size(); ++i) {
+    all.push_back({entry.listeners[i].bound, entry.inodes[i]});
+  }
+  return all;
+}
+
+void Performer::watch_health(const ChildKey& key, bool again) {
+  const ServiceEntry* entry = c_.services->find(key.service);
+  const auto child = c_.children->find(key);
+  if (entry == nullptr || child == c_.children->end() || !key.is_worker()) return;
+  const core::ServiceSpec& spec = entry->spec;
+  HealthJob job;
+  job.key = key;
+  job.pid = child->second.pid;
+  job.tag = child->second.tag;
+  job.spec = spec.health;
+  job.recycle = spec.recycle;
+  job.listeners = listeners_of(*entry);
+  const std::string& address = spec.health.address.empty() ? spec.ready.address : spec.health.address;
+  job.address = probe_address(address, job.listeners, own_port(spec, key.slot, entry->auto_port));
+  job.shared = !(address.empty() && job.listeners.empty() && spec.port && *spec.port == 0);
+  job.resumed = again;
+  if (auto watched = c_.health->watch(std::move(job)); !watched) {
+    c_.tell(spec.name + ": cannot find out whether it is well: " + watched.error().text());
+  }
+}
+
+// What a worker takes is what the largest one takes now.
+void Performer::measure(ServiceId service) {
+  core::Room room;
+  room.service = service;
+  room.available = os::available_memory().value_or(~0ULL);
+  TreeIndex trees;
+  std::size_t looked_at = 0;
+  for (const auto& [key, child] : *c_.children) {
+    if (key.service != service || !key.is_worker() || looked_at++ >= kMeasuredMax) continue;
+    std::vector<pid_t> pids = trees.of(child.tag, os::Loop::now());
+    if (std::find(pids.begin(), pids.end(), child.pid) == pids.end()) pids.push_back(child.pid);
+    room.worker = std::max(room.worker, os::shared_out_memory(pids));
+  }
+  c_.feed(room);
+}
+
+void Performer::note_kill(const ChildKey& key) {
+  if (const auto child = c_.children->find(key); child != c_.children->end()) child->second.killed = true;
 }
 
 void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) {

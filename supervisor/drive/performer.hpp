@@ -1,15 +1,16 @@
-// Carries the core's Effects out: as orders to the keeper, or by starting to look for readiness.
+// Carries the core's Effects out: as orders to the keeper, or by starting to look for readiness and health.
 // Invariant: one Effect, at most one order; nothing is decided here. Effects that are not about children
 // (Answer, Quit's farewell) are the app's. Thread: the loop's.
 #pragma once
 
 #include <functional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/effect.hpp"
 #include "drive/channel.hpp"
+#include "drive/child_infos.hpp"
+#include "drive/health.hpp"
 #include "drive/identity.hpp"
 #include "drive/keeper_client.hpp"
 #include "drive/readiness.hpp"
@@ -17,11 +18,7 @@
 
 namespace runmain::drive {
 
-struct ChildInfo {
-  std::int32_t pid = 0;
-  std::uint64_t tag = 0;
-};
-using ChildInfos = std::unordered_map<ChildKey, ChildInfo>;
+inline constexpr std::size_t kMeasuredMax = 16;  // workers that Measure looks at
 
 class Performer {
  public:
@@ -29,6 +26,7 @@ class Performer {
     KeeperClient* keeper = nullptr;
     ServiceTable* services = nullptr;
     Readiness* readiness = nullptr;
+    Health* health = nullptr;
     Channel* channel = nullptr;
     ChildInfos* children = nullptr;
     std::string secret;
@@ -37,6 +35,7 @@ class Performer {
     std::vector<std::string> environment;
     std::string browser;                           // RUNMAIN_BROWSER, once it is known
     std::function<void(const std::string&)> tell;  // a survived failure, for a person
+    std::function<void(const core::Event&)> feed;  // the answer to an Effect that is no order
   };
   explicit Performer(Context context) : c_(std::move(context)) {}
 
@@ -44,11 +43,16 @@ class Performer {
   void set_browser(std::string script) { c_.browser = std::move(script); }
   // Looks for readiness of this child again, after a takeover.
   void probe(const ChildKey& key);
+  // Looks after this worker; `again`: after a takeover.
+  void watch_health(const ChildKey& key, bool again);
 
  private:
   void spawn(const core::Effect& effect, const core::Spawn& spawn);
   void grant(const core::Effect& effect, const core::GrantRole& grant);
   void close_service(const core::CloseService& close);
+  void measure(ServiceId service);
+  void note_kill(const ChildKey& key);
+  std::vector<ReadyListener> listeners_of(const ServiceEntry& entry) const;
   std::string write_changed(const ServiceEntry& entry, const ChildKey& key);
 
   Context c_;

@@ -13,16 +13,19 @@ Duration slower(Duration pause) { return std::min<Duration>(pause * 2, kLookSlow
 
 bool is_stream(const ReadyListener& l) { return l.bound.rfind("udp:", 0) != 0; }
 
-// What a probe connects to: what the file says, else the first stream listener, else the program's own port.
-// Empty: there is nothing.
 std::string probe_address(const ReadinessJob& job) {
-  if (!job.spec.address.empty()) return job.spec.address;
-  const auto it = std::find_if(job.listeners.begin(), job.listeners.end(), is_stream);
-  if (it != job.listeners.end()) return it->bound;
-  return job.port == 0 ? std::string() : ":" + std::to_string(job.port);
+  return drive::probe_address(job.spec.address, job.listeners, job.port);
 }
 
 }  // namespace
+
+std::string probe_address(const std::string& configured, const std::vector<ReadyListener>& listeners,
+                          std::uint16_t port) {
+  if (!configured.empty()) return configured;
+  const auto it = std::find_if(listeners.begin(), listeners.end(), is_stream);
+  if (it != listeners.end()) return it->bound;
+  return port == 0 ? std::string() : ":" + std::to_string(port);
+}
 
 Readiness::Readiness(os::Loop& loop, std::function<void(const core::Ready&)> ready)
     : loop_(loop), ready_(std::move(ready)), timer_(loop.timer([this] { on_timer(); })) {}

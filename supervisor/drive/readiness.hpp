@@ -54,6 +54,11 @@ struct ReadyListener {
   std::uint64_t inode = 0;
 };
 
+// What to connect to: what the file says, else the first stream listener, else the program's own port. Empty:
+// there is nothing.
+std::string probe_address(const std::string& configured, const std::vector<ReadyListener>& listeners,
+                          std::uint16_t port);
+
 struct ReadinessJob {
   ChildKey key;
   std::int32_t pid = 0;   // its main process

@@ -116,18 +116,18 @@ std::optional<int> http_status(std::string_view bytes) {
 }
 
 Probe::Probe(os::Loop& loop, const ProbeTarget& target, std::string request,
-             std::function<bool(std::uint64_t)> owns, std::function<void()> wake, Time now)
+             std::function<bool(std::uint64_t)> owns, std::function<void()> wake, Time now, Duration at_most)
     : target_(target),
       request_(std::move(request)),
       owns_(std::move(owns)),
-      deadline_(now + kProbeTime),
+      deadline_(now + at_most),
       next_(now),
       fd_(socket(target_.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
   if (fd_) poll_ = loop.poll(fd_.get(), 0, [wake = std::move(wake)](int) { wake(); });
 }
 
 std::optional<Probe::Outcome> Probe::step(Time now) {
-  if (!fd_ || now >= deadline_) return Outcome::failed;
+  if (!fd_) return Outcome::failed;
   next_ = deadline_;
   if (state_ == State::connecting) {
     if (auto outcome = connecting()) return outcome;
@@ -135,7 +135,11 @@ std::optional<Probe::Outcome> Probe::step(Time now) {
   if (state_ == State::unaccepted) {
     if (auto outcome = unaccepted(now)) return outcome;
   }
-  if (state_ == State::answering) return answering();
+  if (state_ == State::answering) {
+    if (auto outcome = answering()) return outcome;
+  }
+  // At last, because what is there counts, even if we come late to see it.
+  if (now >= deadline_) return Outcome::failed;
   return std::nullopt;
 }
 
@@ -185,6 +189,7 @@ std::optional<Probe::Outcome> Probe::answering() {
     if (n <= 0) return Outcome::failed;
     answer_.append(bytes, static_cast<std::size_t>(n));
     if (const auto status = http_status(answer_)) {
+      status_ = *status;
       return *status >= 200 && *status < 400 ? Outcome::counted : Outcome::failed;
     }
     if (answer_.size() >= kProbeBytes) return Outcome::failed;

@@ -1,8 +1,8 @@
 // One connection to a service, to find out who accepts it and, for http, what it answers.
 //
-// Invariant: over after kProbeTime, whatever the other side does; not a byte is sent before the accepted
-// socket is known to be the tested child's; at most kProbeBytes of an answer are looked at, redirects are not
-// followed. Non-goal: retrying, TLS. Thread: the loop's.
+// Invariant: over after kProbeTime or as its maker says, whatever the other side does; not a byte is sent
+// before the accepted socket is known to be the tested child's; at most kProbeBytes of an answer are looked
+// at, redirects are not followed. Non-goal: retrying, TLS. Thread: the loop's.
 #pragma once
 
 #include <sys/socket.h>
@@ -58,10 +58,14 @@ class Probe {
   // Begins to connect. `owns` says whether an accepted socket (its inode) is the tested child's. `wake` is
   // called from the loop when step() has something to do; it may destroy this. The loop outlives this.
   Probe(os::Loop& loop, const ProbeTarget& target, std::string request,
-        std::function<bool(std::uint64_t)> owns, std::function<void()> wake, Time now);
+        std::function<bool(std::uint64_t)> owns, std::function<void()> wake, Time now,
+        Duration at_most = kProbeTime);
 
   // Goes as far as it can without waiting. An Outcome ends it.
   std::optional<Outcome> step(Time now);
+  // Of the answer, if one came; 0: none, or it was no HTTP/1.
+  int status() const { return status_; }
+  bool connected() const { return state_ != State::connecting; }
   // When step() wants to be called without a wake.
   Time next() const { return next_; }
 
@@ -80,6 +84,7 @@ class Probe {
   Time next_;
   Duration pause_ = kAcceptCheckFirst;
   std::string answer_;
+  int status_ = 0;
   os::UniqueFd fd_;
   std::unique_ptr<os::Poll> poll_;  // after fd_: it goes first
 };

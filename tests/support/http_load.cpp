@@ -5,6 +5,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -14,23 +15,6 @@ namespace runmain::test {
 namespace {
 
 Answered fault(const std::string& what) { return {false, what + ": " + std::strerror(errno), {}, 0}; }
-
-// "127.0.0.1:8000"; -1 and errno when nobody is there. What is read from it comes within 30 s or not at all.
-int connect_to(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
-  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const timeval limit{30, 0};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return fd;
-  const int why = errno;
-  close(fd);
-  errno = why;
-  return -1;
-}
 
 Answered exchange(int fd, const std::string& path, const std::string& accept) {
   const std::string request =
@@ -52,7 +36,51 @@ Answered exchange(int fd, const std::string& path, const std::string& accept) {
   return {ok, ok ? "" : "status " + answer.substr(9, 3), answer.substr(body + 4), 0};
 }
 
+// One answer of a connection that stays open: to the length that its head says. `more`: it does stay open.
+Answered read_answer(int fd, bool& more) {
+  std::string answer;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+    if (n < 0) return fault("recv");
+    if (n == 0) return {false, answer.empty() ? "empty answer" : "torn answer", {}, 0};
+    answer.append(buffer, static_cast<std::size_t>(n));
+    const std::size_t end = answer.find("\r\n\r\n");
+    if (end == std::string::npos) continue;
+    std::string head = answer.substr(0, end + 2);
+    for (char& c : head) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const std::size_t length = head.find("\r\ncontent-length:");
+    if (length == std::string::npos) return {false, "no length", {}, 0};
+    if (answer.size() < end + 4 + std::strtoul(head.c_str() + length + 17, nullptr, 10)) continue;
+    more = head.find("\r\nconnection: close\r\n") == std::string::npos;
+    const bool ok = answer.starts_with("HTTP/1.1 200");
+    return {ok, ok ? "" : "status " + answer.substr(9, 3), answer.substr(end + 4), 0};
+  }
+}
+
+// Whether the server has closed it, or said something that nobody asked for.
+bool spoken(int fd) {
+  char byte = 0;
+  return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
 }  // namespace
+
+int connect_to(const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
+  inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval limit{30, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) return fd;
+  const int why = errno;
+  close(fd);
+  errno = why;
+  return -1;
+}
 
 Answered get(const std::string& address, const std::string& path, const std::string& accept) {
   const auto begin = std::chrono::steady_clock::now();
@@ -95,14 +123,37 @@ bool EventStream::has_more() {
   return n == 0 || text_.find("data: ") != std::string::npos;
 }
 
-HttpLoad::HttpLoad(std::string address, int clients, std::string path)
-    : address_(std::move(address)), path_(std::move(path)) {
+HttpLoad::HttpLoad(std::string address, int clients, std::string path, Connections connections)
+    : address_(std::move(address)), path_(std::move(path)), connections_(connections) {
   for (int i = 0; i < clients; ++i) threads_.emplace_back([this] { client(); });
 }
 
+// A request on the connection `fd`, which is made if there is none (-1) and closed if it does not stay open.
+Answered HttpLoad::ask(int& fd) const {
+  const auto begin = std::chrono::steady_clock::now();
+  if (fd >= 0 && spoken(fd)) {
+    close(fd);
+    fd = -1;
+  }
+  if (fd < 0) fd = connect_to(address_);
+  if (fd < 0) return fault("connect");
+  const std::string request = "GET " + path_ + " HTTP/1.1\r\nHost: test\r\n\r\n";
+  bool more = false;
+  const bool sent =
+      send(fd, request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size());
+  Answered answered = sent ? read_answer(fd, more) : fault("send");
+  if (!more) {
+    close(fd);
+    fd = -1;
+  }
+  answered.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  return answered;
+}
+
 void HttpLoad::client() {
+  int fd = -1;
   while (!stop_) {
-    const Answered answered = get(address_, path_);
+    const Answered answered = connections_ == Connections::each ? get(address_, path_) : ask(fd);
     ++done_;
     double longest = longest_;
     while (answered.ms > longest && !longest_.compare_exchange_weak(longest, answered.ms)) {
@@ -112,6 +163,7 @@ void HttpLoad::client() {
     const std::lock_guard<std::mutex> lock(mutex_);
     ++faults_[answered.fault];
   }
+  if (fd >= 0) close(fd);
 }
 
 void HttpLoad::wait_more(std::uint64_t requests) const {

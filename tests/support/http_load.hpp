@@ -1,5 +1,5 @@
-// Clients that open a new connection for each request and count what goes wrong, by kind. For integration
-// tests and benchmarks: bounded in clients, stopped by its owner.
+// Clients that open a new connection for each request, or keep one, and count what goes wrong, by kind. For
+// integration tests and benchmarks: bounded in clients, stopped by its owner.
 #pragma once
 
 #include <atomic>
@@ -21,6 +21,10 @@ struct Answered {
 // One GET on a new connection; `address` is "127.0.0.1:8000", `accept` a media type. At most 30 s.
 Answered get(const std::string& address, const std::string& path, const std::string& accept = "*/*");
 
+// A connection to "127.0.0.1:8000", or -1 and errno. A read from it lasts at most 30 s. The caller's to
+// close.
+int connect_to(const std::string& address);
+
 // Server-sent events of one GET, as they come.
 class EventStream {
  public:
@@ -38,9 +42,13 @@ class EventStream {
   std::string text_;
 };
 
+// keep: one connection a client, for as long as the server leaves it open. That it is closed between two
+// requests is no fault; that it is closed once a request is sent is one.
+enum class Connections { each, keep };
+
 class HttpLoad {
  public:
-  HttpLoad(std::string address, int clients, std::string path = "/");
+  HttpLoad(std::string address, int clients, std::string path = "/", Connections connections = {});
   ~HttpLoad() { stop(); }
   void stop();
   // Blocks until so many more requests have been answered.
@@ -52,8 +60,10 @@ class HttpLoad {
 
  private:
   void client();
+  Answered ask(int& fd) const;
   std::string address_;
   std::string path_;
+  Connections connections_;
   std::atomic<bool> stop_{false};
   std::atomic<std::uint64_t> done_{0};
   std::atomic<std::uint64_t> failed_{0};

@@ -124,6 +124,17 @@ std::optional<std::uint64_t> write_calls(pid_t pid) {
   return parse_number(std::string_view(text).substr(at + kLine.size()));
 }
 
+std::uint64_t cpu_time(pid_t pid) {
+  static const auto ticks = static_cast<std::uint64_t>(std::max(1L, ::sysconf(_SC_CLK_TCK)));
+  const std::string text = proc_text(("/proc/" + std::to_string(pid) + "/stat").c_str(), 1024);
+  const std::size_t close = text.rfind(')');
+  if (close == std::string::npos || close + 2 > text.size()) return 0;
+  const std::string_view rest = std::string_view(text).substr(close + 2);  // from field 3 on
+  std::uint64_t used = 0;
+  for (const int index : {11, 12, 13, 14}) used += parse_number(field(rest, index)).value_or(0);
+  return used * (1'000'000'000 / ticks);
+}
+
 bool any_process(const std::function<bool(pid_t pid)>& use) {
   return any_number_in("/proc", [&use](int pid, int, const char*) { return use(pid); });
 }

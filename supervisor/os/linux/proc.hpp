@@ -39,6 +39,10 @@ bool any_fd_of(pid_t pid, const std::function<bool(int fd, std::string_view link
 // included (syscw of /proc/PID/io). Empty when we may not know.
 std::optional<std::uint64_t> write_calls(pid_t pid);
 
+// CPU time that a process and those of its children that it has waited for have used, in nanoseconds, in
+// ticks of usually 10 ms. 0 if there is no such process.
+std::uint64_t cpu_time(pid_t pid);
+
 // Calls `use` with each pid in /proc until it returns true. Returns whether it did.
 bool any_process(const std::function<bool(pid_t pid)>& use);
 

@@ -97,6 +97,23 @@ TEST_CASE("the last request to end after a drain says drained, with the counts")
   CHECK(g.child.finish().empty());
 }
 
+TEST_CASE("requests that end are reported by themselves, once a second at most") {
+  Granted g([] {
+    using Clock = std::chrono::steady_clock;
+    const auto begin = Clock::now();
+    const auto enough = begin + std::chrono::milliseconds(RUNMAIN_REPORT_MS + 500);
+    while (Clock::now() < enough) runmain::InFlight{};
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+    return std::to_string(took.count());
+  });
+  long reports = 0;
+  std::string line;
+  while ((line = g.peer.line()).starts_with(R"({"v":1,"requests":{"done":)")) ++reports;
+  CHECK(line == "closed");
+  CHECK(reports >= 1);
+  CHECK(reports * RUNMAIN_REPORT_MS <= std::stol(g.child.finish()));
+}
+
 TEST_CASE("drained is not said while the callback has not returned") {
   Granted g([] {
     runmain::on_drain([](std::chrono::milliseconds) {

@@ -6,9 +6,9 @@
 namespace runmain::cli {
 namespace {
 
-const std::vector<std::string> kCommands{"up",     "dev",     "down",   "status", "start",
-                                         "stop",   "restart", "reload", "signal", "logs",
-                                         "events", "why",     "check",  "replay", "version"};
+const std::vector<std::string> kCommands{"up",   "dev",     "serve",  "down",   "status", "start",
+                                         "stop", "restart", "reload", "signal", "logs",   "events",
+                                         "why",  "check",   "replay", "version"};
 
 TEST_CASE("every command has its own help with an example") {
   const Ran all = parse_only({"--help"});
@@ -65,13 +65,14 @@ TEST_CASE("what stands behind -- is the command of dev, word by word") {
   const Ran dev = parse_only(args);
   INFO(dev.err);
   REQUIRE(dev.exit == -1);
-  CHECK(dev.options.dev.command == command);
-  CHECK(dev.options.dev.watch == std::vector<std::string>{"src", "doc"});
-  CHECK(dev.options.dev.ext == "py");
-  CHECK(dev.options.dev.listen == std::vector<std::string>{":0"});
-  CHECK(parse_only({"dev", "-i", "[ab]", "--", "x"}).options.dev.ignore == std::vector<std::string>{"[ab]"});
+  CHECK(dev.options.flags.command == command);
+  CHECK(dev.options.flags.watch == std::vector<std::string>{"src", "doc"});
+  CHECK(dev.options.flags.ext == "py");
+  CHECK(dev.options.flags.listen == std::vector<std::string>{":0"});
+  CHECK(parse_only({"dev", "-i", "[ab]", "--", "x"}).options.flags.ignore ==
+        std::vector<std::string>{"[ab]"});
   CHECK(parse_only({"-c", "dev", "logs", "--", "x"}).options.services == std::vector<std::string>{"x"});
-  CHECK(parse_only({"stop", "dev", "--", "x"}).options.dev.command.empty());
+  CHECK(parse_only({"stop", "dev", "--", "x"}).options.flags.command.empty());
   const Ran bare = parse_only({"dev", "./server"});
   CHECK(bare.exit == kUsage);
   CHECK(bare.err.find("behind --") != std::string::npos);

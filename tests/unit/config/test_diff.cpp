@@ -57,6 +57,15 @@ TEST_CASE("every key is named as the file spells it") {
       {"umask = '022'", "umask"},
       {"limits = { core = 0 }", "limits"},
       {"on_keeper_death = 'keep'", "on_keeper_death"},
+      {"workers = 'auto'", "workers"},
+      {"workers = { min = 2, max = 8 }", "workers"},
+      {"roll = { batch = 2 }", "roll"},
+      {"health = { tcp = '127.0.0.1:1' }", "health"},
+      {"hang = { stopped = '1s' }", "hang"},
+      {"recycle = { requests = 5 }", "recycle"},
+      {"stop = { flush = '1s', lingering = 0 }", "stop"},
+      {"restart = { success = 3, no_restart = 4, failed_start = 'wait' }", "restart"},
+      {"listen = ':1'\nbalance = 'reuseport'", "listen, balance"},
   };
   for (const auto& [key, expected] : table) {
     CAPTURE(key);
@@ -74,5 +83,5 @@ TEST_CASE("a listener is compared without its place") {
 
 TEST_CASE("a change of mode is told first, with what it changes") {
   CHECK(between("[service.a]\ncommand = 'a'\n", "[runmain]\nmode = 'prod'\n[service.a]\ncommand = 'a'\n") ==
-        "mode dev -> prod\n~ a (on_keeper_death)\n");
+        "mode dev -> prod\n~ a (roll, hang, on_keeper_death)\n");
 }

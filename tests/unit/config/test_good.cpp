@@ -28,6 +28,15 @@ core::ServiceSpec service(const std::string& keys, const LoadOptions& options = 
 
 core::ServiceSpec with(const std::string& keys) { return service("command = \"./server\"\n" + keys); }
 
+core::StopSpec stop_of(int signal, Duration timeout, bool group) {
+  core::StopSpec stop;
+  stop.signal = signal;
+  stop.timeout = timeout;
+  stop.group = group;
+  stop.lingering = 4;
+  return stop;
+}
+
 using List = std::vector<std::string>;
 
 }  // namespace
@@ -41,6 +50,7 @@ TEST_CASE("a service with nothing but a command has the documented defaults") {
   expected.at = "/srv/app/supervisor.toml:1:10";
   expected.command.argv = {"./server"};
   expected.cwd = "/srv/app";
+  expected.stop.lingering = 4;
   CHECK(desired.services == std::vector<core::ServiceSpec>{expected});
 }
 
@@ -81,7 +91,7 @@ command = "db"
   CHECK(web.ready.path == "/health");
   CHECK(web.ready.address.empty());
   CHECK(web.ready.timeout == 10s);
-  CHECK(web.stop == core::StopSpec{});
+  CHECK(web.stop == stop_of(SIGTERM, 10s, true));
   CHECK(web.restart == core::RestartPolicy::always);
   CHECK(web.depends_on == List{"db"});
   CHECK(web.env == std::vector<std::pair<std::string, std::string>>{{"LOG_LEVEL", "debug"}});
@@ -171,8 +181,8 @@ TEST_CASE("a start that is ready after a long time is not over before that") {
 
 TEST_CASE("stop and restart take their tables") {
   CHECK(with("stop = { signal = \"SIGINT\", timeout = \"0s\", to = \"main\" }").stop ==
-        core::StopSpec{SIGINT, 0s, false});
-  CHECK(with("stop = { signal = 3, to = \"group\" }").stop == core::StopSpec{SIGQUIT, 10s, true});
+        stop_of(SIGINT, 0s, false));
+  CHECK(with("stop = { signal = 3, to = \"group\" }").stop == stop_of(SIGQUIT, 10s, true));
   CHECK(with("restart = \"on-failure\"").restart == core::RestartPolicy::on_failure);
   CHECK(with("restart = { policy = \"never\" }").restart == core::RestartPolicy::never);
   const core::ServiceSpec spec = with(

@@ -301,7 +301,7 @@ TEST_CASE("services are called after what runs") {
 TEST_CASE("one line tells what was chosen") {
   const auto told = [](const std::string& line, const std::vector<std::string>& listen,
                        std::optional<std::uint16_t> port) {
-    return describe(choose_runner(words(line), {}, {}), "name", listen, port);
+    return describe(choose_runner(words(line), {}, {}), {"name", listen, port});
   };
   CHECK(told("uvicorn a:b --reload", {"127.0.0.1:8000"}, {}) ==
         "uvicorn: socket 127.0.0.1:8000 is ours (--fd 3), its own --reload is off");

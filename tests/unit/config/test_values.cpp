@@ -34,6 +34,18 @@ TEST_CASE("a duration is whole numbers with units, larger ones first") {
   }
 }
 
+TEST_CASE("a part is 1% to 100%") {
+  CHECK(*parse_percent("1%") == 1);
+  CHECK(*parse_percent("100%") == 100);
+  for (const char* text :
+       {"", "%", "0%", "101%", "25", "25 %", "-1%", "2.5%", "25%%", "99999999999999999999%"}) {
+    CAPTURE(text);
+    const auto parsed = parse_percent(text);
+    REQUIRE_FALSE(parsed.ok());
+    CHECK_FALSE(parsed.error().hint.empty());
+  }
+}
+
 TEST_CASE("a size is bytes, or a number with a decimal or binary unit") {
   const std::vector<std::pair<const char*, std::uint64_t>> good = {{"0", 0},
                                                                    {"4096", 4096},

@@ -210,7 +210,7 @@ TEST_CASE("a table from outside: keys beyond every bound start and stop nothing"
   CHECK(adopt(s, {service("web")},
               {{{kServicesMax, 0, 1, 1}, true},
                {{0, kBuildSlot + 1, 1, 1}, true},
-               {{~0U, ~0U, ~0U, ~0U}, true}}) == "spawn 0:0:1:1 start");
+               {{~0U, ~0U, ~0U, ~0U}, true}}) == "spawn 0:0:2:1 start");
 }
 
 TEST_CASE("a child belongs to the name that its id stood for, wherever the file has that name by now") {

@@ -192,7 +192,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a service that failed of too many crashes says so, and its other workers are stopped") {
+TEST_CASE("a slot that failed of too many crashes says so; the service has failed when every slot has") {
   Scene s;
   ServiceSpec spec = watched("web", 2);
   spec.backoff.burst = 2;
@@ -202,11 +202,16 @@ TEST_CASE("a service that failed of too many crashes says so, and its other work
   play(s, {{"exits 0:0:1:1 11", "spawn 0:0:1:2 crash, kill_tree 0:0:1:1"},
            {"swept 0:0:1:1", "forget 0:0:1:1"},
            {"lives 0:0:1:2", "probe 0:0:1:2"},
-           {"exits 0:0:1:2 11", "stop_probe 0:0:1:2, ask_drain 0:1:1:1, kill 0:1:1:1 15, kill_tree 0:0:1:2",
-            "child.exited, service.failed"},
+           {"exits 0:0:1:2 11", "stop_probe 0:0:1:2, kill_tree 0:0:1:2",
+            "child.exited, slot.failed, service.backed_off"},
            {"swept 0:0:1:2", "forget 0:0:1:2"},
-           {"exits 0:1:1:1 15", "kill_tree 0:1:1:1"},
+           {"due", "never"},
+           {"workers 0", "0:0:1:2 failed, 0:1:1:1 ready"},
+           {"exits 0:1:1:1 11", "spawn 0:1:1:2 crash, kill_tree 0:1:1:1"},
            {"swept 0:1:1:1", "forget 0:1:1:1"},
+           {"lives 0:1:1:2", "probe 0:1:1:2"},
+           {"exits 0:1:1:2 11", "stop_probe 0:1:1:2, kill_tree 0:1:1:2", "child.exited, service.failed"},
+           {"swept 0:1:1:2", "forget 0:1:1:2"},
            {"due", "never"}});
   CHECK(s.view(0).reason == "killed by SIGSEGV, 2 times in a row");
   // A change revives it, with a clean sheet.

@@ -101,6 +101,9 @@ TEST_CASE("a claim from a foreign tree or a build step is refused even with the 
   build.text = claim(nonce(kSecret, build.key));
   CHECK(channel.receive(build).refusal == "a build step cannot claim");
   CHECK(channel.refused() == 2);
+  build.key.slot = kHookSlot;
+  build.text = claim(nonce(kSecret, build.key));
+  CHECK(channel.receive(build).refusal == "a hook cannot claim");
 }
 
 TEST_CASE("before the grant nothing but a claim counts") {
@@ -124,9 +127,9 @@ TEST_CASE("what a granted child says becomes its events") {
       {R"({"v":1,"ready":true})", "child.ready", 0},
       {R"({"v":1,"ready":false})", "", 1},
       {R"({"v":1,"ready":1})", "", 1},
-      {R"({"v":1,"drained":true})", "child.stopping", 0},
+      {R"({"v":1,"drained":true})", "child.stopping child.drained", 0},
       {R"({"v":1,"stopping":true})", "child.stopping", 0},
-      {R"({"v":1,"stopping":true,"drained":true})", "child.stopping", 0},
+      {R"({"v":1,"stopping":true,"drained":true})", "child.stopping child.drained", 0},
       {R"({"v":1,"status":"warm"})", "child.status", 0},
       {R"({"v":1,"status":7})", "", 1},
       {R"({"v":1,"unheard_of":{"a":[1]}})", "", 1},
@@ -137,8 +140,10 @@ TEST_CASE("what a granted child says becomes its events") {
     Channel channel(kSecret);
     const LineOutcome out = channel.receive(bound_line(row.text));
     CHECK(out.refusal.empty());
-    CHECK((out.events.empty() ? "" : core::type_name(out.events[0])) == row.type);
-    CHECK(out.events.size() == (row.type.empty() ? 0U : 1U));
+    std::string types;
+    for (const core::Event& event : out.events)
+      types += (types.empty() ? "" : " ") + std::string(core::type_name(event));
+    CHECK(types == row.type);
     CHECK(channel.ignored() == row.ignored);
   }
   Channel channel(kSecret);
@@ -229,6 +234,46 @@ TEST_CASE("counts are kept for a limited number of connections, the rest is coun
   channel.receive(l);
   CHECK(channel.counts_dropped() == 1);
   CHECK(channel.requests(kKey).done == kRequestEntriesMax);
+}
+
+TEST_CASE("counts near the limit of a service are told, and again after each hundredth") {
+  core::RecycleSpec recycle;
+  recycle.requests = 1000;
+  recycle.jitter_percent = 10;
+  Channel channel(kSecret);
+  channel.watch_requests([&](ServiceId id) { return id == kKey.service ? &recycle : nullptr; });
+  const auto told = [&](std::uint64_t done) -> std::uint64_t {
+    const LineOutcome out = channel.receive(
+        bound_line(R"({"v":1,"requests":{"done":)" + std::to_string(done) + R"(,"in_flight":2}})"));
+    if (out.events.empty()) return 0;
+    CHECK(std::get<core::Requests>(out.events.at(0)).in_flight == 2);
+    return std::get<core::Requests>(out.events.at(0)).done;
+  };
+  CHECK(told(899) == 0);
+  CHECK(told(900) == 900);
+  CHECK(told(909) == 0);
+  CHECK(told(910) == 910);
+  CHECK(told(2000) == 2000);
+  CHECK(told(5) == 0);  // it counts anew: what it says is taken as it is
+  channel.forget(kKey);
+  CHECK(told(950) == 950);
+  recycle.requests = 0;
+  CHECK(told(960) == 0);
+}
+
+TEST_CASE("counts that come by notify are summed over the processes that say them") {
+  core::RecycleSpec recycle;
+  recycle.requests = 100;
+  recycle.jitter_percent = 0;
+  Channel channel(kSecret);
+  channel.watch_requests([&](ServiceId) { return &recycle; });
+  CHECK_FALSE(channel.notified(kKey, 4711, {60, 1}));
+  CHECK_FALSE(channel.notified(kKey, 4712, {39, 1}));
+  const auto told = channel.notified(kKey, 4712, {40, 0});
+  REQUIRE(told);
+  CHECK(told->done == 100);
+  CHECK(told->in_flight == 1);
+  CHECK(channel.requests(kKey).done == 100);
 }
 
 TEST_CASE("our lines are one line each, of the protocol's form") {

@@ -331,6 +331,47 @@ TEST_CASE("a build step has the service's environment, and nothing that it could
   CHECK(f.bad().detail == "the service has no build step");
 }
 
+TEST_CASE("a hook and a look are told of which worker they are, and can claim and serve nothing") {
+  Fixture f;
+  f.in.listeners = {{"web|:80", "http", "[::]:80"}};
+  f.in.about = {ServiceId{1}, 3, 5, 1};
+  f.in.about_pid = 4711;
+  f.in.auto_port = 9000;
+  f.spec.port = 0;
+  f.spec.die_with_keeper = false;
+  f.spec.hang.hook =
+      core::CommandSpec{{"gdb", "-p", "{pid}", "{worker}", "{generation}", "{fd}", "{port}"}, false};
+  f.in.key = {ServiceId{1}, kHookSlot, 5, 0};
+  const keeper::SpawnChild hook = f.good();
+  CHECK(hook.argv == std::vector<std::string>{"gdb", "-p", "4711", "3", "5", "{fd}", "9003"});
+  CHECK(environment_of(hook) ==
+        std::map<std::string, std::string>{{"PATH", "/bin:/usr/bin"},
+                                           {"HOME", "/home/me"},
+                                           {"PORT", "9003"},
+                                           {"RUNMAIN_SERVICE", "web"},
+                                           {"RUNMAIN_GENERATION", "5"},
+                                           {"RUNMAIN_WORKER", "3"},
+                                           {"RUNMAIN_INSTANCE_ID", instance_id(kSecret, f.in.about)},
+                                           {"RUNMAIN_PID", "4711"},
+                                           {"RUNMAIN_HUNG_PID", "4711"},
+                                           {"RUNMAIN_REASON", "start"}});
+  CHECK(hook.listeners.empty());
+  CHECK_FALSE(hook.notify);
+  CHECK(hook.die_with_keeper);
+  CHECK(hook.cwd == "/srv");
+
+  f.in.key.slot = kLookSlot;
+  CHECK(f.bad().detail == "the service has no health command");
+  f.spec.health.kind = core::HealthKind::exec;
+  f.spec.health.command.argv = {"check", "{pid}"};
+  const keeper::SpawnChild look = f.good();
+  CHECK(look.argv == std::vector<std::string>{"check", "4711"});
+  CHECK(environment_of(look).count("RUNMAIN_HUNG_PID") == 0);
+  f.spec.hang.hook.reset();
+  f.in.key.slot = kHookSlot;
+  CHECK(f.bad().detail == "the service has no on_hang hook");
+}
+
 TEST_CASE("umask, limits and what happens when the keeper dies are as the file says") {
   Fixture f;
   f.spec.umask = 027;

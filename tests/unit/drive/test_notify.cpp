@@ -112,6 +112,23 @@ TEST_CASE("each assignment of sd_notify becomes its event, and nonsense becomes 
   }
 }
 
+TEST_CASE("counts of requests are read with and without those in flight") {
+  using Counts = std::optional<std::pair<std::uint64_t, std::uint64_t>>;
+  const struct {
+    const char* value;
+    Counts counts;
+  } rows[] = {{"9", Counts({9, 0})},   {"9/2", Counts({9, 2})}, {"0/0", Counts({0, 0})},
+              {"", std::nullopt},      {"9/", std::nullopt},    {"/2", std::nullopt},
+              {"9/2/3", std::nullopt}, {"-1", std::nullopt},    {"9 ", std::nullopt}};
+  for (const auto& row : rows) {
+    CAPTURE(row.value);
+    const NotifyOutcome outcome = parse("X_RUNMAIN_REQUESTS=" + std::string(row.value));
+    CHECK(outcome.requests == row.counts);
+    CHECK(outcome.malformed == (row.counts ? 0U : 1U));
+    CHECK(outcome.events.empty());
+  }
+}
+
 TEST_CASE("a message from outside the tree is refused whole, whatever it says") {
   for (const char* text : {"READY=1", "MAINPID=4711", "STATUS=x\nWATCHDOG=trigger", "", "garbage"}) {
     const NotifyOutcome outcome = parse(text, false);

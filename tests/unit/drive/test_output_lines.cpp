@@ -133,7 +133,9 @@ TEST_CASE("a kept line can be read again") {
                                          {"web:7", 0, 7, false},
                                          {"web.2:7", 2, 7, false},
                                          {"web build", kBuildSlot, 0, true},
-                                         {"web build:2", kBuildSlot, 2, true}}) {
+                                         {"web build:2", kBuildSlot, 2, true},
+                                         {"web hook:2", kHookSlot, 2, false},
+                                         {"web look", kLookSlot, 0, false}}) {
     const auto prefix = drive::file_prefix(at, row.label);
     for (const bool more : {false, true}) {
       const auto line = drive::parse_output_line((more ? prefix.more : prefix.start) + "a | b + c", "web");

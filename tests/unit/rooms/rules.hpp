@@ -34,8 +34,8 @@ inline const std::vector<Rule>& rules() {
       // explain asks the watcher's rules where no head runs.
       {"supervisor/cli/",
        {"base/", "control/client.hpp", "control/protocol.hpp", "control/paths.hpp", "control/instance.hpp",
-        "control/suggest.hpp", "config/config.hpp", "config/dev.hpp", "config/runners.hpp", "core/",
-        "drive/journal.hpp", "drive/watch_explain.hpp", "os/linux/fd.hpp"},
+        "control/suggest.hpp", "config/config.hpp", "config/flags.hpp", "config/runners.hpp", "core/",
+        "drive/journal.hpp", "drive/watch_explain.hpp", "os/linux/fd.hpp", "os/linux/cpus.hpp"},
        {"CLI/", "nlohmann/"}},
       {"supervisor/app/",
        {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/",

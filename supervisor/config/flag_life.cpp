@@ -1,7 +1,7 @@
-// Flags of dev: when the program is ready, how it is stopped, its environment.
+// Flags: when the program is ready, whether it is well, how it is stopped, its environment.
 #include "base/env_file.hpp"
 #include "config/address.hpp"
-#include "config/dev_reader.hpp"
+#include "config/flag_reader.hpp"
 #include "config/read_file.hpp"
 #include "config/service_reader.hpp"
 #include "config/text.hpp"
@@ -9,7 +9,7 @@
 
 namespace runmain::config {
 
-void DevReader::read_stop() {
+void FlagReader::read_stop() {
   read_duration("--stop-timeout", options_.stop_timeout, spec_.stop.timeout);
   if (options_.signal.empty()) return;
   const auto signal = parse_signal(options_.signal);
@@ -17,7 +17,7 @@ void DevReader::read_stop() {
   if (!signal) fault("--signal", signal.error());
 }
 
-void DevReader::read_ready() {
+void FlagReader::read_ready() {
   const std::string& text = options_.ready;
   if (text.empty()) return;
   core::ReadySpec& ready = spec_.ready;
@@ -41,12 +41,36 @@ void DevReader::read_ready() {
                  "http:/health, tcp, tcp:HOST:PORT, notify or after:500ms");
   }
   const bool probes = ready.kind == core::ReadyKind::http || ready.kind == core::ReadyKind::tcp;
-  const bool asks_ours = probes && (kind == "http" || value.empty());
-  if (asks_ours && spec_.listen.empty() && !spec_.port && options_.listen.empty() && options_.port.empty())
-    fault("--ready", "there is no address to ask", "say --listen or --port");
+  if (probes && (kind == "http" || value.empty())) check_probed("--ready");
 }
 
-void DevReader::read_probe(const std::string& text) {
+void FlagReader::check_probed(const std::string& flag) {
+  if (spec_.listen.empty() && !spec_.port && options_.listen.empty() && options_.port.empty())
+    return fault(flag, "there is no address to ask", "say --listen or --port");
+  if (!spec_.listen.empty() && spec_.listen.front().kind == core::AddressKind::udp)
+    fault(flag, "the first address is UDP and cannot be asked", "say the TCP one first");
+}
+
+// "/health" or "tcp": what a worker is asked before it counts as ready, and from then on.
+void FlagReader::read_health() {
+  const std::string& text = options_.health;
+  if (text.empty()) return;
+  core::HealthSpec& health = spec_.health;
+  if (text == "tcp") {
+    health.kind = core::HealthKind::tcp;
+  } else if (text[0] == '/' && text.find_first_of(" \t\r\n") == std::string::npos) {
+    health.kind = core::HealthKind::http;
+    health.path = text;
+  } else {
+    return fault("--health", quote(text) + " cannot be asked", "a path such as /health, or tcp");
+  }
+  if (spec_.ready.address.empty()) check_probed("--health");
+  if (!options_.ready.empty()) return;
+  spec_.ready.kind = text == "tcp" ? core::ReadyKind::tcp : core::ReadyKind::http;
+  spec_.ready.path = health.path;
+}
+
+void FlagReader::read_probe(const std::string& text) {
   const auto parsed = parse_address(text, options_.folder);
   if (!parsed) return fault("--ready", parsed.error());
   if (parsed->kind != core::AddressKind::tcp || parsed->port == 0)
@@ -57,7 +81,7 @@ void DevReader::read_probe(const std::string& text) {
   spec_.ready.address = (v6 ? "[" + host + "]" : host) + ":" + std::to_string(parsed->port);
 }
 
-void DevReader::read_env_files() {
+void FlagReader::read_env_files() {
   for (const std::string& file : options_.env_file) {
     const std::string path = absolute_path(options_.folder, file);
     const auto text = read_file(path, kEnvFileMax);

@@ -1,17 +1,16 @@
-// Flags of dev: where the program listens, and how many of it.
+// Flags: where the program listens.
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "config/address.hpp"
-#include "config/dev_reader.hpp"
+#include "config/flag_reader.hpp"
 #include "config/runner_words.hpp"
 #include "config/service_reader.hpp"
 #include "config/text.hpp"
 
 namespace runmain::config {
 
-void DevReader::read_sockets() {
+void FlagReader::read_sockets() {
   if (!options_.listen.empty() && !options_.port.empty())
     fault("--port", "excludes --listen",
           "--listen: runmain holds the socket; --port: the program binds by itself");
@@ -33,7 +32,7 @@ void DevReader::read_sockets() {
   spec_.overlap = !options_.no_overlap && !spec_.listen.empty();
 }
 
-void DevReader::read_port() {
+void FlagReader::read_port() {
   if (options_.port.empty()) return;
   const auto number = port_number(options_.port);
   if (options_.port == "auto") {
@@ -45,7 +44,7 @@ void DevReader::read_port() {
   }
 }
 
-void DevReader::add_listener(const std::string& flag, const std::string& text) {
+void FlagReader::add_listener(const std::string& flag, const std::string& text) {
   auto listen = parse_address(text, options_.folder);
   if (!listen) return fault(flag, listen.error());
   const std::string folder = std::filesystem::path(listen->path).parent_path().string();
@@ -59,22 +58,7 @@ void DevReader::add_listener(const std::string& flag, const std::string& text) {
   spec_.listen.push_back(std::move(*listen));
 }
 
-void DevReader::read_workers() {
-  if (options_.workers.empty()) return;
-  std::uint32_t number = 0;
-  const std::string& text = options_.workers;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > kWorkersMax)
-    return fault("--workers", quote(text) + " is no number of workers",
-                 "1 to " + std::to_string(kWorkersMax));
-  spec_.workers = number;
-  if (number > 1 && spec_.port && *spec_.port != 0)
-    fault("--workers",
-          std::to_string(number) + " workers would bind port " + std::to_string(*spec_.port) + " each",
-          "say --port auto, and each gets its own {port}");
-}
-
-void DevReader::check_placeholders() {
+void FlagReader::check_placeholders() {
   for (const std::string& word : options_.command) {
     const bool fd = word.find("{fd}") != std::string::npos || word.find("{fd:") != std::string::npos;
     if (fd && spec_.listen.empty() && options_.listen.empty())

@@ -1,5 +1,5 @@
-// What `runmain dev` has to look at before it knows a program: the environment, a script, package.json, a
-// port.
+// What `dev` and `serve` have to look at before they know a program: the environment, a script, package.json,
+// a port.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,12 @@
-// The flags of `runmain dev` to a core::Desired with one service, or every fault of them at once.
+// The flags of `runmain dev` and `runmain serve` to a core::Desired with one service, or every fault of them
+// at once. One reader of flags; what stands where a flag is not given is another for each.
 //
 // Invariant: what comes out keeps what core/spec.hpp promises, by the same value parsers as the file's. Each
 // fault names its flag and, where there is something to do, a hint. Non-goal: looking at programs;
 // runners.hpp.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
@@ -15,8 +17,12 @@
 
 namespace runmain::config {
 
+// dev: at work on the program, restarted at every save. serve: in production, nothing is watched.
+enum class Purpose : std::uint8_t { dev, serve };
+
 // As they were written; empty: not given.
-struct DevOptions {
+struct Flags {
+  Purpose purpose = Purpose::dev;
   std::string folder;  // absolute: the current one
   std::vector<std::string> command;
   std::vector<std::string> watch;   // --watch PATH
@@ -24,8 +30,8 @@ struct DevOptions {
   std::string ext;                  // --ext "py,html"
   std::vector<std::string> listen;  // --listen ADDRESS
   std::string port;                 // --port N, or "auto"
-  std::string workers;
-  std::string build;  // --build CMD, words without a shell
+  std::string workers;              // N; serve: also "auto" and "MIN-MAX"
+  std::string build;                // --build CMD, words without a shell
   std::string settle;
   std::string signal;
   std::string stop_timeout;
@@ -33,6 +39,15 @@ struct DevOptions {
   std::vector<std::string> env_file;
   std::string on_change;  // restart, queue, ignore, or a signal
   std::string name;
+  std::string health;        // --health /path, or tcp
+  std::string balance;       // shared, reuseport
+  std::string roll;          // gradual, at-once
+  std::string order;         // new-first, old-first
+  std::string batch;         // N, or "25%"
+  std::string canary;        // N
+  std::string max_requests;  // recycling
+  std::string max_lifetime;
+  std::string max_memory;
   bool no_overlap = false;
   bool poll = false;
   bool clear = false;
@@ -42,17 +57,17 @@ struct DevOptions {
   bool terminal = false;  // stdin and stdout are one
 };
 
-struct Dev {
+struct FromFlags {
   core::Desired desired;
   std::string line;  // what was chosen, for a person
 };
 
-using DevOutcome = std::variant<Dev, std::vector<Error>>;
+using FlagOutcome = std::variant<FromFlags, std::vector<Error>>;
 
-// What --listen and --port say, for choose_runner(); a port that is none is told by make_dev().
-RunnerAsked asked_of(const DevOptions& options);
+// What --listen and --port say, for choose_runner(); a port that is none is told by from_flags().
+RunnerAsked asked_of(const Flags& options);
 
 // Looks at folders and env files. Any thread.
-DevOutcome make_dev(const DevOptions& options, const Runner& runner);
+FlagOutcome from_flags(const Flags& options, const Runner& runner);
 
 }  // namespace runmain::config

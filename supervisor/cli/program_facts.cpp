@@ -1,4 +1,4 @@
-#include "cli/dev_facts.hpp"
+#include "cli/program_facts.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,14 +1,14 @@
-// Flags of dev: what is watched, and what a change does.
+// Flags of `dev`: what is watched, and what a change does.
 #include <algorithm>
 
-#include "config/dev_reader.hpp"
+#include "config/flag_reader.hpp"
 #include "config/text.hpp"
 #include "config/values.hpp"
 #include "config/words.hpp"
 
 namespace runmain::config {
 
-void DevReader::read_watch() {
+void FlagReader::read_watch() {
   core::WatchSpec& watch = *spec_.watch;
   for (const std::string& path : options_.watch) {
     watch.paths.push_back(absolute_path(options_.folder, path));
@@ -29,7 +29,7 @@ void DevReader::read_watch() {
 }
 
 // "py,html" or ".py,.html".
-void DevReader::read_extensions() {
+void FlagReader::read_extensions() {
   if (options_.ext.empty()) return;
   std::string rest = options_.ext + ",";
   while (!rest.empty()) {
@@ -42,7 +42,7 @@ void DevReader::read_extensions() {
   }
 }
 
-void DevReader::read_on_change() {
+void FlagReader::read_on_change() {
   const std::string& text = options_.on_change;
   core::WatchSpec& watch = *spec_.watch;
   if (text.empty() || text == "restart") return;
@@ -60,7 +60,7 @@ void DevReader::read_on_change() {
     fault("--on-change", "a signal excludes --build", "let the signal's handler build, or restart");
 }
 
-void DevReader::read_build() {
+void FlagReader::read_build() {
   if (options_.build.empty()) return;
   const Words words = split_words(options_.build);
   if (words.fault) return fault("--build", words.fault->message, words.fault->hint);

@@ -1,0 +1,99 @@
+// A gradual roll: the slots get their turn batch by batch. In a slot that has had its turn the new generation
+// is started beside the old one, which goes when the new one is ready (new first), or after it (old first).
+// When a batch is through and has held, the next one has its turn; when all are, the new generation is the
+// current one. A worker of it that fails until then ends the roll (abort_next): slots that have nothing ready
+// of the old generation start it anew, and what is ready of the new one serves until then.
+#include <algorithm>
+
+#include "core/backoff.hpp"
+#include "core/engine.hpp"
+
+namespace runmain::core {
+
+// Whether it is known if memory has room for a batch beside the old ones. Asks, if nobody has.
+bool Engine::knows_room(ServiceRecord& r) {
+  const bool matters = (r.spec.roll.gradual || r.canary_asked > 0) && r.spec.roll.memory_guard &&
+                       r.spec.roll.order == RollOrder::new_first && r.overlaps();
+  if (!matters || r.room == RoomState::enough || r.room == RoomState::tight) return true;
+  if (r.room == RoomState::unknown) {
+    r.room = RoomState::asked;
+    r.room_deadline = later(now_, kRoomTimeout);
+    push(Measure{r.id});
+  }
+  return false;
+}
+
+void Engine::forget_room(ServiceRecord& r) {
+  r.room = RoomState::unknown;
+  r.room_deadline = kNever;
+}
+
+void Engine::operator()(const Room& e) {
+  ServiceRecord* r = find(e.service);
+  if (r == nullptr || r->room != RoomState::asked) return;
+  touch(*r);
+  r->room_deadline = kNever;
+  const std::uint64_t batch = std::max(r->spec.roll.batch.of(r->workers()), r->canary_asked);
+  const bool tight = e.worker > 0 && e.available / e.worker < batch;
+  r->room = tight ? RoomState::tight : RoomState::enough;
+  if (!tight) return;
+  constexpr std::uint64_t kMiB = 1U << 20U;
+  tell(*r, FactType::reload_old_first, 0,
+       std::to_string(e.available / kMiB) + " MiB left, a worker takes " + std::to_string(e.worker / kMiB));
+}
+
+// After launch() has made the new generation. Without anything that is ready it comes in all slots at once.
+void Engine::begin_roll(ServiceRecord& r) {
+  const Survey seen = look(r);
+  RollCourse course;
+  course.gradual = can_roll(r, seen);
+  course.old_first = r.spec.roll.order == RollOrder::old_first || !r.overlaps() || r.room == RoomState::tight;
+  course.canary = r.canary_asked > 0 ? r.canary_asked : r.spec.roll.canary;
+  r.course = course;
+  r.canary_asked = 0;
+  forget_room(r);
+  for (Slot& slot : r.slots) slot.rolling = false;
+}
+
+void Engine::end_roll(ServiceRecord& r) {
+  r.course = RollCourse{};
+  forget_room(r);
+  for (Slot& slot : r.slots) slot.rolling = false;
+}
+
+// Gives the next batch its turn as soon as the one before is through.
+void Engine::advance_roll(ServiceRecord& r) {
+  while (up(r) && r.run == RunState::running && r.in_gradual_roll()) {
+    look(r);
+    std::uint32_t turned = 0;
+    for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+      if (!r.slots[slot].rolling) continue;
+      ++turned;
+      if (!r.slots[slot].next.done && (s_.slot_marks[slot] & kReadyNext) == 0) return;
+    }
+    const bool canary = turned == r.course.canary && r.course.canary < r.workers();
+    if (turned > 0 && turned != r.course.told) {
+      const Duration hold = canary ? r.spec.roll.canary_hold : r.spec.roll.hold;
+      r.course.told = turned;
+      r.course.hold_until = later(now_, hold);
+      std::string text =
+          (canary ? "canary " : "") + std::to_string(turned) + " of " + std::to_string(r.workers());
+      if (hold > Duration::zero()) text += ", held " + std::to_string(to_ms(hold)) + " ms";
+      tell(r, FactType::reload_step, turned, std::move(text));
+    }
+    if (turned > 0 && r.course.hold_until > now_) return;
+    r.course.hold_until = kNever;
+    if (turned >= r.workers()) return commit(r);
+    open_slots(r, turned == 0 && r.course.canary > 0 ? r.course.canary : r.spec.roll.batch.of(r.workers()));
+  }
+}
+
+void Engine::open_slots(ServiceRecord& r, std::uint32_t count) {
+  for (std::uint32_t slot = 0; slot < r.workers() && count > 0; ++slot) {
+    if (r.slots[slot].rolling) continue;
+    r.slots[slot].rolling = true;
+    --count;
+  }
+}
+
+}  // namespace runmain::core

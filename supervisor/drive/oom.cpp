@@ -1,0 +1,32 @@
+#include "drive/oom.hpp"
+
+#include <sys/wait.h>
+
+#include <csignal>
+#include <utility>
+
+namespace runmain::drive {
+
+OomWitness::OomWitness(std::function<std::optional<std::uint64_t>()> count) : count_(std::move(count)) {
+  seen_ = count_().value_or(0);
+}
+
+void OomWitness::look(Time now) {
+  const std::uint64_t all = count_().value_or(seen_);
+  if (all > seen_) {
+    unexplained_ += all - seen_;
+    since_ = now;
+  }
+  seen_ = all;
+  if (now - since_ > kOomCreditTime) unexplained_ = 0;
+}
+
+bool OomWitness::explains(std::int32_t status, bool by_us, Time now) {
+  if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return false;
+  look(now);
+  if (by_us || unexplained_ == 0) return false;
+  --unexplained_;
+  return true;
+}
+
+}  // namespace runmain::drive

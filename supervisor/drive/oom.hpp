@@ -1,0 +1,36 @@
+// Whether a death by SIGKILL was the kernel's, for want of memory: the out-of-memory killer counts its
+// victims, and whoever dies of a SIGKILL that nobody here has sent while the count grows is one of them.
+//
+// Invariant: each victim that was counted explains one death at most, and only for kOomCreditTime, as it may
+// have been no main process. Non-goal: victims in control groups that are not ours. Thread: one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "base/time.hpp"
+
+namespace runmain::drive {
+
+// A large process takes a while to die.
+inline constexpr Duration kOomCreditTime = std::chrono::seconds(10);
+
+class OomWitness {
+ public:
+  // `count`: victims so far (os::oom_kills()). Looks at it once, so that older ones explain nothing.
+  explicit OomWitness(std::function<std::optional<std::uint64_t>()> count);
+
+  // A child was started: what was counted until now is none of its business.
+  void look(Time now);
+  // A main process has died with this wait status; `by_us`: we had ordered it.
+  bool explains(std::int32_t status, bool by_us, Time now);
+
+ private:
+  std::function<std::optional<std::uint64_t>()> count_;
+  std::uint64_t seen_ = 0;
+  std::uint64_t unexplained_ = 0;
+  Time since_{};  // when the latest was seen
+};
+
+}  // namespace runmain::drive
