@@ -26,7 +26,7 @@
 #include "base/result.hpp"
 #include "base/time.hpp"
 #include "core/event.hpp"
-#include "core/pool_spec.hpp"
+#include "core/spec.hpp"
 #include "drive/readiness.hpp"
 #include "drive/readiness_probe.hpp"
 #include "drive/readiness_tree.hpp"
