@@ -194,11 +194,13 @@ void Head::on_timer() {
   if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
 }
 
-std::uint64_t Head::command(core::CommandVerb verb, std::vector<ServiceId> services, int signal_number) {
+std::uint64_t Head::command(core::CommandVerb verb, std::vector<ServiceId> services, int signal_number,
+                            std::uint32_t number) {
   core::Command command;
   command.verb = verb;
   command.services = std::move(services);
   command.signal = signal_number;
+  command.number = number;
   command.request = ++request_;
   feed(command);
   return command.request;
