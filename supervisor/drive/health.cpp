@@ -310,8 +310,10 @@ void Health::judge(const ChildKey& key, Job& job, Time now) {
 
 // Only an epoll set shows what a process waits for.
 bool Health::waits_for_connections(const Job& job, const os::StallSample& sample) const {
+  pid_t asked = 0;  // threads of a process stand together, and have the same fds
   return std::any_of(sample.threads.begin(), sample.threads.end(), [&](const os::StallThread& thread) {
-    if (!os::waits_for_events(thread)) return false;
+    if (thread.pid == asked || !os::waits_for_events(thread)) return false;
+    asked = thread.pid;
     return std::any_of(job.spec.listeners.begin(), job.spec.listeners.end(),
                        [&](const ReadyListener& l) { return os::process_polls_inode(thread.pid, l.inode); });
   });
