@@ -292,13 +292,16 @@ void Health::judge(const ChildKey& key, Job& job, Time now) {
     // Time is counted in CPU that it got: with as much as the timeout, others are no excuse any more.
     job.starved_cpu += verdict.cpu_ns;
     const auto enough = static_cast<std::uint64_t>(job.spec.spec.timeout.count());
-    if (job.starved_cpu >= enough) verdict.kind = os::StallKind::busy;
+    if (job.starved_cpu >= enough) {
+      verdict.kind = os::StallKind::busy;
+      verdict.text += ", but has used a timeout's worth of it without an answer";
+    }
   }
   const bool blind = std::all_of(second.threads.begin(), second.threads.end(),
                                  [](const auto& t) { return t.place.empty() && t.call.empty(); });
   const bool unclear =
       verdict.kind == os::StallKind::unknown || (verdict.kind == os::StallKind::waiting && blind);
-  if (all_taken && unclear) {
+  if (verdict.traced || (all_taken && unclear)) {
     ++unclear_;
     return end_round(key, job, now);
   }
