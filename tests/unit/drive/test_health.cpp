@@ -1,5 +1,6 @@
 // Whether a worker still answers: real ones that share a listener and are well, stuck, stopped or slow.
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 
 #include <map>
 #include <string>
@@ -130,6 +131,18 @@ TEST_CASE("a worker that is stopped is told as stopped, the others are not, and 
     INFO(other.text);
     CHECK((other.well || other.stall == core::Stall::starved));
   }
+}
+
+TEST_CASE("a worker that a debugger has stopped is a person's, and is not told of") {
+  const os::Listener l = listener();
+  const Child a(next_tag(), [&] { test::serve(l.fd.get(), kOk); });
+  REQUIRE(ptrace(PTRACE_SEIZE, a.pid(), nullptr, nullptr) == 0);
+  REQUIRE(ptrace(PTRACE_INTERRUPT, a.pid(), nullptr, nullptr) == 0);
+  REQUIRE(waitpid(a.pid(), nullptr, __WALL) == a.pid());
+  Fixture f;
+  REQUIRE(f.health.watch(job(0, a, l)));
+  CHECK(f.until([&] { return f.health.unclear() > 0; }));
+  CHECK(f.looked.empty());
 }
 
 TEST_CASE("a worker that sleeps for ever is told as waiting, alone and beside one that answers") {
