@@ -22,6 +22,8 @@ void Performer::perform(const core::Effect& effect) {
         } else if constexpr (std::is_same_v<T, core::KillTree>) {
           note_kill(a.key);
           c_.keeper->send(effect, keeper::KillTree{a.key});
+        } else if constexpr (std::is_same_v<T, core::AwaitTree>) {
+          c_.keeper->send(effect, keeper::AwaitTree{a.key});
         } else if constexpr (std::is_same_v<T, core::Forget>) {
           c_.readiness->stop(a.key);
           c_.health->stop(a.key);
