@@ -20,7 +20,7 @@ keeper::OpenListener wanted(const core::ServiceSpec& service, const core::Listen
                               listen.port,
                               listen.path,
                               false,
-                              false};
+                              drive::is_per_slot(service, listen)};
 }
 
 std::set<std::string> known_ids(const drive::ServiceTable& running) {
@@ -85,7 +85,7 @@ Result<Configuration> open_sockets(core::Desired desired, drive::KeeperClient& k
         return error;
       }
       if (!known.contains(want.id)) fresh.push_back(want.id);
-      sockets.listeners.push_back({want.id, listen.name, opened->opened.bound});
+      sockets.listeners.push_back({want.id, listen.name, opened->opened.bound, want.per_slot});
       sockets.inodes.push_back(opened->opened.inode);
       if (opened->fd) sockets.for_stand_in.push_back(std::move(opened->fd));
     }

@@ -93,6 +93,8 @@ void Head::make_rooms() {
   health_ = std::make_unique<drive::Health>(loop_, [this](const core::Event& seen) { feed(seen); });
   load_ = std::make_unique<drive::Load>(loop_, services_, children_,
                                         [this](const core::Load& load) { feed(load); });
+  queues_ = std::make_unique<drive::QueueWatch>(loop_,
+                                                [this](const ChildKey& key) { feed(core::QueueEmpty{key}); });
   channel_->watch_requests([this](ServiceId id) -> const core::RecycleSpec* {
     const drive::ServiceEntry* entry = services_.find(id);
     return entry == nullptr ? nullptr : &entry->spec.recycle;
@@ -111,6 +113,7 @@ void Head::make_rooms() {
   c.services = &services_;
   c.readiness = readiness_.get();
   c.health = health_.get();
+  c.queues = queues_.get();
   c.channel = channel_.get();
   c.children = &children_;
   c.secret = w.secret;
@@ -123,7 +126,7 @@ void Head::make_rooms() {
   browser_ = std::make_unique<Browser>(loop_, keeper_, [this] { return machine_.snapshot(); });
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
-      keeper_, *channel_, children_, [this](const ChildKey& key, const std::string& text) {
+      keeper_, *channel_, children_, services_, [this](const ChildKey& key, const std::string& text) {
         say({Tone::faint, services_.name(key.service) + ": " + text});
       });
   log_ = std::make_unique<drive::StateLog>(fds[keeper::WelcomeFd::state].get());
@@ -140,7 +143,8 @@ void Head::make_rooms() {
   });
   table_timer_ = loop_.timer([] {});  // flush() does it
   make_keys();
-  for (const keeper::ChildEntry& child : w.children) children_[child.key] = {child.pid, child.tag};
+  for (const keeper::ChildEntry& child : w.children)
+    children_[child.key] = {child.pid, child.tag, false, child.sockets};
 }
 
 Result<void> Head::begin() {

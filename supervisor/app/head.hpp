@@ -36,6 +36,7 @@
 #include "drive/output.hpp"
 #include "drive/output_terminal.hpp"
 #include "drive/performer.hpp"
+#include "drive/queue_watch.hpp"
 #include "drive/state_log.hpp"
 #include "drive/watcher.hpp"
 #include "keeper/board.hpp"
@@ -130,6 +131,7 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::Readiness> readiness_;
   std::unique_ptr<drive::Health> health_;
   std::unique_ptr<drive::Load> load_;
+  std::unique_ptr<drive::QueueWatch> queues_;
   drive::FileTable table_;
   std::unique_ptr<drive::MemfdCell> table_cell_;
   std::unique_ptr<drive::Watcher> watcher_;

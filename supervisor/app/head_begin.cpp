@@ -71,6 +71,7 @@ bool Head::take_over() {
     for (const core::WorkerView& worker : service.workers) {
       if (worker.state == core::WorkerState::starting) performer_->probe(worker.key);
       if (worker.state == core::WorkerState::ready) performer_->watch_health(worker.key, true);
+      if (worker.state == core::WorkerState::retiring) performer_->await_queue(worker.key);
       const bool killed =
           worker.state == core::WorkerState::killing || worker.state == core::WorkerState::sweeping;
       if (const auto child = children_.find(worker.key); killed && child != children_.end())

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <vector>
 
 #include "base/ids.hpp"
 
@@ -12,7 +13,8 @@ namespace runmain::drive {
 struct ChildInfo {
   std::int32_t pid = 0;
   std::uint64_t tag = 0;
-  bool killed = false;  // SIGKILL was our own order
+  bool killed = false;                   // SIGKILL was our own order
+  std::vector<std::uint64_t> sockets{};  // inodes of its listeners, in the order of its service's
 };
 using ChildInfos = std::unordered_map<ChildKey, ChildInfo>;
 

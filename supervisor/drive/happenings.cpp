@@ -21,10 +21,12 @@ bool has_terminal() {
 }  // namespace
 
 HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children,
+                                 const ServiceTable& services,
                                  std::function<void(const ChildKey&, const std::string&)> tell)
     : keeper_(keeper),
       channel_(channel),
       children_(children),
+      services_(services),
       tell_(std::move(tell)),
       had_terminal_(has_terminal()),
       oom_([] { return os::oom_kills(); }) {}
@@ -37,7 +39,7 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
       [this](const auto& what) -> std::vector<core::Event> {
         using T = std::decay_t<decltype(what)>;
         if constexpr (std::is_same_v<T, keeper::Started>) {
-          if (what.error == 0) children_[what.key] = {what.pid, what.tag};
+          if (what.error == 0) children_[what.key] = {what.pid, what.tag, false, what.sockets};
           oom_.look(os::Loop::now());
           return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error,
                                 what.detail}};
@@ -55,7 +57,7 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
         } else if constexpr (std::is_same_v<T, keeper::Frozen>) {
           return {core::Frozen{what.key, what.on}};
         } else if constexpr (std::is_same_v<T, keeper::ListenerShut>) {
-          return {};
+          return on_shut(what);
         } else {
           return {core::Signalled{what.signal == SIGHUP && terminal_gone() ? SIGTERM : what.signal}};
         }
@@ -68,6 +70,13 @@ std::vector<core::Event> HappeningReader::on_died(const keeper::Died& died) {
   const bool by_us = child != children_.end() && child->second.killed;
   const bool oom = died.known && oom_.explains(died.status, by_us, os::Loop::now());
   return {core::Exited{died.key, died.pid, died.status, died.known, oom}};
+}
+
+// Of a service that is gone nobody wants to know.
+std::vector<core::Event> HappeningReader::on_shut(const keeper::ListenerShut& shut) const {
+  const ServiceTable::Owner owner = services_.owner_of(shut.id);
+  if (owner.service == kNoService) return {};
+  return {core::ListenerShut{owner.service, owner.slot, owner.bound, shut.error}};
 }
 
 std::vector<core::Event> HappeningReader::on_notified(const keeper::Notified& notified) {

@@ -18,7 +18,7 @@ namespace runmain::drive {
 
 class HappeningReader {
  public:
-  HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children,
+  HappeningReader(KeeperClient& keeper, Channel& channel, ChildInfos& children, const ServiceTable& services,
                   std::function<void(const ChildKey&, const std::string&)> tell);
 
   std::vector<core::Event> read(const keeper::Happening& happening);
@@ -27,12 +27,14 @@ class HappeningReader {
   std::vector<core::Event> on_notified(const keeper::Notified& notified);
   std::vector<core::Event> on_died(const keeper::Died& died);
   std::vector<core::Event> on_line(const keeper::Line& line);
+  std::vector<core::Event> on_shut(const keeper::ListenerShut& shut) const;
 
   bool terminal_gone() const;
 
   KeeperClient& keeper_;
   Channel& channel_;
   ChildInfos& children_;
+  const ServiceTable& services_;
   std::function<void(const ChildKey&, const std::string&)> tell_;
   bool had_terminal_;
   OomWitness oom_;

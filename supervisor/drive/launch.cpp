@@ -21,12 +21,15 @@ namespace runmain::drive {
 namespace {
 
 // Variables that speak about one process. Inherited ones speak about runmain, or about what started it.
-constexpr std::array<std::string_view, 10> kNotInherited = {
-    "LISTEN_FDS",   "LISTEN_PID",    "LISTEN_FDNAMES",    "LISTEN_PIDFDID",     "NOTIFY_SOCKET",
-    "WATCHDOG_PID", "WATCHDOG_USEC", "WERKZEUG_RUN_MAIN", "WERKZEUG_SERVER_FD", "RUN_MAIN"};
+constexpr std::array<std::string_view, 11> kNotInherited = {
+    "LISTEN_FDS",         "LISTEN_PID",   "LISTEN_FDNAMES",   "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",      "WATCHDOG_PID", "WATCHDOG_USEC",    "WERKZEUG_RUN_MAIN",
+    "WERKZEUG_SERVER_FD", "RUN_MAIN",     "NODE_APP_INSTANCE"};
+constexpr std::array<std::string_view, 3> kPrefixesNotInherited = {"RUNMAIN_", "EINHORN_", "SERVER_STARTER_"};
 
 bool is_inherited(std::string_view name) {
-  return name.substr(0, 8) != "RUNMAIN_" &&
+  const auto begins = [&](std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; };
+  return std::none_of(kPrefixesNotInherited.begin(), kPrefixesNotInherited.end(), begins) &&
          std::find(kNotInherited.begin(), kNotInherited.end(), name) == kNotInherited.end();
 }
 
@@ -97,6 +100,38 @@ std::string fd_name(const std::string& name) {
   return out.empty() ? "unknown" : out;
 }
 
+// The sockets as other managers tell of them, for programs that know one of those. Left out is what says "I
+// am your parent", for it is not so, and makes a program do something else: EINHORN_MASTER_PID and
+// EINHORN_SOCK_PATH (acknowledge at a control socket, or fail), NGINX and GUNICORN_FD (end the old master,
+// whom they take our keeper for), PUMA_INHERIT_n (a restart of the same puma), WERKZEUG_SERVER_FD (we are the
+// reloader), NODE_CHANNEL_FD (talk to a cluster's primary). A file or a specification that sets one of these
+// names means its own value.
+void add_dialects(const LaunchInput& in, Environment& env) {
+  std::string starter;
+  int fd = RUNMAIN_LISTEN_FDS_START;
+  for (const LaunchListener& l : in.listeners) {
+    env.set("EINHORN_FD_" + std::to_string(fd - RUNMAIN_LISTEN_FDS_START), std::to_string(fd));
+    // "ADDRESS=FD;…". A datagram socket is none that a program of that kind could accept from.
+    const std::string address = l.bound.rfind("unix:", 0) == 0 ? l.bound.substr(5) : l.bound;
+    if (l.bound.rfind("udp:", 0) != 0 && address.find_first_of("=;") == std::string::npos)
+      starter += (starter.empty() ? "" : ";") + address + "=" + std::to_string(fd);
+    ++fd;
+  }
+  env.set("EINHORN_FD_COUNT", std::to_string(in.listeners.size()));
+  env.set("EINHORN_CHILD_INDEX", std::to_string(in.key.slot));
+  if (starter.empty()) return;
+  env.set("SERVER_STARTER_PORT", starter);
+  env.set("SERVER_STARTER_GENERATION", std::to_string(in.key.generation));
+}
+
+// pm2's name for the slot. Only where there are several: some programs look for a configuration file of this
+// instance when they see it, and complain that there is none.
+void add_instance(const LaunchInput& in, Environment& env) {
+  const core::ServiceSpec& spec = *in.spec;
+  if (std::max(spec.workers, spec.workers_max) > 1 || spec.workers_auto)
+    env.set("NODE_APP_INSTANCE", std::to_string(in.key.slot));
+}
+
 void add_listeners(const LaunchInput& in, Environment& env, keeper::SpawnChild& child) {
   if (in.listeners.empty()) return;
   std::string names;
@@ -148,6 +183,10 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
     env.set_if("USER", account.name);
     env.set_if("LOGNAME", account.name);
     env.set_if("HOME", account.home);
+  }
+  if (in.key.is_worker()) {
+    if (!in.listeners.empty()) add_dialects(in, env);
+    add_instance(in, env);
   }
   if (auto fault = add_env_files(*in.spec, env)) return fault;
   for (const auto& [name, value] : in.spec->env) env.set(name, value);

@@ -25,6 +25,8 @@ struct LaunchListener {
   std::string id;     // the keeper's: "SERVICE|TEXT"
   std::string name;   // {fd:NAME}, LISTEN_FDNAMES
   std::string bound;  // "127.0.0.1:8000"
+  bool per_slot =
+      false;  // in the table of services: `id` is a group, of which a child gets its slot's socket
 };
 
 struct LaunchInput {

@@ -50,9 +50,11 @@ void Load::on_timer() {
 void Load::look(ServiceId id, const ServiceEntry& entry, Time now) {
   std::unordered_map<pid_t, std::uint64_t> cpu;
   std::uint64_t workers = 0;
+  std::vector<std::uint64_t> sockets = entry.inodes;
   for (const auto& [key, child] : children_) {
     if (key.service != id || !key.is_worker()) continue;
     ++workers;
+    sockets.insert(sockets.end(), child.sockets.begin(), child.sockets.end());  // each slot's own, too
     cpu[child.pid] = os::cpu_time(child.pid);
     for (const pid_t pid : trees_.of(child.tag, now)) cpu[pid] = os::cpu_time(pid);
   }
@@ -68,7 +70,7 @@ void Load::look(ServiceId id, const ServiceEntry& entry, Time now) {
   seen.at = now;
   if (first || workers == 0) return;
   const auto percent = static_cast<std::uint32_t>(used * 100 / span / workers);
-  const std::uint32_t queued = os::queued_connections(entry.inodes);
+  const std::uint32_t queued = os::queued_connections(sockets);
   const std::uint32_t change =
       percent > seen.told_percent ? percent - seen.told_percent : seen.told_percent - percent;
   const bool says = queued > 0 || !seen.told || change >= kLoadStep || now - seen.told_at >= kLoadQuiet;

@@ -9,6 +9,19 @@
 #include "os/linux/memory.hpp"
 
 namespace runmain::drive {
+namespace {
+
+// With the sockets that this child really has.
+std::vector<ReadyListener> ready_listeners(const ServiceEntry& entry, const ChildInfo& child) {
+  const auto& inodes = child.sockets.size() == entry.listeners.size() ? child.sockets : entry.inodes;
+  std::vector<ReadyListener> all;
+  for (std::size_t i = 0; i < entry.listeners.size() && i < inodes.size(); ++i) {
+    all.push_back({entry.listeners[i].bound, inodes[i]});
+  }
+  return all;
+}
+
+}  // namespace
 
 void Performer::perform(const core::Effect& effect) {
   std::visit(
@@ -27,6 +40,7 @@ void Performer::perform(const core::Effect& effect) {
         } else if constexpr (std::is_same_v<T, core::Forget>) {
           c_.readiness->stop(a.key);
           c_.health->stop(a.key);
+          c_.queues->stop(a.key);
           c_.channel->forget(a.key);
           c_.children->erase(a.key);
           c_.keeper->send(effect, keeper::ForgetChild{a.key});
@@ -49,6 +63,12 @@ void Performer::perform(const core::Effect& effect) {
           c_.health->stop(a.key);
         } else if constexpr (std::is_same_v<T, core::Measure>) {
           measure(a.service);
+        } else if constexpr (std::is_same_v<T, core::Distribute>) {
+          distribute(effect, a);
+        } else if constexpr (std::is_same_v<T, core::AwaitQueue>) {
+          await_queue(a.key);
+        } else if constexpr (std::is_same_v<T, core::RenewBacklog>) {
+          renew_backlog(effect, a.key);
         } else if constexpr (std::is_same_v<T, core::CloseService>) {
           close_service(a);
         } else if constexpr (std::is_same_v<T, core::Quit>) {
@@ -70,7 +90,7 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.spec = &entry->spec;
   input.key = spawn.key;
   input.reason = spawn.reason;
-  input.listeners = entry->listeners;
+  if (spawn.key.is_worker()) input.listeners = listeners_of(*entry, spawn.key.slot);
   input.environment = c_.environment;
   input.secret = c_.secret;
   input.channel = c_.channel_path;
@@ -108,19 +128,11 @@ void Performer::probe(const ChildKey& key) {
   job.pid = child->second.pid;
   job.tag = child->second.tag;
   job.spec = entry->spec.ready;
-  job.listeners = listeners_of(*entry);
+  job.listeners = ready_listeners(*entry, child->second);
   job.port = own_port(entry->spec, key.slot, entry->auto_port);
   if (auto started = c_.readiness->start(std::move(job)); !started) {
     c_.tell(entry->spec.name + ": cannot find out whether it is ready: " + started.error().text());
   }
-}
-
-std::vector<ReadyListener> Performer::listeners_of(const ServiceEntry& entry) const {
-  std::vector<ReadyListener> all;
-  for (std::size_t i = 0; i < entry.listeners.size() && i < entry.inodes.size(); ++i) {
-    all.push_back({entry.listeners[i].bound, entry.inodes[i]});
-  }
-  return all;
 }
 
 void Performer::watch_health(const ChildKey& key, bool again) {
@@ -134,7 +146,7 @@ void Performer::watch_health(const ChildKey& key, bool again) {
   job.tag = child->second.tag;
   job.spec = spec.health;
   job.recycle = spec.recycle;
-  job.listeners = listeners_of(*entry);
+  job.listeners = ready_listeners(*entry, child->second);
   const std::string& address = spec.health.address.empty() ? spec.ready.address : spec.health.address;
   job.address = probe_address(address, job.listeners, own_port(spec, key.slot, entry->auto_port));
   job.shared = !(address.empty() && job.listeners.empty() && spec.port && *spec.port == 0);
@@ -173,12 +185,43 @@ void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) 
     return;
   }
   Role role{entry->spec.name, grant.key, instance_id(c_.secret, grant.key), {}};
-  for (const LaunchListener& l : entry->listeners) {
+  for (const LaunchListener& l : listeners_of(*entry, grant.key.slot)) {
     role.listeners.push_back({l.name, l.bound});
     order.listeners.push_back(l.id);
   }
   order.bind = true;
   order.bytes = role_line(role);
+  c_.keeper->send(effect, std::move(order));
+}
+
+void Performer::distribute(const core::Effect& effect, const core::Distribute& distribute) {
+  const ServiceEntry* entry = c_.services->find(distribute.service);
+  if (entry == nullptr) return;
+  keeper::DistributeSlots order{{}, distribute.slots};
+  for (const LaunchListener& l : entry->listeners) {
+    if (l.per_slot) order.groups.push_back(l.id);
+  }
+  if (!order.groups.empty()) c_.keeper->send(effect, std::move(order));
+}
+
+void Performer::await_queue(const ChildKey& key) {
+  const ServiceEntry* entry = c_.services->find(key.service);
+  const auto child = c_.children->find(key);
+  std::vector<std::uint64_t> own;
+  if (entry != nullptr && child != c_.children->end()) {
+    const auto& sockets = child->second.sockets;
+    for (std::size_t i = 0; i < entry->listeners.size() && i < sockets.size(); ++i) {
+      if (entry->listeners[i].per_slot) own.push_back(sockets[i]);
+    }
+  }
+  c_.queues->start(key, std::move(own));
+}
+
+void Performer::renew_backlog(const core::Effect& effect, const ChildKey& key) {
+  const ServiceEntry* entry = c_.services->find(key.service);
+  if (entry == nullptr || entry->listeners.empty()) return;
+  keeper::RenewBacklog order;
+  for (const LaunchListener& l : listeners_of(*entry, key.slot)) order.ids.push_back(l.id);
   c_.keeper->send(effect, std::move(order));
 }
 

@@ -13,6 +13,7 @@
 #include "drive/health.hpp"
 #include "drive/identity.hpp"
 #include "drive/keeper_client.hpp"
+#include "drive/queue_watch.hpp"
 #include "drive/readiness.hpp"
 #include "drive/service_table.hpp"
 
@@ -27,6 +28,7 @@ class Performer {
     ServiceTable* services = nullptr;
     Readiness* readiness = nullptr;
     Health* health = nullptr;
+    QueueWatch* queues = nullptr;
     Channel* channel = nullptr;
     ChildInfos* children = nullptr;
     std::string secret;
@@ -45,6 +47,8 @@ class Performer {
   void probe(const ChildKey& key);
   // Looks after this worker; `again`: after a takeover.
   void watch_health(const ChildKey& key, bool again);
+  // Waits until nobody waits in this worker's own sockets.
+  void await_queue(const ChildKey& key);
 
  private:
   void spawn(const core::Effect& effect, const core::Spawn& spawn);
@@ -52,7 +56,8 @@ class Performer {
   void close_service(const core::CloseService& close);
   void measure(ServiceId service);
   void note_kill(const ChildKey& key);
-  std::vector<ReadyListener> listeners_of(const ServiceEntry& entry) const;
+  void distribute(const core::Effect& effect, const core::Distribute& distribute);
+  void renew_backlog(const core::Effect& effect, const ChildKey& key);
   std::string write_changed(const ServiceEntry& entry, const ChildKey& key);
 
   Context c_;

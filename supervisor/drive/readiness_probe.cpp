@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "os/linux/reuseport.hpp"
 #include "os/linux/sock_diag.hpp"
 
 namespace runmain::drive {
@@ -123,6 +124,12 @@ Probe::Probe(os::Loop& loop, const ProbeTarget& target, std::string request,
       deadline_(now + at_most),
       next_(now),
       fd_(socket(target_.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+  // Of sockets that each belong to a slot, the child's may get no clients yet.
+  const int tos = os::kLookTos;
+  if (fd_ && target_.address.ss_family == AF_INET)
+    setsockopt(fd_.get(), IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+  if (fd_ && target_.address.ss_family == AF_INET6)
+    setsockopt(fd_.get(), IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
   if (fd_) poll_ = loop.poll(fd_.get(), 0, [wake = std::move(wake)](int) { wake(); });
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
@@ -32,6 +33,22 @@ inline std::string listener_id(const std::string& service, const core::ListenSpe
                 : kind + "|" + listen.host + "|" + std::to_string(listen.port) + "|" + listen.path;
 }
 
+// Whether each slot has a socket of its own. A service that waits for a change has a stand-in meanwhile,
+// which answers on the one that all share.
+inline bool is_per_slot(const core::ServiceSpec& spec, const core::ListenSpec& listen) {
+  return spec.balance == core::Balance::reuseport && listen.kind == core::AddressKind::tcp &&
+         !spec.await_change;
+}
+
+// The sockets of a worker in this slot, in their order.
+inline std::vector<LaunchListener> listeners_of(const ServiceEntry& entry, std::uint32_t slot) {
+  std::vector<LaunchListener> all = entry.listeners;
+  for (LaunchListener& l : all) {
+    if (l.per_slot) l.id = keeper::slot_listener(l.id, slot);
+  }
+  return all;
+}
+
 class ServiceTable {
  public:
   ServiceEntry* find(ServiceId id) {
@@ -49,6 +66,22 @@ class ServiceTable {
       const auto& all = entry.second.listeners;
       return std::any_of(all.begin(), all.end(), [&id](const LaunchListener& l) { return l.id == id; });
     });
+  }
+  // Whose socket it is that the keeper knows by this id. slot: kNoSlot for one that all share.
+  struct Owner {
+    ServiceId service = kNoService;
+    std::uint32_t slot = kNoSlot;
+    std::string bound;
+  };
+  Owner owner_of(const std::string& id) const {
+    for (const auto& [service, entry] : entries_) {
+      for (const LaunchListener& l : entry.listeners) {
+        if (!l.per_slot && l.id == id) return {service, kNoSlot, l.bound};
+        if (!l.per_slot || id.compare(0, l.id.size() + 1, l.id + "#") != 0) continue;
+        return {service, static_cast<std::uint32_t>(std::atoi(id.c_str() + l.id.size() + 1)), l.bound};
+      }
+    }
+    return {};
   }
   ServiceEntry& at(ServiceId id) { return entries_[id]; }
   void erase(ServiceId id) { entries_.erase(id); }

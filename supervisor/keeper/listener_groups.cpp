@@ -88,16 +88,28 @@ void Listeners::distribute(const DistributeSlots& order) {
     if (found == groups_.end()) continue;
     Group& group = found->second;
     group.named = {order.slots.begin(), order.slots.end()};
-    if (order.slots.empty()) group.out.clear();
+    if (!order.slots.empty()) group.last_named = group.named;
     for (const std::uint32_t slot : order.slots) group.out.erase(slot);
     refresh(group);
   }
 }
 
-// Clients go to the slots that are named and not out, looks at workers to all that live. Where that is nobody
-// the kernel chooses, and connections wait for whoever comes. `anew`: the kernel has dropped the program, or
-// places have changed.
+// The slots that are named and not out; where the head has named none, those that live. Where that is nobody,
+// connections wait for whoever comes in the slots that were named last: others may have been given up.
+std::set<std::uint32_t> Listeners::chosen(const Group& group) const {
+  std::set<std::uint32_t> out;
+  for (const auto& [slot, id] : group.ids) {
+    if (group.named.empty() ? held_.at(id).alive > 0
+                            : group.named.contains(slot) && !group.out.contains(slot))
+      out.insert(slot);
+  }
+  return out.empty() ? group.last_named : out;
+}
+
+// Clients go to the chosen slots, looks at workers to all that live; without any the kernel chooses. `anew`:
+// it has dropped the program, or places have changed.
 void Listeners::refresh(Group& group, bool anew) {
+  const std::set<std::uint32_t> slots = chosen(group);
   std::vector<std::uint32_t> clients;
   std::vector<std::uint32_t> looks;
   int fd = -1;
@@ -106,14 +118,10 @@ void Listeners::refresh(Group& group, bool anew) {
     if (fd < 0 && os::is_listening(held.listener.fd.get())) fd = held.listener.fd.get();
     const auto place = group.order.place_of(slot);
     if (!place) continue;
-    if ((group.named.empty() || group.named.contains(slot)) && !group.out.contains(slot))
-      clients.push_back(*place);
+    if (slots.contains(slot)) clients.push_back(*place);
     if (held.alive > 0) looks.push_back(*place);
   }
-  if (!group.order.known() || (group.named.empty() && group.out.empty())) {
-    clients.clear();
-    looks.clear();
-  }
+  if (looks.empty()) looks = clients;
   if (fd < 0 || (!anew && clients == group.clients && looks == group.looks)) return;
   group.clients = clients;
   group.looks = looks;

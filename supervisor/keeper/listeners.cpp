@@ -101,7 +101,6 @@ void Listeners::living(const std::string& id, bool on) {
   Group* group = group_of(held);
   if (group == nullptr) return;
   if (held.alive == 0) group->out.insert(held.slot);
-  if (on && group->named.empty()) group->out.erase(held.slot);
   refresh(*group);
 }
 

@@ -84,8 +84,9 @@ class Listeners {
     std::string bound;
     std::map<std::uint32_t, std::string> ids;  // of the slots' sockets
     os::ReuseportOrder order;
-    std::set<std::uint32_t> named;  // by the head; empty: all
-    std::set<std::uint32_t> out;    // since nobody lives there
+    std::set<std::uint32_t> named;       // by the head …
+    std::set<std::uint32_t> last_named;  // … and the last time that these were any
+    std::set<std::uint32_t> out;         // since nobody lives there
     std::vector<std::uint32_t> clients;
     std::vector<std::uint32_t> looks;  // as the program is that is attached; both empty: as if there is none
     bool told_fault = false;
@@ -102,6 +103,7 @@ class Listeners {
   void heal(Held& held);
   bool heal_shut(Group& group);
   void heal_one(Held& held, Group* group);
+  std::set<std::uint32_t> chosen(const Group& group) const;
   void refresh(Group& group, bool anew = false);
   Group* group_of(const Held& held);
 

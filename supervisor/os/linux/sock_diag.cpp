@@ -37,7 +37,6 @@ constexpr std::uint64_t kNewSynRecv = 12;
 constexpr unsigned kShutdownBoth = 3;  // RCV_SHUTDOWN and SEND_SHUTDOWN of the kernel
 
 constexpr std::size_t kAnswerMax = 8192;       // bytes of one netlink answer
-constexpr std::size_t kDumpMax = 64U << 10U;   // bytes of a piece of a netlink dump; the kernel's are smaller
 constexpr std::size_t kTableMax = 16U << 20U;  // bytes of /proc/net/tcp that are read
 constexpr std::size_t kFdinfoMax = 4U << 20U;  // bytes of an epoll's fdinfo: about 50,000 watched fds
 
@@ -75,10 +74,10 @@ End end_of(const sockaddr_storage& storage) {
   return out;
 }
 
-// A socket on which one request was sent.
+// One request and its answer over NETLINK_SOCK_DIAG. The answer's payload begins after its nlmsghdr.
 template <class Request>
-Result<UniqueFd> asked(const Request& request, int flags) {
-  UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+Result<std::string> ask(const Request& request) {
+  const UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!netlink) return Error::from_errno("socket NETLINK_SOCK_DIAG", errno);
   struct {
     nlmsghdr header;
@@ -86,7 +85,7 @@ Result<UniqueFd> asked(const Request& request, int flags) {
   } message{};
   message.header.nlmsg_len = sizeof message;
   message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  message.header.nlmsg_flags = static_cast<__u16>(NLM_F_REQUEST | flags);
+  message.header.nlmsg_flags = NLM_F_REQUEST;
   message.body = request;
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
@@ -94,30 +93,20 @@ Result<UniqueFd> asked(const Request& request, int flags) {
                sizeof kernel) < 0) {
     return Error::from_errno("send to NETLINK_SOCK_DIAG", errno);
   }
-  return netlink;
-}
-
-int error_of(std::string_view message) {
-  nlmsgerr error{};
-  if (message.size() >= NLMSG_HDRLEN + sizeof error)
-    std::memcpy(&error, message.data() + NLMSG_HDRLEN, sizeof error);
-  return error.error == 0 ? EPROTO : -error.error;
-}
-
-// One request and its answer over NETLINK_SOCK_DIAG. The answer's payload begins after its nlmsghdr.
-template <class Request>
-Result<std::string> ask(const Request& request) {
-  const auto netlink = asked(request, 0);
-  if (!netlink) return netlink.error();
   std::string answer(kAnswerMax, '\0');
   // The kernel answers within the send; nothing there means that nothing will come.
-  const ssize_t n = ::recv(netlink->get(), answer.data(), answer.size(), MSG_DONTWAIT);
+  const ssize_t n = ::recv(netlink.get(), answer.data(), answer.size(), MSG_DONTWAIT);
   if (n < 0) return Error::from_errno("receive from NETLINK_SOCK_DIAG", errno);
   nlmsghdr header{};
   if (static_cast<std::size_t>(n) < sizeof header) return Error::from_errno("NETLINK_SOCK_DIAG", EPROTO);
   std::memcpy(&header, answer.data(), sizeof header);
   answer.resize(std::min<std::size_t>(static_cast<std::size_t>(n), header.nlmsg_len));
-  if (header.nlmsg_type == NLMSG_ERROR) return Error::from_errno("NETLINK_SOCK_DIAG", error_of(answer));
+  if (header.nlmsg_type == NLMSG_ERROR) {
+    nlmsgerr error{};
+    if (answer.size() >= NLMSG_HDRLEN + sizeof error)
+      std::memcpy(&error, answer.data() + NLMSG_HDRLEN, sizeof error);
+    return Error::from_errno("NETLINK_SOCK_DIAG", error.error == 0 ? EPROTO : -error.error);
+  }
   if (header.nlmsg_type != SOCK_DIAG_BY_FAMILY) return Error::from_errno("NETLINK_SOCK_DIAG", EPROTO);
   return answer.substr(NLMSG_HDRLEN);
 }
@@ -233,44 +222,6 @@ Result<std::uint64_t> unix_peer(int fd) {
   return std::uint64_t{*peer};
 }
 
-using AcceptQueues = std::unordered_map<std::uint64_t, AcceptQueue>;
-
-// What one piece of a dump holds. True: it was the last one.
-Result<bool> add_queues(std::string_view piece, AcceptQueues& out) {
-  while (piece.size() >= sizeof(nlmsghdr)) {
-    nlmsghdr header{};
-    std::memcpy(&header, piece.data(), sizeof header);
-    if (header.nlmsg_len < sizeof header || header.nlmsg_len > piece.size()) break;
-    if (header.nlmsg_type == NLMSG_DONE) return true;
-    if (header.nlmsg_type == NLMSG_ERROR) return Error::from_errno("NETLINK_SOCK_DIAG", error_of(piece));
-    inet_diag_msg found{};
-    if (header.nlmsg_len >= NLMSG_HDRLEN + sizeof found) {
-      std::memcpy(&found, piece.data() + NLMSG_HDRLEN, sizeof found);
-      out[found.idiag_inode] = {found.idiag_rqueue, found.idiag_wqueue};
-    }
-    piece.remove_prefix(std::min<std::size_t>(piece.size(), NLMSG_ALIGN(header.nlmsg_len)));
-  }
-  return false;
-}
-
-Result<void> dump_queues(int family, AcceptQueues& out) {
-  inet_diag_req_v2 request{};
-  request.sdiag_family = static_cast<__u8>(family);
-  request.sdiag_protocol = IPPROTO_TCP;
-  request.idiag_states = 1U << kListen;
-  const auto netlink = asked(request, NLM_F_DUMP);
-  if (!netlink) return netlink.error();
-  std::string piece(kDumpMax, '\0');
-  for (;;) {
-    // Each read makes the kernel write the next piece.
-    const ssize_t n = ::recv(netlink->get(), piece.data(), piece.size(), MSG_DONTWAIT);
-    if (n <= 0) return Error::from_errno("receive from NETLINK_SOCK_DIAG", n < 0 ? errno : EPROTO);
-    const auto last = add_queues(std::string_view(piece).substr(0, static_cast<std::size_t>(n)), out);
-    if (!last) return last.error();
-    if (*last) return {};
-  }
-}
-
 // Lines "tfd: N events: X data: X pos:N ino:HEX sdev:HEX" of an epoll's fdinfo.
 bool watches(std::string_view fdinfo, std::uint64_t inode) {
   constexpr std::string_view kKey = " ino:";
@@ -315,14 +266,6 @@ bool process_polls_inode(pid_t pid, std::uint64_t listener_inode) {
     if (link != "anon_inode:[eventpoll]") return false;
     return watches(proc_text((folder + std::to_string(fd)).c_str(), kFdinfoMax), listener_inode);
   });
-}
-
-Result<std::unordered_map<std::uint64_t, AcceptQueue>> accept_queues() {
-  AcceptQueues out;
-  for (const int family : {AF_INET, AF_INET6}) {
-    if (auto dumped = dump_queues(family, out); !dumped) return dumped.error();
-  }
-  return out;
 }
 
 }  // namespace runmain::os

@@ -1,13 +1,12 @@
 // Who is at the other end of a connection inside this machine, so that a readiness probe counts only if the
 // process under test accepted it. Follows sock_diag(7), proc(5) and epoll(7). Invariant: asks the kernel
-// about two given ends, or all listeners; nothing is sent over the connection. Non-goal: peers on other
-// machines or in other network namespaces (they are "no such socket").
+// about two given ends; nothing is sent over the connection. Non-goal: peers on other machines or in other
+// network namespaces (they are "no such socket").
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
-#include <unordered_map>
 
 #include "base/result.hpp"
 
@@ -24,14 +23,5 @@ bool process_has_socket(pid_t pid, std::uint64_t inode);
 // Whether an epoll instance of the process waits on the socket with this inode, which says that its event
 // loop serves this listener. False says nothing: a program may use poll(2), io_uring or a blocking accept(2).
 bool process_polls_inode(pid_t pid, std::uint64_t listener_inode);
-
-// How many connections wait in a TCP listener to be accepted, and how many may.
-struct AcceptQueue {
-  std::uint32_t waiting = 0;
-  std::uint32_t limit = 0;
-};
-// Of every TCP listener of this network namespace, by inode. On failure the errno: netlink is forbidden, or
-// the kernel lacks inet_diag. Blocks for about 100 µs.
-Result<std::unordered_map<std::uint64_t, AcceptQueue>> accept_queues();
 
 }  // namespace runmain::os

@@ -121,6 +121,7 @@ Message KeeperWorld::receive() {
   REQUIRE(got);
   Message message;
   REQUIRE(from_binary(got->bytes, message));
+  received_ = std::move(got->fds);
   return message;
 }
 
@@ -156,11 +157,26 @@ Opened KeeperWorld::open(const std::string& id, bool per_slot, std::uint8_t kind
   wanted.path = path;
   wanted.per_slot = per_slot;
   request(wanted);
+  return await_opened();
+}
+
+Opened KeeperWorld::await_opened() {
   for (;;) {
     Message message = receive();
     if (auto* early = std::get_if<Happening>(&message)) early_.push_back(std::move(*early));
     if (auto* opened = std::get_if<Opened>(&message)) return *opened;
   }
+}
+
+os::UniqueFd KeeperWorld::socket_of(const std::string& id) {
+  OpenListener wanted;
+  wanted.id = id;
+  wanted.host = "127.0.0.1";
+  wanted.want_fd = true;
+  request(wanted);
+  REQUIRE(await_opened().error == 0);
+  REQUIRE(received_.size() == 1);
+  return std::move(received_[0]);
 }
 
 Started KeeperWorld::spawn(std::uint32_t slot, std::vector<std::string> argv,

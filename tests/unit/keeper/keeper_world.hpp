@@ -30,6 +30,8 @@ class KeeperWorld {
   void request(const Request& request);
   void order(Order order) { request(Numbered{++number_, std::move(order)}); }
   Opened open(const std::string& id, bool per_slot, std::uint8_t kind = 0, const std::string& path = {});
+  // A copy of a plain TCP socket on 127.0.0.1.
+  os::UniqueFd socket_of(const std::string& id);
   // Starts `argv` with these sockets from fd 3 on; stdout is the keeper's.
   Started spawn(std::uint32_t slot, std::vector<std::string> argv, std::vector<std::string> listeners,
                 bool print = false);
@@ -53,6 +55,7 @@ class KeeperWorld {
  private:
   void welcome_head();
   Message receive();
+  Opened await_opened();
   What next();
 
   std::string name_;
@@ -65,6 +68,7 @@ class KeeperWorld {
   std::uint64_t number_ = 0;
   std::vector<std::uint32_t> attempts_;
   std::deque<Happening> early_;
+  std::vector<os::UniqueFd> received_;  // with the last message
   std::string scratch_;
 };
 

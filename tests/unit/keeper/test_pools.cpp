@@ -1,5 +1,8 @@
 // Sockets of pools, in the real keeper: each slot's own, and what children do to them.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,8 +13,8 @@
 
 #include "base/time.hpp"
 #include "keeper_world.hpp"
+#include "os/linux/listen_queue.hpp"
 #include "os/linux/proc.hpp"
-#include "os/linux/sock_diag.hpp"
 #include "os/linux/sockets.hpp"
 
 using namespace runmain;
@@ -53,10 +56,8 @@ struct Pool {
     }
   }
   std::vector<std::uint32_t> queues() const {
-    const auto all = os::accept_queues();
-    REQUIRE(all.ok());
     std::vector<std::uint32_t> out;
-    for (const std::uint64_t inode : inodes) out.push_back(all->at(inode).waiting);
+    for (const std::uint64_t inode : inodes) out.push_back(os::queued_connections({inode}));
     return out;
   }
   // The slots that got any of so many connections.
@@ -118,7 +119,7 @@ TEST_CASE("new connections go to the slots that are named and live, from the mom
   pool.world.kill_child(2);
   CHECK(pool.reached(100) == Slots{0, 1, 3});
   for (const std::uint32_t slot : {0U, 1U, 3U}) pool.world.kill_child(slot);
-  CHECK(pool.reached(100) == Slots{0, 1, 2, 3});  // nobody lives: they wait for whoever comes
+  CHECK(pool.reached(60) == Slots{1, 3});  // nobody lives: they wait where somebody was named last
 }
 
 TEST_CASE("a slot with an old and a new child stays in while one of them lives") {
@@ -229,10 +230,15 @@ TEST_CASE("a shut down unix listener is told once as lost, and costs nothing aft
 TEST_CASE("a backlog that a worker made smaller is given back") {
   KeeperWorld world;
   REQUIRE(world.open("plain", false).error == 0);
-  const Started started =
-      world.spawn(0, {"t_child", "listen", "3", "print", "done", "pause"}, {"plain"}, true);
+  const os::UniqueFd socket = world.socket_of("plain");
+  world.spawn(0, {"t_child", "listen", "3", "print", "done", "pause"}, {"plain"}, true);
   world.printed("done");
-  const auto limit = [&] { return os::accept_queues()->at(started.sockets.at(0)).limit; };
+  const auto limit = [&] {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    REQUIRE(getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
+    return info.tcpi_sacked;  // of a listener
+  };
   CHECK(limit() == 5);
   world.order(RenewBacklog{{"plain", "unknown"}});
   world.told();

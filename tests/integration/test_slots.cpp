@@ -1,0 +1,109 @@
+// balance = "reuseport": each slot's own socket, in a real runmain.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <set>
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/http_load.hpp"
+#include "support/supervised.hpp"
+
+using namespace runmain::test;
+
+namespace {
+
+const char* const kPool = R"(
+[service.web]
+command = ["@BIN@/t_http", "--fd", "{fd}", "--no-notify"]
+listen = ["127.0.0.1:0"]
+workers = 3
+balance = "reuseport"
+ready = { http = "/" }
+)";
+
+// A connection that has sent its request.
+int ask(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<std::uint16_t>(port));
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const timeval limit{20, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  REQUIRE(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0);
+  const std::string request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  REQUIRE(send(fd, request.data(), request.size(), 0) == static_cast<ssize_t>(request.size()));
+  return fd;
+}
+
+int port_of(const std::string& address) { return std::stoi(address.substr(address.rfind(':') + 1)); }
+
+bool three_are_ready(const Json& status) {
+  int ready = 0;
+  for (const Json& worker : status["services"][0]["workers"]) ready += worker["state"] == "ready" ? 1 : 0;
+  return ready == 3;
+}
+
+}  // namespace
+
+TEST_CASE("with a socket for each slot, what waits for a worker that is killed is served by its successor") {
+  Supervised up(kPool);
+  up.start();
+  REQUIRE(up.wait_ready());
+  const int port = port_of(up.address("web"));
+  const auto pids = up.pids("web");
+  REQUIRE(pids.size() == 3);
+  for (const pid_t pid : pids) kill(pid, SIGSTOP);  // nobody accepts
+  std::vector<int> clients;
+  for (int i = 0; i < 200; ++i) clients.push_back(ask(port));
+  for (const pid_t pid : pids) kill(pid, SIGKILL);
+  int answered = 0;
+  std::set<std::string> by;
+  for (const int fd : clients) {
+    char bytes[512];
+    const ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+    if (n > 0) {
+      ++answered;
+      by.insert(std::string(bytes, static_cast<std::size_t>(n)));
+    }
+    close(fd);
+  }
+  CHECK(answered == 200);
+  CHECK(by.size() == 3);                             // each slot had some
+  CHECK(up.wait_status(three_are_ready) != Json());  // a probe reaches a slot that gets no clients yet
+}
+
+TEST_CASE("a head that is killed leaves the slots their sockets, and its successor knows them") {
+  Supervised up(kPool);
+  up.start();
+  REQUIRE(up.wait_ready());
+  const int port = port_of(up.address("web"));
+  const auto pids = up.pids("web");
+  const pid_t head = up.head_pid();
+  kill(head, SIGKILL);
+  REQUIRE(wait_gone(head));
+  kill(pids.at(0), SIGKILL);
+  CHECK(up.wait_status(
+            [&](const Json& status) { return three_are_ready(status) && up.pids("web") != pids; }) != Json());
+  for (int i = 0; i < 50; ++i) CHECK(get("127.0.0.1:" + std::to_string(port), "/").ok);
+}
+
+TEST_CASE("a listener that a worker shuts down is told with the slot, and serves on") {
+  Supervised up(R"(
+[service.web]
+command = "if [ $RUNMAIN_WORKER = 1 ] && [ $RUNMAIN_REASON = start ]; then exec @BIN@/t_child shut 3 pause; fi; exec @BIN@/t_http --fd 3 --no-notify"
+listen = ["127.0.0.1:0"]
+workers = 2
+balance = "reuseport"
+ready = { after = "10ms" }
+)");
+  up.start();
+  const Json shut = up.wait_event("listener.shut", "web");
+  CHECK(shut["slot"] == 1);
+  REQUIRE(up.wait_ready());
+  const int fd = ask(port_of(up.address("web")));
+  close(fd);
+}
