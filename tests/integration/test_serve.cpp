@@ -31,7 +31,7 @@ TEST_CASE(
   Supervised up(serve({"--workers", "2", "--name", "web"}, {"@BIN@/t_http", "--fd", "{fd}"}));
   up.start();
   REQUIRE(up.wait_ready());
-  CHECK(up.wait_output("t_http: socket 127.0.0.1:0 is ours (LISTEN_FDS), 2 workers"));
+  CHECK(up.wait_output("web: socket 127.0.0.1:0 is ours (LISTEN_FDS), 2 workers"));
   CHECK(up.pids("web").size() == 2);
   const Ran check = up.cli({"status", "--check"});
   CHECK(check.status == 0);
