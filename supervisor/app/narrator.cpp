@@ -204,7 +204,7 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
   for (const Fact& fact : facts) {
     if (fact.type == FactType::reload_starting) {
       changes_.launched(fact.service);
-      step_told_[fact.service] = fact.time;
+      rolls_[fact.service] = {static_cast<std::uint32_t>(fact.number), fact.time};
     }
     if (const std::size_t blank = fact.text.find(' ');
         fact.type == FactType::child_ready && blank != std::string::npos)

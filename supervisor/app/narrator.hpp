@@ -66,8 +66,12 @@ class Narrator {
 
   AdviceOf advice_;
   WordsOf words_;
-  std::set<ServiceId> numbered_;         // have had several workers
-  std::map<ServiceId, Time> step_told_;  // when a gradual roll began, or was last told to go on
+  std::set<ServiceId> numbered_;  // have had several workers
+  struct Rolled {
+    std::uint32_t generation = 0;  // the new one
+    Time told{};                   // when it began, or was last told to go on
+  };
+  std::map<ServiceId, Rolled> rolls_;
   std::map<std::pair<ServiceId, std::uint32_t>, Time> starved_told_;  // by slot
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed

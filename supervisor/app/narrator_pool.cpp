@@ -35,11 +35,12 @@ std::optional<Line> Narrator::tell_roll(const Fact& fact, const std::string& nam
   switch (fact.type) {
     case FactType::reload_step: {
       const bool held = fact.text.find(", held ") != std::string::npos;
-      Time& told = step_told_[fact.service];
-      if (!held && fact.time - told < kSlowStep) return std::nullopt;
-      told = fact.time;
-      return Line{Tone::faint, name + ": generation " + std::to_string(fact.generation) + ": " +
-                                   printable(in_spans(fact.text), false)};
+      Rolled& roll = rolls_[fact.service];
+      if (!held && fact.time - roll.told < kSlowStep) return std::nullopt;
+      roll.told = fact.time;
+      const std::uint32_t to = roll.generation != 0 ? roll.generation : fact.generation;
+      return Line{Tone::faint,
+                  name + ": generation " + std::to_string(to) + ": " + printable(in_spans(fact.text), false)};
     }
     case FactType::reload_old_first:
       return Line{Tone::faint,

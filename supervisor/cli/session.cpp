@@ -56,7 +56,7 @@ std::optional<Session> Session::open(const Options& options, Terminal& terminal,
   }
   complain(terminal, Error{"nothing runs for " + folders.config,
                            {},
-                           "start it with `runmain up` or `runmain dev`, or name another file with -c"});
+                           "start it with `runmain up`, `dev` or `serve`, or name another file with -c"});
   exit = kNothingRuns;
   return std::nullopt;
 }
