@@ -12,13 +12,15 @@ WORKERS = 4
 MARK = "BENCH_POOLS=" + uuid.uuid4().hex
 
 APP_PY = '''
-import os, time
+import asyncio, os, time
 time.sleep(float(os.environ.get("BOOT", "0")))
 def stamp():
     with open(os.environ["STAMPS"], "a") as f:
         f.write(f"{os.getpid()} {time.monotonic_ns()}\\n")
 stamp()
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(1)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(b"%d\\n" % os.getpid())))])
     return [b"%d\\n" % os.getpid()]
 async def asgi(scope, receive, send):
@@ -27,6 +29,8 @@ async def asgi(scope, receive, send):
         await send({"type": message["type"] + ".complete"})
         if message["type"] == "lifespan.shutdown":
             return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
     body = b"%d\\n" % os.getpid()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -412,9 +416,9 @@ def install(python=("gunicorn", "uvicorn")):
 class Load:
     """tests/bench/openloop on a peer."""
 
-    def __init__(self, peer, mode, rate, seconds):
+    def __init__(self, peer, mode, rate, seconds, path="/"):
         self.process = spawn([peer.bin + "/openloop", "--to", f"127.0.0.1:{peer.port}", "--rate", str(rate), "--mode",
-                              mode, "--seconds", str(seconds), "--seen"], "/", stdout=subprocess.PIPE, text=True)
+                              mode, "--seconds", str(seconds), "--path", path, "--seen"], "/", stdout=subprocess.PIPE, text=True)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
