@@ -116,6 +116,7 @@ void Head::make_rooms() {
   c.queues = queues_.get();
   c.channel = channel_.get();
   c.children = &children_;
+  c.spec_of = [this](const ChildKey& key) { return machine_.spec_of(key); };
   c.secret = w.secret;
   c.channel_path = options_.runtime_dir.empty() ? "" : options_.runtime_dir + "/channel";
   c.runtime_dir = options_.runtime_dir;

@@ -142,6 +142,7 @@ class Engine {
   void begin_roll(ServiceRecord& r);
   void advance_roll(ServiceRecord& r);
   void open_slots(ServiceRecord& r, std::uint32_t count);
+  void tell_step(const ServiceRecord& r, std::uint32_t slots, std::string text);
   void end_roll(ServiceRecord& r);
   bool knows_room(ServiceRecord& r);
   void forget_room(ServiceRecord& r);

@@ -87,7 +87,9 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
     return;
   }
   LaunchInput input;
-  input.spec = &entry->spec;
+  // The sockets are those of now in any case: others are not open any more.
+  const core::ServiceSpec* spec = c_.spec_of(spawn.key);
+  input.spec = spec != nullptr ? spec : &entry->spec;
   input.key = spawn.key;
   input.reason = spawn.reason;
   if (spawn.key.is_worker()) input.listeners = listeners_of(*entry, spawn.key.slot);

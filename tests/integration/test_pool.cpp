@@ -147,7 +147,7 @@ TEST_CASE("a stopped worker is found and replaced; one that is only busy is left
   const auto after = up.pids("web");
   CHECK(std::count(after.begin(), after.end(), before[0]) == 0);
   CHECK(std::count(after.begin(), after.end(), before[1]) == 1);
-  CHECK(up.output().find("a signal has stopped it") != std::string::npos);
+  CHECK(up.wait_output("a signal has stopped it"));
 }
 
 TEST_CASE("before a worker that hangs is killed, the hook looks at it") {
