@@ -327,14 +327,11 @@ class Runmain(Peer):
         words = ", ".join(json.dumps(w) for w in self.command())
         write(self.folder + "/supervisor.toml", f'[runmain]\nmode = "prod"\n[service.web]\ncommand = [{words}]\n'
               f'{self.own_socket.format(port=self.port)}\nworkers = {self.workers_of_pool}\n{self.ready}\n')
-        self.run(self.launch())
-
-    def launch(self):
-        # To change for `serve`: [program, "serve", "--workers", "4", "--listen", ADDRESS, "--", *self.command()]
-        return [self.bin + "/runmain", "up", "-c", self.folder + "/supervisor.toml"]
+        # Or: ["serve", "--workers", str(WORKERS), "--listen", f"127.0.0.1:{self.port}", "--name", "web", "--", *self.command()]
+        self.run([self.bin + "/runmain", *["up", "-c", "supervisor.toml"]])
 
     def reload(self):
-        self.once([self.bin + "/runmain", "reload", "-c", self.folder + "/supervisor.toml", "web"])
+        return self.once([self.bin + "/runmain", "reload", "web"])  # found by the folder that it runs in
 
     def masters(self):
         keeper = self.process.pid
