@@ -10,6 +10,7 @@ BUILD = ROOT + "/build/bench-peers"
 EXAMPLES = ROOT + "/examples"
 WORKERS = 4
 MARK = "BENCH_POOLS=" + uuid.uuid4().hex
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that "finally" ends what was started
 
 APP_PY = '''
 import asyncio, os, time
