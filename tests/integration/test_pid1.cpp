@@ -11,8 +11,8 @@ namespace {
 
 // What the namespace runs: `script` with runmain as pid 1. unshare(1) kills all of it if we die.
 Ran in_namespace(const std::string& script) {
-  return run({"unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", "sh",
-              "-c", "exec " + script});
+  return run({"/usr/bin/unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child",
+              "--mount-proc", "sh", "-c", "exec " + script});
 }
 
 std::string serve(const Folder& folder, const std::string& command) {
@@ -28,10 +28,9 @@ TEST_CASE("as pid 1 with closed stdin it serves, reaps strangers silently, and T
   // Each worker leaves a stranger behind, whose status must mean nothing to anybody.
   folder.write("idle.sh",
                "#!/bin/sh\n(sh -c 'exit 3' &)\ntrap 'echo drained; exit 0' TERM\n"
-               "echo \"first is $(cat /proc/1/comm)\"\n"
-               "if test $RUNMAIN_WORKER = 1; then (while ! test -e ready; do :; done; kill -TERM 1) & fi\n"
-               "touch up.$RUNMAIN_WORKER\n"
-               "while :; do if test -e up.0 -a -e up.1; then touch ready; fi; done\n");
+               "echo \"first is $(cat /proc/1/comm)\"\ntouch up.$RUNMAIN_WORKER\n"
+               "if test $RUNMAIN_WORKER = 1; then while ! test -e up.0; do :; done; kill -TERM 1; fi\n"
+               "mkfifo hold.$RUNMAIN_WORKER; cat hold.$RUNMAIN_WORKER & wait\n");
   const Ran ran =
       in_namespace("sh -c 'cd " + folder.path() + " && exec " + serve(folder, "sh idle.sh") + " <&-'");
   INFO(ran.out);
