@@ -69,6 +69,19 @@ int answered(const std::vector<int>& fds) {
   return good;
 }
 
+// 200 connections wait, as nobody runs; one of three workers is killed, the others go on.
+int answered_after_a_death(const std::string& balance) {
+  Supervised up(pool(3, kNotify + "hang = { stopped = \"0s\" }\n" + balance));
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto pids = up.pids("web");
+  for (const pid_t pid : pids) kill(pid, SIGSTOP);
+  const auto fds = ask_many(up.address("web"), 200);
+  kill(pids[0], SIGKILL);
+  for (std::size_t n = 1; n < pids.size(); ++n) kill(pids[n], SIGCONT);
+  return answered(fds);
+}
+
 }  // namespace
 
 TEST_CASE("a pool is replaced 20 times under load, one worker after the other, and loses no request") {
@@ -95,27 +108,11 @@ TEST_CASE("one worker that takes long to start: nobody waits for its successor")
 
 TEST_CASE(
     "200 connections wait in a shared queue; one of the workers is killed; the others answer all of them") {
-  Supervised up(pool(3, kNotify + "hang = { stopped = \"0s\" }\n"));
-  up.start();
-  REQUIRE(up.wait_ready());
-  const auto pids = up.pids("web");
-  for (const pid_t pid : pids) kill(pid, SIGSTOP);
-  const auto fds = ask_many(up.address("web"), 200);
-  kill(pids[0], SIGKILL);
-  for (std::size_t n = 1; n < pids.size(); ++n) kill(pids[n], SIGCONT);
-  CHECK(answered(fds) == 200);
+  CHECK(answered_after_a_death("") == 200);
 }
 
 TEST_CASE("the same with a socket for each slot: the successor answers what its slot had in its queue") {
-  Supervised up(pool(3, kNotify + "hang = { stopped = \"0s\" }\nbalance = \"reuseport\"\n"));
-  up.start();
-  REQUIRE(up.wait_ready());
-  const auto pids = up.pids("web");
-  for (const pid_t pid : pids) kill(pid, SIGSTOP);
-  const auto fds = ask_many(up.address("web"), 200);
-  kill(pids[0], SIGKILL);
-  for (std::size_t n = 1; n < pids.size(); ++n) kill(pids[n], SIGCONT);
-  CHECK(answered(fds) == 200);
+  CHECK(answered_after_a_death("balance = \"reuseport\"\n") == 200);
 }
 
 TEST_CASE("sockets of their own: scaled down, killed and replaced under load, no request is lost") {
