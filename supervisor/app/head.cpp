@@ -381,7 +381,10 @@ void Head::on_keeper_lost() {
       if (entry == nullptr || entry->spec.die_with_keeper || !key.is_worker()) tags.push_back(child.tag);
     }
     end_orphans(tags);
-    say({Tone::bad, "the keeper is gone; its children were ended"});
+    const std::size_t left = children_.size() - tags.size();
+    say({Tone::bad, left == 0 ? "the keeper is gone; its children were ended"
+                              : "the keeper is gone; " + std::to_string(left) +
+                                    " of its children live on, as on_keeper_death says"});
     output_->flush(kFarewell);
     status_ = 1;
   }
