@@ -60,8 +60,7 @@ TEST_CASE(
             "ready; "
             "generation 1 gets every slot back), spawn 0:0:1:2 change, kill_tree 0:1:2:1"},
            {"lives 0:0:1:2", "probe 0:0:1:2"},
-           {"ready 0:0:1:2", "ask_drain 0:0:2:1, kill 0:0:2:1 15",
-            "child.ready, reload.restored"}});
+           {"ready 0:0:1:2", "ask_drain 0:0:2:1, kill 0:0:2:1 15", "child.ready, reload.restored"}});
 }
 
 TEST_CASE("what is asked for during a roll is one more roll, however often") {
