@@ -58,6 +58,7 @@ void Engine::adopt_service(ServiceRecord& r, const std::vector<const Adopted::Ch
              other->key.attempt > key.attempt;
     });
     const bool slot = serves && key.is_worker() && key.generation == newest && key.slot < r.slots.size();
+    if (!key.is_worker() && !key.is_build()) r.helper_attempt = std::max(r.helper_attempt, key.attempt);
     if (slot) {
       std::uint32_t& attempt = r.slots[key.slot].current.attempt;
       attempt = std::max(attempt, key.attempt);
@@ -79,7 +80,10 @@ void Engine::adopt_child(ServiceRecord& r, const Adopted::Child& child, bool ser
   r.instances.push_back(std::move(i));
   Instance& kept = r.instances.back();
   if (!child.alive) return push(KillTree{kept.key});
-  if (serves) return tell(r, kept, FactType::child_ready, 0, name_of(kept.proof));
+  if (serves) {
+    look_after(r, kept);
+    return tell(r, kept, FactType::child_ready, 0, name_of(kept.proof));
+  }
   stop(r, kept, EndWhy::stop);
 }
 

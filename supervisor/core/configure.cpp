@@ -109,11 +109,10 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
   const bool all_same = r.spec == with_place_of(spec, r.spec);
   const std::uint32_t before = r.workers();
   if (!(r.spec.watch == spec.watch)) r.loop.forgive();
-  if (children_differ && !fresh && (!r.old_spec || r.current > r.old_spec_last)) {
-    r.old_spec = r.spec;  // what serves goes on as it was, until something newer has taken over
-    r.old_spec_last = r.counter;
-  }
-  if (r.spec.workers != spec.workers || r.spec.workers_max != spec.workers_max) r.scaled.reset();
+  const bool looks_differ = !(r.spec.health == spec.health && r.spec.recycle == spec.recycle);
+  if (fresh) r.old_specs.clear();
+  if (children_differ && !fresh) keep_spec(r);
+  if (fresh || r.spec.workers != spec.workers || r.spec.workers_max != spec.workers_max) r.scaled.reset();
   r.spec = spec;
   r.configured = true;
   r.close_pending = true;
@@ -125,10 +124,33 @@ void Engine::take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start) {
     return;
   }
   if (all_same || !r.wanted) return;
+  if (looks_differ) {
+    r.look_at = kNever;
+    for (Instance& i : r.instances) {
+      if (i.key.is_worker() && i.phase == WorkerState::ready) look_after(r, i);
+    }
+  }
   begin_slots(r, before);
   const bool resting = r.run == RunState::failed || r.run == RunState::done;
   if (r.workers() < before) end_if_done(r);  // the slots that are left may have ended before
   if (children_differ || resting) request_reload(r, Reason::change);
+}
+
+// What serves, and what is about to, goes on as it was begun, until something newer has taken over.
+void Engine::keep_spec(ServiceRecord& r) {
+  const std::uint32_t known = r.old_specs.empty() ? 0 : r.old_specs.back().last;
+  if (r.counter > known) r.old_specs.push_back(OldSpec{r.counter, r.spec});
+  std::vector<OldSpec> needed;
+  std::uint32_t before = 0;
+  for (OldSpec& old : r.old_specs) {
+    const auto covers = [&](std::uint32_t generation) {
+      return generation > before && generation <= old.last;
+    };
+    const bool keeps = covers(r.current) || covers(r.next);
+    before = old.last;
+    if (keeps) needed.push_back(std::move(old));
+  }
+  r.old_specs = std::move(needed);
 }
 
 void Engine::resize(ServiceRecord& r) {

@@ -41,6 +41,8 @@ std::string Engine::waiting_reason(const ServiceRecord& r) const {
     std::string why;
     if (!need.wanted) why = ", which is stopped";
     if (need.run == RunState::failed) why = ", which failed: " + need.reason;
+    if (const auto slot = lost_slot(need))
+      why = ", of which worker " + std::to_string(*slot) + " has failed for good";
     if ((need.bits & 1U << kBlocked) != 0) why = ", which " + need.reason;
     if (!why.empty()) return ("waits for " + need.spec.name + why).substr(0, kFactTextMax);
     if (!satisfied(need)) names += (names.empty() ? "" : ", ") + need.spec.name;

@@ -83,7 +83,7 @@ class Engine {
   void kill_tree(ServiceRecord& r, Instance& i);
   void stop_looking(Instance& i);
   bool leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const;
-  void next_stop_step(ServiceRecord& r, Instance& i);
+  void take_stop_steps(const ServiceRecord& r, Instance& i);
   void deadline_reached(ServiceRecord& r, Instance& i);
   void helper_ended(ServiceRecord& r, const Instance& i, const End& end, std::int64_t number);
   static void leave_terminal(Instance& i);
@@ -160,6 +160,7 @@ class Engine {
   void hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std::string& how);
   void look_by_command(ServiceRecord& r);
   void spawn_helper(ServiceRecord& r, std::uint32_t slot, const Instance& about);
+  void look_after(ServiceRecord& r, Instance& i);
   void looked(ServiceRecord& r, Instance& i, const Looked& e);
 
   // dependencies (dependencies.cpp)
@@ -196,6 +197,7 @@ class Engine {
   std::vector<std::uint32_t> selected(const Desired& desired, const std::vector<std::string>& only,
                                       const std::vector<std::uint32_t>& ids);
   void take_spec(ServiceRecord& r, const ServiceSpec& spec, bool start);
+  static void keep_spec(ServiceRecord& r);
   void drop_service(ServiceRecord& r);
   void resize(ServiceRecord& r);
   void name_ids(const Adopted& e);

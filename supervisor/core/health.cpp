@@ -8,6 +8,15 @@
 
 namespace runmain::core {
 
+// A ready worker's health and age, as the specification says now.
+void Engine::look_after(ServiceRecord& r, Instance& i) {
+  set_limits(r, i);
+  if (std::exchange(i.watched, false)) push(StopWatching{i.key});
+  i.watched = r.spec.health.kind == HealthKind::http || r.spec.health.kind == HealthKind::tcp ||
+              r.spec.recycle.memory > 0;
+  if (i.watched) push(WatchHealth{i.key});
+}
+
 void Engine::operator()(const Frozen& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || !i->key.is_worker() || !i->works()) return;
@@ -46,10 +55,12 @@ void Engine::hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std:
   touch(r);
   tell(r, i, FactType::child_hung, for_ms, how);
   const bool of_next = r.next != 0 && i.key.generation == r.next;
-  const bool in_slot = r.run == RunState::running && i.key.slot < r.workers();
-  if (in_slot && !of_next && i.key.generation == r.current && !i.leaving) {
-    crashed(r, i, how);
-    i.leaving = r.overlaps() && r.spec.restart != RestartPolicy::never;
+  const bool in_slot = r.run == RunState::running && i.key.slot < r.workers() && !of_next &&
+                       i.key.generation == r.current && !i.leaving;
+  const bool awaits = r.spec.await_change && r.proven != r.current;
+  if (in_slot && r.overlaps() && r.spec.restart != RestartPolicy::never && !awaits) {
+    crashed(r, i, how);  // otherwise that is told of its end
+    i.leaving = true;
   }
   i.why = EndWhy::hung;
   stop_looking(i);
@@ -118,6 +129,7 @@ void Engine::helper_ended(ServiceRecord& r, const Instance& helper, const End& e
   seen.key = helper.about;
   seen.well = end.clean;
   const bool cut = number == -1 || helper.phase == WorkerState::killing;
+  if (helper.phase == WorkerState::spawning) return;  // a look that could not be had says nothing
   seen.text = cut ? "the look took too long" : "the look " + end.how;
   looked(*same, *about, seen);
 }

@@ -111,14 +111,19 @@ void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, boo
   enter(i, WorkerState::draining);
   i.deadline = later(now_, r.spec.stop.timeout);
   i.stop_step = 0;
-  next_stop_step(r, i);
+  i.step_at = r.spec.stop.then.empty() ? kNever : later(now_, r.spec.stop.then.front().after);
   if (i.key.is_worker() && i.why != EndWhy::watchdog) push(AskDrain{i.key, r.spec.stop.timeout});
   push(Kill{i.key, signal, group});
 }
 
-void Engine::next_stop_step(ServiceRecord& r, Instance& i) {
+// Sends what is due. The specification may have changed since the first signal.
+void Engine::take_stop_steps(const ServiceRecord& r, Instance& i) {
   const auto& then = r.spec.stop.then;
-  i.step_at = i.stop_step < then.size() ? later(i.since, then[i.stop_step].after) : kNever;
+  while (i.step_at <= now_) {
+    if (i.stop_step < then.size()) push(Kill{i.key, then[i.stop_step].signal, r.spec.stop.group});
+    const std::size_t next = ++i.stop_step;
+    i.step_at = next < then.size() ? later(i.step_at, then[next].after - then[next - 1].after) : kNever;
+  }
 }
 
 void Engine::kill_tree(ServiceRecord& r, Instance& i) {
@@ -168,7 +173,7 @@ void Engine::operator()(const Spawned& e) {
     i->deadline = later(now_, i->key.is_hook() ? r->spec.hang.hook_timeout : r->spec.health.timeout);
     return;
   }
-  i->deadline = later(now_, r->spec.ready.timeout);
+  i->deadline = later(now_, r->spec_of(i->key.generation).ready.timeout);
   i->probing = true;
   push(Probe{i->key});
 }
@@ -214,11 +219,8 @@ void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
   i.was_ready = true;
   i.ready_at = now_;
   i.deadline_left.reset();
-  set_limits(r, i);
-  if (!r.spec.listen.empty()) push(RenewBacklog{i.key});
-  i.watched = r.spec.health.kind == HealthKind::http || r.spec.health.kind == HealthKind::tcp ||
-              r.spec.recycle.memory > 0;
-  if (i.watched) push(WatchHealth{i.key});
+  if (!r.spec_of(i.key.generation).listen.empty()) push(RenewBacklog{i.key});
+  look_after(r, i);
   if (r.next != 0 && i.key.generation == r.next && !r.course.gradual) commit(r);
   if (i.key.generation == r.current) {
     r.proven = r.current;
@@ -245,9 +247,10 @@ void Engine::operator()(const Exited& e) {
     return push(AwaitTree{e.key});
   }
   const bool tree_is_dying = i->phase == WorkerState::killing;
+  const Instance was = *i;
   enter(*i, WorkerState::sweeping);
   if (helper) {
-    helper_ended(*r, Instance(*i), end, number);
+    helper_ended(*r, was, end, number);
   } else if (i->why != EndWhy::stop && i->key.is_build()) {
     build_ended(*r, end.clean, number, end.how);
   } else if (i->why != EndWhy::stop) {
@@ -341,7 +344,7 @@ void Engine::watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number)
 }
 
 void Engine::not_ready(ServiceRecord& r, Instance& i) {
-  const auto limit = to_ms(r.spec.ready.timeout);
+  const auto limit = to_ms(r.spec_of(i.key.generation).ready.timeout);
   tell(r, i, FactType::child_not_ready, limit);
   stop(r, i, EndWhy::not_ready);
   const std::string why = "not ready within " + std::to_string(limit) + " ms";
@@ -355,7 +358,8 @@ void Engine::not_ready(ServiceRecord& r, Instance& i) {
 void Engine::operator()(const Extend& e) {
   const auto [r, i] = find(e.key);
   if (i != nullptr && i->deadline_left) i->deadline_left = std::max(*i->deadline_left, from_usec(e.usec));
-  if (i == nullptr || i->deadline == kNever) return;
+  // Who hangs gets no more time for it.
+  if (i == nullptr || i->deadline == kNever || i->phase == WorkerState::hung) return;
   i->deadline = std::max(i->deadline, later(now_, from_usec(e.usec)));
   touch(*r);
 }
@@ -395,11 +399,7 @@ void Engine::on_time(ServiceRecord& r) {
   // What follows may add helpers, and that moves the instances.
   for (std::size_t n = 0; n < r.instances.size(); ++n) {
     Instance& i = r.instances[n];
-    if (i.step_at <= now_) {
-      push(Kill{i.key, r.spec.stop.then[i.stop_step].signal, r.spec.stop.group});
-      ++i.stop_step;
-      next_stop_step(r, i);
-    }
+    take_stop_steps(r, i);
     if (i.recycle_at <= now_) {
       i.recycle_at = kNever;
       recycle_when_due(r, i, "lifetime " + std::to_string(to_ms(now_ - i.ready_at) / 1000) + " s");

@@ -84,7 +84,7 @@ void Engine::set_limits(ServiceRecord& r, Instance& i) {
   i.memory_max = limit(recycle.memory);
   const auto lifetime =
       limit(static_cast<std::uint64_t>(std::max<Duration::rep>(recycle.lifetime.count(), 0)));
-  i.recycle_at = lifetime == 0 ? kNever : later(now_, Duration(static_cast<Duration::rep>(lifetime)));
+  i.recycle_at = lifetime == 0 ? kNever : later(i.ready_at, Duration(static_cast<Duration::rep>(lifetime)));
 }
 
 void Engine::operator()(const Requests& e) {
@@ -140,6 +140,7 @@ void Engine::operator()(const Drained& e) {
   if (i == nullptr || i->phase != WorkerState::draining || i->drained) return;
   i->drained = true;
   i->deadline = later(now_, r->spec.stop.flush);
+  i->step_at = kNever;  // nothing is left to hurry it with
   tell(*r, *i, FactType::child_drained, to_ms(now_ - i->since));
   touch(*r);
 }
@@ -150,7 +151,8 @@ void Engine::operator()(const Drained& e) {
 // Who waits in the queue of a slot that nobody takes over is served by this worker before it goes: it gets no
 // new connections, and is asked to drain when the queue is empty. False: there is nothing to wait for.
 bool Engine::retires(const ServiceRecord& r, const Instance& it) {
-  if (r.spec.balance != Balance::reuseport || it.phase != WorkerState::ready || !up(r)) return false;
+  if (!it.key.is_worker() || r.spec.balance != Balance::reuseport || it.phase != WorkerState::ready || !up(r))
+    return false;
   const auto takes_over = [&](const Instance& i) {
     return &i != &it && i.key.is_worker() && i.key.slot == it.key.slot && i.phase == WorkerState::ready;
   };

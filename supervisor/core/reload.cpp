@@ -220,9 +220,12 @@ void Engine::commit(ServiceRecord& r) {
   r.current = r.next;
   r.next = 0;
   r.restoring = false;
-  r.ran = std::any_of(r.instances.begin(), r.instances.end(), [&r](const Instance& i) {
-    return i.key.generation == r.current && i.key.is_worker() && i.phase != WorkerState::spawning;
-  });
+  r.ran = false;
+  for (const Instance& i : r.instances) {
+    if (i.key.generation != r.current || !i.key.is_worker()) continue;
+    r.ran |= i.phase != WorkerState::spawning;
+    if (i.was_ready) r.proven = r.current;
+  }
   for (Slot& slot : r.slots) {
     slot.current = slot.next;
     slot.next = SlotRun{};
@@ -241,7 +244,7 @@ void Engine::abort_next(ServiceRecord& r, const std::string& why) {
   const std::string old = "; generation " + std::to_string(r.current);
   reload_failed(r, "generation " + std::to_string(r.next) + ": " + why + old +
                        (turned == 0 ? " serves on" : " gets every slot back"));
-  r.restoring = turned != 0;
+  r.restoring |= turned != 0;
   for (Slot& slot : r.slots) {
     slot.next = SlotRun{};
     if (slot.rolling) slot.current.reason = Reason::change;
@@ -301,6 +304,7 @@ void Engine::build_ended(ServiceRecord& r, bool ok, std::int64_t number, const s
     return;
   }
   r.roll = Roll::none;
+  r.canary_asked = 0;
   const std::string why = "build failed: " + how;
   if (r.run == RunState::idle) return fail(r, why);
   r.reload_open = false;

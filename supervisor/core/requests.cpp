@@ -99,6 +99,8 @@ std::optional<std::string> Engine::outcome(CommandVerb verb, const ServiceRecord
   if (r.run == RunState::failed) return name + " failed: " + r.reason;
   if ((r.bits & 1U << kBlocked) != 0) return name + " " + r.reason;
   if (!satisfied(r)) {
+    if (const auto slot = lost_slot(r))
+      return name + ": worker " + std::to_string(*slot) + " has failed for good";
     const bool keeps_failing =
         r.state == ServiceState::backoff && std::any_of(r.slots.begin(), r.slots.end(), [](const Slot& slot) {
           return slot.current.unhealthy >= kKeepsFailing;

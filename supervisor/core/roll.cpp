@@ -33,7 +33,8 @@ void Engine::operator()(const Room& e) {
   if (r == nullptr || r->room != RoomState::asked) return;
   touch(*r);
   r->room_deadline = kNever;
-  const std::uint64_t batch = std::max(r->spec.roll.batch.of(r->workers()), r->canary_asked);
+  const std::uint64_t batch =
+      std::max({r->spec.roll.batch.of(r->workers()), r->spec.roll.canary, r->canary_asked});
   const bool tight = e.worker > 0 && e.available / e.worker < batch;
   r->room = tight ? RoomState::tight : RoomState::enough;
   if (!tight) return;
@@ -70,7 +71,10 @@ void Engine::advance_roll(ServiceRecord& r) {
     for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
       if (!r.slots[slot].rolling) continue;
       ++turned;
-      if (!r.slots[slot].next.done && (s_.slot_marks[slot] & kReadyNext) == 0) return;
+      if (r.slots[slot].next.done || (s_.slot_marks[slot] & kReadyNext) != 0) continue;
+      r.course.hold_until = kNever;  // what was held is not whole any more: it is to hold anew
+      r.course.told = 0;
+      return;
     }
     const bool canary = turned == r.course.canary && r.course.canary < r.workers();
     if (turned > 0 && turned != r.course.told) {

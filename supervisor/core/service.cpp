@@ -55,11 +55,17 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
     if (r.had_turn(i.key.slot)) return !r.course.old_first && (mark & kReadyNext) == 0;
     return r.roll != Roll::launch || can_overlap(r, seen);
   }
-  // An older one serves on until its slot has another one that is ready, but is not waited for by the next
-  // reload, unless that takes slot by slot.
-  if (i.phase != WorkerState::ready || r.slots[i.key.slot].current.done) return false;
+  // An older one, and one that is replaced, serves on until its slot has another one that is ready; where two
+  // cannot be, that one waits for its end.
+  if (i.phase != WorkerState::ready || r.slots[i.key.slot].current.done || !r.overlaps()) return false;
   if (r.had_turn(i.key.slot)) return !r.course.old_first && (mark & kReadyNext) == 0;
-  return (rolls || (r.roll != Roll::launch && r.next == 0)) && (mark & kReadyCurrent) == 0;
+  if ((mark & kReadyCurrent) != 0) return false;
+  if (i.key.generation == r.current) return r.roll != Roll::launch || can_overlap(r, seen);
+  // The next reload does not wait for an older generation, unless it takes slot by slot; and then not for
+  // more of them than may linger, as their slots may never have another one that is ready.
+  const bool hinders = r.roll == Roll::launch && too_many_linger(r, seen);
+  if (hinders && i.key.generation < seen.newest_other) return false;
+  return rolls || (r.roll != Roll::launch && r.next == 0);
 }
 
 // The worker that a hook or a look is about is still there to be looked at.
@@ -93,21 +99,24 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (i.leaving) return;  // its place is taken already, or is about to be
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = end.clean && on_its_own && r.spec.restart != RestartPolicy::always;
+  const bool as_announced = !finished && end.clean && i.why == EndWhy::announced && i.was_ready;
+  // One that ends as it has announced, and is to run for ever, recycles itself.
+  const auto begin_anew = [this](SlotRun& run) {
+    run.reason = Reason::recycle;
+    run.retry_at = now_;
+  };
   if (r.next != 0 && i.key.generation == r.next) {
+    if (as_announced) return begin_anew(r.slots[i.key.slot].next);
     if (!finished) return abort_next(r, end.how + (r.workers() > 1 ? " before all workers were ready" : ""));
     r.slots[i.key.slot].next.done = true;
     return r.course.gradual ? touch(r) : commit(r);
   }
   if (i.key.generation != r.current) return;
   if (finished) return slot_done(r, i.key.slot);
-  if (r.spec.restart == RestartPolicy::never || end.final) return slot_failed(r, i.key.slot, end.how);
+  if (r.spec.restart == RestartPolicy::never || (end.final && on_its_own))
+    return slot_failed(r, i.key.slot, end.how);
   if (r.spec.await_change && r.proven != r.current) return fail(r, end.how + ", waits for a change");
-  if (end.clean && i.why == EndWhy::announced && i.was_ready) {
-    SlotRun& run = r.slots[i.key.slot].current;
-    run.reason = Reason::recycle;
-    run.retry_at = now_;
-    return;
-  }
+  if (as_announced) return begin_anew(r.slots[i.key.slot].current);
   crashed(r, i, end.how);
 }
 
@@ -140,6 +149,7 @@ void Engine::slot_failed(ServiceRecord& r, std::uint32_t slot, std::string why) 
   if (std::all_of(r.slots.begin(), end, [](const Slot& other) { return other.current.done; }))
     return fail(r, std::move(why));
   touch(r);
+  if (r.next == 0 && r.roll == Roll::none) reload_failed(r, why);
   Fact fact;
   fact.type = FactType::slot_failed;
   fact.service = r.id;
@@ -301,7 +311,7 @@ void Engine::retally(ServiceRecord& r, std::uint32_t bits) {
   for (std::uint32_t t = 0; changed != 0 && t < kTallies; ++t) {
     if ((changed >> t & 1U) != 0) s_.tally[t] += (bits >> t & 1U) != 0 ? 1U : ~0U;
   }
-  if ((changed & (1U << kUnsatisfied | 1U << kWanted | 1U << kFailed | 1U << kBlocked)) != 0)
+  if ((changed & (1U << kUnsatisfied | 1U << kWanted | 1U << kFailed | 1U << kBlocked | 1U << kShort)) != 0)
     wake_dependents(r);
   if ((changed & 1U << kAlive) != 0 && r.instances.empty()) wake_needs(r);
   if (r.close_pending && !r.configured && r.instances.empty()) {

@@ -50,6 +50,15 @@ bool valid_deadlines(const Instance& i) {
          (watched || i.frozen_until == kNever) && (i.phase == WorkerState::ready || i.recycle_at == kNever);
 }
 
+bool valid_old_specs(const ServiceRecord& r) {
+  std::uint32_t last = 0;
+  for (const OldSpec& old : r.old_specs) {
+    if (old.last <= last || !valid(old.spec)) return false;
+    last = old.last;
+  }
+  return r.old_specs.size() <= 2;
+}
+
 // What is rolling is running, or about to.
 bool valid_course(const ServiceRecord& r) {
   const bool goes = r.run == RunState::idle || r.run == RunState::running;
@@ -58,7 +67,7 @@ bool valid_course(const ServiceRecord& r) {
          (goes || r.roll == Roll::none) && within(r.room, RoomState::tight) && valid(r.course) &&
          (r.room == RoomState::asked) == (r.room_deadline != kNever) &&
          (r.room != RoomState::asked || r.roll == Roll::launch) &&
-         (r.course.hold_until == kNever || r.in_gradual_roll()) && (!r.old_spec || valid(*r.old_spec)) &&
+         (r.course.hold_until == kNever || r.in_gradual_roll()) && valid_old_specs(r) &&
          (!r.scaled || *r.scaled >= 1) && r.loaded <= kCountMax && r.settled_for >= Duration::zero() &&
          r.settled_for <= kSpanMax &&
          all_valid({r.build_retry_at, r.reload_since, r.launched_at, r.change_since, r.window_end,

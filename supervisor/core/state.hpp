@@ -185,6 +185,18 @@ struct RollCourse {
   }
 };
 
+// The specification of a generation that serves on after a newer configuration, and of those between it and
+// the one before.
+struct OldSpec {
+  std::uint32_t last = 0;
+  ServiceSpec spec;
+  template <class A>
+  void fields(A& a) {
+    a("last", last);
+    a("spec", spec);
+  }
+};
+
 // What is known of the memory for the roll that is about to be launched.
 enum class RoomState : std::uint8_t { unknown, asked, enough, tight };
 
@@ -213,8 +225,7 @@ struct ServiceRecord {
   std::optional<std::uint32_t> scaled;  // workers, in place of the specification's
   std::uint32_t loaded = 0;             // looks in a row with a queue
   Time calm_since = kNever;
-  std::optional<ServiceSpec> old_spec;  // of generations up to and with old_spec_last
-  std::uint32_t old_spec_last = 0;
+  std::vector<OldSpec> old_specs;          // those that `current` and `next` still need, the oldest first
   std::vector<std::uint32_t> distributed;  // the slots that new connections go to, as the keeper was told
   std::uint32_t helper_attempt = 0;
   Time look_at = kNever;        // health by command: the next one
@@ -280,7 +291,10 @@ struct ServiceRecord {
   bool had_turn(std::uint32_t slot) const { return in_gradual_roll() && slots[slot].rolling; }
   // The specification that this generation was started with.
   const ServiceSpec& spec_of(std::uint32_t generation) const {
-    return old_spec && generation <= old_spec_last ? *old_spec : spec;
+    for (const OldSpec& old : old_specs) {
+      if (generation <= old.last) return old.spec;
+    }
+    return spec;
   }
   bool builds() const { return needs_build && spec.watch && spec.watch->build; }
 
@@ -310,8 +324,7 @@ struct ServiceRecord {
     a("scaled", scaled);
     a("loaded", loaded);
     a("calm_since", calm_since);
-    a("old_spec", old_spec);
-    a("old_spec_last", old_spec_last);
+    a("old_specs", old_specs);
     a("distributed", distributed);
     a("helper_attempt", helper_attempt);
     a("look_at", look_at);
@@ -372,6 +385,7 @@ enum Tally : std::uint32_t {
   kWatch,        // configured with a watch
   kWatchFailed,  // failed, with a watch that may revive it
   kUserStopped,
+  kShort,    // slots of it have failed for good
   kBlocked,  // waits for one that failed or is stopped, or for one that is blocked
   kTallies,
 };

@@ -33,7 +33,9 @@ std::uint8_t marks_of(const ServiceRecord& r, const Instance& i) {
   std::uint8_t mark = 0;
   if (current && occupies) mark |= kOccupied;
   if (next && occupies) mark |= kNextOccupied;
-  if (!next && (i.living() || !r.overlaps())) mark |= kOldLiving;
+  const bool there = i.living() || !r.overlaps();
+  if (!next && there) mark |= kOldLiving;
+  if (!next && !current && there) mark |= kOtherLiving;
   if (ready) mark |= i.leaving ? kReadyOther : current ? kReadyCurrent : next ? kReadyNext : kReadyOther;
   return mark;
 }
@@ -56,7 +58,10 @@ Survey survey(const ServiceRecord& r, std::vector<std::uint8_t>& marks) {
     seen.workers = true;
     seen.current_ready |= current && ready;
     seen.any_ready |= ready;
-    if (!current) others.add(i.key.generation);
+    if (!current) {
+      others.add(i.key.generation);
+      seen.newest_other = std::max(seen.newest_other, i.key.generation);
+    }
     if (i.key.slot < workers) marks[i.key.slot] |= marks_of(r, i);
   }
   seen.others = others.count();
@@ -105,11 +110,19 @@ ServiceState state_of(const State& s, const ServiceRecord& r, const Survey& seen
   return backoff ? ServiceState::backoff : ServiceState::starting;
 }
 
+std::optional<std::uint32_t> lost_slot(const ServiceRecord& r) {
+  if (r.run != RunState::running || r.next != 0 || r.roll != Roll::none || r.due) return std::nullopt;
+  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+    if (r.slots[slot].current.failed) return slot;
+  }
+  return std::nullopt;
+}
+
 bool is_blocked(const State& s, const ServiceRecord& r) {
   if (!up(s, r) || r.run != RunState::idle || r.roll == Roll::build) return false;
   return std::any_of(r.needs.begin(), r.needs.end(), [&s](std::uint32_t n) {
     const ServiceRecord& need = s.services[n];
-    return !need.wanted || (need.bits & (1U << kFailed | 1U << kBlocked)) != 0;
+    return !need.wanted || (need.bits & (1U << kFailed | 1U << kBlocked | 1U << kShort)) != 0;
   });
 }
 
@@ -127,6 +140,7 @@ std::uint32_t bits_of(const State& s, const ServiceRecord& r, const Survey& seen
   set(kWatch, watch);
   set(kWatchFailed, failed && watch);
   set(kUserStopped, r.configured && r.user_stopped);
+  set(kShort, up(s, r) && lost_slot(r).has_value());
   set(kBlocked, blocked);
   return bits;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/state.hpp"
@@ -16,6 +17,7 @@ struct Survey {
   bool current_ready = false;      // a ready worker of `current`
   bool any_ready = false;          // … of whatever generation
   std::uint32_t others = 0;        // generations that are not `current` and have a worker
+  std::uint32_t newest_other = 0;  // the newest of them
   std::uint32_t full = 0;          // slots that have a ready worker or are done
   std::uint32_t full_current = 0;  // … one of `current`
 };
@@ -28,7 +30,8 @@ enum SlotMark : std::uint8_t {
   kReadyCurrent = 4,
   kReadyNext = 8,
   kReadyOther = 16,
-  kOldLiving = 32,  // a living worker that is not of `next`
+  kOldLiving = 32,    // a living worker that is not of `next`
+  kOtherLiving = 64,  // … and not of `current` either
 };
 inline constexpr std::uint8_t kServes = kReadyCurrent | kReadyNext | kReadyOther;
 
@@ -64,6 +67,9 @@ inline bool is_satisfied(const ServiceRecord& r, const Survey& seen) {
   return r.wanted && (r.run == RunState::done || (r.run == RunState::running && seen.full == r.workers()));
 }
 
+// A slot that has failed for good, where nothing is on its way that could change that. nullopt: none.
+std::optional<std::uint32_t> lost_slot(const ServiceRecord& r);
+
 // Calls use(slot, generation) for every slot that should get a child as soon as its retry_at allows. Requires
 // the marks of a survey made since the last change.
 template <class F>
@@ -74,7 +80,8 @@ void each_vacancy(const State& s, const ServiceRecord& r, const Survey& seen,
   for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
     const Slot& it = r.slots[slot];
     const std::uint8_t mark = marks[slot];
-    if (!making_room && !it.current.done && (mark & kOccupied) == 0 && !r.had_turn(slot))
+    const bool in_the_way = !r.overlaps() && (mark & kOtherLiving) != 0;
+    if (!making_room && !it.current.done && (mark & kOccupied) == 0 && !in_the_way && !r.had_turn(slot))
       use(slot, r.current);
     if (r.next == 0 || it.next.done || (mark & kNextOccupied) != 0 || r.waits_for_turn(slot)) continue;
     if (!r.had_turn(slot) || !r.course.old_first || (mark & kOldLiving) == 0) use(slot, r.next);

@@ -46,6 +46,7 @@ void Engine::operator()(const StoodStill& e) {
         if (*deadline != kNever) *deadline = std::min(later(*deadline, span), later(now_, kSpanMax));
       }
     }
+    if (r.course.hold_until != kNever) r.course.hold_until = later(r.course.hold_until, span);
     touch(r);
   }
 }

@@ -11,94 +11,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/machine.hpp"
+#include "support/fake_child.hpp"
 
 namespace runmain::core {
-
-enum class Body : std::uint8_t {
-  asked,  // Spawn is carried out, the core does not know how it went
-  alive,
-  dead,  // the core knows
-};
-
-struct FakeChild {
-  ChildKey key;
-  std::int32_t pid = 0;
-  Body body = Body::asked;
-  bool probing = false;
-  bool ready = false;
-  bool stopping = false;     // got its stop signal
-  bool announced = false;    // said STOPPING=1
-  bool sweeping = false;     // KillTree is carried out
-  bool at_terminal = false;  // waits for a person
-  bool over = false;         // the core was told its last event: Forget is due
-  Time ready_at{};
-  bool serves() const { return body == Body::alive && ready && !stopping && !sweeping; }
-  template <class A>
-  void fields(A& a) {
-    a("key", key);
-    a("pid", pid);
-    a("body", body);
-    a("probing", probing);
-    a("ready", ready);
-    a("stopping", stopping);
-    a("announced", announced);
-    a("sweeping", sweeping);
-    a("at_terminal", at_terminal);
-    a("over", over);
-    a("ready_at", ready_at);
-  }
-};
-
-// What was seen of one slot in one generation.
-struct FakeRun {
-  std::uint32_t slot = 0;
-  std::uint32_t generation = 0;
-  std::uint32_t attempt = 0;
-  std::uint32_t ends = 0;    // of attempts; one start needs one end
-  std::uint32_t deaths = 0;  // by itself, in a row
-  std::uint32_t spawn_failures = 0;
-  Time death_at{};
-  Time failure_at{};
-  template <class A>
-  void fields(A& a) {
-    a("slot", slot);
-    a("generation", generation);
-    a("attempt", attempt);
-    a("ends", ends);
-    a("deaths", deaths);
-    a("spawn_failures", spawn_failures);
-    a("death_at", death_at);
-    a("failure_at", failure_at);
-  }
-};
-
-struct FakeService {
-  ServiceSpec spec;
-  bool configured = true;
-  bool held = false;
-  bool edit_open = false;        // an edit that no start has followed
-  std::uint32_t edit_after = 0;  // the newest generation when it was made
-  std::uint32_t newest = 0;
-  std::uint32_t serving = 0;  // the newest generation that was ready
-  std::vector<std::uint32_t> needs;
-  std::vector<std::uint32_t> needed_by;
-  std::vector<FakeChild> children;
-  std::vector<FakeRun> runs;
-  template <class A>
-  void fields(A& a) {
-    a("configured", configured);
-    a("held", held);
-    a("edit_open", edit_open);
-    a("edit_after", edit_after);
-    a("newest", newest);
-    a("serving", serving);
-    a("children", children);
-    a("runs", runs);
-  }
-};
 
 class FakeWorld {
  public:
@@ -108,6 +27,7 @@ class FakeWorld {
   // invariants.
   void execute(const Effect& effect, Time now);
   void execute(const Output& out, Time now) {
+    for (const Fact& f : out.facts) notice(f);
     for (const Effect& e : out.effects) execute(e, now);
   }
   std::uint64_t executed() const { return executed_; }
@@ -124,11 +44,28 @@ class FakeWorld {
   Event held(std::uint32_t service, bool on);
   Event asked(CommandVerb verb, std::vector<ServiceId> services, std::uint64_t request);
   Event signalled(int signal);
+  Event scaled(std::uint32_t service, std::uint32_t workers, std::uint64_t request);
+  Event canary(std::uint32_t service, std::uint32_t count, std::uint64_t request);
+  Event room(std::uint32_t service, bool tight);
+  Event queue_empty(FakeChild& child);
+  Event used_up(FakeChild& child, bool memory);
+  Event frozen(FakeChild& child, bool on, Time now);
+  Event looked(FakeChild& child, bool well, Time now);
+  Event drained(FakeChild& child);
   Event configured_again(std::vector<ServiceSpec> specs, Mode mode);
 
   // The next thing that happens if nobody does anything more, every child obeys and nothing fails; moves
   // `now` to the core's deadline where only time can help. nullopt: all is quiet.
   std::optional<Event> calm(Time next_deadline, Time& now);
+
+  // I13 and I15, which hold in every state: what a gradual roll takes away, it takes batch by batch.
+  void check_rolls(const Snapshot& snapshot);
+
+  // All is quiet, but for what never ends.
+  bool perpetual() const {
+    return std::any_of(services_.begin(), services_.end(),
+                       [](const FakeService& s) { return s.perpetual(); });
+  }
 
   // What must hold when all is quiet. Empty, or a violated invariant.
   std::string check_quiet(const Snapshot& snapshot) const;
@@ -163,15 +100,23 @@ class FakeWorld {
   void on(const Answer& e, Time now);
   void on(const Quit& e, Time now);
   void on(const GrantRole&, Time) {}
-  void on(const WatchHealth&, Time) {}
-  void on(const StopWatching&, Time) {}
-  void on(const Measure&, Time) {}
-  void on(const Distribute&, Time) {}
-  void on(const AwaitQueue&, Time) {}
-  void on(const RenewBacklog&, Time) {}
-  void on(const AwaitTree&, Time) {}
+  void on(const WatchHealth& e, Time now);
+  void on(const StopWatching& e, Time now);
+  void on(const Measure& e, Time now);
+  void on(const Distribute& e, Time now);
+  void on(const AwaitQueue& e, Time now);
+  void on(const RenewBacklog& e, Time now);
+  void on(const AwaitTree& e, Time now);
   void on(const SetMainPid& e, Time now);
 
+  std::string check_quiet(const ServiceView& v) const;
+  void notice(const Fact& f);
+  void check_helper(FakeService& s, const Spawn& e);
+  bool check_start(FakeService& s, const Spawn& e, Time now);
+  void leave(FakeService& s, FakeChild& c, FakeRun& run, const Spawn& e, Time now);
+  void check_recycling(const FakeService& s, const ChildKey& key);
+  void check_stop_order(const FakeChild& c);
+  std::optional<Event> calm_child(FakeChild& c, Time now);
   void check_generations(const FakeService& s, const ChildKey& key);
   void check_delay(const FakeService& s, const FakeRun& run, const Spawn& e, Time now);
   bool serves_fully(const FakeService& s) const;
@@ -196,12 +141,19 @@ inline void FakeWorld::violated(const char* invariant, const ChildKey& key) {
 }
 
 inline void FakeWorld::configure(std::vector<ServiceSpec> specs) {
-  for (FakeService& s : services_) s.configured = false;
+  std::vector<bool> was;
+  for (FakeService& s : services_) was.push_back(std::exchange(s.configured, false));
   for (ServiceSpec& spec : specs) {
     auto it = std::find_if(services_.begin(), services_.end(),
                            [&spec](const FakeService& s) { return s.spec.name == spec.name; });
     if (it == services_.end()) it = services_.insert(services_.end(), FakeService{});
+    const auto index = static_cast<std::size_t>(it - services_.begin());
+    if (index >= was.size() || !was[index] || it->spec.workers != spec.workers ||
+        it->spec.workers_max != spec.workers_max)
+      it->scaled.reset();
     it->configured = true;
+    it->by_slots |= spec.roll.gradual;
+    it->lingering = std::max(it->lingering, spec.stop.lingering);
     it->spec = std::move(spec);
   }
   for (FakeService& s : services_) {
@@ -218,183 +170,17 @@ inline void FakeWorld::configure(std::vector<ServiceSpec> specs) {
   }
 }
 
-inline FakeChild* FakeWorld::find(const ChildKey& key) {
-  if (key.service.value >= services_.size()) return nullptr;
-  for (FakeChild& c : services_[key.service.value].children) {
-    if (c.key == key) return &c;
-  }
-  return nullptr;
-}
-
-inline FakeRun& FakeWorld::run_of(FakeService& s, const ChildKey& key) {
-  for (FakeRun& run : s.runs) {
-    if (run.slot == key.slot && run.generation == key.generation) return run;
-  }
-  const std::uint32_t kept = std::min(s.serving, key.generation);
-  const auto old = [kept](const FakeRun& run) { return run.generation + 1 < kept; };
-  s.runs.erase(std::remove_if(s.runs.begin(), s.runs.end(), old), s.runs.end());
-  FakeRun& run = s.runs.emplace_back();
-  run.slot = key.slot;
-  run.generation = key.generation;
-  return run;
-}
-
-inline void FakeWorld::execute(const Effect& effect, Time now) {
-  if (effect.number <= executed_) return;
-  if (effect.number != executed_ + 1 && violation_.empty()) violation_ = "effects are numbered without gaps";
-  if (quit_ && !std::holds_alternative<Answer>(effect.action))
-    violated("I10: nothing follows the end", ChildKey{});
-  executed_ = effect.number;
-  std::visit([this, now](const auto& e) { on(e, now); }, effect.action);
-}
-
-inline void FakeWorld::on(const Spawn& e, Time now) {
-  ++spawns_;
-  if (shutting_down_) violated("I10: no Spawn after shutdown", e.key);
-  if (e.key.service.value >= services_.size()) return violated("I3: a child of no service", e.key);
-  FakeService& s = services_[e.key.service.value];
-  for (const FakeChild& c : s.children) {
-    const bool same = c.key.slot == e.key.slot && c.key.generation == e.key.generation;
-    if (same && c.body != Body::dead && !c.over) violated("I3: no second copy", e.key);
-  }
-  FakeRun& run = run_of(s, e.key);
-  if (run.attempt + 1 != e.key.attempt) violated("I3: every start has a key of its own", e.key);
-  if (run.ends != run.attempt) violated("I2: one start for each stop", e.key);
-  run.attempt = e.key.attempt;
-  if (!e.key.is_build()) {
-    if (e.reason == Reason::scale) run.deaths = run.spawn_failures = 0;  // a slot that was away begins anew
-    check_generations(s, e.key);
-    check_delay(s, run, e, now);
-  }
-  if (e.reason == Reason::start && !e.key.is_build() && e.key.attempt == 1) {
-    for (const std::uint32_t n : s.needs) {
-      if (!serves_fully(services_[n])) violated("I12: a service starts after what it needs", e.key);
-    }
-  }
-  if (e.key.is_build() || e.key.generation > s.edit_after) s.edit_open = false;
-  s.newest = std::max(s.newest, e.key.generation);
-  FakeChild& c = s.children.emplace_back();
-  c.key = e.key;
-  c.pid = next_pid_++;
-}
-
-inline void FakeWorld::check_generations(const FakeService& s, const ChildKey& key) {
-  std::uint32_t other = key.generation;
-  for (const FakeChild& c : s.children) {
-    if (c.key.is_build() || c.key.generation == key.generation || c.key.generation == other) continue;
-    if (other != key.generation) return violated("I6: at most two generations alive", key);
-    other = c.key.generation;
-  }
-}
-
-// I7, worked out anew: deaths by itself in one slot and generation, each delay at least the un-jittered one
-// less the jitter.
-inline void FakeWorld::check_delay(const FakeService& s, const FakeRun& run, const Spawn& e, Time now) {
-  if (run.spawn_failures > 0) {
-    const auto least = std::min<std::int64_t>(100LL << std::min(run.spawn_failures - 1, 10U), 5000);
-    if (now - run.failure_at < std::chrono::milliseconds(least)) {
-      violated("I7: a failed spawn is tried again too early", e.key);
-    }
-  }
-  if (e.reason != Reason::crash || run.deaths < 2) return;
-  const Backoff& b = s.spec.backoff;
-  auto least = static_cast<double>(b.initial.count());
-  for (std::uint32_t n = 2; n < run.deaths; ++n) least = std::min(least * b.factor_percent / 100, 1e18);
-  least = std::min(least, static_cast<double>(b.max.count())) * (100.0 - b.jitter_percent) / 100;
-  if (static_cast<double>((now - run.death_at).count()) + 1000 < least) {
-    violated("I7: back-off never shorter than promised", e.key);
-  }
-}
-
-inline bool FakeWorld::serves_fully(const FakeService& s) const {
-  std::uint32_t slots = 0;
-  for (std::uint32_t slot = 0; slot < s.spec.workers; ++slot) {
-    const auto serves = [slot](const FakeChild& c) { return c.key.slot == slot && c.serves(); };
-    slots += std::any_of(s.children.begin(), s.children.end(), serves) ? 1 : 0;
-  }
-  return slots == s.spec.workers || s.spec.restart != RestartPolicy::always;
-}
-
-inline void FakeWorld::on(const Kill& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || c->body != Body::alive) return violated("I4: no signal to a reaped pid", e.key);
-  if (e.signal == SIGABRT) c->stopping = true;
-}
-
-inline void FakeWorld::on(const AskDrain& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || c->body != Body::alive) return violated("I4: no word to a dead child", e.key);
-  const FakeService& s = services_[e.key.service.value];
-  if (shutting_down_ && !forced_ && c->ready) {
-    for (const std::uint32_t n : s.needed_by) {
-      if (!services_[n].children.empty()) violated("I12: a service stops after what needs it", e.key);
-    }
-  }
-  c->stopping = true;
-}
-
-inline void FakeWorld::on(const KillTree& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || c->body == Body::asked)
-    return violated("I4: no kill of a tree that is not there", e.key);
-  if (c->sweeping) violated("I9: one KillTree a child", e.key);
-  c->sweeping = true;
-}
-
-inline void FakeWorld::on(const Forget& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || !c->over)
-    return violated("I9: every key is forgotten once, after its last event", e.key);
-  auto& all = services_[e.key.service.value].children;
-  all.erase(all.begin() + (c - all.data()));
-}
-
-inline void FakeWorld::on(const Probe& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || c->body != Body::alive || c->probing)
-    return violated("I4: no probe of the dead", e.key);
-  c->probing = true;
-}
-
-inline void FakeWorld::on(const StopProbe& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || !c->probing) return violated("I4: a probe ends once", e.key);
-  c->probing = false;
-}
-
-inline void FakeWorld::on(const SetMainPid& e, Time) {
-  FakeChild* c = find(e.key);
-  if (c == nullptr || c->body != Body::alive) return violated("I4: no main process for the dead", e.key);
-  c->pid = e.pid;
-}
-
-inline void FakeWorld::on(const CloseService& e, Time) {
-  const FakeService& s = services_[e.service.value];
-  if (!s.children.empty())
-    violated("I9: sockets are closed after the last child", ChildKey{e.service, 0, 0, 0});
-}
-
-inline void FakeWorld::on(const Answer& e, Time) {
-  const auto it = std::find(requests_.begin(), requests_.end(), e.request);
-  if (it == requests_.end()) return violated("I8: every request is answered once", ChildKey{});
-  requests_.erase(it);
-}
-
-inline void FakeWorld::on(const Quit& e, Time) {
-  for (const FakeService& s : services_) {
-    if (!s.children.empty()) violated("I5: the end comes after the last child", s.children.front().key);
-  }
-  quit_ = e.status;
-}
-
 inline Event FakeWorld::spawned(FakeChild& c) {
   c.body = Body::alive;
-  run_of(services_[c.key.service.value], c.key).spawn_failures = 0;
+  if (c.key.is_worker() || c.key.is_build()) {
+    run_of(services_[c.key.service.value], c.key).spawn_failures = 0;
+  }
   return Spawned{c.key, c.pid, SpawnStage::none, 0, {}};
 }
 
 inline Event FakeWorld::spawn_fails(FakeChild& c, int error, SpawnStage stage, Time now) {
   c.over = true;
+  if (c.key.is_hook() || c.key.is_look()) return Spawned{c.key, 0, stage, error, "cannot run it"};
   FakeRun& run = run_of(services_[c.key.service.value], c.key);
   ++run.ends;
   ++run.spawn_failures;
@@ -404,6 +190,7 @@ inline Event FakeWorld::spawn_fails(FakeChild& c, int error, SpawnStage stage, T
 
 inline Event FakeWorld::ready(FakeChild& c, Time now) {
   c.ready = true;
+  run_of(services_[c.key.service.value], c.key).by_itself = false;
   std::uint32_t& serving = services_[c.key.service.value].serving;
   serving = std::max(serving, c.key.generation);
   c.probing = false;  // a probe ends by itself with Ready
@@ -413,21 +200,32 @@ inline Event FakeWorld::ready(FakeChild& c, Time now) {
 
 inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   FakeService& s = services_[c.key.service.value];
+  if (c.key.is_hook() || c.key.is_look()) {
+    FakeChild* about = find(c.about);
+    if (c.key.is_look() && about != nullptr) about->ails(status != 0, now);
+    c.body = Body::dead;
+    return Exited{c.key, c.pid, status, true};
+  }
   FakeRun& run = run_of(s, c.key);
   ++run.ends;
-  const bool as_told = c.announced && c.ready && status == 0;
+  const bool as_told = c.announced && c.ready && s.clean(status);
   const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
-  if (healthy && !as_told) run.deaths = 0;
-  if (!c.stopping && !c.sweeping && !as_told) {
-    ++run.deaths;
-    run.death_at = now;
+  if (!c.leaving) {  // else its successor's run is what counts
+    if (healthy && !as_told) run.deaths = 0;
+    if (!c.stopping && !c.sweeping && !as_told) {
+      ++run.deaths;
+      run.death_at = now;
+    }
+    run.by_itself = as_told;
   }
+  if (!c.stopping && c.key.is_worker()) s.hurt(c.key.slot);
   c.body = Body::dead;
   return Exited{c.key, c.pid, status, true};
 }
 
 inline Event FakeWorld::swept(FakeChild& c, bool survivors) {
-  if (c.body != Body::dead) {
+  const bool counts = c.key.is_worker() || c.key.is_build();
+  if (c.body != Body::dead && counts) {
     FakeRun& run = run_of(services_[c.key.service.value], c.key);
     ++run.ends;
     run.deaths = 0;  // the core may have seen a healthy run
@@ -440,6 +238,7 @@ inline Event FakeWorld::swept(FakeChild& c, bool survivors) {
 
 inline Event FakeWorld::announces(FakeChild& c) {
   c.announced = true;
+  services_[c.key.service.value].hurt(c.key.slot);
   return Stopping{c.key};
 }
 
@@ -467,11 +266,55 @@ inline Event FakeWorld::asked(CommandVerb verb, std::vector<ServiceId> services,
 }
 
 inline Event FakeWorld::signalled(int signal) {
-  if (signal == SIGINT || signal == SIGTERM) {
+  if (signal == SIGINT || signal == SIGTERM || signal == SIGQUIT) {
     shutting_down_ = true;
     forced_ = ++signals_ >= 2;
   }
   return Signalled{signal};
+}
+
+inline Event FakeWorld::scaled(std::uint32_t service, std::uint32_t workers, std::uint64_t request) {
+  requests_.push_back(request);
+  return Command{CommandVerb::scale, {ServiceId{service}}, 0, request, workers};
+}
+
+inline Event FakeWorld::canary(std::uint32_t service, std::uint32_t count, std::uint64_t request) {
+  requests_.push_back(request);
+  FakeService& s = services_[service];
+  s.by_slots = true;
+  s.canary = std::max(s.canary, count);
+  return Command{CommandVerb::reload, {ServiceId{service}}, 0, request, count};
+}
+
+inline Event FakeWorld::room(std::uint32_t service, bool tight) {
+  services_[service].measuring = false;
+  return Room{ServiceId{service}, tight ? 0U : 1U << 30U, 1U << 20U};
+}
+
+inline Event FakeWorld::queue_empty(FakeChild& c) {
+  c.awaiting = false;
+  return QueueEmpty{c.key};
+}
+
+inline Event FakeWorld::used_up(FakeChild& c, bool memory) {
+  if (memory) return Measured{c.key, 1ULL << 50U};
+  return Requests{c.key, 1ULL << 50U, 0};
+}
+
+inline Event FakeWorld::frozen(FakeChild& c, bool on_now, Time now) {
+  c.frozen = on_now;
+  c.ails(on_now, now);
+  return Frozen{c.key, on_now};
+}
+
+inline Event FakeWorld::looked(FakeChild& c, bool well, Time now) {
+  c.ails(!well, now);
+  return Looked{c.key, well, Stall::unknown, "no answer"};
+}
+
+inline Event FakeWorld::drained(FakeChild& c) {
+  c.drained = true;
+  return Drained{c.key};
 }
 
 inline Event FakeWorld::configured_again(std::vector<ServiceSpec> specs, Mode mode) {
@@ -479,22 +322,79 @@ inline Event FakeWorld::configured_again(std::vector<ServiceSpec> specs, Mode mo
   return Configured{Desired{mode, "/x/supervisor.toml", std::move(specs)}, {}};
 }
 
+inline std::optional<Event> FakeWorld::calm_child(FakeChild& c, Time now) {
+  if (c.body == Body::asked) return spawned(c);
+  if (c.body == Body::dead) return c.sweeping || c.tree_left ? std::optional(swept(c, false)) : std::nullopt;
+  if (c.stopping || c.sweeping) return exits(c, c.sweeping ? SIGKILL : SIGTERM, now);
+  if (!c.key.is_worker()) return exits(c, 0, now);
+  if (c.at_terminal) return at_terminal(c, false);
+  if (c.probing) return ready(c, now);
+  if (c.awaiting) return queue_empty(c);
+  return std::nullopt;
+}
+
 inline std::optional<Event> FakeWorld::calm(Time next_deadline, Time& now) {
   for (std::uint32_t n = 0; n < services_.size(); ++n) {
     if (services_[n].held) return held(n, false);
+    if (services_[n].measuring) return room(n, false);
     for (FakeChild& c : services_[n].children) {
-      if (c.body == Body::asked) return spawned(c);
-      if (c.body == Body::alive && (c.stopping || c.sweeping))
-        return exits(c, c.sweeping ? SIGKILL : SIGTERM, now);
-      if (c.body == Body::alive && c.key.is_build()) return exits(c, 0, now);
-      if (c.body == Body::dead && c.sweeping) return swept(c, false);
-      if (c.body == Body::alive && c.at_terminal) return at_terminal(c, false);
-      if (c.probing) return ready(c, now);
+      if (auto event = calm_child(c, now)) return event;
     }
   }
   if (next_deadline == kNever) return std::nullopt;
   now = std::max(now, next_deadline);
   return Tick{};
+}
+
+inline void FakeWorld::check_rolls(const Snapshot& snapshot) {
+  for (const ServiceView& v : snapshot.services) {
+    FakeService& s = services_[v.id.value];
+    const std::uint32_t workers = v.wanted_workers;
+    const bool rolls = v.rolling_to != 0 && !shutting_down_;
+    const bool old_first = s.tight || !s.overlaps() || s.spec.roll.order == RollOrder::old_first;
+    s.well.resize(workers, false);
+    std::uint32_t missing = 0;
+    for (std::uint32_t slot = 0; slot < workers; ++slot) {
+      const bool takes = s.takes(slot);
+      s.well[slot] = takes || (rolls && s.well[slot]);
+      missing += s.well[slot] && !takes ? 1 : 0;
+    }
+    const ChildKey key{v.id, 0, v.rolling_to, missing};
+    const std::uint32_t batch = std::max({s.spec.roll.batch.of(workers), s.spec.roll.canary, s.canary});
+    if (!old_first && missing > 0)
+      violated("I15: new first: nothing of a slot goes before its successor is ready", key);
+    if (missing > batch)
+      violated("I13: a gradual roll has no more slots without a ready worker than its batch", key);
+  }
+}
+
+// Nothing more will happen by itself to this service, and everything of it is in its place.
+inline std::string FakeWorld::check_quiet(const ServiceView& v) const {
+  const FakeService& s = services_[v.id.value];
+  const auto& all = v.workers;
+  const bool lost = std::any_of(all.begin(), all.end(), [](const WorkerView& w) {
+    return w.state == WorkerState::failed;  // a slot that has failed for good
+  });
+  const auto workers = std::count_if(s.children.begin(), s.children.end(),
+                                     [](const FakeChild& c) { return c.key.is_worker(); });
+  const bool at_rest = v.state == ServiceState::stopped || v.state == ServiceState::failed ||
+                       v.state == ServiceState::done || v.state == ServiceState::waiting;
+  const bool less = v.state == ServiceState::backoff && lost;
+  if (!at_rest && !less && v.state != ServiceState::ready) return "I5: a service never comes to rest";
+  if (at_rest && !s.children.empty()) return "I5: a child is left over";
+  if (v.state == ServiceState::ready && s.spec.restart == RestartPolicy::always) {
+    if (workers != v.wanted_workers || !serves_fully(s)) return "I2: one child for each slot";
+  }
+  if (less && (workers == 0 || workers >= v.wanted_workers))
+    return "I2: one child for each slot that is left";
+  for (const FakeChild& c : s.children) {
+    if (c.key.is_hook()) return "I16: a hook that does not end";
+    if (c.hung) return "I16: one that hangs is left";
+  }
+  const bool may_ignore = v.state == ServiceState::stopped || v.state == ServiceState::waiting ||
+                          (v.state == ServiceState::failed && v.reason.find("could not be stopped") == 0);
+  if (s.edit_open && s.configured && !may_ignore) return "I1: an edit is lost";
+  return {};
 }
 
 inline std::string FakeWorld::check_quiet(const Snapshot& snapshot) const {
@@ -503,21 +403,16 @@ inline std::string FakeWorld::check_quiet(const Snapshot& snapshot) const {
   if (shutting_down_ && !quit_) return "I5: the shutdown does not end";
   if (quit_) return {};
   for (const ServiceView& v : snapshot.services) {
-    const FakeService& s = services_[v.id.value];
-    const std::string where = " (" + v.name + ", " + name_of(v.state) + ")";
-    const bool at_rest = v.state == ServiceState::stopped || v.state == ServiceState::failed ||
-                         v.state == ServiceState::done || v.state == ServiceState::waiting;
-    if (!at_rest && v.state != ServiceState::ready) return "I5: a service never comes to rest" + where;
-    if (at_rest && !s.children.empty()) return "I5: a child is left over" + where;
-    if (v.state == ServiceState::ready && s.spec.restart == RestartPolicy::always) {
-      if (s.children.size() != s.spec.workers || !serves_fully(s))
-        return "I2: one child for each slot" + where;
-    }
-    const bool may_ignore = v.state == ServiceState::stopped || v.state == ServiceState::waiting ||
-                            (v.state == ServiceState::failed && v.reason.find("could not be stopped") == 0);
-    if (s.edit_open && s.configured && !may_ignore) return "I1: an edit is lost" + where;
+    const std::string wrong = check_quiet(v);
+    if (wrong.empty()) continue;
+    std::string who;
+    for (const WorkerView& w : v.workers) who += ", " + w.key.text() + " " + name_of(w.state);
+    return wrong + " (" + v.name + ", " + name_of(v.state) + ", wants " + std::to_string(v.wanted_workers) +
+           who + ")";
   }
   return {};
 }
 
 }  // namespace runmain::core
+
+#include "support/fake_keeper.hpp"

@@ -21,6 +21,7 @@ struct SimulationOptions {
   std::uint32_t head_death_in = 0;  // one event in so many; 0: heads do not die
   std::uint32_t rest_every = 0;     // come to rest and check after so many events; 0: never
   std::uint32_t checkpoint_every = 500;
+  bool watch_rolls = false;  // after every event: I13 and I15
 };
 
 class Simulation {
@@ -34,6 +35,7 @@ class Simulation {
     if (world_.over()) begin();
     now_ += Duration(pick(3'000'000));
     handle(next_event());
+    if (options_.watch_rolls) world_.check_rolls(machine_.snapshot());
     if (options_.rest_every != 0 && events_ % options_.rest_every == 0) come_to_rest();
     if (wrong_.empty() && !world_.violation().empty()) wrong_ = world_.violation();
     return wrong_.empty();
@@ -75,7 +77,35 @@ class Simulation {
     spec.ready.timeout = 5s;
     spec.stop.timeout = 2s;
     if (n > 0 && chance(400)) spec.depends_on.push_back("s" + std::to_string(pick(n)));
+    pool_fields(spec);
     return spec;
+  }
+
+  void pool_fields(ServiceSpec& spec) {
+    using namespace std::chrono_literals;
+    spec.roll.gradual = chance(400);
+    spec.roll.order = chance(400) ? RollOrder::old_first : RollOrder::new_first;
+    spec.roll.batch.count = 1 + static_cast<std::uint32_t>(pick(2));
+    spec.roll.canary = chance(300) ? 1 : 0;
+    spec.roll.canary_hold = Duration(pick(5'000'000'000));
+    spec.roll.hold = chance(300) ? 1s : 0s;
+    spec.roll.memory_guard = chance(500);
+    spec.workers_max = chance(200) ? spec.workers + 1 : 0;
+    if (chance(200)) spec.balance = Balance::reuseport;
+    if (chance(200)) spec.health.kind = chance(600) ? HealthKind::http : HealthKind::exec;
+    spec.health.interval = 2s;
+    spec.health.timeout = 1s;
+    spec.health.failures = 1 + static_cast<std::uint32_t>(pick(2));
+    if (chance(300)) spec.hang.stopped = 1s;
+    if (chance(500)) spec.hang.hook = CommandSpec{{"gcore"}, false};
+    spec.hang.hook_timeout = 2s;
+    if (chance(300)) spec.recycle.requests = 100;
+    if (chance(200)) spec.recycle.memory = 1U << 20U;
+    if (chance(100)) spec.recycle.lifetime = 60s;
+    if (chance(300)) spec.stop.then = {{SIGINT, 500ms}, {SIGQUIT, 1s}};
+    spec.stop.lingering = static_cast<std::uint32_t>(pick(2));
+    if (chance(200)) spec.success = {1};
+    if (chance(100)) spec.no_restart = {1000 + SIGSEGV};
   }
 
   void begin() {
@@ -120,7 +150,7 @@ class Simulation {
     Output again;
     for (const auto& [event, at] : log_) next.handle(event, at, again);
     if (next.save() != machine_.save()) wrong_ = "a replay reaches another state";
-    world_.execute(again, now_);
+    for (const Effect& e : again.effects) world_.execute(e, now_);
     machine_ = std::move(next);
   }
 
@@ -133,7 +163,11 @@ class Simulation {
         wrong_ = world_.check_quiet(machine_.snapshot());
         return;
       }
+      if (std::holds_alternative<Tick>(*event) && world_.perpetual() &&
+          world_.check_quiet(machine_.snapshot()).empty())
+        return;
       handle(*event);
+      if (options_.watch_rolls) world_.check_rolls(machine_.snapshot());
     }
     wrong_ = "I5: the world never comes to rest";
   }
@@ -143,7 +177,9 @@ class Simulation {
     if (deadline <= now_ && (draw() & 0x10000U) != 0) return Tick{};
     if (chance(8)) return surprise();
     for (int tries = 0; tries < 8; ++tries) {
-      FakeService& s = world_.services()[pick(world_.services().size())];
+      const auto n = static_cast<std::uint32_t>(pick(world_.services().size()));
+      FakeService& s = world_.services()[n];
+      if (s.measuring && chance(500)) return world_.room(n, chance(300));
       if (s.children.empty()) continue;
       if (auto event = of_child(s.children[pick(s.children.size())])) return std::move(*event);
     }
@@ -159,16 +195,31 @@ class Simulation {
       return world_.spawned(c);
     }
     if (c.body == Body::dead) {
-      if (!c.sweeping) return std::nullopt;
+      if (!c.sweeping && !c.tree_left) return std::nullopt;
       return world_.swept(c, chance(5));
     }
+    if (!c.key.is_worker() && !c.sweeping && (c.stopping || !c.key.is_build()))
+      return chance(800) ? std::optional(world_.exits(c, chance(300) ? 1 << 8 : 0, now_)) : std::nullopt;
     if (c.sweeping) return chance(5) ? world_.swept(c, true) : world_.exits(c, SIGKILL, now_);
+    if (c.stopping && !c.drained && chance(200)) return world_.drained(c);
     if (c.stopping) return chance(700) ? std::optional(world_.exits(c, SIGTERM, now_)) : std::nullopt;
     if (c.key.is_build()) return world_.exits(c, chance(150) ? 1 << 8 : 0, now_);
     if (c.probing && chance(700)) return world_.ready(c, now_);
+    if (c.awaiting && chance(700)) return world_.queue_empty(c);
+    if (auto event = of_worker(c)) return event;
     if (chance(c.ready ? 100 : 50))
       return world_.exits(c, chance(300) ? 0 : chance(500) ? 1 << 8 : SIGSEGV, now_);
     if (chance(30)) return says(c);
+    return std::nullopt;
+  }
+
+  std::optional<Event> of_worker(FakeChild& c) {
+    const ServiceSpec& spec = world_.services()[c.key.service.value].spec;
+    if (c.frozen && chance(500)) return world_.frozen(c, false, now_);
+    if (!c.frozen && spec.hang.stopped > Duration::zero() && chance(20)) return world_.frozen(c, true, now_);
+    if (c.watched && chance(30)) return world_.looked(c, chance(300), now_);
+    if (c.ready && (spec.recycle.requests > 0 || spec.recycle.memory > 0) && chance(40))
+      return world_.used_up(c, spec.recycle.requests == 0);
     return std::nullopt;
   }
 
@@ -202,7 +253,7 @@ class Simulation {
       case 7:
       case 8: return command(n);
       case 9: return stale(n);
-      case 10: return world_.signalled(SIGHUP);
+      case 10: return of_signal(n);
       case 11: now_ += std::chrono::hours(1 + pick(5)); return Tick{};
       case 12: return HeadStarted{1};
       case 13: return reconfigure();
@@ -210,7 +261,20 @@ class Simulation {
     }
   }
 
+  Event of_signal(std::uint32_t n) {
+    switch (pick(6)) {
+      case 0: return world_.signalled(SIGTTIN);
+      case 1: return world_.signalled(SIGTTOU);
+      case 2: return world_.signalled(SIGUSR1);
+      case 3:
+        return Load{ServiceId{n}, static_cast<std::uint32_t>(pick(3)), static_cast<std::uint32_t>(pick(100))};
+      default: return world_.signalled(SIGHUP);
+    }
+  }
+
   Event command(std::uint32_t n) {
+    if (chance(150)) return world_.scaled(n, 1 + static_cast<std::uint32_t>(pick(4)), ++request_);
+    if (chance(100)) return world_.canary(n, 1, ++request_);
     static constexpr CommandVerb kVerbs[] = {CommandVerb::start, CommandVerb::stop, CommandVerb::restart,
                                              CommandVerb::reload, CommandVerb::signal};
     std::vector<ServiceId> services;

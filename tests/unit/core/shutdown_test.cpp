@@ -236,11 +236,23 @@ TEST_CASE("a forced end does not wait for the order of the dependencies") {
            {"swept 0:0:1:1", "forget 0:0:1:1, quit 130"}});
 }
 
+TEST_CASE("USR1 is passed on to the main process of every worker that was not asked to go") {
+  Scene s;
+  s.configure({service("a", 2)});
+  s.serve({0, 0, 1, 1});
+  s.lives({0, 1, 1, 1});
+  s.handle(Signalled{SIGUSR1});
+  CHECK(s.effects() == "kill 0:0:1:1 10 main, kill 0:1:1:1 10 main");
+  s.handle(Signalled{SIGTERM});
+  s.handle(Signalled{SIGUSR1});
+  CHECK(s.effects().empty());
+}
+
 TEST_CASE("other signals end nothing") {
   Scene s;
   s.configure({service("a")});
   s.serve({0, 0, 1, 1});
-  for (const int signal : {SIGUSR1, SIGUSR2, SIGPIPE, SIGCHLD, 0, -1}) {
+  for (const int signal : {SIGUSR2, SIGPIPE, SIGCHLD, 0, -1}) {
     s.handle(Signalled{signal});
     CHECK(s.effects().empty());
   }

@@ -43,6 +43,7 @@ TEST_CASE("random lives of few services keep the invariants and come to rest") {
   SimulationOptions options;
   options.services = 2;
   options.rest_every = 200;
+  options.watch_rolls = true;
   live(options, 200000, "2 services");
 }
 

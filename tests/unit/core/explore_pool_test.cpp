@@ -1,0 +1,207 @@
+// Small pools, completely (explorer.hpp): gradual rolls, recycling, health and scaling, crossed with what
+// people and faults do meanwhile.
+#include "explorer.hpp"
+
+using namespace runmain;
+using namespace runmain::core;
+using namespace std::chrono_literals;
+
+namespace {
+
+ServiceSpec pool(std::uint32_t workers, RollOrder order = RollOrder::new_first) {
+  ServiceSpec spec = quick(watched("web", workers));
+  spec.roll.gradual = true;
+  spec.roll.order = order;
+  spec.roll.memory_guard = false;
+  return spec;
+}
+
+Budget calm() {
+  Budget b;
+  b.timeouts = 0;
+  return b;
+}
+
+}  // namespace
+
+TEST_CASE("a gradual roll of one worker: edits, crashes, late starts and stops in every order") {
+  for (const RollOrder order : {RollOrder::new_first, RollOrder::old_first}) {
+    const std::string which = order == RollOrder::new_first ? "new first" : "old first";
+    Budget b;
+    b.edits = 2;
+    b.crashes = 1;
+    b.signals = 2;
+    explore(("roll of 1, " + which).c_str(), {pool(1, order)}, b);
+  }
+  Budget b;
+  b.edits = 1;
+  b.crashes = 1;
+  b.commands = 1;
+  ServiceSpec port = alone(pool(1));
+  explore("roll of 1, no overlap", {port}, b);
+}
+
+TEST_CASE("a gradual roll of two workers: faults and late starts in every order") {
+  for (const RollOrder order : {RollOrder::new_first, RollOrder::old_first}) {
+    const std::string which = order == RollOrder::new_first ? "new first" : "old first";
+    Budget b;
+    b.edits = 1;
+    b.crashes = 1;
+    explore(("roll of 2, an edit and a crash, " + which).c_str(), {pool(2, order)}, b);
+    b = calm();
+    b.edits = 1;
+    b.transient = b.permanent = 1;
+    explore(("roll of 2, failing spawns, " + which).c_str(), {pool(2, order)}, b);
+  }
+  Budget b = calm();
+  b.edits = 1;
+  b.crashes = 1;
+  explore("roll of 2, no overlap", {alone(pool(2))}, b);
+}
+
+TEST_CASE("a gradual roll of two workers: commands, signals and scaling in every order") {
+  for (const RollOrder order : {RollOrder::new_first, RollOrder::old_first}) {
+    const std::string which = order == RollOrder::new_first ? "new first" : "old first";
+    Budget b = calm();
+    b.edits = 1;
+    b.commands = 1;
+    explore(("roll of 2, a command, " + which).c_str(), {pool(2, order)}, b);
+    b.commands = 0;
+    b.signals = 2;
+    b.hups = 1;
+    explore(("roll of 2, signals, " + which).c_str(), {pool(2, order)}, b);
+    b = calm();
+    b.edits = 1;
+    b.scales = 1;
+    explore(("roll of 2, scaled, " + which).c_str(), {pool(2, order)}, b);
+  }
+}
+
+TEST_CASE("a gradual roll of one worker: the head dies at any step") {
+  Budget b = calm();
+  b.edits = 1;
+  b.crashes = 1;
+  b.scales = 1;
+  b.deaths = 1;
+  explore("roll of 1, dying heads", {pool(1)}, b);
+}
+
+TEST_CASE("a canary that is held, and memory without room: faults in every order") {
+  ServiceSpec spec = pool(2);
+  spec.roll.canary = 1;
+  spec.roll.canary_hold = 3s;
+  spec.roll.hold = 1s;
+  spec.roll.memory_guard = true;
+  Budget b = calm();
+  b.edits = 1;
+  b.crashes = 1;
+  b.tight = 1;
+  explore("canary of 2", {spec}, b);
+  b.crashes = 0;
+  b.farewells = 1;
+  explore("canary of 2, one that ends as it says", {spec}, b);
+  ServiceSpec plain = quick(watched("web", 2));
+  b = calm();
+  b.canaries = 1;
+  b.edits = 1;
+  b.permanent = 1;
+  explore("a canary by command", {plain}, b);
+}
+
+TEST_CASE("workers that freeze or are not well, with a hook: every order") {
+  ServiceSpec spec = quick(watched("web", 1));
+  spec.hang.stopped = 2s;
+  spec.hang.hook = CommandSpec{{"gcore"}, false};
+  spec.hang.hook_timeout = 3s;
+  spec.health.kind = HealthKind::http;
+  spec.health.failures = 1;
+  Budget b;
+  b.frozen = 1;
+  b.unwell = 1;
+  b.edits = 1;
+  b.crashes = 1;
+  explore("1 worker that hangs", {spec}, b);
+  explore("1 worker that hangs, no overlap", {alone(spec)}, b);
+  b = calm();
+  b.unwell = 1;
+  b.permanent = 1;
+  b.signals = 2;
+  b.timeouts = 1;
+  explore("1 worker that hangs, and a stop", {spec}, b);
+  spec.workers = 2;
+  spec.roll.gradual = true;
+  spec.roll.memory_guard = false;
+  b = calm();
+  b.frozen = 1;
+  b.edits = 1;
+  explore("roll of 2, one hangs", {spec}, b);
+}
+
+TEST_CASE("looks at a worker's health by command: every order") {
+  ServiceSpec spec = quick(watched("web", 1));
+  spec.health.kind = HealthKind::exec;
+  spec.health.command = CommandSpec{{"look"}, false};
+  spec.health.failures = 2;
+  spec.health.interval = 2s;
+  spec.health.timeout = 1s;
+  Budget b;
+  b.looks = 3;
+  b.unwell = 2;
+  b.transient = 1;
+  b.edits = 1;
+  explore("1 worker, looks by command", {spec}, b);
+}
+
+TEST_CASE("workers that are recycled, and an edit meanwhile: every order") {
+  for (const RollOrder order : {RollOrder::new_first, RollOrder::old_first}) {
+    ServiceSpec spec = quick(watched("web", 2));
+    spec.roll.order = order;
+    spec.recycle.requests = 100;
+    Budget b = calm();
+    b.used_up = 2;
+    b.crashes = 1;
+    explore("2 workers, recycled", {spec}, b);
+    b = calm();
+    b.used_up = 1;
+    b.edits = 1;
+    explore("2 workers, recycled, an edit", {spec}, b);
+    spec.workers = 1;
+    b.crashes = b.commands = 1;
+    b.used_up = 2;
+    explore("1 worker, recycled, an edit, a crash and a command", {spec}, b);
+  }
+}
+
+TEST_CASE("each slot has its own socket: who retires and who takes over, in every order") {
+  ServiceSpec spec = pool(2);
+  spec.balance = Balance::reuseport;
+  Budget b = calm();
+  b.scales = 2;
+  b.crashes = 1;
+  explore("2 workers, reuseport, scaled", {spec}, b);
+  spec.roll.order = RollOrder::old_first;
+  b = calm();
+  b.edits = 1;
+  explore("2 workers, reuseport, old first", {spec}, b);
+}
+
+TEST_CASE("slots that fail for good: crashes, scaling and commands in every order") {
+  ServiceSpec spec = quick(watched("web", 2));
+  spec.no_restart = {1};
+  Budget b = calm();
+  b.crashes = 2;
+  b.scales = 1;
+  b.commands = 1;
+  explore("2 workers, slots that fail", {spec}, b);
+  spec.roll.gradual = true;
+  spec.roll.memory_guard = false;
+  b.scales = b.commands = 0;
+  b.edits = 1;
+  explore("roll of 2, slots that fail", {spec}, b);
+  ServiceSpec other = quick(service("job"));
+  other.depends_on = {"web"};
+  b = calm();
+  b.crashes = 1;
+  b.commands = 1;
+  explore("slots that fail, and who needs them", {spec, other}, b);
+}
