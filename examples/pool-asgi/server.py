@@ -16,7 +16,7 @@ HEAD_MAX, BODY_MAX = 64 << 10, 16 << 20
 CONNECTIONS_MAX = 5000
 KEEP_S = 60.0   # between two requests
 FRESH_S = 1.0   # in the drain: for the first request of a connection that was accepted before it
-IDLE_S = 0.1    # in the drain: for a request that crosses it on its way
+IDLE_S = 0.5    # in the drain: for one more request, which is then told to be the last
 LINGER_S = 0.2  # for the client to see our end, so that no unread byte turns our close into a reset
 REASONS = {200: "OK", 204: "No Content", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
            413: "Content Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
@@ -87,12 +87,17 @@ class Connection(asyncio.Protocol):
     def expired(self):
         if self.task:
             return
-        if not self.closing:
-            waiting = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0" * 4)
-            if struct.unpack("i", waiting)[0]:  # the last look
-                self.expect()
-                return
-        self.transport.close()
+        if self.closing:
+            self.transport.close()
+            return
+        sock = self.transport.get_extra_info("socket")
+        if struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0" * 4))[0]:  # the last look
+            self.expect()
+            return
+        # At once: asyncio's own close comes a turn of the loop later, and a request may come before it.
+        sock.shutdown(socket.SHUT_WR)
+        self.closing = True
+        self.expect()
 
     def next_request(self):
         if self.task or self.closing:

@@ -12,7 +12,7 @@ const net = require('net');
 const {Channel} = require('./runmain.js');
 
 const FRESH_MS = 1000;
-const IDLE_MS = 100;
+const IDLE_MS = 500;
 const REPORT_MS = 1000;
 
 const connections = new Map();  // socket → {fresh, requests}
@@ -49,11 +49,12 @@ server.prependListener('request', (request, response) => {
   });
 });
 
-// The turn of the loop between timer and immediate reads what has come meanwhile: the last look.
+// The turn of the loop between timer and immediate reads what has come meanwhile: the last look. destroy() closes at
+// once, end() would a turn later.
 function closeLater(socket, ms) {
   setTimeout(() => setImmediate(() => {
     const c = connections.get(socket);
-    if (c && c.requests === 0) socket.destroySoon();
+    if (c && c.requests === 0) socket.destroy();
   }), ms);
 }
 

@@ -17,7 +17,7 @@ CONNECTIONS_MAX = 1000
 KEEP_S = 60.0   # between two requests
 READ_S = 30.0   # for a request to come, or an answer to go, once it has begun
 FRESH_S = 1.0   # in the drain: for the first request of a connection that was accepted before it
-IDLE_S = 0.1    # in the drain: for a request that crosses it on its way
+IDLE_S = 0.5    # in the drain: for one more request, which is then told to be the last
 LINGER_S = 0.2  # for the client to see our end, so that no unread byte turns our close into a reset
 
 

@@ -116,6 +116,7 @@ void Head::make_rooms() {
   c.queues = queues_.get();
   c.channel = channel_.get();
   c.children = &children_;
+  c.spec_of = [this](const ChildKey& key) { return machine_.spec_of(key); };
   c.secret = w.secret;
   c.channel_path = options_.runtime_dir.empty() ? "" : options_.runtime_dir + "/channel";
   c.runtime_dir = options_.runtime_dir;
@@ -198,11 +199,13 @@ void Head::on_timer() {
   if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
 }
 
-std::uint64_t Head::command(core::CommandVerb verb, std::vector<ServiceId> services, int signal_number) {
+std::uint64_t Head::command(core::CommandVerb verb, std::vector<ServiceId> services, int signal_number,
+                            std::uint32_t number) {
   core::Command command;
   command.verb = verb;
   command.services = std::move(services);
   command.signal = signal_number;
+  command.number = number;
   command.request = ++request_;
   feed(command);
   return command.request;

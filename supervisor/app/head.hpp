@@ -57,7 +57,10 @@ class Head final : public control::Backend {
   std::vector<std::string> listening(ServiceId service) override;
   std::string instance_id(ChildKey key) override;
   control::Identity identity() override;
-  std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) override;
+  std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
+                        std::uint32_t number) override;
+  std::optional<control::RequestsTold> requests(ChildKey key) override;
+  std::vector<control::LogLine> last_words(ChildKey key, std::size_t count) override;
   std::vector<control::LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) override;
   control::Json explain(ServiceId service, const std::string& path) override;
   Result<void> apply() override;
@@ -92,6 +95,7 @@ class Head final : public control::Backend {
   void follow_output();
   std::vector<std::string> last_words(ServiceId service);
   std::string advice(const core::Fact& failed);
+  std::vector<std::string> words_of_failed(const core::Fact& failed);
 
   // the person at the terminal (head_terminal.cpp)
   void make_keys();
@@ -146,7 +150,8 @@ class Head final : public control::Backend {
   std::uint64_t machine_seed_ = 1;
   core::Machine machine_;
   core::Desired desired_;
-  Narrator narrator_{[this](const core::Fact& fact) { return advice(fact); }};
+  Narrator narrator_{[this](const core::Fact& fact) { return advice(fact); },
+                     [this](const core::Fact& fact) { return words_of_failed(fact); }};
   std::unique_ptr<drive::Keyboard> keyboard_;
   std::unique_ptr<drive::Keys> keys_;
   std::set<ServiceId> held_by_tools_;

@@ -5,6 +5,7 @@
 
 #include "app/beside.hpp"
 #include "app/head.hpp"
+#include "control/last_words.hpp"
 #include "drive/identity.hpp"
 
 namespace runmain::app {
@@ -27,6 +28,40 @@ std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& service
   std::vector<control::LogLine> lines;
   for (const drive::OutputLine& line : output_->recent(services, count)) lines.push_back(log_line(line));
   return lines;
+}
+
+std::optional<control::RequestsTold> Head::requests(ChildKey key) {
+  const drive::RequestCounts counts = channel_->requests(key);
+  if (counts.done == 0 && counts.in_flight == 0) return std::nullopt;
+  return control::RequestsTold{counts.done, counts.in_flight};
+}
+
+std::vector<control::LogLine> Head::last_words(ChildKey key, std::size_t count) {
+  constexpr std::size_t kLookedAt = 2000;  // lines of the service; others may have gone on writing
+  (void)output_->on_output_event();        // the keeper has its last words before its end
+  std::vector<control::LogLine> words;
+  for (const drive::OutputLine& line : output_->recent({key.service}, kLookedAt)) {
+    const bool is_its =
+        line.generation == key.generation && (line.build || key.slot == kNoSlot || line.slot == key.slot);
+    if (is_its) words.push_back(log_line(line));
+  }
+  if (words.size() > count) words.erase(words.begin(), words.end() - static_cast<std::ptrdiff_t>(count));
+  return words;
+}
+
+// In production the output of all workers is one stream, or nobody looks at it; in dev it is what was just
+// read.
+std::vector<std::string> Head::words_of_failed(const core::Fact& failed) {
+  constexpr std::size_t kLines = 10;
+  std::vector<std::string> words;
+  if (desired_.mode != core::Mode::prod) return words;
+  for (const core::ServiceView& service : machine_.snapshot().services) {
+    if (service.id != failed.service) continue;
+    const auto start = control::failed_start(service, failed.time);
+    if (!start) continue;
+    for (const control::LogLine& line : last_words(*start, kLines)) words.push_back(line.text);
+  }
+  return words;
 }
 
 // What the newest generation (or its build step) printed.

@@ -130,7 +130,7 @@ std::optional<drive::Keys::Owner> Head::owner_of_keys() {
 
 void Head::on_key(drive::KeyAction action) {
   switch (action) {
-    case drive::KeyAction::restart: command(core::CommandVerb::reload, {}, 0); return;
+    case drive::KeyAction::restart: command(core::CommandVerb::reload, {}, 0, 0); return;
     case drive::KeyAction::pause: return pause(!paused_);
     case drive::KeyAction::clear: return terminal_->clear();
     case drive::KeyAction::quit: return feed(core::Signalled{SIGINT});

@@ -13,11 +13,6 @@ namespace {
 using core::Fact;
 using core::FactType;
 
-std::string worker(const Fact& fact, const std::string& name) {
-  if (const char* helper = helper_name(fact.slot)) return name + " " + helper;
-  return fact.slot == 0 ? name : name + "." + std::to_string(fact.slot);
-}
-
 std::string generation(const Fact& fact) { return "generation " + std::to_string(fact.generation); }
 
 std::string arrow(const std::string& what) { return what.empty() ? what : what + " → "; }
@@ -81,6 +76,12 @@ std::string in_words(long long ms) {
   return text;
 }
 
+// A worker of several has its number; of one alone the service's name is enough.
+std::string Narrator::who(const Fact& fact, const std::string& name) const {
+  if (const char* helper = helper_name(fact.slot)) return name + " " + helper;
+  return fact.slot == 0 && !numbered_.contains(fact.service) ? name : name + "." + std::to_string(fact.slot);
+}
+
 // `words` and the address, if it is news.
 std::string Narrator::where(ServiceId service, const char* words) {
   const auto found = found_at_.find(service);
@@ -114,7 +115,7 @@ std::optional<Line> Narrator::tell_service(const Fact& fact, const std::string& 
 }
 
 std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& name) {
-  const std::string who = worker(fact, name);
+  const std::string who = this->who(fact, name);
   switch (fact.type) {
     case FactType::child_spawn_failed: {
       std::string text = who + ": cannot start: " + printable(fact.text, false);
@@ -198,7 +199,13 @@ std::optional<Line> Narrator::tell_reload(const Fact& fact, const std::string& n
 std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& name_of) {
   std::vector<Line> lines;
   for (const Fact& fact : facts) {
-    if (fact.type == FactType::reload_starting) changes_.launched(fact.service);
+    if (fact.slot > 0 && fact.slot < kHelperSlotFirst) numbered_.insert(fact.service);
+  }
+  for (const Fact& fact : facts) {
+    if (fact.type == FactType::reload_starting) {
+      changes_.launched(fact.service);
+      rolls_[fact.service] = {static_cast<std::uint32_t>(fact.number), fact.time};
+    }
     if (const std::size_t blank = fact.text.find(' ');
         fact.type == FactType::child_ready && blank != std::string::npos)
       found_at_[fact.service] = fact.text.substr(blank + 1);
@@ -208,9 +215,21 @@ std::vector<Line> Narrator::tell(const std::vector<Fact>& facts, const NameOf& n
         fact.type == FactType::child_exited &&
         std::any_of(facts.begin(), facts.end(), [&](const Fact& other) { return is_told_with(fact, other); });
     if (told_later) continue;
-    if (auto line = tell_one(fact, name_of(fact.service))) lines.push_back(std::move(*line));
+    auto line = tell_one(fact, name_of(fact.service));
+    if (!line) continue;
+    lines.push_back(std::move(*line));
+    add_words(fact, lines);
   }
   return lines;
+}
+
+void Narrator::add_words(const Fact& fact, std::vector<Line>& lines) const {
+  const bool failed = fact.type == FactType::reload_failed || fact.type == FactType::service_failed ||
+                      fact.type == FactType::slot_failed;
+  if (!failed || !words_) return;
+  std::vector<std::string> words = words_(fact);
+  if (words.size() > kWordsMax) words.erase(words.begin(), words.end() - kWordsMax);
+  for (const std::string& word : words) lines.push_back({Tone::faint, "  | " + printable(word, false)});
 }
 
 Time Narrator::due() const {
@@ -231,6 +250,8 @@ std::vector<Line> Narrator::tell_due(Time now, const NameOf& name_of) {
 
 std::optional<Line> Narrator::tell_one(const Fact& fact, const std::string& name) {
   if (auto line = tell_reload(fact, name)) return line;
+  if (auto line = tell_roll(fact, name)) return line;
+  if (auto line = tell_pool(fact, name)) return line;
   if (auto line = tell_service(fact, name)) return line;
   if (auto line = tell_child(fact, name)) return line;
   return tell_end(fact);

@@ -25,6 +25,10 @@ struct Line {
   std::string text;
 };
 
+inline constexpr Duration kSlowStep =
+    std::chrono::seconds(3);  // of a roll; faster ones are told with its end
+inline constexpr Duration kStarvedAgain = std::chrono::minutes(1);
+inline constexpr std::size_t kWordsMax = 10;                     // lines of what failed
 inline constexpr Duration kSlowBuild = std::chrono::seconds(1);  // a faster one is told with what it led to
 
 class Narrator {
@@ -34,7 +38,11 @@ class Narrator {
   // known.
   using AdviceOf = std::function<std::string(const core::Fact&)>;
 
-  explicit Narrator(AdviceOf advice = {}) : advice_(std::move(advice)) {}
+  // The last lines of what failed; empty: they are not worth repeating.
+  using WordsOf = std::function<std::vector<std::string>(const core::Fact&)>;
+
+  explicit Narrator(AdviceOf advice = {}, WordsOf words = {})
+      : advice_(std::move(advice)), words_(std::move(words)) {}
 
   // The lines that these Facts deserve; all Facts of one moment together.
   std::vector<Line> tell(const std::vector<core::Fact>& facts, const NameOf& name_of);
@@ -50,9 +58,21 @@ class Narrator {
   std::optional<Line> tell_child(const core::Fact& fact, const std::string& name);
   std::optional<Line> tell_reload(const core::Fact& fact, const std::string& name);
   std::string where(ServiceId service, const char* words);
+  std::optional<Line> tell_roll(const core::Fact& fact, const std::string& name);
+  std::optional<Line> tell_pool(const core::Fact& fact, const std::string& name);
+  std::string who(const core::Fact& fact, const std::string& name) const;
+  void add_words(const core::Fact& fact, std::vector<Line>& lines) const;
   std::optional<Line> tell_end(const core::Fact& fact);
 
   AdviceOf advice_;
+  WordsOf words_;
+  std::set<ServiceId> numbered_;  // have had several workers
+  struct Rolled {
+    std::uint32_t generation = 0;  // the new one
+    Time told{};                   // when it began, or was last told to go on
+  };
+  std::map<ServiceId, Rolled> rolls_;
+  std::map<std::pair<ServiceId, std::uint32_t>, Time> starved_told_;  // by slot
   Changes changes_;
   std::map<ServiceId, std::uint64_t> told_by_reload_;  // the cause of its latest reload.done or reload.failed
   std::set<ServiceId> built_;                          // since a generation last served

@@ -30,6 +30,10 @@ struct Options {
   std::vector<std::string> services;  // the others
   bool all = false;                   // start, stop, restart, reload: every service
   std::vector<std::string> paths;     // explain
+  bool check = false;                 // status: silent, by the exit status
+  bool wait = false;                  // reload: the default
+  bool no_wait = false;
+  std::uint32_t canary = 0;  // reload
   std::string signal;
   bool follow = false;
   std::size_t lines = 100;

@@ -21,6 +21,7 @@ void add_all(CLI::App& app, Options& options) {
   add_stop(app, options);
   add_restart(app, options);
   add_reload(app, options);
+  add_scale(app, options);
   add_signal(app, options);
   add_logs(app, options);
   add_events(app, options);

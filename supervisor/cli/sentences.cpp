@@ -6,6 +6,7 @@
 #include <ctime>
 #include <map>
 
+#include "base/ids.hpp"
 #include "cli/age.hpp"
 #include "cli/status_table.hpp"
 #include "cli/terminal.hpp"
@@ -54,6 +55,18 @@ const std::map<std::string, const char*> kPatterns{
     {"reload.ignored", "has changed during a start, ignored ({changes} so far)"},
     {"reload.signalled", "has changed files, signal {signal} sent to its workers"},
     {"reload.loop", "is reloaded no more by {files}, which changed after each of {reloads} starts"},
+    {"reload.step", "has generation {generation} in {slots} slots[ ({text})]"},
+    {"reload.old_first", "replaces old workers first, for want of memory[: {reason}]"},
+    {"reload.restored", "has the old generation back in every slot"},
+    {"child.drained", "has answered all that it accepted, after {took_ms:age}"},
+    {"child.recycled", "is replaced although it is well[: {reason}]"},
+    {"child.frozen", "was stopped by a signal[ (pid {pid})]"},
+    {"child.unwell", "is not well, {in_a_row} in a row[: {text}]"},
+    {"child.starved", "is slow because others have the CPUs[: {text}]"},
+    {"child.hung", "hangs for {for_ms:age} and is ended[: {text}]"},
+    {"slot.failed", "is given up, the other workers go on[: {reason}]"},
+    {"service.scaled", "has {workers} workers from now on[, by {by}]"},
+    {"listener.shut", "has shut down its socket[ {address}]"},
     {"services.all_ready", "all services are ready ({services})"},
     {"shutdown.started", "runmain shuts down[, on {signal:signal}]"},
     {"shutdown.forced", "runmain shuts down by force[, on {signal:signal}]"},
@@ -61,10 +74,12 @@ const std::map<std::string, const char*> kPatterns{
     {"head.started", "another supervisor took over ({takeovers} before it)"},
 };
 
+bool is_worker_slot(std::int64_t slot) { return slot >= 0 && slot < std::int64_t{kHelperSlotFirst}; }
+
 std::string subject_of(const Json& event) {
   std::string subject = harmless(text_of(event, "service"));
   if (!subject.empty() && event.contains("slot") && event["slot"].is_number_integer() &&
-      number_of(event, "slot") != 65535)
+      is_worker_slot(number_of(event, "slot")))
     subject += "." + std::to_string(number_of(event, "slot"));
   return subject.empty() ? "" : subject + " ";
 }
@@ -133,10 +148,12 @@ std::string time_of_day(const std::string& rfc3339) {
 }
 
 Style style_of_event(const std::string& type) {
-  if (type.find("fail") != std::string::npos || type == "child.survivors_left") return Style::red;
+  if (type.find("fail") != std::string::npos || type == "child.survivors_left" || type == "child.hung")
+    return Style::red;
   if (type == "service.ready" || type == "reload.done" || type == "services.all_ready") return Style::green;
   if (type == "child.exited" || type == "service.backed_off" || type.find("timed_out") != std::string::npos ||
-      type == "child.not_ready" || type == "child.watchdog_missed")
+      type == "child.not_ready" || type == "child.watchdog_missed" || type == "child.unwell" ||
+      type == "child.frozen" || type == "listener.shut")
     return Style::yellow;
   return Style::plain;
 }

@@ -56,7 +56,7 @@ std::optional<Session> Session::open(const Options& options, Terminal& terminal,
   }
   complain(terminal, Error{"nothing runs for " + folders.config,
                            {},
-                           "start it with `runmain up` or `runmain dev`, or name another file with -c"});
+                           "start it with `runmain up`, `dev` or `serve`, or name another file with -c"});
   exit = kNothingRuns;
   return std::nullopt;
 }
@@ -99,6 +99,11 @@ int exit_of(const Result<Answer>& answer, Terminal& terminal) {
   }
   if (answer->ok) return kClean;
   complain(terminal, answer->error);
+  for (const Json& line : answer->output) {
+    if (!line.is_object()) continue;
+    terminal.err << "  " << harmless(control::text_of(line, "label")) << " | "
+                 << harmless(control::text_of(line, "text")) << '\n';
+  }
   return exit_of_code(answer->code);
 }
 
@@ -129,6 +134,8 @@ int service_command(const Options& options, Terminal& terminal, const std::strin
   if (!session) return exit;
   Json args = Json::object();
   if (!options.all) args["services"] = options.services;
+  if (options.canary > 0) args["canary"] = options.canary;
+  if (options.no_wait) args["wait"] = false;
   // Asking a successor again is safe only where doing it twice is doing it once.
   const bool again = options.command == "start" || options.command == "stop";
   exit = exit_of(session->ask(options.command, args, options.deadline(), again), terminal);

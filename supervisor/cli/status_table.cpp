@@ -50,10 +50,42 @@ std::string pid_text(const Json& object) {
   return pid > 0 ? std::to_string(pid) : "";
 }
 
+void add_note(std::string& note, const std::string& text) {
+  if (!text.empty()) note += (note.empty() ? "" : "; ") + text;
+}
+
+std::string of_workers(std::int64_t some, std::int64_t all) {
+  return std::to_string(some) + " of " + std::to_string(all) + (all == 1 ? " worker" : " workers");
+}
+
 std::string note_of(const Json& service) {
   std::string note = harmless(text_of(service, "reason"));
   const auto retry = number_of(service, "retry_in_ms", -1);
-  if (retry >= 0) note += (note.empty() ? "tried again in " : "; tried again in ") + age_text(retry);
+  if (retry >= 0) add_note(note, "tried again in " + age_text(retry));
+  const auto wanted = number_of(service, "wanted_workers");
+  if (const auto roll = service.find("roll"); roll != service.end() && roll->is_object())
+    add_note(note, of_workers(number_of(*roll, "workers"), wanted) + " at generation " +
+                       count_text(*roll, "generation"));
+  const auto serving = number_of(service, "serving_workers");
+  if (serving > 0 && serving < wanted) add_note(note, of_workers(serving, wanted) + " serve");
+  return note;
+}
+
+// What of a worker its state does not tell.
+std::string note_of_worker(const Json& worker) {
+  std::string note;
+  if (flag_of(worker, "frozen")) add_note(note, "stopped by a signal");
+  if (const auto unwell = number_of(worker, "unwell"); unwell > 0)
+    add_note(note, "not well, " + std::to_string(unwell) + " in a row");
+  if (flag_of(worker, "leaving")) add_note(note, "serves until it is replaced");
+  if (flag_of(worker, "drained")) add_note(note, "has answered everything");
+  const auto requests = worker.find("requests");
+  if (requests != worker.end() && requests->is_object()) {
+    const auto open = number_of(*requests, "in_flight");
+    if (open > 0)
+      add_note(note, std::to_string(open) + (open == 1 ? " request" : " requests") + " in flight");
+  }
+  add_note(note, harmless(text_of(worker, "status")));
   return note;
 }
 
@@ -70,7 +102,7 @@ Row worker_row(const std::string& name, const Json& worker) {
                age_text(number_of(worker, "since_ms")),
                ""};
   row.state_style = style_of_state(state);
-  row.note = harmless(text_of(worker, "status"));
+  row.note = note_of_worker(worker);
   return row;
 }
 
@@ -91,7 +123,7 @@ void add_service(std::vector<Row>& rows, const Json& service) {
                joined(list_in(service, "listen"))};
   row.state_style = style_of_state(state);
   row.note = note_of(service);
-  if (alone && row.note.empty()) row.note = harmless(text_of(workers[0], "status"));
+  if (alone && row.note.empty()) row.note = note_of_worker(workers[0]);
   rows.push_back(std::move(row));
   if (!alone) {
     for (const Json& worker : workers) rows.push_back(worker_row(name, worker));
@@ -148,7 +180,8 @@ std::string row_text(const Row& row, const Widths& widths, bool colour, std::siz
 Style style_of_state(const std::string& state) {
   if (state == "ready" || state == "done") return Style::green;
   if (state == "failed") return Style::red;
-  if (state == "backoff" || state == "stopping" || state == "draining" || state == "killing")
+  if (state == "backoff" || state == "stopping" || state == "draining" || state == "killing" ||
+      state == "retiring" || state == "hung")
     return Style::yellow;
   if (state == "stopped") return Style::dim;
   return Style::cyan;
@@ -171,6 +204,37 @@ std::string status_table(const Json& status, bool colour, std::size_t width) {
   for (const Row& row : rows) text += row_text(row, widths, colour, width);
   if (flag_of(status, "shutting_down")) text += styled("shutting down", Style::yellow, colour) + "\n";
   return text;
+}
+
+namespace {
+
+std::string fault_of_service(const Json& service) {
+  const std::string name = harmless(text_of(service, "name"));
+  const std::string state = text_of(service, "state");
+  const auto wanted = number_of(service, "wanted_workers");
+  const auto serving = number_of(service, "serving_workers");
+  const bool down = state == "stopped" || state == "done" || state == "failed";
+  if (!down && serving >= wanted) return {};
+  std::string fault = name + " is " + state + ", " + of_workers(serving, wanted) + " serve";
+  const std::string reason = harmless(text_of(service, "reason"));
+  return reason.empty() ? fault : fault + ": " + reason;
+}
+
+}  // namespace
+
+std::string fault_of_status(const Json& status, const std::vector<std::string>& names) {
+  if (flag_of(status, "shutting_down")) return "runmain is shutting down";
+  std::string faults;
+  std::vector<std::string> missing = names;
+  for (const Json& service : list_in(status, "services")) {
+    const std::string name = text_of(service, "name");
+    const std::string state = text_of(service, "state");
+    const bool named = std::erase(missing, name) > 0;
+    const bool meant = names.empty() ? state != "stopped" && state != "done" : named;
+    if (meant) add_note(faults, fault_of_service(service));
+  }
+  for (const std::string& name : missing) add_note(faults, "no service \"" + harmless(name) + "\"");
+  return faults;
 }
 
 }  // namespace runmain::cli

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "cli/terminal.hpp"
 #include "control/protocol.hpp"
@@ -15,5 +16,9 @@ namespace runmain::cli {
 std::string status_table(const control::Json& status, bool colour, std::size_t width);
 
 Style style_of_state(const std::string& state);
+
+// Why not every service that is wanted serves with all its workers, in a line; empty: they do. No names: all
+// but those that are stopped or done.
+std::string fault_of_status(const control::Json& status, const std::vector<std::string>& names);
 
 }  // namespace runmain::cli

@@ -159,7 +159,7 @@ void ServiceReader::read_stop() {
   }
   if (const Node* then = table.find("then")) read_stop_steps(*then);
   table.read("flush", spec().stop.flush);
-  table.read_integer("lingering", 0, kLingeringMax, spec().stop.lingering);
+  table.read_integer("lingering", 0, core::kLingeringMax, spec().stop.lingering);
   table.refuse_others();
 }
 

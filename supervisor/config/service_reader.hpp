@@ -23,7 +23,6 @@ inline constexpr std::size_t kEnvMax = 10000;  // variables of a service
 inline constexpr std::uint32_t kLogKeepMax = 1000;
 inline constexpr std::uint64_t kLogSizeMin = 1024;             // bytes
 inline constexpr std::uint64_t kRecycleMemoryMin = 1U << 20U;  // bytes; less is a unit that was forgotten
-inline constexpr std::uint32_t kLingeringMax = 1000;
 inline constexpr std::uint32_t kLingeringDefault = 4;
 inline constexpr std::int32_t kSignalEnd =
     1000;  // ServiceSpec.success: so much more than the signal's number

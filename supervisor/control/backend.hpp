@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,12 @@ struct Identity {
   std::string config_file;
 };
 
+// What a worker has said of its requests since it began.
+struct RequestsTold {
+  std::uint64_t done = 0;
+  std::uint64_t in_flight = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -43,7 +50,12 @@ class Backend {
   virtual Identity identity() = 0;
   // Hands the core a Command (no services: all) and returns its request number, never 0. Server::answered()
   // gets that number when it is done, or when it cannot be.
-  virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) = 0;
+  virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
+                                std::uint32_t number) = 0;
+  // Nothing for a worker that has said nothing.
+  virtual std::optional<RequestsTold> requests(ChildKey key) = 0;
+  // The latest `count` lines of one start's generation, oldest first; key.slot kNoSlot: of all its slots.
+  virtual std::vector<LogLine> last_words(ChildKey key, std::size_t count) = 0;
   // The latest `count` lines of these services together, oldest first.
   virtual std::vector<LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) = 0;
   // Whether a change of this absolute path would reload the service, and which rule says so: an object with

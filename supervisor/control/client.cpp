@@ -54,6 +54,8 @@ Client::Answer answer_of(const Json& json) {
   answer.error.message = text_of(error, "message", "failed");
   answer.error.at = text_of(error, "at");
   answer.error.hint = text_of(error, "hint");
+  if (const auto output = error.find("output"); output != error.end() && output->is_array())
+    answer.output = *output;
   return answer;
 }
 
@@ -134,7 +136,7 @@ Result<Client::Answer> Client::call(const std::string& verb, const Json& args, T
     if (!ours && !json.contains("error")) continue;
     const auto item = json.find("item");
     if (item == json.end()) return answer_of(json);
-    if (on_item && !on_item(*item)) return Answer{true, nullptr, {}, {}};
+    if (on_item && !on_item(*item)) return Answer{true, nullptr, {}, {}, {}};
   }
 }
 

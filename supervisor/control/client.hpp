@@ -29,6 +29,7 @@ class Client {
     Json value;        // of "ok"
     std::string code;  // of "error"
     Error error;
+    Json output;  // of "error": the last lines of what failed, as items of logs; null: none
   };
   // One request and its answer; items that come before it go to `on_item`, which returns false to hang up
   // (then the answer is ok and null). On failure the connection is of no more use.

@@ -5,10 +5,13 @@
 // events send any number of {"id":…,"item":{…}} before it. One request at a time: the next line is read when
 // the last is answered.
 //
-// Verbs: status; start, stop, restart, reload {services}; signal {services, signal}; down; apply;
-// logs {services, follow, lines, since}; events {follow}; why {service}; explain {paths}; wait {timeout_ms};
-// ping.
-// Non-goal: other users; only the owner and root may speak here.
+// An error of start, restart, reload and scale may carry `output`: the last lines of what failed, as items of
+// logs.
+//
+// Verbs: status; start, stop, restart {services}; reload {services, canary, wait}; scale {services, workers};
+// signal {services, signal}; down; apply; logs {services, follow, lines, since}; events {follow}; why
+// {service}; explain {paths}; wait {timeout_ms}; ping. Non-goal: other users; only the owner and root may
+// speak here.
 #pragma once
 
 #include <chrono>
@@ -35,7 +38,9 @@ inline constexpr std::size_t kServicesMax = 4096;       // names in one request
 inline constexpr std::size_t kPathsMax = 256;           // paths in one request
 inline constexpr std::size_t kLinesMax = 5000;          // log lines from before the request
 inline constexpr std::size_t kLinesDefault = 100;
-inline constexpr std::size_t kFactsKept = 512;  // facts that `events` knows from before the request
+inline constexpr std::size_t kFactsKept = 512;           // facts that `events` knows from before the request
+inline constexpr std::size_t kLastWordsMax = 20;         // lines of one service in an error's output
+inline constexpr std::size_t kLastWordsServicesMax = 4;  // services in it
 inline constexpr std::chrono::seconds kRequestDeadline{10};    // a request line is complete by then
 inline constexpr std::chrono::seconds kIdleMax{60};            // between an answer and the next request
 inline constexpr std::chrono::seconds kStalledMax{30};         // nothing of an answer was taken for so long

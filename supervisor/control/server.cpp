@@ -159,9 +159,9 @@ void Server::reply(Client& client, Json ok) {
   end_work(client);
 }
 
-void Server::fail(Client& client, const char* code, const Error& error) {
-  const Json json{
-      {"error", {{"code", code}, {"message", error.message}, {"at", error.at}, {"hint", error.hint}}}};
+void Server::fail(Client& client, const char* code, const Error& error, const Json& output) {
+  Json json{{"error", {{"code", code}, {"message", error.message}, {"at", error.at}, {"hint", error.hint}}}};
+  if (!output.empty()) json["error"]["output"] = output;
   client.connection->answer("{\"id\":" + client.id + "," + to_line(json).substr(1) + "\n");
   end_work(client);
 }
@@ -188,7 +188,7 @@ void Server::answered(std::uint64_t request, const std::string& error) {
     if (error.empty()) {
       reply(client, Json::object());
     } else {
-      fail(client, kFailed, Error{error});
+      fail(client, kFailed, Error{error}, output_of_failed(client));
     }
     return;
   }

@@ -66,7 +66,8 @@ class Server {
     std::string id;                   // of the request, as JSON
     std::uint64_t request = 0;        // command: the backend's number
     Time deadline = kNever;           // wait: the client's own
-    std::set<ServiceId> services;     // logs: empty means all
+    Time since{};                     // command: when it came
+    std::set<ServiceId> services;     // logs, command: empty means all
     std::deque<std::string> backlog;  // logs, events: items from before the request, not yet sent
     bool follow = false;
     std::uint64_t skipped = 0;  // logs: lines missed since the last one sent
@@ -98,7 +99,7 @@ class Server {
   void pump(Client& client);
   void push_line(Client& client, const std::string& item);
   void reply(Client& client, Json ok);
-  void fail(Client& client, const char* code, const Error& error);
+  void fail(Client& client, const char* code, const Error& error, const Json& output = {});
   void end_work(Client& client);
 
   // verbs.cpp: what each verb does
@@ -111,6 +112,7 @@ class Server {
   void do_explain(Client& client, const Json& args);
   void do_why(Client& client, const Json& args);
   void do_ping(Client& client);
+  Json output_of_failed(const Client& client);
   void look_at_wait(Client& client, const core::Snapshot& snapshot);
 
   os::Loop& loop_;

@@ -13,6 +13,9 @@ const char* name_of_mode(core::Mode mode) { return mode == core::Mode::prod ? "p
 long long ms_since(Time then, Time now) { return std::max(0LL, to_ms(now - then)); }
 
 Json worker_json(const core::WorkerView& worker, Backend& backend, Time now) {
+  const auto told = backend.requests(worker.key);
+  Json requests;
+  if (told) requests = Json{{"done", told->done}, {"in_flight", told->in_flight}};
   Json json{{"slot", worker.key.slot},
             {"generation", worker.key.generation},
             {"pid", worker.pid},
@@ -20,7 +23,12 @@ Json worker_json(const core::WorkerView& worker, Backend& backend, Time now) {
             {"since_ms", ms_since(worker.since, now)},
             {"instance_id", backend.instance_id(worker.key)},
             {"proof", core::name_of(worker.proof)},
-            {"status", worker.status_text}};
+            {"status", worker.status_text},
+            {"leaving", worker.leaving},
+            {"drained", worker.drained},
+            {"frozen", worker.frozen},
+            {"unwell", worker.unwell},
+            {"requests", requests}};
   return json;
 }
 
@@ -31,7 +39,12 @@ Json build_json(const core::WorkerView& build, Time now) {
               {"since_ms", ms_since(build.since, now)}};
 }
 
-bool is_about_a_child(std::string_view type) { return type.starts_with("child."); }
+// slot, generation and pid are told of it. A socket is of a slot, or shared.
+bool is_about_a_child(const core::Fact& fact) {
+  const std::string_view type = core::type_name(fact.type);
+  return type.starts_with("child.") || fact.type == core::FactType::slot_failed ||
+         (fact.type == core::FactType::listener_shut && fact.slot != kNoSlot);
+}
 
 // What a Fact's `number` and `text` are called on the wire (their meaning: core/fact.cpp); null: not told.
 struct DataKeys {
@@ -128,6 +141,8 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now) 
   }
   Json retry;
   if (service.retry_at != kNever) retry = std::max(0LL, to_ms(service.retry_at - now));
+  Json roll;
+  if (service.rolling_to != 0) roll = Json{{"generation", service.rolling_to}, {"workers", service.rolled}};
   return Json{{"name", service.name},
               {"kind", "service"},
               {"state", core::name_of(service.state)},
@@ -138,6 +153,9 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now) 
               {"retry_in_ms", retry},
               {"reason", service.reason},
               {"listen", backend.listening(service.id)},
+              {"wanted_workers", service.wanted_workers},
+              {"serving_workers", service.serving_workers},
+              {"roll", roll},
               {"build", build},
               {"workers", workers}};
 }
@@ -155,7 +173,7 @@ Json status_json(const core::Snapshot& snapshot, Backend& backend, Time now) {
 Json event_json(const FactLine& line) {
   const core::Fact& fact = line.fact;
   const char* type = core::type_name(fact.type);
-  const bool child = is_about_a_child(type);
+  const bool child = is_about_a_child(fact);
   Json json{{"v", 1},
             {"seq", nullptr},
             {"time", rfc3339(line.time_ns)},

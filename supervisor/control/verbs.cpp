@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "base/wall_time.hpp"
+#include "control/last_words.hpp"
 #include "control/server.hpp"
 #include "control/suggest.hpp"
 
@@ -13,10 +14,12 @@ namespace runmain::control {
 namespace {
 
 constexpr std::size_t kBacklogBytesMax = 1U << 20U;  // of log lines from before the request
+constexpr std::int64_t kNumberMax = 1LL << 31;       // of workers, as far as this room cares
 constexpr std::size_t kReasonsMax = 16;              // services named in a failed wait
 
-const std::vector<std::string> kVerbs{"status", "start", "stop",   "restart", "reload",  "signal", "down",
-                                      "apply",  "logs",  "events", "why",     "explain", "wait",   "ping"};
+const std::vector<std::string> kVerbs{"status", "start",  "stop",    "restart", "reload",
+                                      "scale",  "signal", "down",    "apply",   "logs",
+                                      "events", "why",    "explain", "wait",    "ping"};
 
 std::vector<std::string> names_in(const core::Snapshot& snapshot) {
   std::vector<std::string> names;
@@ -107,6 +110,8 @@ void Server::handle(Client& client, const std::string& line) {
     do_command(client, Verb::restart, args);
   } else if (verb == "reload") {
     do_command(client, Verb::reload, args);
+  } else if (verb == "scale") {
+    do_command(client, Verb::scale, args);
   } else if (verb == "signal") {
     do_command(client, Verb::signal, args);
   } else if (verb == "down") {
@@ -174,13 +179,42 @@ void Server::do_command(Client& client, core::CommandVerb verb, const Json& args
     fail(client, kBadRequest, Error{"signal is a number from 1 to " + std::to_string(SIGRTMAX)});
     return;
   }
+  const bool scales = verb == core::CommandVerb::scale;
+  const auto number = number_of(args, scales ? "workers" : "canary");
+  if (number < (scales ? 1 : 0) || number > kNumberMax || (scales && ids.empty())) {
+    fail(client, kBadRequest,
+         Error{scales ? "scale names services and how many workers" : "canary is a number"});
+    return;
+  }
   client.work = Work::command;
+  client.since = os::Loop::now();
+  client.services.insert(ids.begin(), ids.end());
   // The answer may come before the number is known.
   commanding_ = true;
-  client.request = backend_.command(verb, std::move(ids), static_cast<int>(signal));
+  client.request =
+      backend_.command(verb, std::move(ids), static_cast<int>(signal), static_cast<std::uint32_t>(number));
   commanding_ = false;
   const auto early = std::exchange(early_answers_, {});
   for (const auto& [request, error] : early) answered(request, error);
+  const auto wait = args.is_object() ? args.find("wait") : args.end();
+  const bool stays = !args.is_object() || wait == args.end() || !wait->is_boolean() || wait->get<bool>();
+  if (client.work == Work::command && !stays) reply(client, Json::object());
+}
+
+// What the services of a command that failed said last: those in whose history a failure has come since.
+Json Server::output_of_failed(const Client& client) {
+  Json output = Json::array();
+  const core::Snapshot snapshot = backend_.snapshot();
+  look_at_numbers(snapshot);
+  std::size_t services = 0;
+  for (const core::ServiceView& service : snapshot.services) {
+    if (!client.services.empty() && client.services.count(service.id) == 0) continue;
+    const auto failed = failed_start(service, client.since);
+    if (!failed || ++services > kLastWordsServicesMax) continue;
+    for (const LogLine& line : backend_.last_words(*failed, kLastWordsMax))
+      output.push_back(log_json(line, numbered_.count(line.service) != 0));
+  }
+  return output;
 }
 
 void Server::look_at_numbers(const core::Snapshot& snapshot) {

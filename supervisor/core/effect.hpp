@@ -56,6 +56,15 @@ struct KillTree {
   }
 };
 
+// The main process has gone, and what is left of its tree may take its time: tell, by Swept, when nothing is.
+struct AwaitTree {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
 // The child is exited and swept; the keeper may drop its entry. The last effect for a key.
 struct Forget {
   ChildKey key;
@@ -207,7 +216,7 @@ struct Quit {
 
 using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
                             CloseService, Answer, Quit, WatchHealth, StopWatching, Measure, Distribute,
-                            AwaitQueue, RenewBacklog>;
+                            AwaitQueue, RenewBacklog, AwaitTree>;
 
 struct Effect {
   std::uint64_t number = 0;

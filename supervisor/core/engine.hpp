@@ -82,6 +82,7 @@ class Engine {
   void begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group);
   void kill_tree(ServiceRecord& r, Instance& i);
   void stop_looking(Instance& i);
+  bool leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const;
   void next_stop_step(ServiceRecord& r, Instance& i);
   void deadline_reached(ServiceRecord& r, Instance& i);
   void helper_ended(ServiceRecord& r, const Instance& i, const End& end, std::int64_t number);
@@ -141,6 +142,7 @@ class Engine {
   void begin_roll(ServiceRecord& r);
   void advance_roll(ServiceRecord& r);
   void open_slots(ServiceRecord& r, std::uint32_t count);
+  void tell_step(const ServiceRecord& r, std::uint32_t slots, std::string text);
   void end_roll(ServiceRecord& r);
   bool knows_room(ServiceRecord& r);
   void forget_room(ServiceRecord& r);

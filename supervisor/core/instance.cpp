@@ -63,6 +63,7 @@ void Engine::enter(Instance& i, WorkerState phase) {
   i.step_at = kNever;
   i.frozen_until = kNever;
   i.recycle_at = kNever;
+  i.main_gone = false;
 }
 
 void Engine::spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generation, SlotRun& run) {
@@ -228,7 +229,8 @@ void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
 
 void Engine::operator()(const Exited& e) {
   const auto [r, i] = find(e.key);
-  if (i == nullptr || i->phase == WorkerState::spawning || !i->living() || e.pid != i->pid) return;
+  if (i == nullptr || i->phase == WorkerState::spawning || !i->living() || i->main_gone || e.pid != i->pid)
+    return;
   const End end = judge(r->spec, e);
   const std::int64_t number = e.known ? e.status : -1;
   const bool asked = i->why == EndWhy::stop || i->why == EndWhy::announced;
@@ -236,6 +238,12 @@ void Engine::operator()(const Exited& e) {
   if (!helper) tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, number, end.how);
   stop_looking(*i);
   leave_terminal(*i);
+  if (leaves_the_drain(*r, *i, e)) {
+    i->main_gone = true;
+    i->step_at = kNever;
+    touch(*r);
+    return push(AwaitTree{e.key});
+  }
   const bool tree_is_dying = i->phase == WorkerState::killing;
   enter(*i, WorkerState::sweeping);
   if (helper) {
@@ -250,9 +258,26 @@ void Engine::operator()(const Exited& e) {
   if (!tree_is_dying) push(KillTree{e.key});
 }
 
+// A wrapper such as `sh -c "server"` or `npm start` knows nothing of draining and dies of the signal that its
+// server has got, too. That one still answers what it has accepted, in the time that is left.
+bool Engine::leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const {
+  if (i.phase != WorkerState::draining || i.why != EndWhy::stop || s_.forced) return false;
+  if (!i.key.is_worker() || r.spec.listen.empty() || !e.known) return false;
+  constexpr std::int32_t kShells = 128;  // sh(1) and others exit with 128 + the signal
+  const std::int32_t signal = e.status & 0x7f;
+  const std::int32_t code = (e.status >> 8) & 0xff;
+  const auto is_ours = [&](std::int32_t number) {
+    return signal == number || (signal == 0 && code == kShells + number);
+  };
+  const auto& then = r.spec.stop.then;
+  return is_ours(r.spec.stop.signal) ||
+         std::any_of(then.begin(), then.end(), [&](const StopStep& step) { return is_ours(step.signal); });
+}
+
 void Engine::operator()(const Swept& e) {
   const auto [r, i] = find(e.key);
-  if (i == nullptr || (i->phase != WorkerState::sweeping && i->phase != WorkerState::killing)) return;
+  if (i == nullptr) return;
+  if (i->phase != WorkerState::sweeping && i->phase != WorkerState::killing && !i->main_gone) return;
   if (!e.survivors.empty()) {
     const std::string names = cut(join(e.survivors), kFactTextMax);
     tell(*r, *i, FactType::child_survivors, static_cast<std::int64_t>(e.survivors.size()), names);

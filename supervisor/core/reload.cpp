@@ -227,6 +227,10 @@ void Engine::commit(ServiceRecord& r) {
     slot.current = slot.next;
     slot.next = SlotRun{};
   }
+  if (look(r).current_ready) {  // a gradual roll commits late
+    r.proven = r.current;
+    r.given_up = 0;
+  }
 }
 
 void Engine::abort_next(ServiceRecord& r, const std::string& why) {

@@ -73,7 +73,7 @@ void Engine::send_signal(const Command& e, const std::vector<std::uint32_t>& ser
   for (const std::uint32_t n : services) {
     const ServiceRecord& r = s_.services[n];
     for (const Instance& i : r.instances) {
-      if (!i.key.is_worker() || !i.living() || i.phase == WorkerState::spawning) continue;
+      if (!i.key.is_worker() || !i.living() || i.main_gone || i.phase == WorkerState::spawning) continue;
       push(Kill{i.key, e.signal, r.spec.stop.group});
       sent = true;
     }

@@ -39,7 +39,8 @@ void Engine::operator()(const Room& e) {
   if (!tight) return;
   constexpr std::uint64_t kMiB = 1U << 20U;
   tell(*r, FactType::reload_old_first, 0,
-       std::to_string(e.available / kMiB) + " MiB left, a worker takes " + std::to_string(e.worker / kMiB));
+       std::to_string(e.available / kMiB) + " MiB left, a worker takes " + std::to_string(e.worker / kMiB) +
+           " MiB");
 }
 
 // After launch() has made the new generation. Without anything that is ready it comes in all slots at once.
@@ -79,13 +80,23 @@ void Engine::advance_roll(ServiceRecord& r) {
       std::string text =
           (canary ? "canary " : "") + std::to_string(turned) + " of " + std::to_string(r.workers());
       if (hold > Duration::zero()) text += ", held " + std::to_string(to_ms(hold)) + " ms";
-      tell(r, FactType::reload_step, turned, std::move(text));
+      tell_step(r, turned, std::move(text));
     }
     if (turned > 0 && r.course.hold_until > now_) return;
     r.course.hold_until = kNever;
     if (turned >= r.workers()) return commit(r);
     open_slots(r, turned == 0 && r.course.canary > 0 ? r.course.canary : r.spec.roll.batch.of(r.workers()));
   }
+}
+
+void Engine::tell_step(const ServiceRecord& r, std::uint32_t slots, std::string text) {
+  Fact fact;
+  fact.type = FactType::reload_step;
+  fact.service = r.id;
+  fact.generation = r.next;
+  fact.number = slots;
+  fact.text = std::move(text);
+  record(std::move(fact));
 }
 
 void Engine::open_slots(ServiceRecord& r, std::uint32_t count) {

@@ -46,8 +46,8 @@ bool valid_deadlines(const Instance& i) {
   return all_valid(
              {i.since, i.ready_at, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at}) &&
          (waits || i.deadline == kNever) && (watched || i.watchdog_at == kNever) &&
-         (draining || i.step_at == kNever) && (watched || i.frozen_until == kNever) &&
-         (i.phase == WorkerState::ready || i.recycle_at == kNever);
+         (draining || !i.main_gone) && (draining || i.step_at == kNever) &&
+         (watched || i.frozen_until == kNever) && (i.phase == WorkerState::ready || i.recycle_at == kNever);
 }
 
 // What is rolling is running, or about to.

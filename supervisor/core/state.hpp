@@ -67,6 +67,7 @@ struct Instance {
   bool leaving = false;            // serves until its slot has another one that does
   bool recycle_due = false;        // … which it is to become as soon as that is allowed
   bool frozen = false;             // stopped by a signal
+  bool main_gone = false;          // while draining: it was only a wrapper, what it has started drains
   bool drained = false;            // while draining: has answered everything
   std::uint32_t unwell = 0;        // looks at its health that failed, in a row
   std::uint32_t stop_step = 0;     // of StopSpec::then, the next one …
@@ -104,6 +105,7 @@ struct Instance {
     a("leaving", leaving);
     a("recycle_due", recycle_due);
     a("frozen", frozen);
+    a("main_gone", main_gone);
     a("drained", drained);
     a("unwell", unwell);
     a("stop_step", stop_step);

@@ -292,13 +292,16 @@ void Health::judge(const ChildKey& key, Job& job, Time now) {
     // Time is counted in CPU that it got: with as much as the timeout, others are no excuse any more.
     job.starved_cpu += verdict.cpu_ns;
     const auto enough = static_cast<std::uint64_t>(job.spec.spec.timeout.count());
-    if (job.starved_cpu >= enough) verdict.kind = os::StallKind::busy;
+    if (job.starved_cpu >= enough) {
+      verdict.kind = os::StallKind::busy;
+      verdict.text += ", but has used a timeout's worth of it without an answer";
+    }
   }
   const bool blind = std::all_of(second.threads.begin(), second.threads.end(),
                                  [](const auto& t) { return t.place.empty() && t.call.empty(); });
   const bool unclear =
       verdict.kind == os::StallKind::unknown || (verdict.kind == os::StallKind::waiting && blind);
-  if (all_taken && unclear) {
+  if (verdict.traced || (all_taken && unclear)) {
     ++unclear_;
     return end_round(key, job, now);
   }
@@ -310,8 +313,10 @@ void Health::judge(const ChildKey& key, Job& job, Time now) {
 
 // Only an epoll set shows what a process waits for.
 bool Health::waits_for_connections(const Job& job, const os::StallSample& sample) const {
+  pid_t asked = 0;  // threads of a process stand together, and have the same fds
   return std::any_of(sample.threads.begin(), sample.threads.end(), [&](const os::StallThread& thread) {
-    if (!os::waits_for_events(thread)) return false;
+    if (thread.pid == asked || !os::waits_for_events(thread)) return false;
+    asked = thread.pid;
     return std::any_of(job.spec.listeners.begin(), job.spec.listeners.end(),
                        [&](const ReadyListener& l) { return os::process_polls_inode(thread.pid, l.inode); });
   });

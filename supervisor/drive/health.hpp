@@ -8,7 +8,8 @@
 //
 // Invariant: at most kHealthProbesMax connections are open, each until its round's end at most; a request is
 // sent only on a connection that a watched worker of the service has accepted. Nothing runs while nobody is
-// watched. A worker of which nothing can be found out is not told of. Non-goal: judging (the core counts the
+// watched. A worker of which nothing can be found out, or that a debugger
+// has stopped, is not told of. Non-goal: judging (the core counts the
 // looks), health commands (the core starts them). Thread: the loop's.
 #pragma once
 
@@ -26,7 +27,7 @@
 #include "base/result.hpp"
 #include "base/time.hpp"
 #include "core/event.hpp"
-#include "core/pool_spec.hpp"
+#include "core/spec.hpp"
 #include "drive/readiness.hpp"
 #include "drive/readiness_probe.hpp"
 #include "drive/readiness_tree.hpp"

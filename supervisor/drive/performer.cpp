@@ -35,6 +35,8 @@ void Performer::perform(const core::Effect& effect) {
         } else if constexpr (std::is_same_v<T, core::KillTree>) {
           note_kill(a.key);
           c_.keeper->send(effect, keeper::KillTree{a.key});
+        } else if constexpr (std::is_same_v<T, core::AwaitTree>) {
+          c_.keeper->send(effect, keeper::AwaitTree{a.key});
         } else if constexpr (std::is_same_v<T, core::Forget>) {
           c_.readiness->stop(a.key);
           c_.health->stop(a.key);
@@ -85,7 +87,9 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
     return;
   }
   LaunchInput input;
-  input.spec = &entry->spec;
+  // The sockets are those of now in any case: others are not open any more.
+  const core::ServiceSpec* spec = c_.spec_of(spawn.key);
+  input.spec = spec != nullptr ? spec : &entry->spec;
   input.key = spawn.key;
   input.reason = spawn.reason;
   if (spawn.key.is_worker()) input.listeners = listeners_of(*entry, spawn.key.slot);

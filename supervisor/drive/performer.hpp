@@ -31,6 +31,8 @@ class Performer {
     QueueWatch* queues = nullptr;
     Channel* channel = nullptr;
     ChildInfos* children = nullptr;
+    // What a child of this key is to be; of an older generation not what the file says now.
+    std::function<const core::ServiceSpec*(const ChildKey&)> spec_of;
     std::string secret;
     std::string channel_path;
     std::string runtime_dir;

@@ -204,17 +204,42 @@ void Children::kill_tree(const ChildKey& key, Time t) {
 }
 
 // Most trees are gone with their main process, and that is seen at once.
-void Children::sweep_tree(Child& child, Time t) {
+bool Children::is_gone(const Child& child) const {
   const auto other = [&](pid_t pid) {
     const auto known = by_pid_.find(pid);
     return pid == head_() || (known != by_pid_.end() && known->second != &child);
   };
-  if (child.alive || child.leader_alive || child.main_pidfd || !os::is_gone_with_its_main(child.tag, other)) {
+  return !child.alive && !child.leader_alive && !child.main_pidfd &&
+         os::is_gone_with_its_main(child.tag, other);
+}
+
+void Children::sweep_tree(Child& child, Time t) {
+  if (!is_gone(child)) {
     killer_.add(child.tag, t + kSweepTimeout);
     return;
   }
   child.empty = true;
   happenings_.push(TreeEmpty{child.key, {}});
+}
+
+void Children::await_tree(const ChildKey& key) {
+  Child* child = find(key);
+  if (child == nullptr || child->empty || child->awaited) return;
+  child->awaited = true;
+  ++awaited_;
+  look_at_awaited();
+}
+
+// The last one of a tree has no parent left but us: whatever is waited for may have been it.
+void Children::look_at_awaited() {
+  if (awaited_ == 0) return;
+  for (const auto& [key, child] : children_) {
+    if (!child->awaited || !is_gone(*child)) continue;
+    child->awaited = false;
+    --awaited_;
+    child->empty = true;
+    happenings_.push(TreeEmpty{key, {}});
+  }
 }
 
 void Children::kill_all_trees(Time t) {
@@ -229,6 +254,7 @@ void Children::forget(const ChildKey& key) {
   if (child.main_pidfd) poller_.remove(child.main_pidfd.get());
   count_living(child, false);
   for (const std::string& id : child.listeners) listeners_.release(id);
+  if (child.awaited) --awaited_;
   by_serial_.erase(child.serial);
   by_tag_.erase(child.tag);
   std::erase_if(by_pid_, [&](const auto& entry) { return entry.second == &child; });
@@ -266,13 +292,17 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   if (child.stream != 0) streams_.drain(child.stream);
   happenings_.push(Died{child.key, pid, status, known});
   // The order for this always follows; who waits for the place of one that was asked to go is spared two
-  // trips.
-  if (child.signalled) sweep_tree(child, now());
+  // trips. But one that died of what it was asked with may be a wrapper, and its server is still at work.
+  const bool obeyed = WIFEXITED(status) && WEXITSTATUS(status) < 128;
+  if (child.signalled && (obeyed || WTERMSIG(status) == SIGKILL)) sweep_tree(child, now());
 }
 
 bool Children::on_death(pid_t pid, int status) {
   const auto found = by_pid_.find(pid);
-  if (found == by_pid_.end()) return false;
+  if (found == by_pid_.end()) {
+    look_at_awaited();
+    return false;
+  }
   Child& child = *found->second;
   by_pid_.erase(found);
   if (pid == child.first_pid) child.leader_alive = false;

@@ -41,6 +41,7 @@ class Children {
   void signal(const ChildKey& key, int signal, bool group);
   void signal_all(int signal);
   void kill_tree(const ChildKey& key, Time now);
+  void await_tree(const ChildKey& key);
   void kill_all_trees(Time now);
   void forget(const ChildKey& key);
   void set_main_pid(const ChildKey& key, pid_t pid);
@@ -85,6 +86,7 @@ class Children {
     bool frozen = false;
     bool frozen_told = false;
     bool frozen_pending = false;  // a Frozen is not acknowledged: the next one comes after it
+    bool awaited = false;         // its tree may take its time, and its end is to be told
     bool empty = false;           // its tree is proved gone, and that was told
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;
@@ -102,6 +104,8 @@ class Children {
   void poll_notify(Child& child, bool on);
   void tell_death(Child& child, pid_t pid, int status, bool known);
   void sweep_tree(Child& child, Time t);
+  bool is_gone(const Child& child) const;
+  void look_at_awaited();
   std::vector<std::uint64_t> sockets_of(const Child& child) const;
   void count_living(Child& child, bool on);
   void tell_frozen(Child& child);
@@ -124,6 +128,7 @@ class Children {
   std::unordered_map<pid_t, Child*> by_pid_;
   std::unordered_map<std::uint64_t, Child*> by_tag_;
   std::uint32_t last_serial_ = 0;
+  std::size_t awaited_ = 0;  // children whose tree is awaited
   std::string scratch_;
 };
 

@@ -325,6 +325,8 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
         } else if constexpr (std::is_same_v<T, KillTree>) {
           children_->kill_tree(order.key, now());
           next_sweep_ = now();
+        } else if constexpr (std::is_same_v<T, AwaitTree>) {
+          children_->await_tree(order.key);
         } else if constexpr (std::is_same_v<T, ForgetChild>) {
           children_->forget(order.key);
         } else if constexpr (std::is_same_v<T, SetMainPid>) {

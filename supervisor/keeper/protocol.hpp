@@ -187,6 +187,15 @@ struct KillTree {
   }
 };
 
+// Tell TreeEmpty as soon as nothing is left of it; nobody is killed.
+struct AwaitTree {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
 struct ForgetChild {
   ChildKey key;
   template <class A>
@@ -256,7 +265,7 @@ struct QuitKeeper {
 };
 
 using Order = std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild,
-                           SetMainPid, SendChannel, QuitKeeper, DistributeSlots, RenewBacklog>;
+                           SetMainPid, SendChannel, QuitKeeper, DistributeSlots, RenewBacklog, AwaitTree>;
 
 struct Numbered {
   std::uint64_t number = 0;

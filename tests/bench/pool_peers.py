@@ -10,15 +10,18 @@ BUILD = ROOT + "/build/bench-peers"
 EXAMPLES = ROOT + "/examples"
 WORKERS = 4
 MARK = "BENCH_POOLS=" + uuid.uuid4().hex
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that "finally" ends what was started
 
 APP_PY = '''
-import os, time
+import asyncio, os, time
 time.sleep(float(os.environ.get("BOOT", "0")))
 def stamp():
     with open(os.environ["STAMPS"], "a") as f:
         f.write(f"{os.getpid()} {time.monotonic_ns()}\\n")
 stamp()
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(1)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(b"%d\\n" % os.getpid())))])
     return [b"%d\\n" % os.getpid()]
 async def asgi(scope, receive, send):
@@ -27,6 +30,8 @@ async def asgi(scope, receive, send):
         await send({"type": message["type"] + ".complete"})
         if message["type"] == "lifespan.shutdown":
             return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
     body = b"%d\\n" % os.getpid()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -323,14 +328,11 @@ class Runmain(Peer):
         words = ", ".join(json.dumps(w) for w in self.command())
         write(self.folder + "/supervisor.toml", f'[runmain]\nmode = "prod"\n[service.web]\ncommand = [{words}]\n'
               f'{self.own_socket.format(port=self.port)}\nworkers = {self.workers_of_pool}\n{self.ready}\n')
-        self.run(self.launch())
-
-    def launch(self):
-        # To change for `serve`: [program, "serve", "--workers", "4", "--listen", ADDRESS, "--", *self.command()]
-        return [self.bin + "/runmain", "up", "-c", self.folder + "/supervisor.toml"]
+        # Or: ["serve", "--workers", str(WORKERS), "--listen", f"127.0.0.1:{self.port}", "--name", "web", "--", *self.command()]
+        self.run([self.bin + "/runmain", *["up", "-c", "supervisor.toml"]])
 
     def reload(self):
-        self.once([self.bin + "/runmain", "reload", "-c", self.folder + "/supervisor.toml", "web"])
+        return self.once([self.bin + "/runmain", "reload", "web"])  # found by the folder that it runs in
 
     def masters(self):
         keeper = self.process.pid
@@ -412,9 +414,9 @@ def install(python=("gunicorn", "uvicorn")):
 class Load:
     """tests/bench/openloop on a peer."""
 
-    def __init__(self, peer, mode, rate, seconds):
+    def __init__(self, peer, mode, rate, seconds, path="/"):
         self.process = spawn([peer.bin + "/openloop", "--to", f"127.0.0.1:{peer.port}", "--rate", str(rate), "--mode",
-                              mode, "--seconds", str(seconds), "--seen"], "/", stdout=subprocess.PIPE, text=True)
+                              mode, "--seconds", str(seconds), "--path", path, "--seen"], "/", stdout=subprocess.PIPE, text=True)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

@@ -169,6 +169,7 @@ class FakeWorld {
   void on(const Distribute&, Time) {}
   void on(const AwaitQueue&, Time) {}
   void on(const RenewBacklog&, Time) {}
+  void on(const AwaitTree&, Time) {}
   void on(const SetMainPid& e, Time now);
 
   void check_generations(const FakeService& s, const ChildKey& key);

@@ -142,7 +142,7 @@ Supervised::Supervised(const std::string& toml, std::vector<std::string> argumen
   folder_.write("supervisor.toml", expand(toml));
 }
 
-Supervised::Supervised(const Dev& dev) : dev_(true) {
+Supervised::Supervised(const Dev& dev) : dev_(true), command_(dev.command) {
   setenv("XDG_RUNTIME_DIR", beside_.path().c_str(), 1);
   setenv("XDG_STATE_HOME", beside_.file("state").c_str(), 1);
   for (const std::string& argument : dev.arguments) arguments_.push_back(expand(argument));
@@ -163,7 +163,7 @@ void Supervised::set_config(const std::string& toml) { folder_.write("supervisor
 void Supervised::start(const std::string& bin) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) std::abort();
-  std::vector<std::string> argv = {bin + "/runmain", dev_ ? "dev" : "up"};
+  std::vector<std::string> argv = {bin + "/runmain", command_};
   if (!dev_)
     argv.insert(argv.end(), {"-c", folder_.file("supervisor.toml"), "--runtime-dir", folder_.file("run"),
                              "--state-dir", folder_.file("state")});

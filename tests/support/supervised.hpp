@@ -64,10 +64,12 @@ class Supervised {
  public:
   // `toml` may name the build's programs as @BIN@ and the folder as @DIR@. Does not wait.
   explicit Supervised(const std::string& toml, std::vector<std::string> arguments = {});
-  // `runmain dev ARGUMENTS` in the folder, in which there is no file; the same names in the arguments. It is
-  // found by its folder: XDG_RUNTIME_DIR and XDG_STATE_HOME are elsewhere as long as this lives.
+  // `runmain dev ARGUMENTS` (or `serve`) in the folder, in which there is no file; the same names in the
+  // arguments. It is found by its folder: XDG_RUNTIME_DIR and XDG_STATE_HOME are elsewhere as long as this
+  // lives.
   struct Dev {
     std::vector<std::string> arguments;
+    std::string command = "dev";
   };
   explicit Supervised(const Dev& dev);
   ~Supervised();
@@ -119,6 +121,7 @@ class Supervised {
   Folder beside_;
   std::vector<std::string> arguments_;
   bool dev_ = false;
+  std::string command_ = "up";
   pid_t pid_ = -1;
   int out_fd_ = -1;
   bool ended_ = false;

@@ -157,7 +157,7 @@ StallVerdict asleep(const std::vector<Passage>& all) {
   const auto telling =
       std::find_if(all.begin(), all.end(), [](const Passage& p) { return !only_waits_for_child(*p.after); });
   const StallThread& t = *(telling == all.end() ? all.front() : *telling).after;
-  return {StallKind::waiting, who(t) + " uses no CPU and waits in " + place_of(t), 0};
+  return {StallKind::waiting, who(t) + " uses no CPU and waits in " + place_of(t)};
 }
 
 // The rules, the surest first. `span` and all times in nanoseconds.
@@ -167,13 +167,13 @@ StallVerdict judge(const std::vector<Passage>& all, std::uint64_t span, bool pre
     if (is_stopped(*p.before) && is_stopped(*p.after)) {
       const bool traced = p.after->state == 't';
       return {StallKind::stopped,
-              who(*p.after) + (traced ? " is stopped by a debugger" : " is stopped by a signal"), 0};
+              who(*p.after) + (traced ? " is stopped by a debugger" : " is stopped by a signal"), traced};
     }
   }
   for (const Passage& p : all) {
     if (p.before->state == 'D' && p.after->state == 'D' && p.ran < part(kIdlePercent)) {
       return {StallKind::uninterruptible,
-              who(*p.after) + " is in uninterruptible sleep in " + place_of(*p.after), 0};
+              who(*p.after) + " is in uninterruptible sleep in " + place_of(*p.after)};
     }
   }
   const auto most_denied = std::max_element(
@@ -181,20 +181,18 @@ StallVerdict judge(const std::vector<Passage>& all, std::uint64_t span, bool pre
   if (most_denied->denied >= part(kStarvedPercent) ||
       (pressed && most_denied->denied >= part(kPressedPercent))) {
     const std::uint64_t percent = most_denied->denied * 100 / std::max<std::uint64_t>(1, span);
-    return {StallKind::starved,
-            who(*most_denied->after) + " wanted a CPU and did not get it for " + std::to_string(percent) +
-                " % of the time",
-            0};
+    return {StallKind::starved, who(*most_denied->after) + " wanted a CPU and did not get it for " +
+                                    std::to_string(percent) + " % of the time"};
   }
   const auto most_ran = std::max_element(all.begin(), all.end(),
                                          [](const Passage& a, const Passage& b) { return a.ran < b.ran; });
   if (most_ran->ran >= part(kBusyPercent)) {
-    return {StallKind::busy, who(*most_ran->after) + " uses a CPU all the time and does not answer", 0};
+    return {StallKind::busy, who(*most_ran->after) + " uses a CPU all the time and does not answer"};
   }
   if (most_ran->ran < part(kIdlePercent)) return asleep(all);
   const std::uint64_t percent = most_ran->ran * 100 / std::max<std::uint64_t>(1, span);
   return {StallKind::unknown,
-          who(*most_ran->after) + " used a CPU for " + std::to_string(percent) + " % of the time", 0};
+          who(*most_ran->after) + " used a CPU for " + std::to_string(percent) + " % of the time"};
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ struct StallSample {
 struct StallVerdict {
   StallKind kind = StallKind::unknown;
   std::string text;          // "process 123 (python3) is stopped by a signal"
+  bool traced = false;       // stopped by a debugger: a person has it in hand
   std::uint64_t cpu_ns = 0;  // that the thread that ran most got between the samples
 };
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cerrno>
+
 #include "app/beside.hpp"
 #include "app/narrator.hpp"
 #include "support/catch.hpp"
@@ -102,6 +105,103 @@ TEST_CASE("what happens in one moment is one line") {
     Narrator narrator;
     CHECK(lines_of(narrator, c.facts) == c.expected);
   }
+}
+
+namespace {
+
+Fact in_slot(std::uint32_t slot, FactType type, std::int64_t number = 0, const std::string& text = {}) {
+  Fact f = fact(type, number, text);
+  f.slot = slot;
+  return f;
+}
+
+Fact at(Duration after, Fact f) {
+  f.time = Time{} + after;
+  return f;
+}
+
+}  // namespace
+
+TEST_CASE("what becomes of a pool is told in a line each") {
+  using namespace std::chrono_literals;
+  struct Case {
+    const char* what;
+    std::vector<Fact> facts;
+    const char* expected;
+  };
+  const Case cases[] = {
+      {"a canary",
+       {fact(FactType::reload_step, 1, "canary 1 of 4, held 10000 ms")},
+       "web: generation 2: canary 1 of 4, held 10.0 s"},
+      {"steps that follow fast are told with the end",
+       {at(1s, fact(FactType::reload_starting)), at(2s, fact(FactType::reload_step, 1, "1 of 4"))},
+       ""},
+      {"steps that take long are told now and then",
+       {at(1s, fact(FactType::reload_starting, 3)), at(5s, fact(FactType::reload_step, 1, "1 of 4")),
+        at(6s, fact(FactType::reload_step, 2, "2 of 4")), at(9s, fact(FactType::reload_step, 3, "3 of 4"))},
+       "web: generation 3: 1 of 4|web: generation 3: 3 of 4"},
+      {"no room",
+       {fact(FactType::reload_old_first, 0, "10 MiB left, a worker takes 60 MiB")},
+       "web: old workers go first, for want of memory: 10 MiB left, a worker takes 60 MiB"},
+      {"back again", {fact(FactType::reload_restored, 1)}, "web: generation 1 is back on every worker"},
+      {"drained", {in_slot(1, FactType::child_drained, 80)}, ""},
+      {"recycled",
+       {in_slot(1, FactType::child_recycled, 0, "1000 requests")},
+       "web.1: is replaced, it is well: 1000 requests"},
+      {"frozen",
+       {in_slot(1, FactType::child_frozen, 500)},
+       "web.1: a signal has stopped it (pid 4711), it is ended after 500 ms"},
+      {"frozen for good",
+       {fact(FactType::child_frozen)},
+       "web: a signal has stopped it (pid 4711), `kill -CONT 4711` lets it go on"},
+      {"unwell, once",
+       {in_slot(1, FactType::child_unwell, 1, "status 500"),
+        in_slot(1, FactType::child_unwell, 2, "status 500")},
+       "web.1: is not well: status 500"},
+      {"starved, once a minute",
+       {at(1s, in_slot(1, FactType::child_starved, 0, "no answer")),
+        at(31s, in_slot(1, FactType::child_starved, 0, "no answer")),
+        at(62s, in_slot(1, FactType::child_starved, 0, "no answer"))},
+       "web.1: is slow because others have the CPUs, and is left alone: no answer|"
+       "web.1: is slow because others have the CPUs, and is left alone: no answer"},
+      {"hung",
+       {in_slot(1, FactType::child_hung, 500, "stopped by a signal")},
+       "web.1: hangs for 500 ms (stopped by a signal), is ended and replaced (pid 4711)"},
+      {"a slot that failed",
+       {in_slot(1, FactType::slot_failed, 0, "exited with status 78")},
+       "web.1: given up: exited with status 78; the other workers go on"},
+      {"scaled", {fact(FactType::service_scaled, 4, "command")}, "web: 4 workers from now on (command)"},
+      {"a shared socket is shut down",
+       {in_slot(kNoSlot, FactType::listener_shut, 0, "127.0.0.1:80")},
+       "web: one of its processes has shut down the socket 127.0.0.1:80; it listens again"},
+      {"a slot's socket is shut down",
+       {in_slot(2, FactType::listener_shut, EADDRINUSE, ":80")},
+       "web.2: it has shut down the socket :80; it cannot listen again: Address already in use"},
+      {"the first of several has its number, too",
+       {in_slot(0, FactType::child_not_ready, 500), in_slot(1, FactType::child_not_ready, 500)},
+       "web.0: not ready within 500 ms|web.1: not ready within 500 ms"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    Narrator narrator;
+    CHECK(lines_of(narrator, c.facts) == c.expected);
+  }
+}
+
+TEST_CASE("what failed is told with its last lines, once") {
+  Narrator narrator({}, [](const Fact& f) {
+    std::vector<std::string> words(12, "generation " + std::to_string(f.generation));
+    words.push_back("ImportError\x1b[2J");
+    return words;
+  });
+  const Fact failed =
+      fact(FactType::reload_failed, 0, "generation 2: exited with status 1; generation 1 serves on");
+  const std::string text = lines_of(narrator, {failed, fact(FactType::service_failed, 0, "again")});
+  CHECK(text.find(
+            "web: generation 2 failed: exited with status 1; generation 1 serves on|  | generation 2") == 0);
+  CHECK(text.ends_with("|  | ImportError\\x1b[2J"));
+  CHECK(std::count(text.begin(), text.end(), '|') == 2 * 10);
+  CHECK(lines_of(narrator, {fact(FactType::service_ready, 0, {}, 2)}) == "web: ready");
 }
 
 TEST_CASE("a reload that failed has the advice in its line") {

@@ -78,7 +78,7 @@ TEST_CASE("where nothing runs every command that asks says so, exit 3") {
   const std::vector<std::vector<std::string>> commands{
       {"status"},         {"down"},          {"start", "web"},         {"stop", "--all"},
       {"restart", "web"}, {"reload", "web"}, {"signal", "web", "HUP"}, {"logs"},
-      {"events"},         {"why", "web"}};
+      {"events"},         {"why", "web"},    {"scale", "web=2"},       {"status", "--check"}};
   for (auto args : commands) {
     args.insert(args.end(), {"--runtime-dir", folder.path()});
     const Ran ran = run_cli(args);
@@ -115,6 +115,69 @@ TEST_CASE("a command that fails exits 1, a name that is not known exits 2") {
   const Ran no_signal = head.run({"signal", "web", "TRM"});
   CHECK(no_signal.exit == kUsage);
   CHECK(no_signal.err.find("did you mean \"TERM\"?") != std::string::npos);
+}
+
+TEST_CASE("scale asks for each service, and for at least one worker") {
+  Head head;
+  CHECK(head.run({"scale", "web=4", "db=1"}).out == "scaled: web, 4 workers\nscaled: db, 1 worker\n");
+  for (const char* wrong : {"web", "web=", "=4", "web=four", "web=4x", "web=0", "web=-1"}) {
+    CAPTURE(wrong);
+    const Ran ran = head.run({"scale", "db=2", wrong});
+    CHECK(ran.exit == kUsage);
+    CHECK(ran.err.find("hint: ") != std::string::npos);
+  }
+  CHECK(head.run({"scale", "wbe=2"}).exit == kUsage);
+  const auto& seen = head.stop().commanded;
+  REQUIRE(seen.size() == 2);  // nothing is done where a wish is wrong
+  CHECK(seen[0].verb == core::CommandVerb::scale);
+  CHECK(seen[0].services == std::vector<ServiceId>{ServiceId{0}});
+  CHECK(seen[0].number == 4);
+  CHECK(seen[1].number == 1);
+}
+
+TEST_CASE("a reload that fails shows the last lines of what failed") {
+  Head head([](control::FakeBackend& backend) {
+    core::Fact fact;
+    fact.type = core::FactType::reload_failed;
+    fact.service = ServiceId{0};
+    fact.generation = 2;
+    fact.time = Time::max();
+    backend.state.services[0].history = {fact};
+    backend.lines = {control::log_line_of("boom\x1b[2J")};
+  });
+  head.answer_with("web: exited with status 1");
+  const Ran ran = head.run({"reload", "web", "--canary", "1"});
+  CHECK(ran.exit == kServiceFailed);
+  CHECK(ran.err.find("runmain: web: exited with status 1\n  web | boom") == 0);
+  CHECK(ran.err.find('\x1b') == std::string::npos);
+  const auto& seen = head.stop();
+  CHECK(seen.commanded.at(0).number == 1);
+  CHECK(seen.words_of == ChildKey{ServiceId{0}, kNoSlot, 2, 0});
+}
+
+TEST_CASE("status --check is silent when all is well, and says in a line what is not") {
+  Head well([](control::FakeBackend& backend) {
+    for (auto& service : backend.state.services) service.wanted_workers = service.serving_workers = 2;
+    backend.state.services[1].state = core::ServiceState::stopped;
+  });
+  const Ran good = well.run({"status", "--check"});
+  CHECK(good.exit == kClean);
+  CHECK(good.out + good.err == "");
+  const Ran named = well.run({"status", "--check", "web", "db"});
+  CHECK(named.exit == kServiceFailed);
+  CHECK(named.err == "runmain: db is stopped, 2 of 2 workers serve\n");
+  CHECK(well.run({"status", "--check", "wbe"}).err == "runmain: no service \"wbe\"\n");
+  CHECK(well.run({"status", "web"}).exit == kUsage);
+  Head ill([](control::FakeBackend& backend) {
+    backend.state.services[0].wanted_workers = 4;
+    backend.state.services[0].serving_workers = 3;
+    backend.state.services[1].wanted_workers = backend.state.services[1].serving_workers = 1;
+  });
+  const Ran bad = ill.run({"status", "--check"});
+  CHECK(bad.exit == kServiceFailed);
+  CHECK(bad.out.empty());
+  CHECK(bad.err == "runmain: web is ready, 3 of 4 workers serve\n");
+  CHECK(ill.run({"status", "--check", "db"}).exit == kClean);
 }
 
 TEST_CASE("a command that takes too long exits 4") {

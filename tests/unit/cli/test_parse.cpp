@@ -6,9 +6,9 @@
 namespace runmain::cli {
 namespace {
 
-const std::vector<std::string> kCommands{"up",   "dev",     "serve",  "down",   "status", "start",
-                                         "stop", "restart", "reload", "signal", "logs",   "events",
-                                         "why",  "check",   "replay", "version"};
+const std::vector<std::string> kCommands{"up",     "dev",     "serve",  "down",   "status", "start",
+                                         "stop",   "restart", "reload", "scale",  "signal", "logs",
+                                         "events", "why",     "check",  "replay", "version"};
 
 TEST_CASE("every command has its own help with an example") {
   const Ran all = parse_only({"--help"});
@@ -76,6 +76,19 @@ TEST_CASE("what stands behind -- is the command of dev, word by word") {
   const Ran bare = parse_only({"dev", "./server"});
   CHECK(bare.exit == kUsage);
   CHECK(bare.err.find("behind --") != std::string::npos);
+  CHECK(parse_only({"serve", "./server"}).err.find("runmain serve -- ./server") != std::string::npos);
+  const Ran serve = parse_only(
+      {"serve", "--workers", "2-8", "--health", "/", "--max-memory", "1GB", "--", "x", "--workers"});
+  CHECK(serve.options.flags.workers == "2-8");
+  CHECK(serve.options.flags.health == "/");
+  CHECK(serve.options.flags.max_memory == "1GB");
+  CHECK(serve.options.flags.command == std::vector<std::string>{"x", "--workers"});
+  CHECK(parse_only({"reload", "web", "--wait"}).exit == -1);
+  CHECK(parse_only({"reload", "web", "--no-wait"}).options.no_wait);
+  CHECK(parse_only({"reload", "web", "--canary", "2"}).options.canary == 2);
+  CHECK(parse_only({"reload", "web", "--canary", "0"}).exit == kUsage);
+  CHECK(parse_only({"reload", "web", "--wait", "--no-wait"}).exit == kUsage);
+  CHECK(parse_only({"scale"}).exit == kUsage);
   CHECK(parse_only({"status", "-c", "x.toml"}).options.file_given);
   CHECK_FALSE(parse_only({"status"}).options.file_given);
 }
@@ -93,7 +106,7 @@ TEST_CASE("a wrong command line is told in one line with a hint, exit 2") {
       {{"up", "--jurnal=x"}, "unknown option \"--jurnal\"", "did you mean \"--journal\"?"},
       {{"dev", "--poll=3", "--", "x"}, "--poll takes no value", "see `runmain dev --help`"},
       {{"dev", "--ext", "", "--", "x"}, "--ext: its value is empty", "see `runmain dev --help`"},
-      {{"status", "web"}, "\"web\" is one argument too many for status", "see `runmain status --help`"},
+      {{"version", "web"}, "\"web\" is one argument too many for version", "see `runmain version --help`"},
       {{"signal", "web"}, "SIGNAL is required", "see `runmain signal --help`"},
       {{"why"}, "SERVICE is required", "see `runmain why --help`"},
       {{"replay"}, "JOURNAL is required", "see `runmain replay --help`"},

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct Commanded {
   core::CommandVerb verb{};
   std::vector<ServiceId> services;
   int signal = 0;
+  std::uint32_t number = 0;
 };
 
 class FakeBackend : public Backend {
@@ -40,8 +42,19 @@ class FakeBackend : public Backend {
   std::vector<std::string> listening(ServiceId) override { return addresses; }
   std::string instance_id(ChildKey key) override { return "instance-" + std::to_string(key.slot); }
   Identity identity() override { return {4242, "/srv/supervisor.toml"}; }
-  std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal) override {
-    commanded.push_back({verb, std::move(services), signal});
+  std::map<ChildKey, RequestsTold> told;
+  std::optional<ChildKey> words_of;  // by the latest last_words()
+  std::optional<RequestsTold> requests(ChildKey key) override {
+    const auto found = told.find(key);
+    return found == told.end() ? std::nullopt : std::optional(found->second);
+  }
+  std::vector<LogLine> last_words(ChildKey key, std::size_t count) override {
+    words_of = key;
+    return recent({key.service}, count);
+  }
+  std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
+                        std::uint32_t number) override {
+    commanded.push_back({verb, std::move(services), signal, number});
     if (on_command) on_command(commanded.size());
     return commanded.size();
   }

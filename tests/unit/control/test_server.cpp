@@ -43,8 +43,11 @@ TEST_CASE("commands reach the backend with the services' ids and are answered wh
     V expected;
     std::vector<ServiceId> services;
     int signal;
+    std::uint32_t number = 0;
   };
   const Case cases[] = {
+      {"scale", R"({"services":["web"],"workers":4})", V::scale, {ServiceId{0}}, 0, 4},
+      {"reload", R"({"services":["web"],"canary":1})", V::reload, {ServiceId{0}}, 0, 1},
       {"start", R"({"services":["web"]})", V::start, {ServiceId{0}}, 0},
       {"stop", R"({"services":["db","web","db"]})", V::stop, {ServiceId{1}, ServiceId{0}}, 0},
       {"restart", "{}", V::restart, {}, 0},
@@ -60,6 +63,7 @@ TEST_CASE("commands reach the backend with the services' ids and are answered wh
     CHECK(world.backend.commanded[0].verb == c.expected);
     CHECK(world.backend.commanded[0].services == c.services);
     CHECK(world.backend.commanded[0].signal == c.signal);
+    CHECK(world.backend.commanded[0].number == c.number);
     CHECK_FALSE(peer.has_line());
     world.server.answered(1, "");
     CHECK(peer.line()["ok"] == Json::object());
@@ -76,6 +80,47 @@ TEST_CASE("a command that cannot be done is answered with the reason") {
   const Json answer = peer.line();
   CHECK(answer["error"]["code"] == "failed");
   CHECK(answer["error"]["message"] == "web: no such file");
+}
+
+TEST_CASE("a failure is answered with the last lines of the worker that failed") {
+  World world;
+  world.backend.lines = {log_line_of("first"), log_line_of("last")};
+  const auto add = [&](core::FactType type, std::uint32_t slot, Time when) {
+    core::Fact fact;
+    fact.type = type;
+    fact.service = ServiceId{0};
+    fact.slot = slot;
+    fact.generation = 5;
+    fact.time = when;
+    world.backend.state.services[0].history.push_back(fact);
+  };
+  add(core::FactType::reload_failed, 0, Time{});  // before it was asked
+  Peer first(world);
+  REQUIRE(first.ask("reload", R"({"services":["web"]})"));
+  REQUIRE(world.until([&] { return world.backend.commanded.size() == 1; }));
+  world.server.answered(1, "no");
+  CHECK_FALSE(first.line()["error"].contains("output"));
+  Peer second(world);
+  REQUIRE(second.ask("reload", R"({"services":["web"]})"));
+  REQUIRE(world.until([&] { return world.backend.commanded.size() == 2; }));
+  add(core::FactType::child_exited, 3, Time::max());
+  add(core::FactType::reload_failed, 0, Time::max());
+  world.server.answered(2, "generation 5: exited with status 1");
+  const Json error = second.line()["error"];
+  CHECK(error["message"] == "generation 5: exited with status 1");
+  REQUIRE(error["output"].size() == 2);
+  CHECK(error["output"][1]["text"] == "last");
+  CHECK(world.backend.words_of == ChildKey{ServiceId{0}, 3, 5, 0});
+}
+
+TEST_CASE("who does not wait is answered at once, and only once") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("reload", R"({"services":["web"],"wait":false})"));
+  CHECK(peer.line()["ok"] == Json::object());
+  world.server.answered(1, "too late to be told");
+  REQUIRE(peer.ask("ping", "{}", 2));
+  CHECK(peer.line()["id"] == 2);
 }
 
 TEST_CASE("an answer that comes before command returns is not lost") {
@@ -102,6 +147,11 @@ TEST_CASE("wrong requests are answered with a code and change nothing") {
       {"signal", R"({"services":["web"]})", "bad_request", ""},
       {"signal", R"({"services":["web"],"signal":65})", "bad_request", ""},
       {"signal", R"({"services":["web"],"signal":"TERM"})", "bad_request", ""},
+      {"scale", R"({"services":["web"]})", "bad_request", ""},
+      {"scale", R"({"services":["web"],"workers":0})", "bad_request", ""},
+      {"scale", R"({"workers":2})", "bad_request", ""},
+      {"scale", R"({"services":["wbe"],"workers":2})", "unknown_service", "did you mean \"web\"?"},
+      {"reload", R"({"services":["web"],"canary":-1})", "bad_request", ""},
       {"why", "{}", "unknown_service", ""},
       {"why", R"({"service":"we"})", "unknown_service", "did you mean \"web\"?"},
       {"explain", "{}", "bad_request", ""},

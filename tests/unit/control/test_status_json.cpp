@@ -45,6 +45,16 @@ core::Snapshot snapshot() {
   web.workers = {worker(0, 101, core::WorkerState::ready), worker(1, 102, core::WorkerState::starting),
                  worker(kBuildSlot, 103, core::WorkerState::starting)};
   web.workers[0].status_text = "12 requests";
+  web.workers[0].leaving = true;
+  web.workers[0].unwell = 2;
+  core::WorkerView draining = worker(2, 104, core::WorkerState::draining);
+  draining.frozen = true;
+  web.workers.insert(web.workers.begin() + 2, draining);
+  web.workers.push_back(worker(kHookSlot, 105, core::WorkerState::starting));  // not shown
+  web.wanted_workers = 3;
+  web.serving_workers = 1;
+  web.rolling_to = 4;
+  web.rolled = 1;
   core::ServiceView db = service_view(1, "db", core::ServiceState::backoff, "exited with status 1");
   db.since = kNow + seconds(1);
   db.retry_at = kNow + milliseconds(1500);
@@ -54,6 +64,7 @@ core::Snapshot snapshot() {
 
 TEST_CASE("status is what the interface says") {
   FakeBackend backend;
+  backend.told[ChildKey{ServiceId{0}, 2, 3, 1}] = {1000, 3};
   check_golden("status.json", status_json(snapshot(), backend, kNow).dump(2) + "\n");
 }
 
@@ -89,8 +100,9 @@ TEST_CASE("every type of event is what the interface says") {
     line.fact.number = 7;
     line.fact.text = "words";
     const std::string name = core::type_name(line.fact.type);
-    const bool of_service =
-        name.starts_with("service.") || name.starts_with("child.") || name.starts_with("reload.");
+    const bool of_service = name.starts_with("service.") || name.starts_with("child.") ||
+                            name.starts_with("reload.") || name.starts_with("slot.") ||
+                            name.starts_with("listener.");
     if (of_service) {
       line.fact.service = ServiceId{0};
       line.service = "web";

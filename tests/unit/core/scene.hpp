@@ -76,6 +76,8 @@ inline std::string text_of(const Action& action) {
           for (const std::uint32_t slot : a.slots) o << " " << slot;
         } else if constexpr (std::is_same_v<A, AwaitQueue>) {
           o << "await_queue " << a.key.text();
+        } else if constexpr (std::is_same_v<A, AwaitTree>) {
+          o << "await_tree " << a.key.text();
         } else if constexpr (std::is_same_v<A, RenewBacklog>) {
           o << "renew_backlog " << a.key.text();
         } else {

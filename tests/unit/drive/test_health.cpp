@@ -1,5 +1,6 @@
 // Whether a worker still answers: real ones that share a listener and are well, stuck, stopped or slow.
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 
 #include <map>
 #include <string>
@@ -132,6 +133,18 @@ TEST_CASE("a worker that is stopped is told as stopped, the others are not, and 
   }
 }
 
+TEST_CASE("a worker that a debugger has stopped is a person's, and is not told of") {
+  const os::Listener l = listener();
+  const Child a(next_tag(), [&] { test::serve(l.fd.get(), kOk); });
+  REQUIRE(ptrace(PTRACE_SEIZE, a.pid(), nullptr, nullptr) == 0);
+  REQUIRE(ptrace(PTRACE_INTERRUPT, a.pid(), nullptr, nullptr) == 0);
+  REQUIRE(waitpid(a.pid(), nullptr, __WALL) == a.pid());
+  Fixture f;
+  REQUIRE(f.health.watch(job(0, a, l)));
+  CHECK(f.until([&] { return f.health.unclear() > 0; }));
+  CHECK(f.looked.empty());
+}
+
 TEST_CASE("a worker that sleeps for ever is told as waiting, alone and beside one that answers") {
   for (const bool alone : {true, false}) {
     const os::Listener l = listener();
@@ -257,7 +270,11 @@ TEST_CASE("at load 20 a healthy worker that answers slowly is told as starved, n
   INFO(look.text);
   CHECK(look.stall == core::Stall::starved);
   load.clear();
-  // On its own it is slow, but within the time.
+  // It was well all the time: with patience it answers.
+  HealthJob patient = job(0, a, l);
+  patient.spec.timeout = 20s;
+  patient.resumed = true;
+  REQUIRE(f.health.watch(std::move(patient)));
   CHECK(f.until([&] { return f.looked[Fixture::key(0)].back().well; }));
 }
 

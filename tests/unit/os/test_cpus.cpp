@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "support/catch.hpp"
 #include "os_help.hpp"
+#include "support/catch.hpp"
 
 using namespace runmain;
 using namespace runmain::os::test;

@@ -178,6 +178,8 @@ TEST_CASE("the times between two samples decide, the surest sign first") {
   };
   CHECK(kind(thread('T', 0, 0), thread('T', 0, 0)) == StallKind::stopped);
   CHECK(kind(thread('t', 0, 0), thread('t', 0, 0)) == StallKind::stopped);
+  CHECK(stall_verdict(at(0ms, {thread('t', 0, 0)}), at(1s, {thread('t', 0, 0)})).traced);
+  CHECK_FALSE(stall_verdict(at(0ms, {thread('T', 0, 0)}), at(1s, {thread('T', 0, 0)})).traced);
   CHECK(kind(thread('S', 0, 0), thread('T', 0, 0)) == StallKind::waiting);  // only just
   CHECK(kind(thread('D', 0, 0), thread('D', 10, 0)) == StallKind::uninterruptible);
   CHECK(kind(thread('D', 0, 0), thread('D', 900, 0)) == StallKind::busy);  // writes and works
