@@ -94,7 +94,7 @@ TEST_CASE("a head that is killed leaves the slots their sockets, and its success
 TEST_CASE("a listener that a worker shuts down is told with the slot, and serves on") {
   Supervised up(R"(
 [service.web]
-command = "if [ $RUNMAIN_WORKER = 1 ] && [ $RUNMAIN_REASON = start ]; then exec @BIN@/t_child shut 3 pause; fi; exec @BIN@/t_http --fd 3 --no-notify"
+command = ["/bin/sh", "-c", "if [ $RUNMAIN_WORKER = 1 ]; then exec @BIN@/t_child shut 3 pause; fi; exec @BIN@/t_http --fd 3"]
 listen = ["127.0.0.1:0"]
 workers = 2
 balance = "reuseport"
@@ -103,7 +103,7 @@ ready = { after = "10ms" }
   up.start();
   const Json shut = up.wait_event("listener.shut", "web");
   CHECK(shut["slot"] == 1);
+  CHECK(shut["data"]["errno"] == 0);
   REQUIRE(up.wait_ready());
-  const int fd = ask(port_of(up.address("web")));
-  close(fd);
+  close(ask(port_of(up.address("web"))));
 }
