@@ -56,8 +56,9 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
     return r.roll != Roll::launch || can_overlap(r, seen);
   }
   // An older one, and one that is replaced, serves on until its slot has another one that is ready; where two
-  // cannot be, that one waits for its end.
-  if (i.phase != WorkerState::ready || r.slots[i.key.slot].current.done || !r.overlaps()) return false;
+  // cannot be, that one waits for its end, and what is there waits for its turn in the next roll only.
+  if (i.phase != WorkerState::ready || r.slots[i.key.slot].current.done) return false;
+  if (!r.overlaps() && !r.in_gradual_roll()) return false;
   if (r.had_turn(i.key.slot)) return !r.course.old_first && (mark & kReadyNext) == 0;
   if ((mark & kReadyCurrent) != 0) return false;
   if (i.key.generation == r.current) return r.roll != Roll::launch || can_overlap(r, seen);

@@ -49,7 +49,7 @@ inline void FakeWorld::on(const Spawn& e, Time now) {
   child.reason = e.reason;
   child.pid = next_pid_++;
   if (e.key.is_hook() || e.key.is_look()) {
-    check_helper(s, e);
+    check_helper(s, e, now);
   } else {
     child.renews = check_start(s, e, now);
     if (e.key.is_build() || e.key.generation > s.edit_after) s.edit_open = false;
@@ -59,7 +59,7 @@ inline void FakeWorld::on(const Spawn& e, Time now) {
 }
 
 // One of a kind at a time, and about somebody who is there to be looked at.
-inline void FakeWorld::check_helper(FakeService& s, const Spawn& e) {
+inline void FakeWorld::check_helper(FakeService& s, const Spawn& e, Time now) {
   for (const FakeChild& c : s.children) {
     if (c.key.slot == e.key.slot && c.there()) violated("I3: no second helper of its kind", e.key);
   }
@@ -71,6 +71,7 @@ inline void FakeWorld::check_helper(FakeService& s, const Spawn& e) {
   if (!e.key.is_hook()) return;
   if (!about->ailing) violated("I16: a hook is for a worker that hangs", e.key);
   about->hung = true;
+  if (s.overlaps() && !about->leaving) give_up(s, *about, run_of(s, about->key), now);
   s.hurt(about->key.slot);
 }
 
@@ -105,11 +106,16 @@ inline void FakeWorld::leave(FakeService& s, FakeChild& c, FakeRun& run, const S
   const bool recycled = e.reason == Reason::recycle && c.serves();
   const bool hangs = e.reason == Reason::crash && c.body == Body::alive && c.ailing;
   if (!s.overlaps() || e.key.is_build() || (!recycled && !hangs)) violated("I3: no second copy", e.key);
+  if (hangs) return give_up(s, c, run, now);
   c.leaving = true;
-  if (!hangs) return;
-  if (c.ready && now - c.ready_at >= s.spec.backoff.reset) run.deaths = 0;  // at least then
+}
+
+// It hangs: that is its death, whenever it ends.
+inline void FakeWorld::give_up(FakeService& s, FakeChild& c, FakeRun& run, Time now) {
+  c.leaving = true;
+  if (c.ready && now - c.ready_at >= s.spec.backoff.reset) run.deaths = 0;
   ++run.deaths;
-  run.death_at = c.ailing_at;  // it was given up then, or later
+  run.death_at = c.ailing_at;  // or later
 }
 
 inline void FakeWorld::check_recycling(const FakeService& s, const ChildKey& key) {

@@ -111,7 +111,8 @@ class FakeWorld {
 
   std::string check_quiet(const ServiceView& v) const;
   void notice(const Fact& f);
-  void check_helper(FakeService& s, const Spawn& e);
+  void check_helper(FakeService& s, const Spawn& e, Time now);
+  void give_up(FakeService& s, FakeChild& c, FakeRun& run, Time now);
   bool check_start(FakeService& s, const Spawn& e, Time now);
   void leave(FakeService& s, FakeChild& c, FakeRun& run, const Spawn& e, Time now);
   void check_recycling(const FakeService& s, const ChildKey& key);
@@ -212,7 +213,7 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
   if (!c.leaving) {  // else its successor's run is what counts
     if (healthy && !as_told) run.deaths = 0;
-    if (!c.stopping && !c.sweeping && !as_told) {
+    if (!c.stopping && !c.awaiting && !c.sweeping && !as_told) {
       ++run.deaths;
       run.death_at = now;
     }
@@ -229,6 +230,9 @@ inline Event FakeWorld::swept(FakeChild& c, bool survivors) {
     FakeRun& run = run_of(services_[c.key.service.value], c.key);
     ++run.ends;
     run.deaths = 0;  // the core may have seen a healthy run
+  }
+  if (c.body != Body::dead && c.key.is_look()) {
+    if (FakeChild* about = find(c.about)) about->ailing = true;
   }
   c.over = true;
   Swept event{c.key, {}};

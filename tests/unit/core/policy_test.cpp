@@ -155,7 +155,7 @@ TEST_CASE("a service of several workers is done or has failed when the last one 
   failed.configure({spec});
   failed.serve({0, 0, 1, 1});
   failed.serve({0, 1, 1, 1});
-  play(failed, {{"exits 0:0:1:1 256", "kill_tree 0:0:1:1", "child.exited, slot.failed, service.backoff"},
+  play(failed, {{"exits 0:0:1:1 256", "kill_tree 0:0:1:1", "child.exited, slot.failed, service.backed_off"},
                 {"state 0", "backoff"},
                 {"due", "never"},
                 {"exits 0:1:1:1 0", "kill_tree 0:1:1:1"},
