@@ -327,8 +327,8 @@ class Runmain(Peer):
         self.env.update(XDG_RUNTIME_DIR=self.folder, XDG_STATE_HOME=self.folder)
         words = ", ".join(json.dumps(w) for w in self.command())
         write(self.folder + "/supervisor.toml", f'[runmain]\nmode = "prod"\n[service.web]\ncommand = [{words}]\n'
-              f'{self.own_socket.format(port=self.port)}\nworkers = {self.workers_of_pool}\n{self.ready}\n')
-        # Or: ["serve", "--workers", str(WORKERS), "--listen", f"127.0.0.1:{self.port}", "--name", "web", "--", *self.command()]
+              f'{self.own_socket.format(port=self.port)}\nworkers = {self.workers_of_pool}\n{self.ready}\n'
+              'on_keeper_death = "stop"\n')  # all of this as `runmain serve` has it by itself
         self.run([self.bin + "/runmain", *["up", "-c", "supervisor.toml"]])
 
     def reload(self):
