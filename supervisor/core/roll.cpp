@@ -103,11 +103,15 @@ void Engine::tell_step(const ServiceRecord& r, std::uint32_t slots, std::string 
   record(std::move(fact));
 }
 
+// Those that have nobody ready come first: nothing is lost with them. Requires fresh marks.
 void Engine::open_slots(ServiceRecord& r, std::uint32_t count) {
-  for (std::uint32_t slot = 0; slot < r.workers() && count > 0; ++slot) {
-    if (r.slots[slot].rolling) continue;
-    r.slots[slot].rolling = true;
-    --count;
+  for (const bool serving : {false, true}) {
+    for (std::uint32_t slot = 0; slot < r.workers() && count > 0; ++slot) {
+      const bool serves = (s_.slot_marks[slot] & kServes) != 0;
+      if (r.slots[slot].rolling || serves != serving) continue;
+      r.slots[slot].rolling = true;
+      --count;
+    }
   }
 }
 

@@ -390,3 +390,18 @@ TEST_CASE("a canary that a command has asked for is not kept for another reload 
   s.exits(again, 0);
   CHECK(s.spawned() == Keys{{0, 0, 2, 1}, {0, 1, 2, 1}});
 }
+
+TEST_CASE("the next roll begins with the slots that a failed one has left empty") {
+  ServiceSpec spec = pool(3);
+  spec.roll.order = RollOrder::old_first;
+  Scene s = serving(spec);
+  s.command(CommandVerb::reload, {0}, 1);
+  s.ends({0, 0, 1, 1}, 0);
+  s.serve({0, 0, 2, 1});
+  s.ends({0, 1, 1, 1}, 0);
+  s.lives({0, 1, 2, 1});
+  s.command(CommandVerb::reload, {0}, 2);
+  s.exits({0, 1, 2, 1}, 256);
+  CHECK(s.effects().find("ask_drain") == std::string::npos);
+  CHECK(s.spawned() == Keys{{0, 0, 1, 2}, {0, 1, 3, 1}});
+}
