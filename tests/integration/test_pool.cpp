@@ -257,7 +257,8 @@ TEST_CASE("clients that never go: a reload ends all the same, and few old genera
     silent.push_back(connect_to(up.address("web")));
     REQUIRE(up.cli({"reload", "web"}).status == 0);
     std::set<int> generations;
-    for (const Json& w : up.service("web")["workers"]) generations.insert(w["generation"].get<int>());
+    const Json now = up.service("web");
+    for (const Json& w : now["workers"]) generations.insert(w["generation"].get<int>());
     most = std::max(most, generations.size());
   }
   for (const int fd : silent) close(fd);
