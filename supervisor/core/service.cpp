@@ -49,7 +49,7 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
   if (!i.key.is_worker()) return is_about_somebody(r, i);
   if (r.run != RunState::running || i.key.slot >= r.workers()) return false;
   const std::uint8_t mark = s_.slot_marks[i.key.slot];
-  const bool rolls = can_roll(r, seen);
+  const bool rolls = can_roll(r, seen) || r.in_gradual_roll();
   if (r.next != 0 && i.key.generation == r.next) return true;
   if (i.key.generation == r.current && !i.leaving) {
     if (r.had_turn(i.key.slot)) return !r.course.old_first && (mark & kReadyNext) == 0;

@@ -354,7 +354,10 @@ inline void FakeWorld::check_rolls(const Snapshot& snapshot) {
   for (const ServiceView& v : snapshot.services) {
     FakeService& s = services_[v.id.value];
     const std::uint32_t workers = v.wanted_workers;
-    const bool rolls = v.rolling_to != 0 && !shutting_down_;
+    // A slot whose work is done or has failed for good gets nothing back from a roll that fails.
+    const bool for_ever =
+        s.spec.restart == RestartPolicy::always && s.spec.no_restart.empty() && s.spec.backoff.burst == 0;
+    const bool rolls = v.rolling_to != 0 && !shutting_down_ && for_ever;
     const bool old_first = s.tight || !s.overlaps() || s.spec.roll.order == RollOrder::old_first;
     s.well.resize(workers, false);
     std::uint32_t missing = 0;
