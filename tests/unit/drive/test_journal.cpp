@@ -130,14 +130,15 @@ TEST_CASE("an entry has the form of the interface") {
   JournalWriter writer(file.fd());
   REQUIRE(writer.begin(7));
   REQUIRE(writer.append(1, Time(Duration(42)), 1'735'787'045'000'000'006, example_exit(), 0x00f1aaULL));
-  CHECK(file.text() == "{\"v\":1,\"type\":\"journal.header\",\"version\":\"" RUNMAIN_VERSION
-                       "\",\"seed\":7}\n"
-                       "{\"v\":1,\"seq\":1,\"time\":\"2025-01-02T03:04:05.000000006Z\",\"mono_ns\":42,"
-                       "\"type\":\"child.exited\","
-                       "\"service\":3,\"slot\":1,\"generation\":2,\"pid\":123,\"cause\":0,\"data\":{\"key\":{"
-                       "\"service\":3,\"slot\":1,"
-                       "\"generation\":2,\"attempt\":0},\"pid\":123,\"status\":9,\"known\":true},\"digest\":"
-                       "\"000000000000f1aa\"}\n");
+  CHECK(file.text() ==
+        "{\"v\":1,\"type\":\"journal.header\",\"version\":\"" RUNMAIN_VERSION
+        "\",\"seed\":7}\n"
+        "{\"v\":1,\"seq\":1,\"time\":\"2025-01-02T03:04:05.000000006Z\",\"mono_ns\":42,"
+        "\"type\":\"child.exited\","
+        "\"service\":3,\"slot\":1,\"generation\":2,\"pid\":123,\"cause\":0,\"data\":{\"key\":{"
+        "\"service\":3,\"slot\":1,"
+        "\"generation\":2,\"attempt\":0},\"pid\":123,\"status\":9,\"known\":true,\"oom\":false},\"digest\":"
+        "\"000000000000f1aa\"}\n");
 }
 
 TEST_CASE("an entry names the service where the name is known") {
