@@ -103,8 +103,7 @@ TEST_CASE("a canary that is held, and memory without room: faults in every order
   ServiceSpec plain = quick(watched("web", 2));
   b = calm();
   b.canaries = 1;
-  b.edits = 1;
-  b.permanent = 1;
+  b.crashes = 1;
   explore("a canary by command", {plain}, b);
 }
 
@@ -126,9 +125,8 @@ TEST_CASE("workers that freeze or are not well, with a hook: every order") {
   b.permanent = 1;
   b.signals = 1;
   explore("1 worker that hangs, and a stop", {spec}, b);
-  spec.workers = 2;
-  spec.roll.gradual = true;
-  spec.roll.memory_guard = false;
+  spec = pool(2);
+  spec.hang.stopped = 2s;
   b = calm();
   b.frozen = 1;
   b.edits = 1;
@@ -145,6 +143,7 @@ TEST_CASE("looks at a worker's health by command: every order") {
   Budget b = calm();
   b.looks = 2;
   b.unwell = 2;
+  b.edits = b.crashes = 1;
   explore("1 worker, looks by command", {spec}, b);
 }
 
@@ -162,9 +161,10 @@ TEST_CASE("workers that are recycled, and an edit meanwhile: every order") {
     b.edits = 1;
     explore("2 workers, recycled, an edit", {spec}, b);
     spec.workers = 1;
+    b.edits = 0;
     b.crashes = b.commands = 1;
     b.used_up = 2;
-    explore("1 worker, recycled, an edit, a crash and a command", {spec}, b);
+    explore("1 worker, recycled, a crash and a command", {spec}, b);
   }
 }
 
@@ -186,16 +186,16 @@ TEST_CASE("slots that fail for good: crashes, scaling and commands in every orde
   spec.no_restart = {1};
   Budget b = calm();
   b.crashes = 2;
-  b.scales = 1;
   b.commands = 1;
   explore("2 workers, slots that fail", {spec}, b);
   spec.roll.gradual = true;
   spec.roll.memory_guard = false;
-  b.scales = b.commands = 0;
-  b.edits = 1;
+  b.crashes = b.edits = 1;
+  b.commands = 0;
   explore("roll of 2, slots that fail", {spec}, b);
   ServiceSpec other = quick(service("job"));
   other.depends_on = {"web"};
+  spec.workers = 1;
   b = calm();
   b.crashes = 1;
   b.commands = 1;
