@@ -122,6 +122,8 @@ TEST_CASE("a job that ends by itself, and who waits for it: every order") {
   b.timeouts = 0;
   b.edits = 1;
   b.crashes = 1;
-  b.commands = 1;
   explore("a job and who waits for it", {job, web}, b);
+  b.crashes = 0;
+  b.commands = 1;
+  explore("a job, who waits for it, a command", {job, web}, b);
 }
