@@ -1,25 +1,11 @@
 // What happens to a pool in the middle of something else: drains, edits, scaling, hanging workers, helpers.
-#include "script.hpp"
+#include "pool_scene.hpp"
 
 using namespace runmain;
 using namespace runmain::core;
 using namespace std::chrono_literals;
 
 namespace {
-
-ServiceSpec pool(std::uint32_t workers) {
-  ServiceSpec spec = service("web", workers);
-  spec.roll.gradual = true;
-  spec.roll.memory_guard = false;
-  return spec;
-}
-
-Scene serving(const ServiceSpec& spec) {
-  Scene s;
-  s.configure({spec}, Mode::prod);
-  for (std::uint32_t slot = 0; slot < spec.workers; ++slot) s.serve({0, slot, 1, 1});
-  return s;
-}
 
 ServiceSpec with_env(ServiceSpec spec, const std::string& value) {
   spec.env.emplace_back("A", value);

@@ -1,27 +1,9 @@
 // Gradual rolls: who has its turn when, and who gets it back.
-#include "script.hpp"
+#include "pool_scene.hpp"
 
 using namespace runmain;
 using namespace runmain::core;
 using namespace std::chrono_literals;
-
-namespace {
-
-ServiceSpec pool(std::uint32_t workers) {
-  ServiceSpec spec = service("web", workers);
-  spec.roll.gradual = true;
-  spec.roll.memory_guard = false;
-  return spec;
-}
-
-Scene serving(const ServiceSpec& spec) {
-  Scene s;
-  s.configure({spec}, Mode::prod);
-  for (std::uint32_t slot = 0; slot < spec.workers; ++slot) s.serve({0, slot, 1, 1});
-  return s;
-}
-
-}  // namespace
 
 TEST_CASE("new first: each slot has its new worker ready before its old one goes, one after the other") {
   Scene s = serving(pool(2));
