@@ -1,0 +1,72 @@
+// The worlds of explore_pool_test.cpp and explore_test.cpp with more going wrong at once: minutes each, so they
+// are hidden and run by hand in a release build:  bin/test_core "[large]"
+// What they found is in the tables of roll_test.cpp; how many states they have is in docs/pools.md.
+#include "explorer.hpp"
+
+using namespace runmain;
+using namespace runmain::core;
+using namespace std::chrono_literals;
+
+namespace {
+
+ServiceSpec pool(RollOrder order) {
+  ServiceSpec spec = quick(watched("web", 2));
+  spec.roll.gradual = true;
+  spec.roll.order = order;
+  spec.roll.memory_guard = false;
+  return spec;
+}
+
+void explore_both(const std::string& what, const Budget& b) {
+  explore((what + ", new first").c_str(), {pool(RollOrder::new_first)}, b);
+  explore((what + ", old first").c_str(), {pool(RollOrder::old_first)}, b);
+  explore((what + ", no overlap").c_str(), {alone(pool(RollOrder::new_first))}, b);
+}
+
+}  // namespace
+
+TEST_CASE("large: a roll of two, a death and a stop that is forced, in every order", "[.][large]") {
+  Budget b;
+  b.timeouts = 0;
+  b.edits = b.crashes = 1;
+  b.signals = 2;
+  explore_both("roll of 2, a crash and two signals", b);
+}
+
+TEST_CASE("large: a roll of two, a death and HUP, in every order", "[.][large]") {
+  Budget b;
+  b.timeouts = 0;
+  b.edits = b.crashes = b.hups = 1;
+  explore_both("roll of 2, a crash and HUP", b);
+}
+
+TEST_CASE("large: a roll of two, a death and one worker more or less, in every order", "[.][large]") {
+  Budget b;
+  b.timeouts = 0;
+  b.edits = b.crashes = b.scales = 1;
+  explore_both("roll of 2, a crash and scaling", b);
+}
+
+TEST_CASE("large: a roll of two, a late start and a death, in every order", "[.][large]") {
+  Budget b;
+  b.edits = b.crashes = b.timeouts = 1;
+  explore_both("roll of 2, a crash and a late start", b);
+}
+
+TEST_CASE("large: a roll of two and a head that dies, in every order", "[.][large]") {
+  Budget b;
+  b.timeouts = 0;
+  b.edits = b.crashes = b.deaths = 1;
+  explore_both("roll of 2, a crash and a dying head", b);
+}
+
+TEST_CASE("large: a job, who waits for it, and everything at once", "[.][large]") {
+  ServiceSpec job = quick(watched("job"));
+  job.restart = RestartPolicy::on_failure;
+  ServiceSpec web = quick(service("web"));
+  web.depends_on = {"job"};
+  Budget b;
+  b.timeouts = 0;
+  b.edits = b.crashes = b.commands = 1;
+  explore("a job and who waits for it: an edit, a crash and a command", {job, web}, b);
+}
