@@ -1,6 +1,6 @@
-// The worlds of explore_pool_test.cpp and explore_test.cpp with more going wrong at once: minutes each, so they
-// are hidden and run by hand in a release build:  bin/test_core "[large]"
-// What they found is in the tables of roll_test.cpp; how many states they have is in docs/pools.md.
+// The worlds of explore_pool_test.cpp and explore_test.cpp with more going wrong at once: minutes each, so
+// they are hidden and run by hand in a release build:  bin/test_core "[large]" What they found is in the
+// tables of roll_test.cpp; how many states they have is in docs/pools.md.
 #include "explorer.hpp"
 
 using namespace runmain;
