@@ -27,12 +27,12 @@ struct CommandSpec {
   }
 };
 
-// So many of the workers, or this part of them in percent, rounded up; at least one.
+// So many of the workers, or at most this part of them in percent; at least one.
 struct Share {
   std::uint32_t count = 1;    // 0: percent counts
   std::uint32_t percent = 0;  // 1 to 100
   std::uint32_t of(std::uint32_t workers) const {
-    const auto part = static_cast<std::uint32_t>((std::uint64_t{workers} * percent + 99) / 100);
+    const auto part = static_cast<std::uint32_t>(std::uint64_t{workers} * percent / 100);
     return std::max(1U, count != 0 ? count : part);
   }
 

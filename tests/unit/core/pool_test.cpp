@@ -312,7 +312,7 @@ TEST_CASE("the load makes a pool larger and smaller, within its limits") {
   CHECK(s.view(0).wanted_workers == 1);
 }
 
-TEST_CASE("64 workers roll by a tenth") {
+TEST_CASE("64 workers roll by a tenth: never more than that are away") {
   ServiceSpec spec = pool(64);
   spec.roll.batch = Share{0, 10};
   Scene s = serving(spec);
@@ -320,7 +320,7 @@ TEST_CASE("64 workers roll by a tenth") {
   std::size_t steps = 0;
   std::vector<ChildKey> batch = s.spawned();
   for (; !batch.empty(); ++steps) {
-    CHECK(batch.size() <= 7);
+    CHECK(batch.size() <= 6);
     std::vector<ChildKey> next;
     for (const ChildKey& k : batch) {
       s.serve({0, k.slot, 2, 1});
@@ -329,7 +329,7 @@ TEST_CASE("64 workers roll by a tenth") {
     }
     batch = next;
   }
-  CHECK(steps == 10);
+  CHECK(steps == 11);
   CHECK(s.state(0) == ServiceState::ready);
   CHECK(s.view(0).workers.size() == 64);
 }
