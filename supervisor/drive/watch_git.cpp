@@ -74,9 +74,10 @@ void GitLocks::look(const std::string& folder, Lock& lock, Time now, std::vector
   if (lock.stale) return;
   if (!lock.on) {
     lock.on = true;
-    lock.since = now;
+    // The wall clock is asked once, of a lock that may have been there before us: it may jump meanwhile.
+    lock.since = age_of(stat.value()) < kLockMax ? now : now - kLockMax;
   }
-  if (now - lock.since < kLockMax && age_of(stat.value()) < kLockMax) return;
+  if (now - lock.since < kLockMax) return;
   lock.on = false;
   lock.stale = true;
   warnings.push_back(path + " is there for more than " + std::to_string(to_ms(kLockMax) / 1000) +

@@ -116,6 +116,23 @@ TEST_CASE("a lock that stays is given up after its time, said once, and may hold
   CHECK(locks.update(start + 2 * kLockMax, warnings).size() == 2);
 }
 
+TEST_CASE("a lock holds for its time also when the wall clock jumps meanwhile") {
+  TempFolder folder;
+  GitLocks locks;
+  locks.assign({{folder.path(), {kWeb}}});
+  std::vector<std::string> warnings;
+  const Time start = os::Loop::now();
+  write_file(folder / "index.lock", "");
+  CHECK(locks.update(start, warnings).size() == 1);
+  for (const char* when : {"1 hour ago", "next hour"}) {  // by the clock as it is then
+    INFO(when);
+    run("touch -d '" + std::string(when) + "' '" + (folder / "index.lock") + "'");
+    CHECK(locks.update(start + 1s, warnings).empty());
+  }
+  CHECK(warnings.empty());
+  CHECK(locks.update(start + kLockMax, warnings).size() == 1);
+}
+
 TEST_CASE("a real git checkout is told within a hold or after it, and holds nothing at its end") {
   Rig w;
   run("cd '" + w.folder.path() +
