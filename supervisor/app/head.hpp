@@ -55,6 +55,7 @@ class Head final : public control::Backend {
   // control::Backend
   core::Snapshot snapshot() override { return machine_.snapshot(); }
   std::vector<std::string> listening(ServiceId service) override;
+  control::Queues queues() override;
   std::string instance_id(ChildKey key) override;
   control::Identity identity() override;
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,

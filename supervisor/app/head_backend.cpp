@@ -7,8 +7,40 @@
 #include "app/head.hpp"
 #include "control/last_words.hpp"
 #include "drive/identity.hpp"
+#include "os/linux/listen_queue.hpp"
 
 namespace runmain::app {
+namespace {
+
+struct ListeningSocket {
+  ServiceId service{};
+  std::string address;
+  std::optional<std::uint32_t> slot;
+  std::uint64_t inode = 0;
+};
+
+// Each slot's own socket is known by its children; while it has none there is nobody whose queue it is.
+std::vector<ListeningSocket> listening_sockets(const drive::ServiceTable& services,
+                                               const drive::ChildInfos& children) {
+  std::map<ServiceId, std::map<std::uint32_t, const drive::ChildInfo*>> slots;
+  for (const auto& [key, child] : children) {
+    if (key.is_worker() && !child.sockets.empty()) slots[key.service][key.slot] = &child;
+  }
+  std::vector<ListeningSocket> all;
+  for (const auto& [id, entry] : services.all()) {
+    for (std::size_t n = 0; n < entry.listeners.size() && n < entry.inodes.size(); ++n) {
+      const drive::LaunchListener& listener = entry.listeners[n];
+      if (!listener.per_slot) all.push_back({id, listener.bound, std::nullopt, entry.inodes[n]});
+      if (!listener.per_slot) continue;
+      for (const auto& [slot, child] : slots[id]) {
+        if (n < child->sockets.size()) all.push_back({id, listener.bound, slot, child->sockets[n]});
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace
 
 std::vector<std::string> Head::listening(ServiceId service) {
   std::vector<std::string> bound;
@@ -16,6 +48,22 @@ std::vector<std::string> Head::listening(ServiceId service) {
     for (const drive::LaunchListener& l : entry->listeners) bound.push_back(l.bound);
   }
   return bound;
+}
+
+control::Queues Head::queues() {
+  const std::vector<ListeningSocket> sockets = listening_sockets(services_, children_);
+  std::vector<std::uint64_t> inodes;
+  for (const ListeningSocket& socket : sockets) inodes.push_back(socket.inode);
+  control::Queues queues;
+  if (inodes.empty()) return queues;
+  const auto found = os::listen_queues(inodes);
+  for (const ListeningSocket& socket : sockets) {
+    const auto queue = found.find(socket.inode);
+    if (queue == found.end()) continue;
+    queues[socket.service].push_back(
+        {socket.address, socket.slot, queue->second.waiting, queue->second.backlog});
+  }
+  return queues;
 }
 
 std::string Head::instance_id(ChildKey key) {

@@ -25,7 +25,8 @@ constexpr std::string_view kGap = "  ";
 struct Row {
   std::array<std::string, kColumns> cells;
   Style state_style = Style::plain;
-  std::string note;  // on a line of its own below
+  std::string note;                   // on a line of its own below …
+  std::vector<std::string> warnings;  // … and each of these
 };
 
 const Json& list_in(const Json& object, const char* key) {
@@ -69,6 +70,36 @@ std::string note_of(const Json& service) {
   const auto serving = number_of(service, "serving_workers");
   if (serving > 0 && serving < wanted) add_note(note, of_workers(serving, wanted) + " serve");
   return note;
+}
+
+// "127.0.0.1:8000 of worker 2: 3 connections wait".
+std::string waiting_text(const Json& queue) {
+  const auto waiting = number_of(queue, "waiting");
+  const auto slot = number_of(queue, "slot", -1);
+  return harmless(text_of(queue, "address")) + (slot < 0 ? "" : " of worker " + std::to_string(slot)) + ": " +
+         std::to_string(waiting) + (waiting == 1 ? " connection waits" : " connections wait");
+}
+
+// Where connections wait to be accepted; nothing where none does.
+std::string note_of_queues(const Json& service) {
+  std::string note;
+  for (const Json& queue : list_in(service, "queues")) {
+    if (flag_of(queue, "full") || number_of(queue, "waiting") <= 0) continue;
+    const auto backlog = number_of(queue, "backlog", -1);
+    add_note(note, waiting_text(queue) + (backlog < 0 ? "" : " (backlog " + std::to_string(backlog) + ")"));
+  }
+  return note;
+}
+
+std::vector<std::string> warnings_of_queues(const Json& service) {
+  std::vector<std::string> warnings;
+  for (const Json& queue : list_in(service, "queues")) {
+    if (!flag_of(queue, "full")) continue;
+    const bool is_unix = text_of(queue, "address").starts_with("unix:");
+    warnings.push_back(waiting_text(queue) + ", the backlog (" + count_text(queue, "backlog") +
+                       ") is full, " + (is_unix ? "clients are refused (EAGAIN)" : "further clients wait"));
+  }
+  return warnings;
 }
 
 // What of a worker its state does not tell.
@@ -124,6 +155,8 @@ void add_service(std::vector<Row>& rows, const Json& service) {
   row.state_style = style_of_state(state);
   row.note = note_of(service);
   if (alone && row.note.empty()) row.note = note_of_worker(workers[0]);
+  add_note(row.note, note_of_queues(service));
+  row.warnings = warnings_of_queues(service);
   rows.push_back(std::move(row));
   if (!alone) {
     for (const Json& worker : workers) rows.push_back(worker_row(name, worker));
@@ -169,9 +202,13 @@ std::string row_text(const Row& row, const Widths& widths, bool colour, std::siz
   while (!text.empty() && text.back() == ' ') text.pop_back();
   text += '\n';
   const std::size_t indent = row.cells[0].starts_with(' ') ? 6 : 4;
-  if (row.note.empty() || (width != 0 && width <= indent)) return text;
-  const std::string note = cut_to(row.note, width == 0 ? 0 : width - indent);
-  text += std::string(indent, ' ') + styled(note, Style::dim, colour) + '\n';
+  if (width != 0 && width <= indent) return text;
+  const auto add_line = [&](const std::string& note, Style style) {
+    const std::string cut = cut_to(note, width == 0 ? 0 : width - indent);
+    if (!note.empty()) text += std::string(indent, ' ') + styled(cut, style, colour) + '\n';
+  };
+  add_line(row.note, Style::dim);
+  for (const std::string& warning : row.warnings) add_line(warning, Style::yellow);
   return text;
 }
 

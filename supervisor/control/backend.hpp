@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,10 +40,24 @@ struct RequestsTold {
   std::uint64_t in_flight = 0;
 };
 
+// Who waits at a listening socket to be accepted, now.
+struct QueueView {
+  std::string address;                // as listening() has it
+  std::optional<std::uint32_t> slot;  // whose own socket it is; nothing: the service's
+  std::uint32_t waiting = 0;
+  std::optional<std::uint32_t> backlog;  // nothing where the kernel may not be asked
+  // listen(2): one more than the backlog has room. Over a unix socket, who comes then is refused with EAGAIN
+  // unless it blocks; over TCP it tries again by itself.
+  bool full() const { return backlog && waiting > *backlog; }
+};
+using Queues = std::map<ServiceId, std::vector<QueueView>>;
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual core::Snapshot snapshot() = 0;
+  // Of all services at once, as the kernel is asked for all; in the order of listening(), without UDP.
+  virtual Queues queues() = 0;
   // The addresses that the service's sockets are bound to ("127.0.0.1:8000"), in the file's order.
   virtual std::vector<std::string> listening(ServiceId service) = 0;
   // Empty for a child that is not known.

@@ -39,6 +39,23 @@ Json build_json(const core::WorkerView& build, Time now) {
               {"since_ms", ms_since(build.since, now)}};
 }
 
+Json queues_json(ServiceId service, const Queues& all) {
+  Json queues = Json::array();
+  const auto found = all.find(service);
+  if (found == all.end()) return queues;
+  for (const QueueView& queue : found->second) {
+    Json json{{"address", queue.address},
+              {"slot", nullptr},
+              {"waiting", queue.waiting},
+              {"backlog", nullptr},
+              {"full", queue.full()}};
+    if (queue.slot) json["slot"] = *queue.slot;
+    if (queue.backlog) json["backlog"] = *queue.backlog;
+    queues.push_back(std::move(json));
+  }
+  return queues;
+}
+
 // slot, generation and pid are told of it. A socket is of a slot, or shared.
 bool is_about_a_child(const core::Fact& fact) {
   const std::string_view type = core::type_name(fact.type);
@@ -129,7 +146,7 @@ std::int64_t wall_of(Time time, Time now, std::int64_t wall_now_ns) {
   return wall_now_ns - (now - time).count();
 }
 
-Json service_json(const core::ServiceView& service, Backend& backend, Time now) {
+Json service_json(const core::ServiceView& service, const Queues& queues, Backend& backend, Time now) {
   Json workers = Json::array();
   Json build;
   for (const core::WorkerView& worker : service.workers) {
@@ -153,6 +170,7 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now) 
               {"retry_in_ms", retry},
               {"reason", service.reason},
               {"listen", backend.listening(service.id)},
+              {"queues", queues_json(service.id, queues)},
               {"wanted_workers", service.wanted_workers},
               {"serving_workers", service.serving_workers},
               {"roll", roll},
@@ -162,8 +180,9 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now) 
 
 Json status_json(const core::Snapshot& snapshot, Backend& backend, Time now) {
   Json services = Json::array();
+  const Queues queues = backend.queues();
   for (const core::ServiceView& service : snapshot.services)
-    services.push_back(service_json(service, backend, now));
+    services.push_back(service_json(service, queues, backend, now));
   return Json{{"version", RUNMAIN_VERSION},
               {"mode", name_of_mode(snapshot.mode)},
               {"shutting_down", snapshot.shutting_down},

@@ -27,7 +27,7 @@ std::int64_t wall_of(Time time, Time now, std::int64_t wall_now_ns);
 
 // {"version","mode","shutting_down","services":[…]}
 Json status_json(const core::Snapshot& snapshot, Backend& backend, Time now);
-Json service_json(const core::ServiceView& service, Backend& backend, Time now);
+Json service_json(const core::ServiceView& service, const Queues& queues, Backend& backend, Time now);
 
 // {"v","seq","time","mono_ns","type","service","slot","generation","pid","cause","data"}; what does not apply
 // is null.

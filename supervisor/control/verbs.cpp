@@ -277,7 +277,7 @@ void Server::do_why(Client& client, const Json& args) {
   for (const core::Fact& fact : service->history)
     history.push_back(event_json({0, wall_of(fact.time, now, wall), service->name, fact}));
   reply(client, Json{{"now_ns", now.time_since_epoch().count()},
-                     {"service", service_json(*service, backend_, now)},
+                     {"service", service_json(*service, backend_.queues(), backend_, now)},
                      {"history", history}});
 }
 

@@ -72,33 +72,34 @@ Result<void> dump(const Request& request, const std::function<void(std::string_v
   return Error::from_errno("NETLINK_SOCK_DIAG", EMSGSIZE);
 }
 
+using Queues = std::unordered_map<std::uint64_t, ListenQueue>;
 using Wanted = std::vector<std::uint64_t>;  // sorted
 
 bool has(const Wanted& wanted, std::uint64_t inode) {
   return inode != 0 && std::binary_search(wanted.begin(), wanted.end(), inode);
 }
 
-Result<std::uint32_t> tcp_by_netlink(const Wanted& wanted) {
-  std::uint32_t sum = 0;
+// On failure some may be in `found` already; they are right.
+Result<void> tcp_by_netlink(const Wanted& wanted, Queues& found) {
   for (const int family : {AF_INET, AF_INET6}) {
     inet_diag_req_v2 request{};
     request.sdiag_family = static_cast<__u8>(family);
     request.sdiag_protocol = IPPROTO_TCP;
     request.idiag_states = 1U << kListenState;
     auto done = dump(request, [&](std::string_view answer) {
-      inet_diag_msg found{};
-      if (answer.size() < sizeof found) return;
-      std::memcpy(&found, answer.data(), sizeof found);
-      if (has(wanted, found.idiag_inode)) sum += found.idiag_rqueue;  // of a listener: its accept queue
+      inet_diag_msg told{};
+      if (answer.size() < sizeof told) return;
+      std::memcpy(&told, answer.data(), sizeof told);
+      // Of a listener: its accept queue, and the most that may be in it.
+      if (has(wanted, told.idiag_inode)) found[told.idiag_inode] = {told.idiag_rqueue, told.idiag_wqueue};
     });
-    if (!done) return done.error();
+    if (!done) return done;
   }
-  return sum;
+  return {};
 }
 
 // Lines "sl local remote st tx:rx …": of a listener, rx is the length of its accept queue.
-std::uint32_t tcp_by_tables(const Wanted& wanted) {
-  std::uint32_t sum = 0;
+void tcp_by_tables(const Wanted& wanted, Queues& found) {
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     const std::string text = proc_text(table, kTableMax);
     for (std::size_t at = 0; at < text.size();) {
@@ -111,50 +112,54 @@ std::uint32_t tcp_by_tables(const Wanted& wanted) {
         word = line.substr(0, line.find(' '));
         line.remove_prefix(word.size());
       }
-      if (words[3] != "0A" || !has(wanted, parse_number(words[9]).value_or(0))) continue;
+      const std::uint64_t inode = parse_number(words[9]).value_or(0);
       const std::size_t colon = words[4].find(':');
-      if (colon == std::string_view::npos) continue;
-      sum += static_cast<std::uint32_t>(parse_number(words[4].substr(colon + 1), 16).value_or(0));
+      if (words[3] != "0A" || !has(wanted, inode) || colon == std::string_view::npos) continue;
+      const auto waiting = parse_number(words[4].substr(colon + 1), 16).value_or(0);
+      found[inode] = {static_cast<std::uint32_t>(waiting), std::nullopt};
     }
   }
-  return sum;
 }
 
-Result<std::uint32_t> unix_by_netlink(const Wanted& wanted) {
-  std::uint32_t sum = 0;
+void unix_by_netlink(const Wanted& wanted, Queues& found) {
   unix_diag_req request{};
   request.sdiag_family = AF_UNIX;
   request.udiag_states = 1U << kListenState;
   request.udiag_show = UDIAG_SHOW_RQLEN;
-  auto done = dump(request, [&](std::string_view answer) {
-    unix_diag_msg found{};
-    if (answer.size() < sizeof found) return;
-    std::memcpy(&found, answer.data(), sizeof found);
-    if (!has(wanted, found.udiag_ino)) return;
-    for (std::size_t at = NLMSG_ALIGN(sizeof found); at + sizeof(nlattr) <= answer.size();) {
+  (void)dump(request, [&](std::string_view answer) {
+    unix_diag_msg told{};
+    if (answer.size() < sizeof told) return;
+    std::memcpy(&told, answer.data(), sizeof told);
+    if (!has(wanted, told.udiag_ino)) return;
+    for (std::size_t at = NLMSG_ALIGN(sizeof told); at + sizeof(nlattr) <= answer.size();) {
       nlattr head{};
       std::memcpy(&head, answer.data() + at, sizeof head);
       if (head.nla_len < sizeof head || head.nla_len > answer.size() - at) break;
       if (head.nla_type == UNIX_DIAG_RQLEN && head.nla_len >= NLA_HDRLEN + sizeof(unix_diag_rqlen)) {
         unix_diag_rqlen queue{};
         std::memcpy(&queue, answer.data() + at + NLA_HDRLEN, sizeof queue);
-        sum += queue.udiag_rqueue;
+        found[told.udiag_ino] = {queue.udiag_rqueue, queue.udiag_wqueue};
       }
       at += NLA_ALIGN(head.nla_len);
     }
   });
-  if (!done) return done.error();
-  return sum;
 }
 
 }  // namespace
 
-std::uint32_t queued_connections(const std::vector<std::uint64_t>& inodes) {
+Queues listen_queues(const std::vector<std::uint64_t>& inodes) {
+  Queues found;
   Wanted wanted = inodes;
   std::sort(wanted.begin(), wanted.end());
-  const auto tcp = tcp_by_netlink(wanted);
-  const auto on_unix = unix_by_netlink(wanted);
-  return (tcp ? *tcp : tcp_by_tables(wanted)) + (on_unix ? *on_unix : 0);  // a filter may forbid netlink
+  if (!tcp_by_netlink(wanted, found)) tcp_by_tables(wanted, found);  // a filter may forbid netlink
+  unix_by_netlink(wanted, found);
+  return found;
+}
+
+std::uint32_t queued_connections(const std::vector<std::uint64_t>& inodes) {
+  std::uint32_t sum = 0;
+  for (const auto& [inode, queue] : listen_queues(inodes)) sum += queue.waiting;
+  return sum;
 }
 
 }  // namespace runmain::os

@@ -35,11 +35,13 @@ class FakeBackend : public Backend {
   std::vector<LogLine> lines;
   std::vector<ServiceId> asked_for;  // by the latest recent()
   std::vector<std::string> addresses{"127.0.0.1:8000"};
+  Queues waiting;
   std::optional<Error> apply_fault;
   std::function<void(std::uint64_t)> on_command;  // before command() returns
 
   core::Snapshot snapshot() override { return state; }
   std::vector<std::string> listening(ServiceId) override { return addresses; }
+  Queues queues() override { return waiting; }
   std::string instance_id(ChildKey key) override { return "instance-" + std::to_string(key.slot); }
   Identity identity() override { return {4242, "/srv/supervisor.toml"}; }
   std::map<ChildKey, RequestsTold> told;

@@ -65,6 +65,10 @@ core::Snapshot snapshot() {
 TEST_CASE("status is what the interface says") {
   FakeBackend backend;
   backend.told[ChildKey{ServiceId{0}, 2, 3, 1}] = {1000, 3};
+  backend.waiting[ServiceId{0}] = {{"127.0.0.1:8000", std::nullopt, 2, 4096},
+                                   {"127.0.0.1:8001", 1, 3, 2},
+                                   {"unix:/run/web.sock", std::nullopt, 3, 2},
+                                   {"unix:@web", std::nullopt, 0, std::nullopt}};
   check_golden("status.json", status_json(snapshot(), backend, kNow).dump(2) + "\n");
 }
 
@@ -80,9 +84,16 @@ TEST_CASE("a retry that is overdue is in 0 ms") {
   FakeBackend backend;
   core::ServiceView db = service_view(1, "db", core::ServiceState::backoff);
   db.retry_at = kNow - seconds(5);
-  CHECK(service_json(db, backend, kNow)["retry_in_ms"] == 0);
+  CHECK(service_json(db, {}, backend, kNow)["retry_in_ms"] == 0);
   db.retry_at = kNever;
-  CHECK(service_json(db, backend, kNow)["retry_in_ms"].is_null());
+  CHECK(service_json(db, {}, backend, kNow)["retry_in_ms"].is_null());
+}
+
+TEST_CASE("a queue is full when it has one more than the backlog, as the kernel counts") {
+  CHECK_FALSE(QueueView{"a", std::nullopt, 2, 2}.full());
+  CHECK(QueueView{"a", std::nullopt, 3, 2}.full());
+  CHECK(QueueView{"a", std::nullopt, 1, 0}.full());
+  CHECK_FALSE(QueueView{"a", std::nullopt, 9, std::nullopt}.full());  // nobody knows
 }
 
 TEST_CASE("every type of event is what the interface says") {

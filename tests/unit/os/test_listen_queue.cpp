@@ -60,11 +60,38 @@ TEST_CASE("connections that nobody has accepted are counted, TCP and unix, and o
   CHECK(queued_connections({a.inode}) == 2);
 }
 
+TEST_CASE("each socket has its queue and its backlog, one more of which have room") {
+  const TempFolder folder;
+  const Listener a = open(tcp());
+  Address path;
+  path.kind = AddressKind::unix_path;
+  path.path = folder.path("s");
+  const Listener b = open(path);
+  const Listener idle = open(tcp());
+  for (const Listener* l : {&a, &b}) REQUIRE(::listen(l->fd.get(), 2) == 0);
+  std::vector<UniqueFd> clients;
+  for (const Listener* l : {&a, &a, &a, &b, &b, &b}) clients.push_back(client_of(*l));
+  const auto found = listen_queues({a.inode, b.inode, idle.inode, 1});
+  REQUIRE(found.size() == 3);
+  for (const Listener* l : {&a, &b}) {
+    CHECK(found.at(l->inode).waiting == 3);
+    CHECK(found.at(l->inode).backlog == 2U);
+  }
+  CHECK(found.at(idle.inode).waiting == 0);
+  CHECK(found.at(idle.inode).backlog > 2U);
+  // A client that does not wait.
+  const UniqueFd late(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  CHECK(::connect(late.get(), reinterpret_cast<const sockaddr*>(&b.name), b.name_size) != 0);
+  CHECK(errno == EAGAIN);
+}
+
 TEST_CASE("where netlink is forbidden the queue of a TCP socket is read from proc") {
   const Listener a = open(tcp());
   const UniqueFd client = client_of(a);
   const std::string said = in_child(false, [&]() -> std::string {
     if (!forbid_call(SYS_socket, EPERM, AF_NETLINK)) return "no filter";
+    const auto found = listen_queues({a.inode});
+    if (found.size() != 1 || found.at(a.inode).backlog) return "a backlog that nobody tells";
     return std::to_string(queued_connections({a.inode}));
   });
   CHECK(said == "1");
