@@ -7,43 +7,11 @@
 #include <algorithm>
 #include <set>
 
-#include "support/catch.hpp"
-#include "support/http_load.hpp"
-#include "support/supervised.hpp"
+#include "support/pools.hpp"
 
 using namespace runmain::test;
 
 namespace {
-
-std::string pool(int workers, const std::string& more,
-                 const std::string& command = "@BIN@/t_http --fd {fd}") {
-  return "[runmain]\nmode = \"prod\"\n[service.web]\ncommand = '''" + command +
-         "'''\nshell = true\nlisten = \"127.0.0.1:0\"\nworkers = " + std::to_string(workers) +
-         "\non_keeper_death = \"stop\"\n" + more;
-}
-const std::string kNotify = "ready = { notify = true }\n";
-
-// The generations of the workers that are ready, by slot.
-std::vector<int> ready_generations(const Json& status) {
-  std::vector<int> all;
-  for (const Json& w : status["services"][0]["workers"]) {
-    if (w["state"] == "ready") all.push_back(w["generation"].get<int>());
-  }
-  return all;
-}
-
-bool all_ready(const Json& status, std::size_t workers, int generation) {
-  const std::vector<int> seen = ready_generations(status);
-  return seen.size() == workers &&
-         std::count(seen.begin(), seen.end(), generation) == static_cast<long>(workers);
-}
-
-void no_request_lost(HttpLoad& load) {
-  load.stop();
-  for (const auto& [fault, count] : load.faults()) UNSCOPED_INFO(fault << ": " << count);
-  CHECK(load.failed() == 0);
-  CHECK(load.done() > 0);
-}
 
 // So many connections that have sent a request and are not answered yet.
 std::vector<int> ask_many(const std::string& address, int count) {

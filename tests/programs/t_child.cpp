@@ -26,12 +26,15 @@
 //   lines-tty                  reads lines up to "the end", prints "lines: COUNT, bytes: COUNT"
 //   shut FD                    calls shutdown(2) on its listener
 //   listen FD                  calls listen(2) on it with a backlog of 5
+//   eat MIB                    takes so much memory, as the first whom the kernel ends for it
 //   gate PATH                  makes this FIFO, prints "at the gate", waits until somebody opens it
 //   raw-tty                    prints "key HEX" for each byte up to a Q
 //
 // A grandchild prints "grandchild PID" before the next argument is looked at, and ends by itself after
 // kLifeSeconds at the latest, so that a test that fails leaves nothing for long.
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -171,6 +174,18 @@ void start(bool orphan, F&& body) {
   close(told[0]);
 }
 
+void eat(unsigned long long mib) {
+  constexpr std::size_t kMiB = 1U << 20U;
+  const int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (score < 0 || write(score, "1000", 4) != 4) fail("oom_score_adj");
+  close(score);
+  for (; mib > 0; --mib) {
+    void* piece = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (piece == MAP_FAILED) fail("mmap");
+    std::memset(piece, 1, kMiB);
+  }
+}
+
 void end_by(int signal) {
   std::signal(signal, SIG_DFL);
   raise(signal);
@@ -229,6 +244,8 @@ bool act(std::string_view name, const char* value) {
     if (shutdown(std::atoi(value), SHUT_RDWR) != 0) fail("shutdown");
   } else if (name == "listen") {
     if (listen(std::atoi(value), 5) != 0) fail("listen");
+  } else if (name == "eat") {
+    eat(std::strtoull(value, nullptr, 10));
   } else if (name == "exit") {
     std::exit(std::atoi(value));
   } else if (name == "signal-self") {

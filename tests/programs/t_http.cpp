@@ -1,7 +1,7 @@
 // t_http: a web server of one answer, for integration tests. It keeps the contract without the runtime
 // library.
 //
-//   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--no-notify]
+//   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--no-notify] [--backlog N]
 //
 // Accepts on the inherited socket N and answers every request with "PID GENERATION WORKER\n" and "Connection:
 // close".
@@ -10,6 +10,7 @@
 // --ignore-term   SIGTERM does nothing; otherwise it accepts what is waiting, answers it and exits with 0
 // --exit-after N  exits with 0 after N answers, as a crash would: without looking at other connections
 // --no-notify     does not send READY=1 to NOTIFY_SOCKET
+// --backlog N     at SIGUSR1 it calls listen(2) with this backlog
 // One thread, ppoll(2); at most kConnectionsMax connections at once, the rest waits in the backlog.
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -44,6 +45,7 @@ struct Options {
   int port = 0;
   milliseconds boot{0};
   long exit_after = -1;
+  int backlog = -1;
   bool ignore_term = false;
   bool notify = true;
 };
@@ -54,8 +56,9 @@ struct Connection {
 };
 
 volatile sig_atomic_t g_terminated = 0;
+volatile sig_atomic_t g_asked = 0;  // by SIGUSR1
 
-void on_term(int) { g_terminated = 1; }
+void on_signal(int number) { (number == SIGTERM ? g_terminated : g_asked) = 1; }
 
 [[noreturn]] void usage(const char* what) {
   std::fprintf(stderr, "t_http: %s\n", what);
@@ -66,8 +69,8 @@ Options parse(int argc, char** argv) {
   Options o;
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
-    const bool takes_value =
-        name == "--fd" || name == "--port" || name == "--boot-ms" || name == "--exit-after";
+    const bool takes_value = name == "--fd" || name == "--port" || name == "--boot-ms" ||
+                             name == "--exit-after" || name == "--backlog";
     if (takes_value && i + 1 == argc) usage("a value is missing");
     const long value = takes_value ? std::strtol(argv[++i], nullptr, 10) : 0;
     if (name == "--fd") {
@@ -78,6 +81,8 @@ Options parse(int argc, char** argv) {
       o.boot = milliseconds(value);
     } else if (name == "--exit-after") {
       o.exit_after = value;
+    } else if (name == "--backlog") {
+      o.backlog = static_cast<int>(value);
     } else if (name == "--ignore-term") {
       o.ignore_term = true;
     } else if (name == "--no-notify") {
@@ -141,13 +146,15 @@ class Server {
  public:
   explicit Server(const Options& options) : options_(options) {}
 
-  // Until the drain is over or the answers are given. SIGTERM is let in only while it waits.
+  // Until the drain is over or the answers are given. Signals are let in only while it waits.
   void run(const sigset_t& while_waiting) {
     const auto ready_at = Clock::now() + options_.boot;
     while (!finished()) {
       const bool booting = !ready_ && Clock::now() < ready_at;
       if (!booting && !ready_) become_ready();
       if (g_terminated != 0 && !draining_) begin_drain();
+      if (g_asked != 0 && listen(options_.fd, options_.backlog) != 0) std::perror("t_http: listen");
+      g_asked = 0;
       if (finished()) return;
       turn(booting ? ready_at : drain_end_, booting || draining_, while_waiting);
     }
@@ -229,15 +236,19 @@ class Server {
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   if (options.fd >= 0) fcntl(options.fd, F_SETFL, fcntl(options.fd, F_GETFL) | O_NONBLOCK);
-  sigset_t term;
+  sigset_t signals;
   sigset_t while_waiting;
-  sigemptyset(&term);
-  sigaddset(&term, SIGTERM);
-  sigprocmask(SIG_BLOCK, &term, &while_waiting);
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  if (options.backlog >= 0) sigaddset(&signals, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &signals, &while_waiting);
   sigdelset(&while_waiting, SIGTERM);
+  sigdelset(&while_waiting, SIGUSR1);
   struct sigaction action {};
-  action.sa_handler = options.ignore_term ? SIG_IGN : on_term;
+  action.sa_handler = options.ignore_term ? SIG_IGN : on_signal;
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = on_signal;
+  if (options.backlog >= 0) sigaction(SIGUSR1, &action, nullptr);
   Server(options).run(while_waiting);
   return 0;
 }

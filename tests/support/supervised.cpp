@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -41,6 +42,14 @@ std::vector<char*> to_argv(const std::vector<std::string>& words) {
 }
 
 int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+
+// As in /proc/PID/stat; '\0' for one that is not there.
+char state_of(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  const std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::size_t end = text.rfind(')');
+  return end == std::string::npos || end + 2 >= text.size() ? '\0' : text[end + 2];
+}
 
 pid_t spawn(const std::vector<std::string>& words, const std::string& cwd, int out) {
   const pid_t pid = fork();
@@ -377,10 +386,14 @@ bool wait_gone(pid_t pid, std::chrono::milliseconds guard) {
 }
 
 bool alive(pid_t pid) {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
-  std::string text((std::istreambuf_iterator<char>(in)), {});
-  const std::size_t end = text.rfind(')');
-  return end != std::string::npos && end + 2 < text.size() && text[end + 2] != 'Z' && text[end + 2] != 'X';
+  const char state = state_of(pid);
+  return state != '\0' && state != 'Z' && state != 'X';
+}
+
+bool freeze(pid_t pid) {
+  kill(pid, SIGSTOP);
+  while (alive(pid) && state_of(pid) != 'T') sched_yield();
+  return alive(pid);
 }
 
 std::vector<pid_t> children_of(pid_t pid) {

@@ -133,6 +133,8 @@ class Supervised {
 // Waits for the end of a process that is not our child, by pidfd. False when the guard is over.
 bool wait_gone(pid_t pid, std::chrono::milliseconds guard = kGuard);
 bool alive(pid_t pid);
+// Stops it, and returns when it stands still: it accepts and answers nothing from here on. False: it is gone.
+bool freeze(pid_t pid);
 std::vector<pid_t> children_of(pid_t pid);
 // The pids that t_child printed as "grandchild PID".
 std::vector<pid_t> grandchildren_in(const std::string& output);
