@@ -47,6 +47,17 @@ bool three_are_ready(const Json& status) {
   return ready == 3;
 }
 
+// Three sockets of one address, in which 200 connections wait.
+bool each_slot_has_some_of_200(const Json& status) {
+  int waiting = 0;
+  std::set<int> slots;
+  for (const Json& queue : status["services"][0]["queues"]) {
+    waiting += queue["waiting"].get<int>();
+    if (queue["waiting"] > 0 && queue["full"] == false) slots.insert(queue["slot"].get<int>());
+  }
+  return waiting == 200 && slots.size() == 3;
+}
+
 }  // namespace
 
 TEST_CASE("with a socket for each slot, what waits for a worker that is killed is served by its successor") {
@@ -59,6 +70,7 @@ TEST_CASE("with a socket for each slot, what waits for a worker that is killed i
   for (const pid_t pid : pids) kill(pid, SIGSTOP);  // nobody accepts
   std::vector<int> clients;
   for (int i = 0; i < 200; ++i) clients.push_back(ask(port));
+  CHECK(up.wait_status(each_slot_has_some_of_200) != Json());
   for (const pid_t pid : pids) kill(pid, SIGKILL);
   int answered = 0;
   std::set<std::string> by;
