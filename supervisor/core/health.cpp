@@ -67,7 +67,7 @@ void Engine::hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std:
   leave_terminal(i);
   const bool looks = std::any_of(r.instances.begin(), r.instances.end(),
                                  [](const Instance& other) { return other.key.is_hook(); });
-  if (r.spec.hang.hook && !looks && !s_.forced) {
+  if (r.spec.hang.hook && !looks && !s_.shutting_down) {
     enter(i, WorkerState::hung);
     i.deadline = later(now_, r.spec.hang.hook_timeout);
     spawn_helper(r, kHookSlot, Instance(i));
