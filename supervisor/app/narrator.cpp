@@ -56,8 +56,9 @@ std::string signal_text(int number) {
 bool is_told_with(const Fact& exited, const Fact& other) {
   if (exited.number == 0 && other.type == FactType::service_done)
     return other.service == exited.service && other.cause == exited.cause;
-  const bool follows = other.type == FactType::service_failed || other.type == FactType::reload_failed ||
-                       other.type == FactType::reload_build_failed;
+  const bool replaced = other.type == FactType::child_recycled && other.slot == exited.slot;
+  const bool follows = replaced || other.type == FactType::service_failed ||
+                       other.type == FactType::reload_failed || other.type == FactType::reload_build_failed;
   return follows && other.service == exited.service && other.cause == exited.cause &&
          other.text.find(exited.text) != std::string::npos;
 }

@@ -95,7 +95,8 @@ const char* type_name(FactType type) {
     case FactType::reload_restored: return "reload.restored";
     // It has answered all that it accepted. number: milliseconds since it was asked.
     case FactType::child_drained: return "child.drained";
-    // It is well, and is replaced. text: "1000 requests", "lifetime 3600 s", "memory 600 MiB".
+    // It is well, and is replaced. text: "1000 requests", "lifetime 3600 s", "memory 600 MiB"; "exited with
+    // status 0" of one that has ended by itself.
     case FactType::child_recycled: return "child.recycled";
     // A signal has stopped it. number: it may stay so for so many milliseconds, 0: for ever.
     case FactType::child_frozen: return "child.frozen";

@@ -100,14 +100,18 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (i.leaving) return;  // its place is taken already, or is about to be
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = end.clean && on_its_own && r.spec.restart != RestartPolicy::always;
-  const bool as_announced = !finished && end.clean && i.why == EndWhy::announced && i.was_ready;
-  // One that ends as it has announced, and is to run for ever, recycles itself.
-  const auto begin_anew = [this](SlotRun& run) {
+  // One that is to run for ever, and ends with success as it has announced, or after it has served, recycles
+  // itself (uvicorn --limit-max-requests). Sooner than that it is a loop, which a back-off has to slow down.
+  const bool served = i.was_ready && (i.why == EndWhy::announced || now_ - i.ready_at >= kWorkDone);
+  const bool work_done = !finished && end.clean && on_its_own && served;
+  const auto begin_anew = [&](SlotRun& run) {
+    tell(r, i, FactType::child_recycled, 0, end.how);
+    if (now_ - i.ready_at >= r.spec.backoff.reset) run.crashes = run.unhealthy = 0;
     run.reason = Reason::recycle;
     run.retry_at = now_;
   };
   if (r.next != 0 && i.key.generation == r.next) {
-    if (as_announced) return begin_anew(r.slots[i.key.slot].next);
+    if (work_done) return begin_anew(r.slots[i.key.slot].next);
     if (!finished) return abort_next(r, end.how + (r.workers() > 1 ? " before all workers were ready" : ""));
     r.slots[i.key.slot].next.done = true;
     return r.course.gradual ? touch(r) : commit(r);
@@ -117,7 +121,7 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (r.spec.restart == RestartPolicy::never || (end.final && on_its_own))
     return slot_failed(r, i.key.slot, end.how);
   if (r.spec.await_change && r.proven != r.current) return fail(r, end.how + ", waits for a change");
-  if (as_announced) return begin_anew(r.slots[i.key.slot].current);
+  if (work_done) return begin_anew(r.slots[i.key.slot].current);
   crashed(r, i, end.how);
 }
 

@@ -33,6 +33,10 @@ inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory;
 inline constexpr Duration kQueueTimeout = 1s;       // for a retiring worker to empty its own queue
 inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue: one worker more
 inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
+inline constexpr Duration kWorkDone =
+    1s;  // who has served for so long and ends with success has done its work
+inline constexpr Duration kProbePause = 100ms;  // between commands that find out whether a worker is ready …
+inline constexpr Duration kProbeLimit = 10s;    // … each of which may take so long
 inline constexpr std::uint32_t kCalmPercent = 30;   // of a CPU, each worker on average
 inline constexpr Duration kSpanMax = std::chrono::hours(24 * 366);  // no deadline is further away
 

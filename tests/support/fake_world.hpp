@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/machine.hpp"
+#include "core/state.hpp"
 #include "support/fake_child.hpp"
 
 namespace runmain::core {
@@ -209,15 +210,17 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   }
   FakeRun& run = run_of(s, c.key);
   ++run.ends;
-  const bool as_told = c.announced && c.ready && s.clean(status);
+  const bool asked = c.stopping || c.awaiting || c.sweeping;
+  const bool served = c.ready && (c.announced || now - c.ready_at >= kWorkDone);
+  const bool work_done = served && !asked && !c.hung && s.clean(status);
   const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
   if (!c.leaving) {  // else its successor's run is what counts
-    if (healthy && !as_told) run.deaths = 0;
-    if (!c.stopping && !c.awaiting && !c.sweeping && !as_told) {
+    if (healthy) run.deaths = 0;
+    if (!asked && !work_done) {
       ++run.deaths;
       run.death_at = now;
     }
-    run.by_itself = as_told;
+    run.by_itself = work_done;
   }
   if (!c.stopping && c.key.is_worker()) s.hurt(c.key.slot);
   c.body = Body::dead;
