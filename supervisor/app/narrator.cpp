@@ -261,6 +261,8 @@ std::optional<Line> Narrator::tell_one(const Fact& fact, const std::string& name
 std::optional<Line> Narrator::tell_end(const Fact& fact) {
   switch (fact.type) {
     case FactType::shutdown_started: return Line{Tone::faint, "stopping; once more Ctrl-C to force"};
+    case FactType::signal_passed_on:
+      return Line{Tone::faint, signal_text(static_cast<int>(fact.number)) + ": passed on to " + fact.text};
     case FactType::shutdown_forced: return Line{Tone::bad, "forced: killing everything"};
     case FactType::shutdown_done:
       return Line{Tone::faint, fact.number == 0 ? "stopped, nothing is left" : "stopped"};

@@ -94,6 +94,8 @@ DataKeys data_keys(core::FactType type) {
     case F::slot_failed: return {nullptr, "reason"};
     case F::service_scaled: return {"workers", "by"};
     case F::listener_shut: return {"errno", "address"};
+    case F::service_scale_refused: return {"workers", "bounds"};
+    case F::signal_passed_on: return {"signal", "to"};
     case F::child_waits:
     case F::child_goes_on: return {nullptr, nullptr};
     case F::reload_waits: return {"changes", nullptr};

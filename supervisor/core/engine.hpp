@@ -189,6 +189,7 @@ class Engine {
   void shut_down(std::int32_t signal);
   void force(std::int32_t signal);
   void check_end();
+  static bool may_have(const ServiceRecord& r, std::uint32_t workers);
   void quit(std::int32_t status);
   std::string left_alive() const;
 
@@ -217,5 +218,8 @@ std::string describe_exit(std::int32_t status, bool known);
 
 // The same with what the service's lists make of it.
 End judge(const ServiceSpec& spec, const Exited& e);
+// "2 to 8 workers, as its configuration says": how many a service may have.
+std::string bounds_text(const ServiceSpec& spec);
+
 
 }  // namespace runmain::core

@@ -113,6 +113,10 @@ const char* type_name(FactType type) {
     // A process has shut it down. number: errno of listening again, 0: it listens. slot: whose it is, where
     // sockets are per slot; text: the address.
     case FactType::listener_shut: return "listener.shut";
+    // A signal would have scaled it beyond its bounds. number: workers, as before. text: the bounds.
+    case FactType::service_scale_refused: return "service.scale_refused";
+    // Every worker got it, too. number: the signal. text: how many workers.
+    case FactType::signal_passed_on: return "signal.passed_on";
   }
   return "unknown";
 }

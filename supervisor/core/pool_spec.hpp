@@ -14,6 +14,8 @@ namespace runmain::core {
 
 using namespace std::chrono_literals;
 
+inline constexpr std::uint32_t kWorkersMax = 1024;  // slots of one service, whoever asks; below kBuildSlot
+
 // argv is what is executed; with `shell` it is {"/bin/sh", "-c", TEXT}.
 struct CommandSpec {
   std::vector<std::string> argv;

@@ -3,6 +3,7 @@
 // services that exist, addresses are well-formed, durations are not negative. Non-goal: how TOML spells it.
 #pragma once
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <optional>
@@ -208,6 +209,12 @@ struct ServiceSpec {
 
   friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
   template <class A>
+  // Nobody makes it smaller or larger than this.
+  std::uint32_t workers_least() const { return workers_max == 0 ? 1 : workers; }
+  std::uint32_t workers_most() const {
+    return workers_max == 0 ? kWorkersMax : std::max(workers, workers_max);
+  }
+
   void fields(A& a) {
     a("name", name);
     a("at", at);

@@ -21,7 +21,6 @@
 namespace runmain::core {
 
 inline constexpr std::uint32_t kServicesMax = 16384;  // names ever seen while a keeper lives
-inline constexpr std::uint32_t kWorkersMax = 4096;    // slots of one service; below kBuildSlot
 inline constexpr std::size_t kRequestsMax =
     256;                                       // unanswered requests; beyond: answered with an error at once
 inline constexpr std::size_t kClaimsMax = 64;  // serving processes of one child
