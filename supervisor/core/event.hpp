@@ -398,6 +398,7 @@ struct Room {
 
 // The load of a service with workers_max, once a second: connections that wait to be accepted, and how much
 // of one CPU each worker has used on average.
+inline constexpr std::uint32_t kBusyPercent = 90;  // as good as a queue: connections that are kept make none
 struct Load {
   static constexpr const char* kType = "service.loaded";
   ServiceId service{};

@@ -53,10 +53,10 @@ void Engine::operator()(const Load& e) {
   if (r == nullptr || !up(*r) || r->run != RunState::running || r->spec.workers_max <= r->spec.workers)
     return;
   const std::uint32_t workers = r->workers();
-  if (e.queued > 0) {
+  const bool settled = look(*r).full == workers;  // those that come are to help first, and a start is no load
+  if (e.queued > 0 || (settled && e.busy_percent >= kBusyPercent)) {
     r->calm_since = kNever;
     r->loaded = std::min(r->loaded + 1, kCountMax);
-    const bool settled = look(*r).full == workers;  // those that come are to help first
     if (r->loaded >= kLoadedLooks && settled && workers < r->spec.workers_max)
       set_workers(*r, workers + 1, "load");
     return;

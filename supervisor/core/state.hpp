@@ -30,7 +30,7 @@ inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newe
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
 inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory; then it is taken to be enough
 inline constexpr Duration kQueueTimeout = 1s;       // for a retiring worker to empty its own queue
-inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue: one worker more
+inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue, or busy: one worker more
 inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
 inline constexpr Duration kWorkDone =
     1s;  // who has served for so long and ends with success has done its work
