@@ -10,7 +10,7 @@ namespace {
 
 // Up to `percent` less than the limit, at least 1.
 std::uint64_t jittered(std::uint64_t limit, std::uint32_t percent, std::uint64_t& random) {
-  const std::uint64_t reach = limit / 100 * std::min(percent, 100U);
+  const std::uint64_t reach = jitter_of(limit, percent);
   return std::max<std::uint64_t>(1, limit - (reach == 0 ? 0 : next_random(random) % (reach + 1)));
 }
 

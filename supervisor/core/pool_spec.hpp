@@ -135,6 +135,12 @@ struct RecycleSpec {
   }
 };
 
+// So much lower a limit may be: `percent` of it, rounded up, so that a small one has jitter, too.
+inline std::uint64_t jitter_of(std::uint64_t limit, std::uint32_t percent) {
+  const std::uint64_t part = std::min(percent, 100U);
+  return limit / 100 * part + (limit % 100 * part + 99) / 100;
+}
+
 inline constexpr std::uint32_t kLingeringMax = 64;
 
 // A further stop signal, so long after the first.

@@ -117,7 +117,7 @@ std::optional<core::Requests> Channel::to_tell(const ChildKey& key) {
   if (recycle == nullptr || recycle->requests == 0) return std::nullopt;
   const RequestCounts all = requests(key);
   const std::uint64_t hundredth = std::max<std::uint64_t>(1, recycle->requests / 100);
-  const std::uint64_t jitter = hundredth * std::min<std::uint32_t>(recycle->jitter_percent, 100);
+  const std::uint64_t jitter = core::jitter_of(recycle->requests, recycle->jitter_percent);
   if (all.done < recycle->requests - std::min(recycle->requests, jitter)) return std::nullopt;
   const auto told = told_.find(key);
   if (told != told_.end() && all.done - std::min(all.done, told->second) < hundredth) return std::nullopt;
