@@ -157,6 +157,7 @@ Json service_json(const core::ServiceView& service, Backend& backend, Time now) 
               {"listen", backend.listening(service.id)},
               {"wanted_workers", service.wanted_workers},
               {"serving_workers", service.serving_workers},
+              {"done_workers", service.done_workers},
               {"roll", roll},
               {"build", build},
               {"workers", workers}};
