@@ -148,7 +148,7 @@ void Head::name_services(Configuration& configuration) {
     entry.listeners = sockets->second.listeners;
     entry.inodes = sockets->second.inodes;
     if (spec->port && *spec->port == 0 && entry.auto_port == 0) {
-      if (auto port = drive::pick_ports(spec->workers)) entry.auto_port = *port;
+      if (auto port = drive::pick_ports(std::max(spec->workers, spec->workers_max))) entry.auto_port = *port;
     }
     stand_ins_->know(view.id, view.name, std::move(sockets->second.for_stand_in));
     named.emplace_back(view.id, *spec);
