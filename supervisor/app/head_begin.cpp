@@ -227,6 +227,27 @@ void Head::make_suspects() {
   suspects_ = std::make_unique<Suspects>(loop_, std::move(asks));
 }
 
+void Head::make_uncounted() {
+  Uncounted::Asks asks;
+  asks.wants_counts = [this](ServiceId id) {
+    const auto* entry = services_.find(id);
+    return entry != nullptr && entry->spec.recycle.requests > 0;
+  };
+  asks.has_told = [this](ServiceId id) {
+    const bool lives = std::any_of(children_.begin(), children_.end(), [&](const auto& child) {
+      return child.first.service == id && child.first.is_worker();
+    });
+    return !lives || channel_->has_told(id);
+  };
+  asks.warn = [this](ServiceId id) {
+    say({Tone::bad, services_.name(id) + ": told to replace a worker after " +
+                        std::to_string(services_.at(id).spec.recycle.requests) +
+                        " requests, but no worker has told a request in its first minute, and what is not "
+                        "told is not counted (docs/contract.md); --max-lifetime needs no telling"});
+  };
+  uncounted_ = std::make_unique<Uncounted>(loop_, std::move(asks));
+}
+
 void Head::on_change(core::Changed changed) {
   if (changed.service != kConfigFile) {
     const auto* entry = services_.find(changed.service);

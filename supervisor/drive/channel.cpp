@@ -144,6 +144,13 @@ void Channel::forget(const ChildKey& key) {
   }
 }
 
+bool Channel::has_told(ServiceId service) const {
+  const auto before = [&](const auto& entry) { return entry.first.service == service; };
+  const auto now = [&](const auto& entry) { return entry.second.key.service == service; };
+  return std::any_of(done_before_.begin(), done_before_.end(), before) ||
+         std::any_of(by_conn_.begin(), by_conn_.end(), now);
+}
+
 RequestCounts Channel::requests(const ChildKey& key) const {
   RequestCounts sum;
   const auto before = done_before_.find(key);
