@@ -118,6 +118,7 @@ void Engine::look_by_command(ServiceRecord& r) {
 // A hook has had its look: the worker's turn is over. A look has told how its worker is.
 void Engine::helper_ended(ServiceRecord& r, const Instance& helper, const End& end, std::int64_t number) {
   touch(r);
+  if (helper.key.is_probe()) return probe_ended(r, helper, end);
   const auto [same, about] = find(helper.about);
   if (about == nullptr) return;
   if (helper.key.is_hook()) {

@@ -15,6 +15,7 @@ void Engine::reconcile(ServiceRecord& r) {
   stop_unwanted(r);
   fill(r);
   look_by_command(r);
+  probe_by_command(r);
   distribute(r);
   publish(r);
 }
@@ -71,7 +72,9 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
 
 // The worker that a hook or a look is about is still there to be looked at.
 bool Engine::is_about_somebody(const ServiceRecord& r, const Instance& helper) {
-  const WorkerState phase = helper.key.is_hook() ? WorkerState::hung : WorkerState::ready;
+  const WorkerState phase = helper.key.is_hook()    ? WorkerState::hung
+                            : helper.key.is_probe() ? WorkerState::starting
+                                                    : WorkerState::ready;
   return std::any_of(r.instances.begin(), r.instances.end(),
                      [&](const Instance& i) { return i.key == helper.about && i.phase == phase; });
 }
@@ -215,6 +218,7 @@ void Engine::idle(ServiceRecord& r) {
   r.canary_asked = 0;
   r.restoring = false;
   r.look_at = kNever;
+  r.probe_at = kNever;
   r.due = r.due_forced = r.reload_open = false;
   r.change_since = kNever;
   r.given_up = 0;

@@ -146,9 +146,7 @@ void add_listeners(const LaunchInput& in, Environment& env, keeper::SpawnChild& 
 }
 
 // Whom the child is, or, if it is a hook or a look, is about.
-const ChildKey& subject(const LaunchInput& in) {
-  return in.key.is_hook() || in.key.is_look() ? in.about : in.key;
-}
+const ChildKey& subject(const LaunchInput& in) { return in.key.is_about() ? in.about : in.key; }
 
 // What a hook or a look must know of the worker that it is about.
 void add_subject(const LaunchInput& in, Environment& env) {
@@ -201,7 +199,7 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   if (const auto port = own_port(*in.spec, subject(in).slot, in.auto_port))
     env.set("PORT", std::to_string(port));
   if (in.key.is_worker()) add_contract(in, env, child);
-  if (in.key.is_hook() || in.key.is_look()) add_subject(in, env);
+  if (in.key.is_about()) add_subject(in, env);
   child.env = env.take();
   return std::nullopt;
 }
@@ -220,6 +218,7 @@ const core::CommandSpec* command_of(const LaunchInput& in) {
   const core::ServiceSpec& spec = *in.spec;
   if (in.key.is_build()) return spec.watch && spec.watch->build ? &*spec.watch->build : nullptr;
   if (in.key.is_hook()) return spec.hang.hook ? &*spec.hang.hook : nullptr;
+  if (in.key.is_probe()) return spec.ready.kind == core::ReadyKind::exec ? &spec.ready.command : nullptr;
   if (in.key.is_look()) return spec.health.kind == core::HealthKind::exec ? &spec.health.command : nullptr;
   return &spec.command;
 }
@@ -227,9 +226,10 @@ const core::CommandSpec* command_of(const LaunchInput& in) {
 std::optional<Fault> add_command(const LaunchInput& in, keeper::SpawnChild& child) {
   const core::CommandSpec* command = command_of(in);
   if (command == nullptr) {
-    const char* what = in.key.is_build()  ? "the service has no build step"
-                       : in.key.is_hook() ? "the service has no on_hang hook"
-                                          : "the service has no health command";
+    const char* what = in.key.is_build()   ? "the service has no build step"
+                       : in.key.is_hook()  ? "the service has no on_hang hook"
+                       : in.key.is_probe() ? "the service has no ready command"
+                                           : "the service has no health command";
     return Fault{core::SpawnStage::exec, EINVAL, what};
   }
   if (command->argv.empty() || command->argv.front().empty()) {

@@ -182,7 +182,7 @@ inline Event FakeWorld::spawned(FakeChild& c) {
 
 inline Event FakeWorld::spawn_fails(FakeChild& c, int error, SpawnStage stage, Time now) {
   c.over = true;
-  if (c.key.is_hook() || c.key.is_look()) return Spawned{c.key, 0, stage, error, "cannot run it"};
+  if (c.key.is_about()) return Spawned{c.key, 0, stage, error, "cannot run it"};
   FakeRun& run = run_of(services_[c.key.service.value], c.key);
   ++run.ends;
   ++run.spawn_failures;
@@ -202,8 +202,14 @@ inline Event FakeWorld::ready(FakeChild& c, Time now) {
 
 inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   FakeService& s = services_[c.key.service.value];
-  if (c.key.is_hook() || c.key.is_look()) {
+  if (c.key.is_about()) {
     FakeChild* about = find(c.about);
+    // Its word counts for one that still starts; the core ends the other ways of finding out.
+    const bool counts = about != nullptr && about->body == Body::alive && about->probing && !c.stopping;
+    if (c.key.is_probe() && counts && s.clean(status)) {
+      ready(*about, now);
+      about->probing = true;
+    }
     if (c.key.is_look() && about != nullptr) about->ails(status != 0, now);
     c.body = Body::dead;
     return Exited{c.key, c.pid, status, true};
