@@ -108,6 +108,7 @@ void Head::make_rooms() {
       drive::WatchCallbacks{[this](core::Changed changed) { on_change(std::move(changed)); },
                             [this](const core::Held& held) { on_held(held); }, tell});
   make_suspects();
+  make_uncounted();
   drive::Performer::Context c;
   c.keeper = &keeper_;
   c.services = &services_;
@@ -324,6 +325,7 @@ void Head::tell_facts() {
     stopping_ |= fact.type == core::FactType::shutdown_started;
     if (fact.type == core::FactType::child_started || fact.type == core::FactType::child_ready)
       suspects_->started(fact.service);
+    uncounted_->on_fact(fact);
     tell_browser(fact);
     if (server_) server_->fact(fact, services_.name(fact.service));
   }

@@ -22,6 +22,7 @@
 #include "app/options.hpp"
 #include "app/stand_ins.hpp"
 #include "app/suspects.hpp"
+#include "app/uncounted.hpp"
 #include "control/server.hpp"
 #include "core/machine.hpp"
 #include "drive/happenings.hpp"
@@ -60,6 +61,7 @@ class Head final : public control::Backend {
   control::Identity identity() override;
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
                         std::uint32_t number) override;
+  Result<void> check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) override;
   std::optional<control::RequestsTold> requests(ChildKey key) override;
   std::vector<control::LogLine> last_words(ChildKey key, std::size_t count) override;
   std::vector<control::LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) override;
@@ -89,6 +91,7 @@ class Head final : public control::Backend {
   void resume_journal();
   void on_change(core::Changed changed);
   void make_suspects();
+  void make_uncounted();
   void read_again();
   void watch_services();
   void open_browser();
@@ -137,6 +140,7 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::MemfdCell> table_cell_;
   std::unique_ptr<drive::Watcher> watcher_;
   std::unique_ptr<Suspects> suspects_;
+  std::unique_ptr<Uncounted> uncounted_;
   std::unique_ptr<drive::Performer> performer_;
   std::unique_ptr<drive::HappeningReader> reader_;
   std::unique_ptr<drive::StateLog> log_;

@@ -84,6 +84,23 @@ std::optional<control::RequestsTold> Head::requests(ChildKey key) {
   return control::RequestsTold{counts.done, counts.in_flight};
 }
 
+// Workers that bind by themselves have a port each; those beyond the first ones were not looked at yet.
+Result<void> Head::check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) {
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    const auto* entry = services_.find(view.id);
+    if (entry == nullptr || std::find(services.begin(), services.end(), view.id) == services.end()) continue;
+    const std::uint32_t most = std::min(workers, core::kWorkersMax);
+    for (std::uint32_t slot = view.wanted_workers; slot < most; ++slot) {
+      auto free = drive::check_own_port(entry->spec, slot, entry->auto_port);
+      if (!free)
+        return Error{view.name + ": " + free.error().message,
+                     {},
+                     "its workers have ports in a row; end what has this one, or stay below it"};
+    }
+  }
+  return {};
+}
+
 std::vector<control::LogLine> Head::last_words(ChildKey key, std::size_t count) {
   constexpr std::size_t kLookedAt = 2000;  // lines of the service; others may have gone on writing
   (void)output_->on_output_event();        // the keeper has its last words before its end

@@ -148,7 +148,7 @@ void Head::name_services(Configuration& configuration) {
     entry.listeners = sockets->second.listeners;
     entry.inodes = sockets->second.inodes;
     if (spec->port && *spec->port == 0 && entry.auto_port == 0) {
-      if (auto port = drive::pick_ports(spec->workers)) entry.auto_port = *port;
+      if (auto port = drive::pick_ports(std::max(spec->workers, spec->workers_max))) entry.auto_port = *port;
     }
     stand_ins_->know(view.id, view.name, std::move(sockets->second.for_stand_in));
     named.emplace_back(view.id, *spec);
@@ -225,6 +225,27 @@ void Head::make_suspects() {
     return tags;
   };
   suspects_ = std::make_unique<Suspects>(loop_, std::move(asks));
+}
+
+void Head::make_uncounted() {
+  Uncounted::Asks asks;
+  asks.wants_counts = [this](ServiceId id) {
+    const auto* entry = services_.find(id);
+    return entry != nullptr && entry->spec.recycle.requests > 0;
+  };
+  asks.has_told = [this](ServiceId id) {
+    const bool lives = std::any_of(children_.begin(), children_.end(), [&](const auto& child) {
+      return child.first.service == id && child.first.is_worker();
+    });
+    return !lives || channel_->has_told(id);
+  };
+  asks.warn = [this](ServiceId id) {
+    say({Tone::bad, services_.name(id) + ": told to replace a worker after " +
+                        std::to_string(services_.at(id).spec.recycle.requests) +
+                        " requests, but no worker has told a request in its first minute, and what is not "
+                        "told is not counted (docs/contract.md); --max-lifetime needs no telling"});
+  };
+  uncounted_ = std::make_unique<Uncounted>(loop_, std::move(asks));
 }
 
 void Head::on_change(core::Changed changed) {

@@ -56,8 +56,9 @@ std::string signal_text(int number) {
 bool is_told_with(const Fact& exited, const Fact& other) {
   if (exited.number == 0 && other.type == FactType::service_done)
     return other.service == exited.service && other.cause == exited.cause;
-  const bool follows = other.type == FactType::service_failed || other.type == FactType::reload_failed ||
-                       other.type == FactType::reload_build_failed;
+  const bool replaced = other.type == FactType::child_recycled && other.slot == exited.slot;
+  const bool follows = replaced || other.type == FactType::service_failed ||
+                       other.type == FactType::reload_failed || other.type == FactType::reload_build_failed;
   return follows && other.service == exited.service && other.cause == exited.cause &&
          other.text.find(exited.text) != std::string::npos;
 }
@@ -118,9 +119,10 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
   const std::string who = this->who(fact, name);
   switch (fact.type) {
     case FactType::child_spawn_failed: {
-      std::string text = who + ": cannot start: " + printable(fact.text, false);
+      // The same of another worker is no news, and may come after the verdict.
+      std::string text = "cannot start: " + printable(fact.text, false);
       if (std::exchange(last_trouble_[fact.service], text) == text) return std::nullopt;
-      return Line{Tone::bad, std::move(text)};
+      return Line{Tone::bad, who + ": " + text};
     }
     case FactType::child_exited: {
       if (fact.slot == kBuildSlot || fact.text.empty()) return std::nullopt;
@@ -259,6 +261,8 @@ std::optional<Line> Narrator::tell_one(const Fact& fact, const std::string& name
 
 std::optional<Line> Narrator::tell_end(const Fact& fact) {
   switch (fact.type) {
+    case FactType::signal_passed_on:
+      return Line{Tone::faint, signal_text(static_cast<int>(fact.number)) + ": passed on to " + fact.text};
     case FactType::shutdown_started: return Line{Tone::faint, "stopping; once more Ctrl-C to force"};
     case FactType::shutdown_forced: return Line{Tone::bad, "forced: killing everything"};
     case FactType::shutdown_done:

@@ -52,6 +52,10 @@ std::optional<Line> Narrator::tell_roll(const Fact& fact, const std::string& nam
       return Line{Tone::good, name + ": " + std::to_string(fact.number) +
                                   (fact.number == 1 ? " worker" : " workers") + " from now on (" +
                                   printable(fact.text, false) + ")"};
+    case FactType::service_scale_refused:
+      return Line{Tone::bad, name + ": stays at " + std::to_string(fact.number) +
+                                 (fact.number == 1 ? " worker" : " workers") + ": it has " +
+                                 printable(fact.text, false)};
     case FactType::listener_shut:
       return Line{fact.number == 0 ? Tone::faint : Tone::bad, shut_text(fact, name)};
     default: return std::nullopt;

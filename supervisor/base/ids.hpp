@@ -21,18 +21,21 @@ using ServiceId = Id<struct ServiceTag>;
 inline constexpr ServiceId kNoService{0xffffffffU};
 
 // Children that do not serve (helpers) have slot numbers of their own: a service's build step, the hook that
-// looks at a worker that hangs, and the command that looks at a worker's health. One of each at a time.
+// looks at a worker that hangs, the command that looks at a worker's health, and the one that finds out
+// whether a worker is ready. One of each at a time.
 inline constexpr std::uint32_t kBuildSlot = 0xffffU;
 inline constexpr std::uint32_t kHookSlot = 0xfffeU;
 inline constexpr std::uint32_t kLookSlot = 0xfffdU;
-inline constexpr std::uint32_t kHelperSlotFirst = kLookSlot;
+inline constexpr std::uint32_t kProbeSlot = 0xfffcU;
+inline constexpr std::uint32_t kHelperSlotFirst = kProbeSlot;
 inline constexpr std::uint32_t kNoSlot = 0xffffffffU;
 
-// What a helper's slot is called: "build", "hook", "look"; nullptr for a worker's.
+// What a helper's slot is called: "build", "hook", "look", "probe"; nullptr for a worker's.
 inline const char* helper_name(std::uint32_t slot) {
   if (slot == kBuildSlot) return "build";
   if (slot == kHookSlot) return "hook";
-  return slot == kLookSlot ? "look" : nullptr;
+  if (slot == kLookSlot) return "look";
+  return slot == kProbeSlot ? "probe" : nullptr;
 }
 
 // Names one start of one child for ever: service, stable worker slot, code generation, and the how-manyth
@@ -48,6 +51,9 @@ struct ChildKey {
   bool is_build() const { return slot == kBuildSlot; }
   bool is_hook() const { return slot == kHookSlot; }
   bool is_look() const { return slot == kLookSlot; }
+  bool is_probe() const { return slot == kProbeSlot; }
+  // It is about a worker.
+  bool is_about() const { return is_hook() || is_look() || is_probe(); }
   bool is_worker() const { return slot < kHelperSlotFirst; }
   std::string text() const {
     return std::to_string(service.value) + ":" + std::to_string(slot) + ":" + std::to_string(generation) +

@@ -7,6 +7,7 @@
 
 #include "cli/launch.hpp"
 #include "cli/program_facts.hpp"
+#include "os/linux/sockets.hpp"
 
 namespace runmain::cli {
 namespace {
@@ -16,7 +17,10 @@ std::optional<Error> taken_address(const core::ServiceSpec& service) {
   const auto fault = [](const std::string& host, std::uint16_t port, const std::string& hint) {
     const auto free = check_port(host, port);
     if (free.ok() || free.error().code != EADDRINUSE) return std::optional<Error>();
-    return std::optional<Error>(Error{"port " + std::to_string(port) + " is in use", {}, hint, EADDRINUSE});
+    const std::string holder = os::holder_of_port(port);
+    const std::string by = holder.empty() ? "" : " by " + holder;
+    return std::optional<Error>(
+        Error{"port " + std::to_string(port) + " is in use" + by, {}, hint, EADDRINUSE});
   };
   for (const core::ListenSpec& listen : service.listen) {
     if (listen.kind != core::AddressKind::tcp || listen.port == 0) continue;

@@ -1,5 +1,6 @@
 // `runmain scale`: more or fewer workers of services, while they serve.
 #include <charconv>
+#include <limits>
 
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
@@ -20,7 +21,10 @@ std::optional<Wish> wish_of(const std::string& text) {
   Wish wish{text.substr(0, equals), 0};
   const char* end = text.data() + text.size();
   const auto [read, error] = std::from_chars(text.data() + equals + 1, end, wish.workers);
-  if (error != std::errc() || read != end) return std::nullopt;
+  if (read != end) return std::nullopt;
+  // However large: the supervisor knows what is too many.
+  if (error == std::errc::result_out_of_range) wish.workers = std::numeric_limits<std::uint32_t>::max();
+  if (error != std::errc() && error != std::errc::result_out_of_range) return std::nullopt;
   return wish;
 }
 

@@ -67,6 +67,8 @@ const std::map<std::string, const char*> kPatterns{
     {"slot.failed", "is given up, the other workers go on[: {reason}]"},
     {"service.scaled", "has {workers} workers from now on[, by {by}]"},
     {"listener.shut", "has shut down its socket[ {address}]"},
+    {"service.scale_refused", "stays at {workers} workers: it has {bounds}"},
+    {"signal.passed_on", "{signal:signal} was passed on to {to}"},
     {"services.all_ready", "all services are ready ({services})"},
     {"shutdown.started", "runmain shuts down[, on {signal:signal}]"},
     {"shutdown.forced", "runmain shuts down by force[, on {signal:signal}]"},

@@ -2,10 +2,12 @@
 
 #include <cerrno>
 #include <set>
+#include <thread>
 
 namespace runmain::cli {
 namespace {
 
+constexpr std::chrono::milliseconds kReloadAsked{50};  // between questions what became of a reload
 constexpr int kTakeoversMax = 100;  // heads that may be replaced while one question is open
 
 bool means_nothing_runs(int code) { return code == ENOENT || code == ECONNREFUSED || code == ENOTDIR; }
@@ -29,6 +31,32 @@ control::Folders folders_of(const Options& options) {
 }
 
 namespace {
+
+// How a reload that began at `begun` has ended, by an answer to `why`; nothing while it is under way.
+std::optional<Answer> end_of_reload(const Json& why, Time begun) {
+  const Json none = Json::object();
+  const Json& service = why.contains("service") ? why["service"] : none;
+  const std::string name = control::text_of(service, "name");
+  const std::string state = control::text_of(service, "state");
+  for (const char* under_way : {"reloading", "building", "starting", "stopping", "waiting"}) {
+    if (state == under_way) return std::nullopt;
+  }
+  const Json history = why.value("history", Json::array());
+  for (auto event = history.rbegin(); event != history.rend(); ++event) {
+    if (control::number_of(*event, "mono_ns") < begun.time_since_epoch().count()) break;
+    const std::string type = control::text_of(*event, "type");
+    if (type == "reload.done") return Answer{true, nullptr, {}, {}, {}};
+    if (type != "reload.failed" && type != "reload.build_failed") continue;
+    const Json data = event->value("data", Json::object());
+    const std::string reason = control::text_of(data, type == "reload.failed" ? "reason" : "text");
+    return Answer{false, nullptr, control::kFailed, Error{name + ": " + reason}, {}};
+  }
+  return Answer{false,
+                nullptr,
+                control::kFailed,
+                Error{name + ": the supervisor was replaced before the reload had begun", {}, "ask again"},
+                {}};
+}
 
 // Where it may run: for the file, then, if no file was named, as a `dev` of this folder.
 std::vector<std::string> candidates(const Options& options, const control::Folders& folders) {
@@ -80,6 +108,47 @@ Result<Answer> Session::ask(const std::string& verb, const Json& args, Time dead
     if (!next.ok()) return answer;
     client_ = std::move(*next);
   }
+}
+
+Result<Answer> Session::reload(const Json& args, Time deadline) {
+  const Time begun = control::deadline_after(Duration::zero());
+  auto answer = client_.call("reload", args, deadline);
+  for (int left = kTakeoversMax; left > 0; --left) {
+    const bool replaced = !answer.ok() && answer.error().code == ECONNRESET;
+    if (!replaced) return answer;
+    auto next = control::Client::connect(runtime_ + "/control", deadline);
+    if (!next.ok()) return answer;
+    client_ = std::move(*next);
+    answer = outcome_of_reload(args, begun, deadline);
+  }
+  return answer;
+}
+
+// Asking for the reload again would be one more. What became of the one that was asked for is in the history
+// of each service, which outlives heads.
+Result<Answer> Session::outcome_of_reload(const Json& args, Time begun, Time deadline) {
+  Json names = args.value("services", Json::array());
+  if (names.empty()) {
+    auto status = client_.call("status", Json::object(), deadline);
+    if (!status.ok() || !status->ok) return status;
+    for (const Json& service : status->value.value("services", Json::array())) {
+      if (control::text_of(service, "state") != "stopped") names.push_back(control::text_of(service, "name"));
+    }
+  }
+  for (const Json& name : names) {
+    for (;;) {
+      auto why = client_.call("why", Json{{"service", name}}, deadline);
+      if (!why.ok() || !why->ok) return why;
+      if (auto end = end_of_reload(why->value, begun)) {
+        if (!end->ok) return *end;
+        break;
+      }
+      if (control::deadline_after(Duration::zero()) >= deadline)
+        return Error{"no answer in time", {}, {}, ETIMEDOUT};
+      std::this_thread::sleep_for(kReloadAsked);
+    }
+  }
+  return Answer{true, nullptr, {}, {}, {}};
 }
 
 int exit_of_code(const std::string& code) {
@@ -138,7 +207,10 @@ int service_command(const Options& options, Terminal& terminal, const std::strin
   if (options.no_wait) args["wait"] = false;
   // Asking a successor again is safe only where doing it twice is doing it once.
   const bool again = options.command == "start" || options.command == "stop";
-  exit = exit_of(session->ask(options.command, args, options.deadline(), again), terminal);
+  const bool follows = options.command == "reload" && !options.no_wait;
+  exit = exit_of(follows ? session->reload(args, options.deadline())
+                         : session->ask(options.command, args, options.deadline(), again),
+                 terminal);
   if (exit != kClean) return exit;
   if (options.all) terminal.out << done << ": all services\n";
   std::set<std::string> told;

@@ -33,12 +33,18 @@ class Session {
   Result<Answer> ask(const std::string& verb, const Json& args, Time deadline, bool again,
                      const std::function<bool(const Json&)>& on_item = nullptr);
 
+  // A reload that is waited for: if the supervisor is replaced meanwhile, until its successor knows how it
+  // went.
+  Result<Answer> reload(const Json& args, Time deadline);
+
   // The runtime folder where it runs.
   const std::string& runtime() const { return runtime_; }
 
  private:
   Session(control::Client client, std::string runtime)
       : client_(std::move(client)), runtime_(std::move(runtime)) {}
+  Result<Answer> outcome_of_reload(const Json& args, Time begun, Time deadline);
+
   control::Client client_;
   std::string runtime_;
 };

@@ -59,6 +59,15 @@ std::string of_workers(std::int64_t some, std::int64_t all) {
   return std::to_string(some) + " of " + std::to_string(all) + (all == 1 ? " worker" : " workers");
 }
 
+// "1 of 4 workers serve, 3 are done"
+std::string serving_text(const Json& service) {
+  std::string text =
+      of_workers(number_of(service, "serving_workers"), number_of(service, "wanted_workers")) + " serve";
+  const auto done = number_of(service, "done_workers");
+  if (done > 0) text += ", " + std::to_string(done) + (done == 1 ? " is done" : " are done");
+  return text;
+}
+
 std::string note_of(const Json& service) {
   std::string note = harmless(text_of(service, "reason"));
   const auto retry = number_of(service, "retry_in_ms", -1);
@@ -68,7 +77,7 @@ std::string note_of(const Json& service) {
     add_note(note, of_workers(number_of(*roll, "workers"), wanted) + " at generation " +
                        count_text(*roll, "generation"));
   const auto serving = number_of(service, "serving_workers");
-  if (serving > 0 && serving < wanted) add_note(note, of_workers(serving, wanted) + " serve");
+  if (serving > 0 && serving < wanted) add_note(note, serving_text(service));
   return note;
 }
 
@@ -252,7 +261,7 @@ std::string fault_of_service(const Json& service) {
   const auto serving = number_of(service, "serving_workers");
   const bool down = state == "stopped" || state == "done" || state == "failed";
   if (!down && serving >= wanted) return {};
-  std::string fault = name + " is " + state + ", " + of_workers(serving, wanted) + " serve";
+  std::string fault = name + " is " + state + ", " + serving_text(service);
   const std::string reason = harmless(text_of(service, "reason"));
   return reason.empty() ? fault : fault + ": " + reason;
 }

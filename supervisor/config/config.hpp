@@ -19,7 +19,7 @@ namespace runmain::config {
 
 inline constexpr std::size_t kFileMax = 10U << 20U;  // bytes
 inline constexpr std::size_t kServicesMax = 2000;
-inline constexpr std::uint32_t kWorkersMax = 1024;
+using core::kWorkersMax;
 
 struct LoadOptions {
   core::Mode mode = core::Mode::dev;          // where the file says nothing

@@ -46,18 +46,21 @@ void ServiceReader::read_ready() {
   table.refuse_others();
 }
 
-// Exactly one of http, notify, tcp and after, with what belongs to it.
+// Exactly one of http, notify, tcp, exec and after, with what belongs to it.
 void ServiceReader::read_ready_kind(Table& table, const Node& node) {
   core::ReadySpec& ready = spec().ready;
   const Node* http = table.find("http");
   const Node* notify = table.find("notify");
   const Node* tcp = table.find("tcp");
   const Node* after = table.find("after");
+  const Node* exec = table.find("exec");
   const Node* address = table.find("address");
-  const int given = (http != nullptr) + (notify != nullptr) + (tcp != nullptr) + (after != nullptr);
+  const int given =
+      (http != nullptr) + (notify != nullptr) + (tcp != nullptr) + (after != nullptr) + (exec != nullptr);
   if (given != 1) {
     report().fault(node.place, given == 0 ? "ready does not say how" : "ready says more than one way",
-                   "write one of http = \"/health\", notify = true, tcp = true, after = \"500ms\"");
+                   "write one of http = \"/health\", notify = true, tcp = true, after = \"500ms\", exec = "
+                   "[\"./probe\"]");
     return;
   }
   if (address != nullptr && http == nullptr) {
@@ -76,6 +79,10 @@ void ServiceReader::read_ready_kind(Table& table, const Node& node) {
     ready.kind = ReadyKind::notify;
     if (notify->kind != Kind::boolean || !notify->boolean)
       report().fault(notify->place, "ready.notify must be true");
+  } else if (exec != nullptr) {
+    ready.kind = ReadyKind::exec;
+    auto read = read_helper(*exec, "ready.exec", false, "{pid} and {worker} are replaced");
+    if (read) ready.command = std::move(*read);
   } else {
     ready.kind = ReadyKind::after;
     read_duration(report(), *after, "ready.after", ready.after);

@@ -209,7 +209,6 @@ void ServiceReader::read_cwd() {
 
 // What the mode decides unless the service says it.
 void ServiceReader::read_modes() {
-  const bool dev = reading_.mode == core::Mode::dev;
   spec().overlap = port_node_ == nullptr;
   if (const Node* node = table_.find("overlap")) {
     if (node->kind != Kind::boolean) {
@@ -221,7 +220,6 @@ void ServiceReader::read_modes() {
       spec().overlap = node->boolean;
     }
   }
-  spec().die_with_keeper = dev;
   table_.read("pty", spec().pty);
   table_.read("browser", spec().browser);
   if (const Node* node = table_.find("on_keeper_death")) {

@@ -67,6 +67,12 @@ class Backend {
   // gets that number when it is done, or when it cannot be.
   virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
                                 std::uint32_t number) = 0;
+  // Whether each of these services can have so many workers, as far as the machine is concerned (a port for
+  // each). On failure nobody is asked to scale.
+  virtual Result<void> check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) {
+    (void)services, (void)workers;
+    return {};
+  }
   // Nothing for a worker that has said nothing.
   virtual std::optional<RequestsTold> requests(ChildKey key) = 0;
   // The latest `count` lines of one start's generation, oldest first; key.slot kNoSlot: of all its slots.

@@ -111,6 +111,8 @@ DataKeys data_keys(core::FactType type) {
     case F::slot_failed: return {nullptr, "reason"};
     case F::service_scaled: return {"workers", "by"};
     case F::listener_shut: return {"errno", "address"};
+    case F::service_scale_refused: return {"workers", "bounds"};
+    case F::signal_passed_on: return {"signal", "to"};
     case F::child_waits:
     case F::child_goes_on: return {nullptr, nullptr};
     case F::reload_waits: return {"changes", nullptr};
@@ -173,6 +175,7 @@ Json service_json(const core::ServiceView& service, const Queues& queues, Backen
               {"queues", queues_json(service.id, queues)},
               {"wanted_workers", service.wanted_workers},
               {"serving_workers", service.serving_workers},
+              {"done_workers", service.done_workers},
               {"roll", roll},
               {"build", build},
               {"workers", workers}};

@@ -13,9 +13,9 @@
 namespace runmain::control {
 namespace {
 
-constexpr std::size_t kBacklogBytesMax = 1U << 20U;  // of log lines from before the request
-constexpr std::int64_t kNumberMax = 1LL << 31;       // of workers, as far as this room cares
-constexpr std::size_t kReasonsMax = 16;              // services named in a failed wait
+constexpr std::size_t kBacklogBytesMax = 1U << 20U;   // of log lines from before the request
+constexpr std::int64_t kNumberMax = (1LL << 32) - 1;  // of workers, as far as this room cares
+constexpr std::size_t kReasonsMax = 16;               // services named in a failed wait
 
 const std::vector<std::string> kVerbs{"status", "start",  "stop",    "restart", "reload",
                                       "scale",  "signal", "down",    "apply",   "logs",
@@ -185,6 +185,12 @@ void Server::do_command(Client& client, core::CommandVerb verb, const Json& args
     fail(client, kBadRequest,
          Error{scales ? "scale names services and how many workers" : "canary is a number"});
     return;
+  }
+  if (scales) {
+    if (const auto can = backend_.check_scale(ids, static_cast<std::uint32_t>(number)); !can) {
+      fail(client, kFailed, can.error());
+      return;
+    }
   }
   client.work = Work::command;
   client.since = os::Loop::now();

@@ -282,8 +282,10 @@ enum class FactType : std::uint8_t {
   slot_failed,
   service_scaled,
   listener_shut,
+  service_scale_refused,
+  signal_passed_on,
 };
-inline constexpr FactType kLastFactType = FactType::listener_shut;
+inline constexpr FactType kLastFactType = FactType::signal_passed_on;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

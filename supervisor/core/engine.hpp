@@ -163,6 +163,11 @@ class Engine {
   void look_after(ServiceRecord& r, Instance& i);
   void looked(ServiceRecord& r, Instance& i, const Looked& e);
 
+  // readiness by command (ready_command.cpp)
+  static bool is_ready_by_command(const ServiceRecord& r, const Instance& i);
+  void probe_by_command(ServiceRecord& r);
+  void probe_ended(ServiceRecord& r, const Instance& probe, const End& end);
+
   // dependencies (dependencies.cpp)
   bool satisfied(const ServiceRecord& r) const;
   bool needs_met(const ServiceRecord& r) const;
@@ -184,6 +189,7 @@ class Engine {
   void carry_out(const Command& e, const std::vector<std::uint32_t>& services);
 
   // the end (shutdown.cpp)
+  static bool may_have(const ServiceRecord& r, std::uint32_t workers);
   void grow_pools(bool grow);
   void pass_on(std::int32_t signal);
   void shut_down(std::int32_t signal);
@@ -211,6 +217,9 @@ class Engine {
 };
 
 const char* name_of(Reason reason);
+
+// "2 to 8 workers, as its configuration says": how many a service may have.
+std::string bounds_text(const ServiceSpec& spec);
 
 // "exited with status 1", "killed by SIGKILL": a wait status (wait(2)) in words.
 std::string describe_exit(std::int32_t status, bool known);

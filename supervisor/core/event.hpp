@@ -235,7 +235,8 @@ struct Command {
 };
 
 // runmain itself got a signal: INT, TERM and QUIT stop everything, a second one forces; HUP reloads every
-// service; TTIN and TTOU make every pool a worker larger and smaller; USR1 is passed on to all workers.
+// service; TTIN and TTOU make every pool a worker larger and smaller; USR1 and USR2 are passed on to all
+// workers.
 struct Signalled {
   static constexpr const char* kType = "signal.received";
   std::int32_t signal = 0;
@@ -397,6 +398,7 @@ struct Room {
 
 // The load of a service with workers_max, once a second: connections that wait to be accepted, and how much
 // of one CPU each worker has used on average.
+inline constexpr std::uint32_t kBusyPercent = 90;  // as good as a queue: connections that are kept make none
 struct Load {
   static constexpr const char* kType = "service.loaded";
   ServiceId service{};

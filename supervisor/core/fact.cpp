@@ -95,7 +95,8 @@ const char* type_name(FactType type) {
     case FactType::reload_restored: return "reload.restored";
     // It has answered all that it accepted. number: milliseconds since it was asked.
     case FactType::child_drained: return "child.drained";
-    // It is well, and is replaced. text: "1000 requests", "lifetime 3600 s", "memory 600 MiB".
+    // It is well, and is replaced. text: "1000 requests", "lifetime 3600 s", "memory 600 MiB"; "exited with
+    // status 0" of one that has ended by itself.
     case FactType::child_recycled: return "child.recycled";
     // A signal has stopped it. number: it may stay so for so many milliseconds, 0: for ever.
     case FactType::child_frozen: return "child.frozen";
@@ -112,6 +113,10 @@ const char* type_name(FactType type) {
     // A process has shut it down. number: errno of listening again, 0: it listens. slot: whose it is, where
     // sockets are per slot; text: the address.
     case FactType::listener_shut: return "listener.shut";
+    // A signal would have scaled it beyond its bounds. number: workers, as before. text: the bounds.
+    case FactType::service_scale_refused: return "service.scale_refused";
+    // Every worker got it, too. number: the signal. text: how many workers.
+    case FactType::signal_passed_on: return "signal.passed_on";
   }
   return "unknown";
 }

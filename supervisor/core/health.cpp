@@ -67,7 +67,7 @@ void Engine::hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std:
   leave_terminal(i);
   const bool looks = std::any_of(r.instances.begin(), r.instances.end(),
                                  [](const Instance& other) { return other.key.is_hook(); });
-  if (r.spec.hang.hook && !looks && !s_.forced) {
+  if (r.spec.hang.hook && !looks && !s_.shutting_down) {
     enter(i, WorkerState::hung);
     i.deadline = later(now_, r.spec.hang.hook_timeout);
     spawn_helper(r, kHookSlot, Instance(i));
@@ -118,6 +118,7 @@ void Engine::look_by_command(ServiceRecord& r) {
 // A hook has had its look: the worker's turn is over. A look has told how its worker is.
 void Engine::helper_ended(ServiceRecord& r, const Instance& helper, const End& end, std::int64_t number) {
   touch(r);
+  if (helper.key.is_probe()) return probe_ended(r, helper, end);
   const auto [same, about] = find(helper.about);
   if (about == nullptr) return;
   if (helper.key.is_hook()) {

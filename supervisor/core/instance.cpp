@@ -148,8 +148,7 @@ void Engine::operator()(const Spawned& e) {
     tell(*r, *i, FactType::child_spawn_failed, e.error, e.detail);
     const Instance gone = *i;
     remove(*r, *i);
-    if (gone.key.is_hook() || gone.key.is_look())
-      return helper_ended(*r, gone, End{false, false, e.detail}, e.error);
+    if (gone.key.is_about()) return helper_ended(*r, gone, End{false, false, e.detail}, e.error);
     return spawn_failed(*r, e.key, wanted, e);
   }
   i->pid = e.pid;
@@ -170,7 +169,9 @@ void Engine::operator()(const Spawned& e) {
   if (i->why != EndWhy::none) return stop(*r, *i, i->why);
   if (i->key.is_build()) return;
   if (!i->key.is_worker()) {
-    i->deadline = later(now_, i->key.is_hook() ? r->spec.hang.hook_timeout : r->spec.health.timeout);
+    i->deadline = later(now_, i->key.is_hook()    ? r->spec.hang.hook_timeout
+                              : i->key.is_probe() ? kProbeLimit
+                                                  : r->spec.health.timeout);
     return;
   }
   i->deadline = later(now_, r->spec_of(i->key.generation).ready.timeout);
@@ -236,7 +237,7 @@ void Engine::operator()(const Exited& e) {
   const End end = judge(r->spec, e);
   const std::int64_t number = e.known ? e.status : -1;
   const bool asked = i->why == EndWhy::stop || i->why == EndWhy::announced;
-  const bool helper = i->key.is_hook() || i->key.is_look();
+  const bool helper = i->key.is_about();
   if (!helper) tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, number, end.how);
   stop_looking(*i);
   leave_terminal(*i);
@@ -289,7 +290,7 @@ void Engine::operator()(const Swept& e) {
     s_.failed_exit |= s_.shutting_down;
   }
   const End unseen{false, false, "killed, and its end was not seen"};
-  if (i->phase == WorkerState::killing && (i->key.is_hook() || i->key.is_look())) {
+  if (i->phase == WorkerState::killing && i->key.is_about()) {
     helper_ended(*r, Instance(*i), unseen, -1);
   } else if (i->phase == WorkerState::killing && i->why != EndWhy::stop && i->key.is_worker()) {
     worker_died(*r, *i, unseen);

@@ -10,7 +10,7 @@ namespace {
 
 // Up to `percent` less than the limit, at least 1.
 std::uint64_t jittered(std::uint64_t limit, std::uint32_t percent, std::uint64_t& random) {
-  const std::uint64_t reach = limit / 100 * std::min(percent, 100U);
+  const std::uint64_t reach = jitter_of(limit, percent);
   return std::max<std::uint64_t>(1, limit - (reach == 0 ? 0 : next_random(random) % (reach + 1)));
 }
 
@@ -53,10 +53,10 @@ void Engine::operator()(const Load& e) {
   if (r == nullptr || !up(*r) || r->run != RunState::running || r->spec.workers_max <= r->spec.workers)
     return;
   const std::uint32_t workers = r->workers();
-  if (e.queued > 0) {
+  const bool settled = look(*r).full == workers;  // those that come are to help first, and a start is no load
+  if (e.queued > 0 || (settled && e.busy_percent >= kBusyPercent)) {
     r->calm_since = kNever;
     r->loaded = std::min(r->loaded + 1, kCountMax);
-    const bool settled = look(*r).full == workers;  // those that come are to help first
     if (r->loaded >= kLoadedLooks && settled && workers < r->spec.workers_max)
       set_workers(*r, workers + 1, "load");
     return;

@@ -14,6 +14,8 @@ namespace runmain::core {
 
 using namespace std::chrono_literals;
 
+inline constexpr std::uint32_t kWorkersMax = 1024;  // slots of one service, whoever asks; below kBuildSlot
+
 // argv is what is executed; with `shell` it is {"/bin/sh", "-c", TEXT}.
 struct CommandSpec {
   std::vector<std::string> argv;
@@ -132,6 +134,12 @@ struct RecycleSpec {
     a("jitter_percent", jitter_percent);
   }
 };
+
+// So much lower a limit may be: `percent` of it, rounded up, so that a small one has jitter, too.
+inline std::uint64_t jitter_of(std::uint64_t limit, std::uint32_t percent) {
+  const std::uint64_t part = std::min(percent, 100U);
+  return limit / 100 * part + (limit % 100 * part + 99) / 100;
+}
 
 inline constexpr std::uint32_t kLingeringMax = 64;
 

@@ -239,12 +239,16 @@ void Engine::commit(ServiceRecord& r) {
 void Engine::abort_next(ServiceRecord& r, const std::string& why) {
   touch(r);
   r.given_up = 0;
-  std::uint32_t turned = 0;
-  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) turned += r.had_turn(slot) ? 1 : 0;
+  look(r);
+  std::uint32_t lost_old = 0;  // slots that the old generation does not serve any more
+  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+    const bool has_old = (s_.slot_marks[slot] & (kReadyCurrent | kReadyOther)) != 0;
+    lost_old += r.had_turn(slot) && !has_old ? 1 : 0;
+  }
   const std::string old = "; generation " + std::to_string(r.current);
   reload_failed(r, "generation " + std::to_string(r.next) + ": " + why + old +
-                       (turned == 0 ? " serves on" : " gets every slot back"));
-  r.restoring |= turned != 0;
+                       (lost_old == 0 ? " serves on" : " gets every slot back"));
+  r.restoring |= lost_old != 0;
   for (Slot& slot : r.slots) {
     slot.next = SlotRun{};
     if (slot.rolling) slot.current.reason = Reason::change;

@@ -30,8 +30,11 @@ void Engine::operator()(const Command& e) {
   if (s_.requests.size() >= kRequestsMax)
     return answer(e.request, "too many requests are waiting for an answer");
   if (e.verb == CommandVerb::shutdown) return add_request(e, {});
-  if (e.verb == CommandVerb::scale && (e.number < 1 || e.number > kWorkersMax))
-    return answer(e.request, "a service has 1 to " + std::to_string(kWorkersMax) + " workers");
+  for (const std::uint32_t n : named) {
+    const ServiceRecord& r = s_.services[n];
+    if (e.verb == CommandVerb::scale && !may_have(r, e.number))
+      return answer(e.request, r.spec.name + " has " + bounds_text(r.spec));
+  }
   if (named.empty()) return answer(e.request, "");
   carry_out(e, named);
   add_request(e, named);

@@ -15,6 +15,7 @@ void Engine::reconcile(ServiceRecord& r) {
   stop_unwanted(r);
   fill(r);
   look_by_command(r);
+  probe_by_command(r);
   distribute(r);
   publish(r);
 }
@@ -71,7 +72,9 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
 
 // The worker that a hook or a look is about is still there to be looked at.
 bool Engine::is_about_somebody(const ServiceRecord& r, const Instance& helper) {
-  const WorkerState phase = helper.key.is_hook() ? WorkerState::hung : WorkerState::ready;
+  const WorkerState phase = helper.key.is_hook()    ? WorkerState::hung
+                            : helper.key.is_probe() ? WorkerState::starting
+                                                    : WorkerState::ready;
   return std::any_of(r.instances.begin(), r.instances.end(),
                      [&](const Instance& i) { return i.key == helper.about && i.phase == phase; });
 }
@@ -100,14 +103,18 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (i.leaving) return;  // its place is taken already, or is about to be
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = end.clean && on_its_own && r.spec.restart != RestartPolicy::always;
-  const bool as_announced = !finished && end.clean && i.why == EndWhy::announced && i.was_ready;
-  // One that ends as it has announced, and is to run for ever, recycles itself.
-  const auto begin_anew = [this](SlotRun& run) {
+  // One that is to run for ever, and ends with success as it has announced, or after it has served, recycles
+  // itself (uvicorn --limit-max-requests). Sooner than that it is a loop, which a back-off has to slow down.
+  const bool served = i.was_ready && (i.why == EndWhy::announced || now_ - i.ready_at >= kWorkDone);
+  const bool work_done = !finished && end.clean && on_its_own && served;
+  const auto begin_anew = [&](SlotRun& run) {
+    tell(r, i, FactType::child_recycled, 0, end.how);
+    if (now_ - i.ready_at >= r.spec.backoff.reset) run.crashes = run.unhealthy = 0;
     run.reason = Reason::recycle;
     run.retry_at = now_;
   };
   if (r.next != 0 && i.key.generation == r.next) {
-    if (as_announced) return begin_anew(r.slots[i.key.slot].next);
+    if (work_done) return begin_anew(r.slots[i.key.slot].next);
     if (!finished) return abort_next(r, end.how + (r.workers() > 1 ? " before all workers were ready" : ""));
     r.slots[i.key.slot].next.done = true;
     return r.course.gradual ? touch(r) : commit(r);
@@ -117,7 +124,7 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (r.spec.restart == RestartPolicy::never || (end.final && on_its_own))
     return slot_failed(r, i.key.slot, end.how);
   if (r.spec.await_change && r.proven != r.current) return fail(r, end.how + ", waits for a change");
-  if (as_announced) return begin_anew(r.slots[i.key.slot].current);
+  if (work_done) return begin_anew(r.slots[i.key.slot].current);
   crashed(r, i, end.how);
 }
 
@@ -211,6 +218,7 @@ void Engine::idle(ServiceRecord& r) {
   r.canary_asked = 0;
   r.restoring = false;
   r.look_at = kNever;
+  r.probe_at = kNever;
   r.due = r.due_forced = r.reload_open = false;
   r.change_since = kNever;
   r.given_up = 0;

@@ -14,10 +14,22 @@ void Engine::operator()(const Signalled& e) {
     return;
   }
   if (e.signal == SIGTTIN || e.signal == SIGTTOU) return grow_pools(e.signal == SIGTTIN);
-  if (e.signal == SIGUSR1) return pass_on(e.signal);
+  if (e.signal == SIGUSR1 || e.signal == SIGUSR2) return pass_on(e.signal);
   if (e.signal != SIGINT && e.signal != SIGTERM && e.signal != SIGQUIT) return;
   if (++s_.signals < 2) return shut_down(e.signal);
   force(e.signal);
+}
+
+std::string bounds_text(const ServiceSpec& spec) {
+  const std::uint32_t least = spec.workers_least();
+  const std::uint32_t most = spec.workers_most();
+  const std::string range =
+      least == most ? std::to_string(most) : std::to_string(least) + " to " + std::to_string(most);
+  return range + " workers" + (spec.workers_max == 0 ? "" : ", as its configuration says");
+}
+
+bool Engine::may_have(const ServiceRecord& r, std::uint32_t workers) {
+  return workers >= r.spec.workers_least() && workers <= r.spec.workers_most();
 }
 
 // A worker more or less, where there are several; or in the only service.
@@ -28,17 +40,30 @@ void Engine::grow_pools(bool grow) {
     const std::uint32_t workers = r.workers();
     const bool pool = workers > 1 || r.scaled || r.spec.workers_max > r.spec.workers;
     if (!r.configured || !up(r) || !(pool || alone)) continue;
-    set_workers(r, grow ? workers + 1 : workers - 1, "signal");
+    const std::uint32_t wish = grow ? workers + 1 : workers - 1;
+    if (may_have(r, wish)) {
+      set_workers(r, wish, "signal");
+    } else {
+      tell(r, FactType::service_scale_refused, workers, bounds_text(r.spec));
+    }
   }
 }
 
 // As a shell would with a job: log files are opened anew, and the like.
 void Engine::pass_on(std::int32_t signal) {
+  std::uint32_t sent = 0;
   for (const ServiceRecord& r : s_.services) {
     for (const Instance& i : r.instances) {
-      if (i.key.is_worker() && i.works()) push(Kill{i.key, signal, false});
+      if (!i.key.is_worker() || !i.works()) continue;
+      push(Kill{i.key, signal, false});
+      ++sent;
     }
   }
+  Fact fact;
+  fact.type = FactType::signal_passed_on;
+  fact.number = signal;
+  fact.text = std::to_string(sent) + (sent == 1 ? " worker" : " workers");
+  record(std::move(fact));
 }
 
 void Engine::shut_down(std::int32_t signal) {

@@ -48,7 +48,10 @@ ServiceView view_of(const State& s, const ServiceRecord& r, std::vector<std::uin
   for (const Instance& i : r.instances) v.workers.push_back(view_of(i));
   const Survey seen = survey(r, marks);
   v.wanted_workers = r.workers();
-  v.serving_workers = seen.full;
+  for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
+    v.serving_workers += (marks[slot] & kServes) != 0 ? 1 : 0;
+    v.done_workers += r.slots[slot].current.done && !r.slots[slot].current.failed ? 1 : 0;
+  }
   if (r.in_gradual_roll()) {
     v.rolling_to = r.next;
     for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {

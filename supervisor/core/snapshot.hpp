@@ -63,6 +63,7 @@ struct ServiceView {
   std::uint64_t reloads = 0;
   std::uint32_t wanted_workers = 0;
   std::uint32_t serving_workers = 0;  // slots with a ready worker, of whatever generation
+  std::uint32_t done_workers = 0;     // slots whose worker has ended its work, and is not started again
   std::uint32_t rolling_to = 0;       // the generation of a gradual roll in progress, 0: none …
   std::uint32_t rolled = 0;           // … and the slots that have it
   std::uint32_t unhealthy = 0;        // runs in a row that did not last, of the slot that has most of them

@@ -3,6 +3,7 @@
 // services that exist, addresses are well-formed, durations are not negative. Non-goal: how TOML spells it.
 #pragma once
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <optional>
@@ -18,7 +19,7 @@ namespace runmain::core {
 
 enum class Mode : std::uint8_t { dev, prod };
 enum class RestartPolicy : std::uint8_t { always, on_failure, never };
-enum class ReadyKind : std::uint8_t { automatic, notify, tcp, http, after };
+enum class ReadyKind : std::uint8_t { automatic, notify, tcp, http, after, exec };
 // What a change does: restart (a start that has become stale is given up for it), queue (after the start that
 // is under way), ignore (while a start is under way; later ones restart), signal (no restart at all).
 enum class OnChange : std::uint8_t { restart, queue, ignore, signal };
@@ -53,6 +54,7 @@ struct ReadySpec {
   std::string address;  // tcp, http: "HOST:PORT"; empty means the service's first listen address or its port
   Duration timeout = 30s;  // not ready by then: the start has failed
   Duration after = 0s;     // after: alive for so long
+  CommandSpec command;     // exec: run until it exits with 0; {pid}, {worker}
 
   friend bool operator==(const ReadySpec&, const ReadySpec&) = default;
   template <class A>
@@ -62,6 +64,7 @@ struct ReadySpec {
     a("address", address);
     a("timeout", timeout);
     a("after", after);
+    a("command", command);
   }
 };
 
@@ -205,6 +208,12 @@ struct ServiceSpec {
   bool browser = false;         // its pages reload when a new generation serves
   bool pty = false;             // stdio is a terminal of its own
   bool end_on_failure = false;  // failed for good is failed, whatever is watched: runmain ends
+
+  // Nobody makes it smaller or larger than this.
+  std::uint32_t workers_least() const { return workers_max == 0 ? 1 : workers; }
+  std::uint32_t workers_most() const {
+    return workers_max == 0 ? kWorkersMax : std::max(workers, workers_max);
+  }
 
   friend bool operator==(const ServiceSpec&, const ServiceSpec&) = default;
   template <class A>

@@ -24,7 +24,7 @@ bool valid(const Fact& f) { return within(f.type, kLastFactType) && f.text.size(
 bool valid(const ServiceSpec& spec) {
   return within(spec.restart, RestartPolicy::never) && within(spec.balance, Balance::reuseport) &&
          within(spec.roll.order, RollOrder::old_first) && within(spec.health.kind, HealthKind::exec) &&
-         spec.stop.lingering <= kLingeringMax && within(spec.ready.kind, ReadyKind::after) &&
+         spec.stop.lingering <= kLingeringMax && within(spec.ready.kind, ReadyKind::exec) &&
          (!spec.watch || within(spec.watch->on_change, OnChange::signal)) &&
          std::all_of(spec.listen.begin(), spec.listen.end(),
                      [](const ListenSpec& l) { return within(l.kind, AddressKind::udp); });

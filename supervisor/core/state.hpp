@@ -21,7 +21,6 @@
 namespace runmain::core {
 
 inline constexpr std::uint32_t kServicesMax = 16384;  // names ever seen while a keeper lives
-inline constexpr std::uint32_t kWorkersMax = 4096;    // slots of one service; below kBuildSlot
 inline constexpr std::size_t kRequestsMax =
     256;                                       // unanswered requests; beyond: answered with an error at once
 inline constexpr std::size_t kClaimsMax = 64;  // serving processes of one child
@@ -31,9 +30,13 @@ inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newe
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
 inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory; then it is taken to be enough
 inline constexpr Duration kQueueTimeout = 1s;       // for a retiring worker to empty its own queue
-inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue: one worker more
+inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue, or busy: one worker more
 inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
 inline constexpr std::uint32_t kCalmPercent = 30;   // of a CPU, each worker on average
+inline constexpr Duration kWorkDone =
+    1s;  // who has served for so long and ends with success has done its work
+inline constexpr Duration kProbePause = 100ms;  // between commands that find out whether a worker is ready …
+inline constexpr Duration kProbeLimit = 10s;    // … each of which may take so long
 inline constexpr Duration kSpanMax = std::chrono::hours(24 * 366);  // no deadline is further away
 
 // Why a child is on its way out.
@@ -228,10 +231,13 @@ struct ServiceRecord {
   std::vector<OldSpec> old_specs;          // those that `current` and `next` still need, the oldest first
   std::vector<std::uint32_t> distributed;  // the slots that new connections go to, as the keeper was told
   std::uint32_t helper_attempt = 0;
-  Time look_at = kNever;        // health by command: the next one
-  std::uint32_t look_slot = 0;  // … from this slot on
-  bool due = false;             // a reload is wanted that has not begun
-  bool due_forced = false;      // … by command or configuration: not held back by Held
+  Time probe_at = kNever;        // readiness by command: the next one
+  std::uint32_t probe_slot = 0;  // … from this slot on
+  bool probe_failed = false;     // the latest one
+  Time look_at = kNever;         // health by command: the next one
+  std::uint32_t look_slot = 0;   // … from this slot on
+  bool due = false;              // a reload is wanted that has not begun
+  bool due_forced = false;       // … by command or configuration: not held back by Held
   bool needs_build = true;
   std::uint32_t build_attempt = 0;
   std::uint32_t build_failures = 0;  // failed spawns of the build step in a row
@@ -327,6 +333,9 @@ struct ServiceRecord {
     a("old_specs", old_specs);
     a("distributed", distributed);
     a("helper_attempt", helper_attempt);
+    a("probe_at", probe_at);
+    a("probe_slot", probe_slot);
+    a("probe_failed", probe_failed);
     a("look_at", look_at);
     a("look_slot", look_slot);
     a("due", due);

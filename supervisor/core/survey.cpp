@@ -76,7 +76,7 @@ Survey survey(const ServiceRecord& r, std::vector<std::uint8_t>& marks) {
 
 Time deadline_of(const State& s, const ServiceRecord& r, const Survey& seen,
                  const std::vector<std::uint8_t>& marks) {
-  Time least = std::min({r.window_end, r.room_deadline, r.course.hold_until, r.look_at});
+  Time least = std::min({r.window_end, r.room_deadline, r.course.hold_until, r.look_at, r.probe_at});
   for (const Instance& i : r.instances) {
     least = std::min({least, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at});
   }

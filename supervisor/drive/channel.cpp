@@ -117,7 +117,7 @@ std::optional<core::Requests> Channel::to_tell(const ChildKey& key) {
   if (recycle == nullptr || recycle->requests == 0) return std::nullopt;
   const RequestCounts all = requests(key);
   const std::uint64_t hundredth = std::max<std::uint64_t>(1, recycle->requests / 100);
-  const std::uint64_t jitter = hundredth * std::min<std::uint32_t>(recycle->jitter_percent, 100);
+  const std::uint64_t jitter = core::jitter_of(recycle->requests, recycle->jitter_percent);
   if (all.done < recycle->requests - std::min(recycle->requests, jitter)) return std::nullopt;
   const auto told = told_.find(key);
   if (told != told_.end() && all.done - std::min(all.done, told->second) < hundredth) return std::nullopt;
@@ -142,6 +142,13 @@ void Channel::forget(const ChildKey& key) {
   for (auto it = by_conn_.begin(); it != by_conn_.end();) {
     it = it->second.key == key ? by_conn_.erase(it) : std::next(it);
   }
+}
+
+bool Channel::has_told(ServiceId service) const {
+  const auto before = [&](const auto& entry) { return entry.first.service == service; };
+  const auto now = [&](const auto& entry) { return entry.second.key.service == service; };
+  return std::any_of(done_before_.begin(), done_before_.end(), before) ||
+         std::any_of(by_conn_.begin(), by_conn_.end(), now);
 }
 
 RequestCounts Channel::requests(const ChildKey& key) const {

@@ -54,6 +54,9 @@ class Channel {
   // The process `sender` of this child has said by notify how many requests it has answered.
   std::optional<core::Requests> notified(const ChildKey& key, std::int32_t sender, RequestCounts counts);
 
+  // Whether any child of this service that is still known has said anything of its requests.
+  bool has_told(ServiceId service) const;
+
   // What the child's processes have said of their requests; zeros if they said nothing.
   RequestCounts requests(const ChildKey& key) const;
 

@@ -16,6 +16,7 @@
 #include "drive/account.hpp"
 #include "drive/identity.hpp"
 #include "os/linux/fd.hpp"
+#include "os/linux/sockets.hpp"
 
 namespace runmain::drive {
 namespace {
@@ -145,9 +146,7 @@ void add_listeners(const LaunchInput& in, Environment& env, keeper::SpawnChild& 
 }
 
 // Whom the child is, or, if it is a hook or a look, is about.
-const ChildKey& subject(const LaunchInput& in) {
-  return in.key.is_hook() || in.key.is_look() ? in.about : in.key;
-}
+const ChildKey& subject(const LaunchInput& in) { return in.key.is_about() ? in.about : in.key; }
 
 // What a hook or a look must know of the worker that it is about.
 void add_subject(const LaunchInput& in, Environment& env) {
@@ -200,7 +199,7 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   if (const auto port = own_port(*in.spec, subject(in).slot, in.auto_port))
     env.set("PORT", std::to_string(port));
   if (in.key.is_worker()) add_contract(in, env, child);
-  if (in.key.is_hook() || in.key.is_look()) add_subject(in, env);
+  if (in.key.is_about()) add_subject(in, env);
   child.env = env.take();
   return std::nullopt;
 }
@@ -219,6 +218,7 @@ const core::CommandSpec* command_of(const LaunchInput& in) {
   const core::ServiceSpec& spec = *in.spec;
   if (in.key.is_build()) return spec.watch && spec.watch->build ? &*spec.watch->build : nullptr;
   if (in.key.is_hook()) return spec.hang.hook ? &*spec.hang.hook : nullptr;
+  if (in.key.is_probe()) return spec.ready.kind == core::ReadyKind::exec ? &spec.ready.command : nullptr;
   if (in.key.is_look()) return spec.health.kind == core::HealthKind::exec ? &spec.health.command : nullptr;
   return &spec.command;
 }
@@ -226,9 +226,10 @@ const core::CommandSpec* command_of(const LaunchInput& in) {
 std::optional<Fault> add_command(const LaunchInput& in, keeper::SpawnChild& child) {
   const core::CommandSpec* command = command_of(in);
   if (command == nullptr) {
-    const char* what = in.key.is_build()  ? "the service has no build step"
-                       : in.key.is_hook() ? "the service has no on_hang hook"
-                                          : "the service has no health command";
+    const char* what = in.key.is_build()   ? "the service has no build step"
+                       : in.key.is_hook()  ? "the service has no on_hang hook"
+                       : in.key.is_probe() ? "the service has no ready command"
+                                           : "the service has no health command";
     return Fault{core::SpawnStage::exec, EINVAL, what};
   }
   if (command->argv.empty() || command->argv.front().empty()) {
@@ -301,11 +302,14 @@ std::optional<std::string> meaning(std::string_view word, const Substitution& wi
   return std::to_string(RUNMAIN_LISTEN_FDS_START + (it - all.begin()));
 }
 
-// A socket that has the port for v4 and v6, or for v4 where there is no v6.
+// A socket that has the port for v4 and v6, or for v4 where there is no v6. A connection that has just ended
+// is no obstacle; a listener is one all the same.
 Result<os::UniqueFd> bind_port(std::uint16_t port) {
+  const int on = 1;
   os::UniqueFd fd(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (fd) {
     const int off = 0;
+    if (port != 0) setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     sockaddr_in6 any{};
     any.sin6_family = AF_INET6;
@@ -315,6 +319,7 @@ Result<os::UniqueFd> bind_port(std::uint16_t port) {
   }
   fd.reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return Error::from_errno("socket", errno);
+  if (port != 0) setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in any{};
   any.sin_family = AF_INET;
   any.sin_port = htons(port);
@@ -351,6 +356,24 @@ std::uint16_t own_port(const core::ServiceSpec& spec, std::uint32_t slot, std::u
   if (auto_port == 0 || slot == kBuildSlot) return auto_port;
   const std::uint64_t port = std::uint64_t{auto_port} + slot;
   return port > 0xffff ? 0 : static_cast<std::uint16_t>(port);
+}
+
+Result<void> check_own_port(const core::ServiceSpec& spec, std::uint32_t slot, std::uint16_t auto_port) {
+  if (!spec.port || *spec.port != 0 || auto_port == 0) return {};
+  const std::uint16_t port = own_port(spec, slot, auto_port);
+  const std::string whose = " of worker " + std::to_string(slot);
+  if (port == 0)
+    return Error{"there is no port" + whose + ": the first one has " + std::to_string(auto_port),
+                 {},
+                 {},
+                 EADDRNOTAVAIL};
+  if (bind_port(port).ok()) return {};
+  const std::string holder = os::holder_of_port(port);
+  return Error{
+      "port " + std::to_string(port) + whose + " is in use" + (holder.empty() ? "" : " by " + holder),
+      {},
+      {},
+      EADDRINUSE};
 }
 
 Result<std::uint16_t> pick_ports(std::uint32_t count) {

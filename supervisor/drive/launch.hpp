@@ -58,6 +58,10 @@ Launch plan(const LaunchInput& input);
 // of its own for each slot, counted from `auto_port`. 0 if the service has none.
 std::uint16_t own_port(const core::ServiceSpec& spec, std::uint32_t slot, std::uint16_t auto_port);
 
+// With port = "auto": the slot's port is one that its program can bind now. Others may have taken it since
+// pick_ports(), which also looks at those only that were wanted then. On failure the Error names who has it.
+Result<void> check_own_port(const core::ServiceSpec& spec, std::uint32_t slot, std::uint16_t auto_port);
+
 // The first of `count` ports in a row that nobody has bound right now, for TCP on v4 and v6. On failure an
 // Error. Nobody holds them: another program may be faster. The caller keeps the number for the life of the
 // service.

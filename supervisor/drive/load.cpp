@@ -73,7 +73,9 @@ void Load::look(ServiceId id, const ServiceEntry& entry, Time now) {
   const std::uint32_t queued = os::queued_connections(sockets);
   const std::uint32_t change =
       percent > seen.told_percent ? percent - seen.told_percent : seen.told_percent - percent;
-  const bool says = queued > 0 || !seen.told || change >= kLoadStep || now - seen.told_at >= kLoadQuiet;
+  const bool busy = percent >= core::kBusyPercent;
+  const bool says =
+      queued > 0 || busy || !seen.told || change >= kLoadStep || now - seen.told_at >= kLoadQuiet;
   if (!says) return;
   seen.told = true;
   seen.told_percent = percent;

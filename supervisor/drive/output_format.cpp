@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kLine = " | ";
 constexpr std::string_view kMore = " + ";
-constexpr std::array kHelpers = {kBuildSlot, kHookSlot, kLookSlot};
+constexpr std::array kHelpers = {kBuildSlot, kHookSlot, kLookSlot, kProbeSlot};
 constexpr std::string_view kReset = "\x1b[0m";
 constexpr std::int64_t kSecond = 1'000'000'000;
 

@@ -90,6 +90,15 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   // The sockets are those of now in any case: others are not open any more.
   const core::ServiceSpec* spec = c_.spec_of(spawn.key);
   input.spec = spec != nullptr ? spec : &entry->spec;
+  if (spawn.key.is_worker()) {
+    if (const auto free = check_own_port(*input.spec, spawn.key.slot, entry->auto_port); !free) {
+      const Error& why = free.error();
+      c_.keeper->send(
+          effect, keeper::RefuseSpawn{spawn.key, static_cast<std::uint8_t>(core::SpawnStage::exec), why.code,
+                                      why.message});
+      return;
+    }
+  }
   input.key = spawn.key;
   input.reason = spawn.reason;
   if (spawn.key.is_worker()) input.listeners = listeners_of(*entry, spawn.key.slot);

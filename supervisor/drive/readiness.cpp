@@ -34,7 +34,7 @@ Result<void> Readiness::start(ReadinessJob spec) {
   const ChildKey key = spec.key;
   const Time now = os::Loop::now();
   stop(key);
-  if (spec.spec.kind == core::ReadyKind::notify) return {};
+  if (spec.spec.kind == core::ReadyKind::notify || spec.spec.kind == core::ReadyKind::exec) return {};
   if (spec.since == Time()) spec.since = now;
   Job job;
   job.spec = std::move(spec);

@@ -225,3 +225,31 @@ TEST_CASE("a program that is replaced on disk is the next head; a broken one is 
   CHECK(up.pids("a") == before);
   CHECK(up.stop() == 0);
 }
+
+TEST_CASE("who waits for a reload is told how it went, though the head was replaced meanwhile") {
+  Supervised up(
+      "[runmain]\nmode = \"prod\"\n[service.web]\ncommand = '''if test -e broken; then sleep 1; echo boom; "
+      "exit 7; fi; "
+      "exec @BIN@/t_http --fd {fd} --boot-ms 300'''\nshell = true\nlisten = \"127.0.0.1:0\"\nworkers = 3\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto reload = [&] {
+    Ran ran;
+    std::thread asks([&] { ran = up.cli({"reload", "web", "--wait"}); });
+    CHECK(up.wait_event("reload.starting", "web").is_object());
+    kill_head(up);
+    asks.join();
+    return ran;
+  };
+  const Ran good = reload();
+  INFO(good.out);
+  CHECK(good.status == 0);
+  CHECK(up.service("web")["generation"] == 2);
+  up.folder().write("broken", "");
+  const Ran bad = reload();
+  INFO(bad.out);
+  CHECK(bad.status == 1);
+  CHECK(bad.out.find("exited with status 7") != std::string::npos);
+  CHECK(up.service("web")["generation"] == 2);
+  CHECK(up.stop() == 0);
+}

@@ -1,10 +1,12 @@
 // Pools of workers in production: replaced, killed, stopped, scaled, under load. Which of the hard cases
 // loses a request, and who is there afterwards.
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "support/pools.hpp"
@@ -295,4 +297,102 @@ TEST_CASE("a look by command that fails so often ends the worker") {
   unlink(up.folder().file("ill").c_str());
   REQUIRE(wait_gone(before));
   REQUIRE(up.wait_ready());
+}
+
+TEST_CASE(
+    "workers that end by themselves with status 0 after they have served: no back-off, no request lost") {
+  Supervised up(
+      pool(2, kNotify + "restart = { burst = 3, initial = \"10s\" }\n", "exec @BIN@/t_http --fd {fd}"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  HttpLoad load(up.address("web"), 3);
+  for (int n = 0; n < 4; ++n) {
+    const auto old_enough = [](const Json& s) {
+      int count = 0;
+      for (const Json& w : s["services"][0]["workers"])
+        count += w["state"] == "ready" && w["since_ms"].get<int>() >= 1000 ? 1 : 0;
+      return count == 2;
+    };
+    while (!old_enough(up.status())) load.wait_more(5);
+    const auto before = up.pids("web");
+    for (const pid_t pid : before) kill(pid, SIGTERM);  // t_http answers what it has and exits with 0
+    for (const pid_t pid : before) REQUIRE(wait_gone(pid));
+    REQUIRE(up.wait_status([](const Json& s) { return all_ready(s, 2, 1); }).is_object());
+  }
+  no_request_lost(load);
+  CHECK(load.longest_ms() < 5000);  // a back-off would be 10 s
+  CHECK(up.service("web")["restarts"] == 0);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("a pool in which some workers have ended their work for good is not well") {
+  Supervised up(pool(2, "restart = \"on-failure\"\n",
+                     "if test $RUNMAIN_WORKER = 1; then exit 0; fi; exec @BIN@/t_http --fd {fd}"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["done_workers"] == 1; }).is_object());
+  const Ran check = up.cli({"status", "--check"});
+  CHECK(check.status == 1);
+  CHECK(check.out.find("1 of 2 workers serve, 1 is done") != std::string::npos);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("scaling stays within the bounds of the file, and says so") {
+  Supervised up(
+      "[runmain]\nmode = \"prod\"\n[service.web]\ncommand = [\"@BIN@/t_http\", \"--fd\", \"{fd}\"]\n"
+      "listen = \"127.0.0.1:0\"\nworkers = { min = 1, max = 2 }\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  const Ran refused = up.cli({"scale", "web=9"});
+  CHECK(refused.status == 1);
+  CHECK(refused.out.find("web has 1 to 2 workers") != std::string::npos);
+  CHECK(up.cli({"scale", "web=3000000000"}).out.find("web has 1 to 2 workers") != std::string::npos);
+  up.signal(SIGTTOU);
+  CHECK(up.wait_output("web: stays at 1 worker"));
+  up.signal(SIGUSR2);
+  CHECK(up.wait_output("SIGUSR2: passed on to 1 worker"));
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("a port of its own for each worker: beyond one that somebody else has nobody scales") {
+  Supervised up(
+      "[runmain]\nmode = \"prod\"\n[service.web]\ncommand = [\"@BIN@/t_http\", \"--port\", \"{port}\"]\n"
+      "port = \"auto\"\nready = { notify = true }\n");
+  up.start();
+  REQUIRE(up.wait_ready());
+  std::ifstream words("/proc/" + std::to_string(up.pids("web")[0]) + "/cmdline", std::ios::binary);
+  std::string port;
+  for (std::string word; std::getline(words, word, '\0');) port = word;
+  const auto second = static_cast<std::uint16_t>(std::stoi(port) + 1);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(second);
+  const int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  REQUIRE(bind(taken, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(listen(taken, 1) == 0);
+  const Ran refused = up.cli({"scale", "web=3"});
+  CHECK(refused.status == 1);
+  CHECK(refused.out.find("port " + std::to_string(second) + " of worker 1 is in use by pid " +
+                         std::to_string(getpid())) != std::string::npos);
+  close(taken);
+  CHECK(up.cli({"scale", "web=2"}).status == 0);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("a worker is ready when the command that looks at it says so") {
+  Supervised up(
+      pool(2, "ready = { exec = \"test -e warm{worker}\" }\n", "exec @BIN@/t_http --fd {fd} --no-notify"));
+  up.start();
+  const auto ready = [](std::size_t count) {
+    return [count](const Json& s) { return ready_generations(s).size() == count; };
+  };
+  REQUIRE(up.wait_event("child.started", "web").is_object());
+  up.folder().write("warm1", "");
+  REQUIRE(up.wait_status(ready(1)).is_object());
+  CHECK(up.status()["services"][0]["state"] == "starting");
+  up.folder().write("warm0", "");
+  REQUIRE(up.wait_ready());
+  CHECK(up.status()["services"][0]["workers"][0]["proof"] == "probe");
+  CHECK(up.cli({"reload", "web"}).status == 0);
+  CHECK(up.stop() == 0);
 }

@@ -85,7 +85,7 @@ struct FakeRun {
   std::uint32_t ends = 0;    // of attempts; one start needs one end
   std::uint32_t deaths = 0;  // by itself, in a row
   std::uint32_t spawn_failures = 0;
-  bool by_itself = false;  // the last one ended as it had announced; its successor is one of recycling, too
+  bool by_itself = false;  // the last one had done its work; its successor is one of recycling, too
   Time death_at{};
   Time failure_at{};
   template <class A>

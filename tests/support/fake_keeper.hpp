@@ -48,7 +48,7 @@ inline void FakeWorld::on(const Spawn& e, Time now) {
   child.about = e.about;
   child.reason = e.reason;
   child.pid = next_pid_++;
-  if (e.key.is_hook() || e.key.is_look()) {
+  if (e.key.is_about()) {
     check_helper(s, e, now);
   } else {
     child.renews = check_start(s, e, now);
@@ -68,6 +68,8 @@ inline void FakeWorld::check_helper(FakeService& s, const Spawn& e, Time now) {
   FakeChild* about = find(e.about);
   if (about == nullptr || about->body != Body::alive || about->pid != e.about_pid)
     return violated("I4: no look at the dead", e.key);
+  if (e.key.is_probe() && (about->ready || s.spec.ready.kind != ReadyKind::exec))
+    violated("I4: only who starts is asked whether it is ready", e.key);
   if (!e.key.is_hook()) return;
   if (!about->ailing) violated("I16: a hook is for a worker that hangs", e.key);
   about->hung = true;
@@ -179,7 +181,7 @@ inline bool FakeWorld::serves_fully(const FakeService& s) const {
 inline void FakeWorld::on(const Kill& e, Time) {
   FakeChild* c = find(e.key);
   if (c == nullptr || c->body != Body::alive) return violated("I4: no signal to a reaped pid", e.key);
-  const bool helper = c->key.is_hook() || c->key.is_look();
+  const bool helper = c->key.is_about();
   if (e.signal == SIGABRT) services_[e.key.service.value].hurt(c->key.slot);
   if (e.signal == SIGABRT || helper) c->stopping = true;
 }

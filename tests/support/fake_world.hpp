@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/machine.hpp"
+#include "core/state.hpp"
 #include "support/fake_child.hpp"
 
 namespace runmain::core {
@@ -181,7 +182,7 @@ inline Event FakeWorld::spawned(FakeChild& c) {
 
 inline Event FakeWorld::spawn_fails(FakeChild& c, int error, SpawnStage stage, Time now) {
   c.over = true;
-  if (c.key.is_hook() || c.key.is_look()) return Spawned{c.key, 0, stage, error, "cannot run it"};
+  if (c.key.is_about()) return Spawned{c.key, 0, stage, error, "cannot run it"};
   FakeRun& run = run_of(services_[c.key.service.value], c.key);
   ++run.ends;
   ++run.spawn_failures;
@@ -201,23 +202,31 @@ inline Event FakeWorld::ready(FakeChild& c, Time now) {
 
 inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   FakeService& s = services_[c.key.service.value];
-  if (c.key.is_hook() || c.key.is_look()) {
+  if (c.key.is_about()) {
     FakeChild* about = find(c.about);
+    // Its word counts for one that still starts; the core ends the other ways of finding out.
+    const bool counts = about != nullptr && about->body == Body::alive && about->probing && !c.stopping;
+    if (c.key.is_probe() && counts && s.clean(status)) {
+      ready(*about, now);
+      about->probing = true;
+    }
     if (c.key.is_look() && about != nullptr) about->ails(status != 0, now);
     c.body = Body::dead;
     return Exited{c.key, c.pid, status, true};
   }
   FakeRun& run = run_of(s, c.key);
   ++run.ends;
-  const bool as_told = c.announced && c.ready && s.clean(status);
+  const bool asked = c.stopping || c.awaiting || c.sweeping;
+  const bool served = c.ready && (c.announced || now - c.ready_at >= kWorkDone);
+  const bool work_done = served && !asked && !c.hung && s.clean(status);
   const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
   if (!c.leaving) {  // else its successor's run is what counts
-    if (healthy && !as_told) run.deaths = 0;
-    if (!c.stopping && !c.awaiting && !c.sweeping && !as_told) {
+    if (healthy) run.deaths = 0;
+    if (!asked && !work_done) {
       ++run.deaths;
       run.death_at = now;
     }
-    run.by_itself = as_told;
+    run.by_itself = work_done;
   }
   if (!c.stopping && c.key.is_worker()) s.hurt(c.key.slot);
   c.body = Body::dead;

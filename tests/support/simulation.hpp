@@ -96,6 +96,7 @@ class Simulation {
     spec.health.interval = 2s;
     spec.health.timeout = 1s;
     spec.health.failures = 1 + static_cast<std::uint32_t>(pick(2));
+    if (chance(200)) spec.ready.kind = ReadyKind::exec;
     if (chance(300)) spec.hang.stopped = 1s;
     if (chance(500)) spec.hang.hook = CommandSpec{{"gcore"}, false};
     spec.hang.hook_timeout = 2s;

@@ -1,5 +1,7 @@
 // Commands against a server with made-up data, in another thread; and `up` as far as it goes without a
 // keeper.
+#include <unistd.h>
+
 #include <atomic>
 #include <fstream>
 #include <thread>
@@ -9,6 +11,7 @@
 #include "control/paths.hpp"
 #include "core/machine.hpp"
 #include "drive/journal.hpp"
+#include "os/linux/sockets.hpp"
 #include "run_cli.hpp"
 #include "support/catch.hpp"
 
@@ -178,6 +181,39 @@ TEST_CASE("status --check is silent when all is well, and says in a line what is
   CHECK(bad.out.empty());
   CHECK(bad.err == "runmain: web is ready, 3 of 4 workers serve\n");
   CHECK(ill.run({"status", "--check", "db"}).exit == kClean);
+  Head ended([](control::FakeBackend& backend) {
+    backend.state.services[0].wanted_workers = 4;
+    backend.state.services[0].serving_workers = 1;
+    backend.state.services[0].done_workers = 3;
+    backend.state.services[1].state = core::ServiceState::done;
+    backend.state.services[1].wanted_workers = backend.state.services[1].done_workers = 2;
+  });
+  CHECK(ended.run({"status", "--check"}).err == "runmain: web is ready, 1 of 4 workers serve, 3 are done\n");
+  CHECK(ended.run({"status"}).out.find("1 of 4 workers serve, 3 are done") != std::string::npos);
+}
+
+TEST_CASE("scale hands any number on: what is too many is for the supervisor to say") {
+  Head head;
+  CHECK(head.run({"scale", "web=3000000000"}).exit == kClean);
+  CHECK(head.run({"scale", "web=99999999999999999999999"}).exit == kClean);
+  for (const char* wrong : {"web=-1", "web=", "web=2x", "web=99999999999999999999999x"})
+    CHECK(head.run({"scale", wrong}).exit == kUsage);
+  const auto& seen = head.stop();
+  REQUIRE(seen.commanded.size() == 2);
+  CHECK(seen.commanded[0].number == 3000000000U);
+  CHECK(seen.commanded[1].number == ~0U);
+}
+
+TEST_CASE("a port that is taken names who has it, before anything is started") {
+  const control::Folder folder;
+  const os::Address any{os::AddressKind::tcp, "127.0.0.1", 0, {}};
+  const auto taken = os::open_listener(any);
+  REQUIRE(taken);
+  const std::string port = std::to_string(os::port_of(*taken));
+  const Ran ran = run_cli({"serve", "--listen", "127.0.0.1:" + port, "--runtime-dir", folder.path() + "/r",
+                           "--state-dir", folder.path() + "/s", "--", "true"});
+  CHECK(ran.exit == kUsage);
+  CHECK(ran.err.find("port " + port + " is in use by pid " + std::to_string(getpid())) != std::string::npos);
 }
 
 TEST_CASE("a command that takes too long exits 4") {

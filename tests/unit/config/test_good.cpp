@@ -223,7 +223,10 @@ TEST_CASE("the mode comes from the caller, then the file, then an override, and 
   const std::string prod_text = "[runmain]\nmode = \"prod\"\n" + service_text;
   LoadOptions options;
   CHECK(parse_good(prod_text, options).mode == core::Mode::prod);
-  CHECK_FALSE(parse_good(prod_text, options).services[0].die_with_keeper);
+  CHECK(parse_good(prod_text, options).services[0].roll.gradual);
+  CHECK_FALSE(parse_good(service_text, options).services[0].roll.gradual);
+  // An orphan that nobody takes over blocks the next start: only a file that says so lets one live.
+  CHECK(parse_good(prod_text, options).services[0].die_with_keeper);
   CHECK(parse_good(service_text, options).services[0].die_with_keeper);
   options.mode = core::Mode::prod;
   CHECK(parse_good(service_text, options).mode == core::Mode::prod);

@@ -147,6 +147,34 @@ TEST_CASE("a run that was healthy for the reset time starts the count anew") {
   }
 }
 
+TEST_CASE(
+    "one that ends with success after it has served is replaced at once, however often, and is no death") {
+  Scene s;
+  ServiceSpec spec = service("web");
+  spec.backoff.burst = 2;
+  spec.success = {3};
+  s.configure({spec});
+  for (std::uint32_t n = 1; n <= 20; ++n) {
+    const K key{0, 0, 1, n};
+    s.lives(key);
+    s.ready(key);
+    s.now += kWorkDone;
+    s.exits(key, n % 2 == 0 ? 0 : 3 << 8);
+    CHECK(s.effects() == "spawn 0:0:1:" + std::to_string(n + 1) + " recycle, kill_tree " + key.text());
+    s.swept(key);
+  }
+  CHECK(s.view(0).restarts == 0);
+  // Sooner than that it is a loop.
+  crash(s, 21, Duration(0));
+  const K key{0, 0, 1, 22};
+  s.lives(key);
+  s.ready(key);
+  s.now += kWorkDone - Duration(1);
+  s.exits(key, 0);
+  CHECK(s.spawned().empty());
+  CHECK(s.state(0) == ServiceState::failed);
+}
+
 TEST_CASE("time before it was ready is no healthy time") {
   Scene s;
   ServiceSpec spec = service("web");

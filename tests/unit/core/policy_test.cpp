@@ -28,10 +28,10 @@ const char* name(Then then) {
 }
 
 // What the policies promise, in words of their own.
-Then promised(RestartPolicy policy, bool clean, bool announced, bool was_ready) {
+Then promised(RestartPolicy policy, bool clean, bool announced, bool was_ready, bool served) {
   if (clean && policy != RestartPolicy::always) return Then::done;
   if (policy == RestartPolicy::never) return Then::failed;
-  return clean && announced && was_ready ? Then::recycle : Then::crash;
+  return clean && was_ready && (announced || served) ? Then::recycle : Then::crash;
 }
 
 Then seen(const Scene& s) {
@@ -44,15 +44,16 @@ Then seen(const Scene& s) {
 
 }  // namespace
 
-TEST_CASE("every policy, every end, announced or not, ready or not") {
+TEST_CASE("every policy, every end, announced or not, ready or not, after long enough or not") {
   for (const RestartPolicy policy :
        {RestartPolicy::always, RestartPolicy::on_failure, RestartPolicy::never}) {
     for (const End& end : kEnds) {
-      for (int n = 0; n < 4; ++n) {
+      for (int n = 0; n < 8; ++n) {
         const bool announced = (n & 1) != 0;
         const bool was_ready = (n & 2) != 0;
+        const bool served = (n & 4) != 0;
         INFO("policy " << static_cast<int>(policy) << ", " << end.what << (announced ? ", announced" : "")
-                       << (was_ready ? ", was ready" : ""));
+                       << (was_ready ? ", was ready" : "") << (served ? ", has served" : ""));
         Scene s;
         ServiceSpec spec = watched("web");
         spec.restart = policy;
@@ -60,9 +61,11 @@ TEST_CASE("every policy, every end, announced or not, ready or not") {
         const K key{0, 0, 1, 1};
         s.lives(key);
         if (was_ready) s.ready(key);
+        s.now += served ? kWorkDone : kWorkDone - Duration(1);
         if (announced) s.handle(Stopping{key});
         s.handle(Exited{key, Scene::pid(key), end.status, end.status != kUnknown});
-        CHECK(std::string(name(seen(s))) == name(promised(policy, end.status == 0, announced, was_ready)));
+        CHECK(std::string(name(seen(s))) ==
+              name(promised(policy, end.status == 0, announced, was_ready, served)));
         CHECK(s.count<KillTree>() == 1);
       }
     }

@@ -288,30 +288,6 @@ TEST_CASE("one that is being recycled serves on when an edit comes") {
             "kill 0:0:1:2 15"}});
 }
 
-TEST_CASE("the load makes a pool larger and smaller, within its limits") {
-  ServiceSpec spec = service("web");
-  spec.workers_max = 2;
-  Scene s = serving(spec);
-  const auto load = [&](std::uint32_t queued, std::uint32_t busy) {
-    s.now += 1s;
-    s.handle(Load{ServiceId{0}, queued, busy});
-  };
-  load(5, 100);
-  CHECK(s.effects().empty());
-  load(5, 100);
-  CHECK(s.effects() == "spawn 0:1:1:1 scale");
-  for (int n = 0; n < 5; ++n) load(5, 100);  // the new one is to help first
-  s.serve({0, 1, 1, 1});
-  for (int n = 0; n < 5; ++n) load(5, 100);
-  CHECK(s.view(0).wanted_workers == 2);
-  for (int n = 0; n < 60; ++n) load(0, 10);
-  CHECK(s.view(0).wanted_workers == 2);
-  load(0, 10);
-  CHECK(s.effects() == "ask_drain 0:1:1:1, kill 0:1:1:1 15");
-  for (int n = 0; n < 200; ++n) load(0, 10);
-  CHECK(s.view(0).wanted_workers == 1);
-}
-
 TEST_CASE("64 workers roll by a tenth: never more than that are away") {
   ServiceSpec spec = pool(64);
   spec.roll.batch = Share{0, 10};

@@ -243,3 +243,65 @@ TEST_CASE("MAINPID: the exit that counts is the new main process's") {
   CHECK(s.effects() == "spawn 0:0:1:2 crash, kill_tree 0:0:1:1");
   play(s, {{"main 0:0:1:1 4243", ""}, {"main 0:0:1:2 4243", ""}});  // gone, and not there yet
 }
+
+TEST_CASE("readiness by command: run until it exits with 0, with a pause, one worker after the other") {
+  ServiceSpec spec = service("web", 2);
+  spec.ready.kind = ReadyKind::exec;
+  spec.ready.timeout = 30s;
+  Scene s;
+  s.configure({spec});
+  play(s, {{"lives 0:0:1:1", "probe 0:0:1:1, spawn 0:65532:1:1 start"},
+           {"lives 0:1:1:1", "probe 0:1:1:1"},
+           {"lives 0:65532:1:1", ""},
+           {"exits 0:65532:1:1 256", "kill_tree 0:65532:1:1", ""},
+           {"swept 0:65532:1:1", "forget 0:65532:1:1"},
+           {"due", "100"},
+           {"wait", "spawn 0:65532:1:2 start"},
+           {"lives 0:65532:1:2", ""},
+           {"exits 0:65532:1:2 0", "stop_probe 0:1:1:1, kill_tree 0:65532:1:2", "child.ready"},
+           {"swept 0:65532:1:2", "forget 0:65532:1:2, spawn 0:65532:1:3 start"},
+           {"lives 0:65532:1:3", ""},
+           {"due", "10000"}});
+  // It is ready by its own word: nobody needs to ask any more.
+  s.ready({0, 0, 1, 1});
+  CHECK(s.effects() == "kill 0:65532:1:3 15");
+  CHECK(s.state(0) == ServiceState::ready);
+}
+
+TEST_CASE("readiness by command: one that takes too long is ended, and the start has its time as ever") {
+  ServiceSpec spec = service("web");
+  spec.ready.kind = ReadyKind::exec;
+  spec.ready.timeout = 15s;
+  Scene s;
+  s.configure({spec});
+  play(s, {{"lives 0:0:1:1", "probe 0:0:1:1, spawn 0:65532:1:1 start"},
+           {"lives 0:65532:1:1", ""},
+           {"due", "10000"},
+           {"wait", "kill_tree 0:65532:1:1"},
+           {"exits 0:65532:1:1 9", ""},
+           {"swept 0:65532:1:1", "forget 0:65532:1:1"},
+           {"wait", "spawn 0:65532:1:2 start"},
+           {"fails 0:65532:1:2 EAGAIN", "forget 0:65532:1:2"},
+           {"due", "100"},
+           {"wait", "spawn 0:65532:1:3 start"},
+           {"lives 0:65532:1:3", ""}});
+  s.wait();
+  CHECK(s.told(FactType::child_not_ready) == 1);
+}
+
+TEST_CASE("readiness by command in a roll: each generation is asked as it was started") {
+  ServiceSpec spec = service("web", 2);
+  spec.roll.gradual = true;
+  spec.roll.memory_guard = false;
+  Scene s;
+  s.configure({spec}, Mode::prod);
+  s.serve({0, 0, 1, 1});
+  s.serve({0, 1, 1, 1});
+  spec.ready.kind = ReadyKind::exec;
+  s.configure({spec}, Mode::prod);
+  play(s, {{"lives 0:0:2:1", "probe 0:0:2:1, spawn 0:65532:2:1 start"},
+           {"lives 0:65532:2:1", ""},
+           {"exits 0:65532:2:1 0",
+            "stop_probe 0:0:2:1, ask_drain 0:0:1:1, kill 0:0:1:1 15, spawn 0:1:2:1 change, kill_tree "
+            "0:65532:2:1"}});
+}

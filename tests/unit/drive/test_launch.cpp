@@ -360,6 +360,11 @@ TEST_CASE("a hook and a look are told of which worker they are, and can claim an
   CHECK(hook.die_with_keeper);
   CHECK(hook.cwd == "/srv");
 
+  f.in.key.slot = kProbeSlot;
+  CHECK(f.bad().detail == "the service has no ready command");
+  f.spec.ready.kind = core::ReadyKind::exec;
+  f.spec.ready.command.argv = {"warm", "{worker}", "{pid}"};
+  CHECK(f.good().argv == std::vector<std::string>{"warm", "3", "4711"});
   f.in.key.slot = kLookSlot;
   CHECK(f.bad().detail == "the service has no health command");
   f.spec.health.kind = core::HealthKind::exec;

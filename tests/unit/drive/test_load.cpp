@@ -52,6 +52,10 @@ TEST_CASE("who waits to be accepted and what the workers use is told of a pool t
   CHECK(f.told.back().queued == 0);
   CHECK(f.told.back().busy_percent > 0);
   CHECK(f.told.back().busy_percent <= 110);
+  // A pool that stays busy is told of every second: the core counts looks.
+  const std::size_t before = f.told.size();
+  CHECK(f.until([&] { return f.told.size() >= before + 3; }));
+  CHECK(f.told.back().busy_percent > 0);
   sockaddr_storage to{};
   socklen_t size = sizeof to;
   REQUIRE(getsockname(l.fd.get(), reinterpret_cast<sockaddr*>(&to), &size) == 0);

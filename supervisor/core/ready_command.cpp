@@ -1,0 +1,46 @@
+// Readiness by command: a helper that is run again and again until it exits with 0, for one starting worker
+// after the other. The end of the worker's time is that of every start (not_ready); a worker that says by
+// itself that it is ready needs no further one.
+#include <tuple>
+
+#include "core/backoff.hpp"
+#include "core/engine.hpp"
+
+namespace runmain::core {
+
+bool Engine::is_ready_by_command(const ServiceRecord& r, const Instance& i) {
+  return i.key.is_worker() && i.phase == WorkerState::starting &&
+         r.spec_of(i.key.generation).ready.kind == ReadyKind::exec;
+}
+
+void Engine::probe_by_command(ServiceRecord& r) {
+  const Instance* next = nullptr;
+  bool busy = false;
+  for (const Instance& i : r.instances) {
+    busy |= i.key.is_probe();
+    if (!up(r) || i.at_terminal || !is_ready_by_command(r, i)) continue;
+    const auto far = [&](const Instance& it) { return std::tuple(it.key.slot < r.probe_slot, it.key); };
+    if (next == nullptr || far(i) < far(*next)) next = &i;
+  }
+  if (next == nullptr || busy) {
+    r.probe_at = kNever;
+    return;
+  }
+  if (r.probe_at == kNever) r.probe_at = r.probe_failed ? later(now_, kProbePause) : now_;
+  if (r.probe_at > now_) return;
+  r.probe_at = kNever;
+  r.probe_failed = true;  // until it says otherwise
+  r.probe_slot = next->key.slot + 1;
+  spawn_helper(r, kProbeSlot, Instance(*next));
+}
+
+void Engine::probe_ended(ServiceRecord& r, const Instance& probe, const End& end) {
+  const auto [same, about] = find(probe.about);
+  if (about == nullptr || !end.clean || probe.why == EndWhy::stop || !up(r)) return;
+  r.probe_failed = false;
+  if (!is_ready_by_command(r, *about)) return;
+  stop_looking(*about);
+  became_ready(r, *about, Ready{about->key, Proof::probe, {}});
+}
+
+}  // namespace runmain::core
