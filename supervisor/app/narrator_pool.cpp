@@ -36,7 +36,8 @@ std::optional<Line> Narrator::tell_roll(const Fact& fact, const std::string& nam
     case FactType::reload_step: {
       const bool held = fact.text.find(", held ") != std::string::npos;
       Rolled& roll = rolls_[fact.service];
-      if (!held && fact.time - roll.told < kSlowStep) return std::nullopt;
+      const bool canary = fact.text.find("canary") != std::string::npos;
+      if (!held && !canary && fact.time - roll.told < kSlowStep) return std::nullopt;
       roll.told = fact.time;
       const std::uint32_t to = roll.generation != 0 ? roll.generation : fact.generation;
       return Line{Tone::faint,

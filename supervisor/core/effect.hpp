@@ -139,12 +139,16 @@ struct CloseService {
 };
 
 // Look after the health of this ready worker (HealthSpec: http and tcp) and its memory (RecycleSpec), and
-// report Looked and Measured. Ends by itself with Forget, or with StopWatching.
+// report Looked and Measured. Ends by itself with Forget, or with StopWatching. `closely`: a roll waits for
+// what is seen, so look often, and report the first good look in any case.
+inline constexpr Duration kCloseLooks = std::chrono::seconds(1);  // between two of these, at most
 struct WatchHealth {
   ChildKey key;
+  bool closely = false;
   template <class A>
   void fields(A& a) {
     a("key", key);
+    a("closely", closely);
   }
 };
 struct StopWatching {

@@ -108,7 +108,7 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   };
   if (r.next != 0 && i.key.generation == r.next) {
     if (as_announced) return begin_anew(r.slots[i.key.slot].next);
-    if (!finished) return abort_next(r, end.how + (r.workers() > 1 ? " before all workers were ready" : ""));
+    if (!finished) return abort_next(r, end.how + when_in_roll(r));
     r.slots[i.key.slot].next.done = true;
     return r.course.gradual ? touch(r) : commit(r);
   }

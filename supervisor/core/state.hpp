@@ -70,6 +70,7 @@ struct Instance {
   bool main_gone = false;          // while draining: it was only a wrapper, what it has started drains
   bool drained = false;            // while draining: has answered everything
   std::uint32_t unwell = 0;        // looks at its health that failed, in a row
+  bool seen_well = false;          // a look was good since it is ready
   std::uint32_t stop_step = 0;     // of StopSpec::then, the next one …
   Time step_at = kNever;           // … and when
   Time frozen_until = kNever;      // stopped by a signal: it may be so until then
@@ -108,6 +109,7 @@ struct Instance {
     a("main_gone", main_gone);
     a("drained", drained);
     a("unwell", unwell);
+    a("seen_well", seen_well);
     a("stop_step", stop_step);
     a("step_at", step_at);
     a("frozen_until", frozen_until);
@@ -174,7 +176,9 @@ struct RollCourse {
   bool old_first = false;
   std::uint32_t canary = 0;
   std::uint32_t told = 0;    // slots that were told to have the new generation
-  Time hold_until = kNever;  // kNever: the latest batch is not through
+  Time hold_until = kNever;  // kNever: the latest batch is not through, or the time of its hold is over
+  bool proves = false;       // … in which each new worker must be seen well
+  bool overtime = false;     // its time is over, but it is not known whether all are well
   template <class A>
   void fields(A& a) {
     a("gradual", gradual);
@@ -182,6 +186,8 @@ struct RollCourse {
     a("canary", canary);
     a("told", told);
     a("hold_until", hold_until);
+    a("proves", proves);
+    a("overtime", overtime);
   }
 };
 

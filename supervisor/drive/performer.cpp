@@ -58,7 +58,7 @@ void Performer::perform(const core::Effect& effect) {
           c_.health->set_pid(a.key, a.pid);
           c_.keeper->send(effect, keeper::SetMainPid{a.key, a.pid});
         } else if constexpr (std::is_same_v<T, core::WatchHealth>) {
-          watch_health(a.key, false);
+          watch_health(a.key, false, a.closely);
         } else if constexpr (std::is_same_v<T, core::StopWatching>) {
           c_.health->stop(a.key);
         } else if constexpr (std::is_same_v<T, core::Measure>) {
@@ -137,7 +137,7 @@ void Performer::probe(const ChildKey& key) {
   }
 }
 
-void Performer::watch_health(const ChildKey& key, bool again) {
+void Performer::watch_health(const ChildKey& key, bool again, bool closely) {
   const ServiceEntry* entry = c_.services->find(key.service);
   const auto child = c_.children->find(key);
   if (entry == nullptr || child == c_.children->end() || !key.is_worker()) return;
@@ -147,12 +147,13 @@ void Performer::watch_health(const ChildKey& key, bool again) {
   job.pid = child->second.pid;
   job.tag = child->second.tag;
   job.spec = spec.health;
+  if (closely) job.spec.interval = std::min<Duration>(job.spec.interval, core::kCloseLooks);
   job.recycle = spec.recycle;
   job.listeners = ready_listeners(*entry, child->second);
   const std::string& address = spec.health.address.empty() ? spec.ready.address : spec.health.address;
   job.address = probe_address(address, job.listeners, own_port(spec, key.slot, entry->auto_port));
   job.shared = !(address.empty() && job.listeners.empty() && spec.port && *spec.port == 0);
-  job.resumed = again;
+  job.resumed = again || closely;
   if (auto watched = c_.health->watch(std::move(job)); !watched) {
     c_.tell(spec.name + ": cannot find out whether it is well: " + watched.error().text());
   }

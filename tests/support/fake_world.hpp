@@ -51,6 +51,7 @@ class FakeWorld {
   Event used_up(FakeChild& child, bool memory);
   Event frozen(FakeChild& child, bool on, Time now);
   Event looked(FakeChild& child, bool well, Time now);
+  Event watchdog(FakeChild& child);
   Event drained(FakeChild& child);
   Event configured_again(std::vector<ServiceSpec> specs, Mode mode);
 
@@ -313,8 +314,11 @@ inline Event FakeWorld::frozen(FakeChild& c, bool on_now, Time now) {
 
 inline Event FakeWorld::looked(FakeChild& c, bool well, Time now) {
   c.ails(!well, now);
+  if (well) c.wants_word = false;
   return Looked{c.key, well, Stall::unknown, "no answer"};
 }
+
+inline Event FakeWorld::watchdog(FakeChild& c) { return Watchdog{c.key, 0, true}; }
 
 inline Event FakeWorld::drained(FakeChild& c) {
   c.drained = true;
@@ -334,6 +338,7 @@ inline std::optional<Event> FakeWorld::calm_child(FakeChild& c, Time now) {
   if (c.at_terminal) return at_terminal(c, false);
   if (c.probing) return ready(c, now);
   if (c.awaiting) return queue_empty(c);
+  if (c.watched && c.wants_word) return looked(c, true, now);
   return std::nullopt;
 }
 

@@ -66,7 +66,7 @@ inline std::string text_of(const Action& action) {
         } else if constexpr (std::is_same_v<A, Answer>) {
           o << "answer " << a.request << (a.error.empty() ? "" : " (" + a.error + ")");
         } else if constexpr (std::is_same_v<A, WatchHealth>) {
-          o << "watch " << a.key.text();
+          o << "watch " << a.key.text() << (a.closely ? " closely" : "");
         } else if constexpr (std::is_same_v<A, StopWatching>) {
           o << "unwatch " << a.key.text();
         } else if constexpr (std::is_same_v<A, Measure>) {
