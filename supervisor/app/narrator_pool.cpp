@@ -82,6 +82,13 @@ std::optional<Line> Narrator::tell_pool(const Fact& fact, const std::string& nam
     case FactType::child_hung:
       return Line{Tone::bad, who + ": hangs for " + in_words(fact.number) + " (" + text +
                                  "), is ended and replaced (pid " + std::to_string(fact.pid) + ")"};
+    case FactType::slot_closed: {
+      const bool one = fact.number == 1;
+      return Line{Tone::bad, who + ": " + std::to_string(fact.number) +
+                                 (one ? " connection was waiting and was closed"
+                                      : " connections were waiting and were closed") +
+                                 ", this worker has no successor"};
+    }
     case FactType::slot_failed:
       return Line{Tone::bad, who + ": given up: " + text + "; the other workers go on"};
     default: return std::nullopt;

@@ -66,6 +66,7 @@ const std::map<std::string, const char*> kPatterns{
     {"child.hung", "hangs for {for_ms:age} and is ended[: {text}]"},
     {"slot.failed", "is given up, the other workers go on[: {reason}]"},
     {"service.scaled", "has {workers} workers from now on[, by {by}]"},
+    {"slot.closed", "is not served any more, {connections} connections were waiting and were closed"},
     {"listener.shut", "has shut down its socket[ {address}]"},
     {"services.all_ready", "all services are ready ({services})"},
     {"shutdown.started", "runmain shuts down[, on {signal:signal}]"},

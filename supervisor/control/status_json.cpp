@@ -43,6 +43,7 @@ Json build_json(const core::WorkerView& build, Time now) {
 bool is_about_a_child(const core::Fact& fact) {
   const std::string_view type = core::type_name(fact.type);
   return type.starts_with("child.") || fact.type == core::FactType::slot_failed ||
+         fact.type == core::FactType::slot_closed ||
          (fact.type == core::FactType::listener_shut && fact.slot != kNoSlot);
 }
 
@@ -93,6 +94,7 @@ DataKeys data_keys(core::FactType type) {
     case F::child_hung: return {"for_ms", "text"};
     case F::slot_failed: return {nullptr, "reason"};
     case F::service_scaled: return {"workers", "by"};
+    case F::slot_closed: return {"connections", "address"};
     case F::listener_shut: return {"errno", "address"};
     case F::child_waits:
     case F::child_goes_on: return {nullptr, nullptr};

@@ -198,6 +198,18 @@ struct RenewBacklog {
   }
 };
 
+// These slots of a service with balance = reuseport are not served any more, and nothing of their workers is
+// left: close their own sockets. Answered by SlotClosed for each in whose queue somebody waited.
+struct CloseSlots {
+  ServiceId service{};
+  std::vector<std::uint32_t> slots;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("slots", slots);
+  }
+};
+
 // The answer to a Command. Empty `error`: done.
 struct Answer {
   std::uint64_t request = 0;
@@ -220,7 +232,7 @@ struct Quit {
 
 using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
                             CloseService, Answer, Quit, WatchHealth, StopWatching, Measure, Distribute,
-                            AwaitQueue, RenewBacklog, AwaitTree>;
+                            AwaitQueue, RenewBacklog, AwaitTree, CloseSlots>;
 
 struct Effect {
   std::uint64_t number = 0;
@@ -286,8 +298,9 @@ enum class FactType : std::uint8_t {
   slot_failed,
   service_scaled,
   listener_shut,
+  slot_closed,
 };
-inline constexpr FactType kLastFactType = FactType::listener_shut;
+inline constexpr FactType kLastFactType = FactType::slot_closed;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

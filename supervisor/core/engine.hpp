@@ -57,6 +57,7 @@ class Engine {
   void operator()(const Load& e);
   void operator()(const QueueEmpty& e);
   void operator()(const ListenerShut& e);
+  void operator()(const SlotClosed& e);
 
   // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
   void finish();
@@ -161,6 +162,8 @@ class Engine {
   void recycle_when_due(ServiceRecord& r, Instance& i, std::string why);
   void distribute(ServiceRecord& r);
   bool retires(const ServiceRecord& r, const Instance& i);
+  static bool goes_away(const ServiceRecord& r, std::uint32_t slot);
+  void close_slots(ServiceRecord& r);
 
   // health (health.cpp)
   void hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std::string& how);

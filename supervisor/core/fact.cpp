@@ -112,6 +112,9 @@ const char* type_name(FactType type) {
     // A process has shut it down. number: errno of listening again, 0: it listens. slot: whose it is, where
     // sockets are per slot; text: the address.
     case FactType::listener_shut: return "listener.shut";
+    // Nobody serves this slot's own socket any more, and it is closed. number: connections that waited in its
+    // queue, which were reset; text: the address.
+    case FactType::slot_closed: return "slot.closed";
   }
   return "unknown";
 }

@@ -16,6 +16,7 @@ void Engine::reconcile(ServiceRecord& r) {
   fill(r);
   look_by_command(r);
   distribute(r);
+  close_slots(r);
   publish(r);
 }
 
@@ -318,6 +319,7 @@ void Engine::retally(ServiceRecord& r, std::uint32_t bits) {
   if (r.close_pending && !r.configured && r.instances.empty()) {
     r.close_pending = false;
     push(CloseService{r.id, r.spec.name});
+    for (Slot& slot : r.slots) slot.open = false;
     tell(r, FactType::service_removed, 0, r.spec.name);
   }
 }

@@ -30,7 +30,7 @@ inline constexpr std::size_t kFactTextMax = 512;    // bytes of a fact's text
 inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newer changes may cut short
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
 inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory; then it is taken to be enough
-inline constexpr Duration kQueueTimeout = 1s;       // for a retiring worker to empty its own queue
+inline constexpr Duration kQueueTimeout = 1s;       // … if its slot has a successor, which serves the rest
 inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue: one worker more
 inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
 inline constexpr std::uint32_t kCalmPercent = 30;   // of a CPU, each worker on average
@@ -151,11 +151,13 @@ struct Slot {
   SlotRun current;       // in ServiceRecord::current
   SlotRun next;          // in ServiceRecord::next
   bool rolling = false;  // in a gradual roll: it is this slot's turn, or was
+  bool open = false;     // its own socket may be open: a worker of it was started
   template <class A>
   void fields(A& a) {
     a("current", current);
     a("next", next);
     a("rolling", rolling);
+    a("open", open);
   }
 };
 

@@ -21,6 +21,15 @@ std::vector<ReadyListener> ready_listeners(const ServiceEntry& entry, const Chil
   return all;
 }
 
+// The sockets of which each slot has its own.
+std::vector<std::string> groups_of(const ServiceEntry& entry) {
+  std::vector<std::string> all;
+  for (const LaunchListener& l : entry.listeners) {
+    if (l.per_slot) all.push_back(l.id);
+  }
+  return all;
+}
+
 }  // namespace
 
 void Performer::perform(const core::Effect& effect) {
@@ -69,6 +78,8 @@ void Performer::perform(const core::Effect& effect) {
           await_queue(a.key);
         } else if constexpr (std::is_same_v<T, core::RenewBacklog>) {
           renew_backlog(effect, a.key);
+        } else if constexpr (std::is_same_v<T, core::CloseSlots>) {
+          close_slots(effect, a);
         } else if constexpr (std::is_same_v<T, core::CloseService>) {
           close_service(a);
         } else if constexpr (std::is_same_v<T, core::Quit>) {
@@ -200,10 +211,14 @@ void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) 
 void Performer::distribute(const core::Effect& effect, const core::Distribute& distribute) {
   const ServiceEntry* entry = c_.services->find(distribute.service);
   if (entry == nullptr) return;
-  keeper::DistributeSlots order{{}, distribute.slots};
-  for (const LaunchListener& l : entry->listeners) {
-    if (l.per_slot) order.groups.push_back(l.id);
-  }
+  keeper::DistributeSlots order{groups_of(*entry), distribute.slots};
+  if (!order.groups.empty()) c_.keeper->send(effect, std::move(order));
+}
+
+void Performer::close_slots(const core::Effect& effect, const core::CloseSlots& close) {
+  const ServiceEntry* entry = c_.services->find(close.service);
+  if (entry == nullptr) return;
+  keeper::CloseSlots order{groups_of(*entry), close.slots};
   if (!order.groups.empty()) c_.keeper->send(effect, std::move(order));
 }
 

@@ -59,6 +59,7 @@ class Performer {
   void measure(ServiceId service);
   void note_kill(const ChildKey& key);
   void distribute(const core::Effect& effect, const core::Distribute& distribute);
+  void close_slots(const core::Effect& effect, const core::CloseSlots& close);
   void renew_backlog(const core::Effect& effect, const ChildKey& key);
   std::string write_changed(const ServiceEntry& entry, const ChildKey& key);
 

@@ -120,7 +120,8 @@ struct FakeService {
   std::uint32_t canary = 0;     // the largest that was asked for
   std::uint32_t helper_attempt = 0;
   std::vector<std::uint32_t> distributed;
-  std::vector<bool> well;  // by slot: served when the roll began, or since, and did not go by itself
+  std::vector<std::uint32_t> open;  // slots whose own sockets are
+  std::vector<bool> well;           // by slot: served when the roll began, or since, and did not go by itself
   std::vector<std::uint32_t> needs;
   std::vector<std::uint32_t> needed_by;
   std::vector<FakeChild> children;
@@ -159,6 +160,7 @@ struct FakeService {
     a("lingering", lingering);
     a("canary", canary);
     a("distributed", distributed);
+    a("open", open);
     for (std::size_t n = 0; n < well.size(); ++n) {
       bool on = well[n];
       a("well", on);

@@ -108,6 +108,7 @@ class FakeWorld {
   void on(const AwaitQueue& e, Time now);
   void on(const RenewBacklog& e, Time now);
   void on(const AwaitTree& e, Time now);
+  void on(const CloseSlots& e, Time now);
   void on(const SetMainPid& e, Time now);
 
   std::string check_quiet(const ServiceView& v) const;
@@ -399,6 +400,14 @@ inline std::string FakeWorld::check_quiet(const ServiceView& v) const {
   }
   if (less && (workers == 0 || workers >= v.wanted_workers))
     return "I2: one child for each slot that is left";
+  const bool serves = v.state == ServiceState::ready || less;
+  for (const std::uint32_t slot : s.open) {
+    const bool there = std::any_of(s.children.begin(), s.children.end(), [slot](const FakeChild& c) {
+      return c.key.is_worker() && c.key.slot == slot;
+    });
+    const bool stand_in = slot == 0 && s.spec.await_change;  // has the first socket, too
+    if (serves && !there && !stand_in) return "I17: a socket is left that nobody serves";
+  }
   for (const FakeChild& c : s.children) {
     if (c.key.is_hook()) return "I16: a hook that does not end";
     if (c.hung) return "I16: one that hangs is left";

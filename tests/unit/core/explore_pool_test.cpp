@@ -207,6 +207,10 @@ TEST_CASE("each slot has its own socket: who retires and who takes over, in ever
   b.scales = 2;
   b.crashes = 1;
   explore("2 workers, reuseport, scaled", {spec}, b);
+  explore("2 workers, reuseport, an edit and a crash", {spec}, calm_but(1, 1, 0));
+  spec.no_restart = {1};
+  explore("2 workers, reuseport, a slot that fails for good, scaled", {spec}, calm_but(0, 1, 1));
+  spec.no_restart.clear();
   spec.roll.order = RollOrder::old_first;
   b = calm();
   b.edits = 1;

@@ -80,6 +80,9 @@ inline std::string text_of(const Action& action) {
           o << "await_tree " << a.key.text();
         } else if constexpr (std::is_same_v<A, RenewBacklog>) {
           o << "renew_backlog " << a.key.text();
+        } else if constexpr (std::is_same_v<A, CloseSlots>) {
+          o << "close_slots " << a.service.value << ":";
+          for (const std::uint32_t slot : a.slots) o << " " << slot;
         } else {
           static_assert(std::is_same_v<A, Quit>);
           o << "quit " << a.status;
