@@ -36,7 +36,8 @@ std::optional<Line> Narrator::tell_roll(const Fact& fact, const std::string& nam
     case FactType::reload_step: {
       const bool held = fact.text.find(", held ") != std::string::npos;
       Rolled& roll = rolls_[fact.service];
-      if (!held && fact.time - roll.told < kSlowStep) return std::nullopt;
+      const bool canary = fact.text.find("canary") != std::string::npos;
+      if (!held && !canary && fact.time - roll.told < kSlowStep) return std::nullopt;
       roll.told = fact.time;
       const std::uint32_t to = roll.generation != 0 ? roll.generation : fact.generation;
       return Line{Tone::faint,
@@ -85,6 +86,13 @@ std::optional<Line> Narrator::tell_pool(const Fact& fact, const std::string& nam
     case FactType::child_hung:
       return Line{Tone::bad, who + ": hangs for " + in_words(fact.number) + " (" + text +
                                  "), is ended and replaced (pid " + std::to_string(fact.pid) + ")"};
+    case FactType::slot_closed: {
+      const bool one = fact.number == 1;
+      return Line{Tone::bad, who + ": " + std::to_string(fact.number) +
+                                 (one ? " connection was waiting and was closed"
+                                      : " connections were waiting and were closed") +
+                                 ", this worker has no successor"};
+    }
     case FactType::slot_failed:
       return Line{Tone::bad, who + ": given up: " + text + "; the other workers go on"};
     default: return std::nullopt;

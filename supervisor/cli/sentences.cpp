@@ -66,6 +66,7 @@ const std::map<std::string, const char*> kPatterns{
     {"child.hung", "hangs for {for_ms:age} and is ended[: {text}]"},
     {"slot.failed", "is given up, the other workers go on[: {reason}]"},
     {"service.scaled", "has {workers} workers from now on[, by {by}]"},
+    {"slot.closed", "is not served any more, {connections} connections were waiting and were closed"},
     {"listener.shut", "has shut down its socket[ {address}]"},
     {"service.scale_refused", "stays at {workers} workers: it has {bounds}"},
     {"signal.passed_on", "{signal:signal} was passed on to {to}"},

@@ -129,6 +129,7 @@ void ServiceReader::read_roll_table(const Node& node) {
       report().fault(canary_hold->place, "roll.canary_hold needs roll.canary", "add canary = 1");
   }
   table.read("hold", roll.hold);
+  table.read("hold_last", roll.hold_last);
   table.read("memory_guard", roll.memory_guard);
   table.refuse_others();
 }

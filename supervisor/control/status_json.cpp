@@ -60,6 +60,7 @@ Json queues_json(ServiceId service, const Queues& all) {
 bool is_about_a_child(const core::Fact& fact) {
   const std::string_view type = core::type_name(fact.type);
   return type.starts_with("child.") || fact.type == core::FactType::slot_failed ||
+         fact.type == core::FactType::slot_closed ||
          (fact.type == core::FactType::listener_shut && fact.slot != kNoSlot);
 }
 
@@ -110,6 +111,7 @@ DataKeys data_keys(core::FactType type) {
     case F::child_hung: return {"for_ms", "text"};
     case F::slot_failed: return {nullptr, "reason"};
     case F::service_scaled: return {"workers", "by"};
+    case F::slot_closed: return {"connections", "address"};
     case F::listener_shut: return {"errno", "address"};
     case F::service_scale_refused: return {"workers", "bounds"};
     case F::signal_passed_on: return {"signal", "to"};

@@ -139,12 +139,16 @@ struct CloseService {
 };
 
 // Look after the health of this ready worker (HealthSpec: http and tcp) and its memory (RecycleSpec), and
-// report Looked and Measured. Ends by itself with Forget, or with StopWatching.
+// report Looked and Measured. Ends by itself with Forget, or with StopWatching. `closely`: a roll waits for
+// what is seen, so look often, and report the first good look in any case.
+inline constexpr Duration kCloseLooks = std::chrono::seconds(1);  // between two of these, at most
 struct WatchHealth {
   ChildKey key;
+  bool closely = false;
   template <class A>
   void fields(A& a) {
     a("key", key);
+    a("closely", closely);
   }
 };
 struct StopWatching {
@@ -194,6 +198,18 @@ struct RenewBacklog {
   }
 };
 
+// These slots of a service with balance = reuseport are not served any more, and nothing of their workers is
+// left: close their own sockets. Answered by SlotClosed for each in whose queue somebody waited.
+struct CloseSlots {
+  ServiceId service{};
+  std::vector<std::uint32_t> slots;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("slots", slots);
+  }
+};
+
 // The answer to a Command. Empty `error`: done.
 struct Answer {
   std::uint64_t request = 0;
@@ -216,7 +232,7 @@ struct Quit {
 
 using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
                             CloseService, Answer, Quit, WatchHealth, StopWatching, Measure, Distribute,
-                            AwaitQueue, RenewBacklog, AwaitTree>;
+                            AwaitQueue, RenewBacklog, AwaitTree, CloseSlots>;
 
 struct Effect {
   std::uint64_t number = 0;
@@ -284,8 +300,9 @@ enum class FactType : std::uint8_t {
   listener_shut,
   service_scale_refused,
   signal_passed_on,
+  slot_closed,
 };
-inline constexpr FactType kLastFactType = FactType::signal_passed_on;
+inline constexpr FactType kLastFactType = FactType::slot_closed;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

@@ -57,6 +57,7 @@ class Engine {
   void operator()(const Load& e);
   void operator()(const QueueEmpty& e);
   void operator()(const ListenerShut& e);
+  void operator()(const SlotClosed& e);
 
   // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
   void finish();
@@ -141,6 +142,12 @@ class Engine {
   // gradual rolls (roll.cpp)
   void begin_roll(ServiceRecord& r);
   void advance_roll(ServiceRecord& r);
+  void begin_hold(ServiceRecord& r, std::uint32_t turned);
+  void interrupt_hold(ServiceRecord& r, std::uint32_t turned);
+  bool holds(ServiceRecord& r);
+  static bool in_doubt(const ServiceRecord& r, const Instance& i);
+  static std::string when_in_roll(const ServiceRecord& r);
+  void look_calmly(ServiceRecord& r);
   void open_slots(ServiceRecord& r, std::uint32_t count);
   void tell_step(const ServiceRecord& r, std::uint32_t slots, std::string text);
   void end_roll(ServiceRecord& r);
@@ -155,12 +162,15 @@ class Engine {
   void recycle_when_due(ServiceRecord& r, Instance& i, std::string why);
   void distribute(ServiceRecord& r);
   bool retires(const ServiceRecord& r, const Instance& i);
+  static bool goes_away(const ServiceRecord& r, std::uint32_t slot);
+  void close_slots(ServiceRecord& r);
 
   // health (health.cpp)
   void hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std::string& how);
   void look_by_command(ServiceRecord& r);
   void spawn_helper(ServiceRecord& r, std::uint32_t slot, const Instance& about);
   void look_after(ServiceRecord& r, Instance& i);
+  void watch(const ServiceRecord& r, Instance& i, bool closely);
   void looked(ServiceRecord& r, Instance& i, const Looked& e);
 
   // readiness by command (ready_command.cpp)
@@ -186,6 +196,7 @@ class Engine {
   void fail_requests(const ServiceRecord& r, CommandVerb verb, const std::string& error);
   void settle_request(std::size_t index, std::uint32_t service, const std::string& error);
   void send_signal(const Command& e, const std::vector<std::uint32_t>& services);
+  std::string too_many_canaries(const Command& e, const std::vector<std::uint32_t>& services) const;
   void carry_out(const Command& e, const std::vector<std::uint32_t>& services);
 
   // the end (shutdown.cpp)

@@ -439,10 +439,26 @@ struct ListenerShut {
   }
 };
 
+// The answer to CloseSlots: so many connections waited in the queue of a slot's own socket, and were reset.
+struct SlotClosed {
+  static constexpr const char* kType = "slot.closed";
+  ServiceId service{};
+  std::uint32_t slot = 0;
+  std::string address;
+  std::uint32_t waiting = 0;
+  template <class A>
+  void fields(A& a) {
+    a("service", service);
+    a("slot", slot);
+    a("address", address);
+    a("waiting", waiting);
+  }
+};
+
 using Event = std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText,
                            Watchdog, Extend, MainPid, Claimed, Changed, Held, Command, Signalled, Tick,
                            HeadStarted, Adopted, AtTerminal, StoodStill, Drained, Requests, Measured, Frozen,
-                           Looked, Room, Load, QueueEmpty, ListenerShut>;
+                           Looked, Room, Load, QueueEmpty, ListenerShut, SlotClosed>;
 
 inline const char* type_name(const Event& e) {
   return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);

@@ -117,6 +117,9 @@ const char* type_name(FactType type) {
     case FactType::service_scale_refused: return "service.scale_refused";
     // Every worker got it, too. number: the signal. text: how many workers.
     case FactType::signal_passed_on: return "signal.passed_on";
+    // Nobody serves this slot's own socket any more, and it is closed. number: connections that waited in its
+    // queue, which were reset; text: the address.
+    case FactType::slot_closed: return "slot.closed";
   }
   return "unknown";
 }

@@ -11,10 +11,14 @@ namespace runmain::core {
 // A ready worker's health and age, as the specification says now.
 void Engine::look_after(ServiceRecord& r, Instance& i) {
   set_limits(r, i);
+  watch(r, i, r.in_gradual_roll() && i.key.generation == r.next);
+}
+
+void Engine::watch(const ServiceRecord& r, Instance& i, bool closely) {
   if (std::exchange(i.watched, false)) push(StopWatching{i.key});
   i.watched = r.spec.health.kind == HealthKind::http || r.spec.health.kind == HealthKind::tcp ||
               r.spec.recycle.memory > 0;
-  if (i.watched) push(WatchHealth{i.key});
+  if (i.watched) push(WatchHealth{i.key, closely});
 }
 
 void Engine::operator()(const Frozen& e) {
@@ -38,8 +42,10 @@ void Engine::operator()(const Looked& e) {
 
 void Engine::looked(ServiceRecord& r, Instance& i, const Looked& e) {
   if (i.phase != WorkerState::ready || i.at_terminal) return;
+  touch(r);
   if (e.well) {
     i.unwell = 0;
+    i.seen_well = true;
     return;
   }
   if (e.stall == Stall::starved) return tell(r, i, FactType::child_starved, 0, e.text);
@@ -87,7 +93,8 @@ void Engine::spawn_helper(ServiceRecord& r, std::uint32_t slot, const Instance& 
   r.instances.push_back(std::move(helper));
 }
 
-// One look after the other, so that each ready worker has one in every interval.
+// One look after the other, so that each ready worker has one in every interval. A roll that is held waits
+// for those at its new workers: they come first, and soon.
 void Engine::look_by_command(ServiceRecord& r) {
   if (r.spec.health.kind != HealthKind::exec) {
     r.look_at = kNever;
@@ -96,9 +103,11 @@ void Engine::look_by_command(ServiceRecord& r) {
   std::int64_t ready = 0;
   const Instance* next = nullptr;
   bool busy = false;
+  const bool held = r.in_gradual_roll() && r.course.hold_until != kNever;
   for (const Instance& i : r.instances) {
     busy |= i.key.is_look();
     if (!up(r) || !i.key.is_worker() || i.phase != WorkerState::ready) continue;
+    if (held && i.key.generation != r.next) continue;
     ++ready;
     const auto far = [&](const Instance& it) { return std::pair(it.key.slot < r.look_slot, it.key); };
     if (next == nullptr || far(i) < far(*next)) next = &i;
@@ -107,8 +116,9 @@ void Engine::look_by_command(ServiceRecord& r) {
     r.look_at = kNever;
     return;
   }
-  const Duration pause = r.spec.health.interval / ready;
-  if (r.look_at == kNever) r.look_at = later(now_, pause);
+  const Duration interval = r.spec.health.interval;
+  const Time at = later(now_, (held ? std::min<Duration>(interval, kCloseLooks) : interval) / ready);
+  if (r.look_at == kNever || (held && r.look_at > at)) r.look_at = at;
   if (r.look_at > now_) return;
   r.look_at = kNever;
   r.look_slot = next->key.slot + 1;

@@ -70,6 +70,7 @@ void Engine::spawn(ServiceRecord& r, std::uint32_t slot, std::uint32_t generatio
   Instance i;
   i.key = ChildKey{r.id, slot, generation, ++run.attempt};
   i.since = now_;
+  r.slots[slot].open |= r.spec.balance == Balance::reuseport;
   if (run.reason == Reason::crash && run.spawn_failures == 0) ++r.restarts;  // tries of one restart are one
   push(Spawn{i.key, run.reason, {}, 0});
   r.instances.push_back(std::move(i));

@@ -46,6 +46,10 @@ void Engine::begin_slots(ServiceRecord& r, std::uint32_t before) {
       run->reason = Reason::scale;
     }
   }
+  for (Instance& i : r.instances) {
+    if (i.phase == WorkerState::retiring && !goes_away(r, i.key.slot))
+      i.deadline = std::min(i.deadline, later(now_, kQueueTimeout));
+  }
 }
 
 void Engine::operator()(const Load& e) {
@@ -149,7 +153,8 @@ void Engine::operator()(const Drained& e) {
 // ------------------------------------------------------------------------------------
 
 // Who waits in the queue of a slot that nobody takes over is served by this worker before it goes: it gets no
-// new connections, and is asked to drain when the queue is empty. False: there is nothing to wait for.
+// new connections, and is asked to drain when the queue is empty, or at the end of a drain's budget. False:
+// there is nothing to wait for.
 bool Engine::retires(const ServiceRecord& r, const Instance& it) {
   if (!it.key.is_worker() || r.spec.balance != Balance::reuseport || it.phase != WorkerState::ready || !up(r))
     return false;
@@ -166,7 +171,7 @@ bool Engine::retires(const ServiceRecord& r, const Instance& it) {
   stop_looking(i);
   leave_terminal(i);
   enter(i, WorkerState::retiring);
-  i.deadline = later(now_, kQueueTimeout);
+  i.deadline = later(now_, goes_away(r, i.key.slot) ? r.spec.stop.timeout : kQueueTimeout);
   distribute(mine);
   push(AwaitQueue{i.key});
   return true;
@@ -177,6 +182,43 @@ void Engine::operator()(const QueueEmpty& e) {
   if (i == nullptr || i->phase != WorkerState::retiring) return;
   touch(*r);
   begin_drain(*r, *i, r->spec.stop.signal, r->spec.stop.group);
+}
+
+// The slot gets no worker any more, but by a wish or a generation to come.
+bool Engine::goes_away(const ServiceRecord& r, std::uint32_t slot) {
+  if (slot >= r.workers()) return true;
+  return r.run == RunState::running && r.slots[slot].current.done && r.next == 0 && r.roll == Roll::none &&
+         !r.due;
+}
+
+// Who waits in the queue of a slot that nobody serves any more would wait for ever. Once the others are in
+// place its socket is closed, which tells them at once. The first one may be a stand-in's, too.
+void Engine::close_slots(ServiceRecord& r) {
+  if (r.spec.balance != Balance::reuseport || !up(r) || r.distributed.empty()) return;
+  CloseSlots order{r.id, {}};
+  for (std::uint32_t slot = r.spec.await_change ? 1 : 0; slot < r.slots.size(); ++slot) {
+    if (!r.slots[slot].open || !goes_away(r, slot)) continue;
+    const bool held = std::any_of(r.instances.begin(), r.instances.end(), [slot](const Instance& i) {
+      return i.key.is_worker() && i.key.slot == slot;
+    });
+    if (held) continue;
+    r.slots[slot].open = false;
+    order.slots.push_back(slot);
+  }
+  if (!order.slots.empty()) push(std::move(order));
+}
+
+void Engine::operator()(const SlotClosed& e) {
+  ServiceRecord* r = find(e.service);
+  if (r == nullptr || e.waiting == 0) return;
+  Fact fact;
+  fact.type = FactType::slot_closed;
+  fact.service = r->id;
+  fact.slot = e.slot;
+  fact.generation = r->current;
+  fact.number = e.waiting;
+  fact.text = e.address;
+  record(std::move(fact));
 }
 
 // New connections go to the slots that have somebody ready.

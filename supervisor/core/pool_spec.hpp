@@ -58,7 +58,8 @@ struct RollSpec {
   Share batch;
   std::uint32_t canary = 0;    // so many slots go first …
   Duration canary_hold = 10s;  // … and must be well for so long before the rest follows
-  Duration hold = 0s;          // after each other batch, the last one too
+  Duration hold = 0s;          // after each other batch, the last one too …
+  Duration hold_last = 1s;     // … which is held at least so long: what dies at once gives the slots back
   bool memory_guard = true;    // new_first becomes old_first where memory has no room for a batch
 
   friend bool operator==(const RollSpec&, const RollSpec&) = default;
@@ -70,6 +71,7 @@ struct RollSpec {
     a("canary", canary);
     a("canary_hold", canary_hold);
     a("hold", hold);
+    a("hold_last", hold_last);
     a("memory_guard", memory_guard);
   }
 };

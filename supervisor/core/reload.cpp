@@ -216,6 +216,7 @@ void Engine::launch(ServiceRecord& r) {
 // The new generation becomes the current one.
 void Engine::commit(ServiceRecord& r) {
   touch(r);
+  if (r.course.gradual) look_calmly(r);
   end_roll(r);
   r.current = r.next;
   r.next = 0;
@@ -253,6 +254,7 @@ void Engine::abort_next(ServiceRecord& r, const std::string& why) {
     slot.next = SlotRun{};
     if (slot.rolling) slot.current.reason = Reason::change;
   }
+  if (r.course.gradual) look_calmly(r);
   end_roll(r);
   r.next = 0;
   const auto end = r.slots.begin() + r.workers();

@@ -35,10 +35,25 @@ void Engine::operator()(const Command& e) {
     if (e.verb == CommandVerb::scale && !may_have(r, e.number))
       return answer(e.request, r.spec.name + " has " + bounds_text(r.spec));
   }
+  if (const std::string why = too_many_canaries(e, named); !why.empty()) return answer(e.request, why);
   if (named.empty()) return answer(e.request, "");
   carry_out(e, named);
   add_request(e, named);
   for (const std::uint32_t n : named) touch(n);  // what is there already is answered with this event
+}
+
+// Where all were canaries there would be none.
+std::string Engine::too_many_canaries(const Command& e, const std::vector<std::uint32_t>& services) const {
+  if (e.verb != CommandVerb::reload || e.number == 0) return {};
+  for (const std::uint32_t n : services) {
+    const ServiceRecord& r = s_.services[n];
+    const std::uint32_t workers = r.workers();
+    if (!r.wanted || e.number < workers) continue;
+    if (workers == 1) return r.spec.name + " has 1 worker: no canary is possible, reload it without";
+    return r.spec.name + " has " + std::to_string(workers) + " workers: at most " +
+           std::to_string(workers - 1) + " of them can be canaries";
+  }
+  return {};
 }
 
 void Engine::carry_out(const Command& e, const std::vector<std::uint32_t>& services) {
@@ -53,7 +68,7 @@ void Engine::carry_out(const Command& e, const std::vector<std::uint32_t>& servi
     for (const std::uint32_t n : services) {
       ServiceRecord& r = s_.services[n];
       if (r.wanted) request_reload(r, Reason::change);
-      if (r.wanted && e.number > 0) r.canary_asked = std::min(e.number, kWorkersMax);
+      if (r.wanted && e.number > 0) r.canary_asked = e.number;
     }
     return;
   }

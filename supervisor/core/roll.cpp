@@ -9,6 +9,12 @@
 #include "core/engine.hpp"
 
 namespace runmain::core {
+namespace {
+
+// Canaries are tried while the others are old: with one worker there is none.
+std::uint32_t canaries_of(const ServiceRecord& r) { return std::min(r.course.canary, r.workers() - 1); }
+
+}  // namespace
 
 // Whether it is known if memory has room for a batch beside the old ones. Asks, if nobody has.
 bool Engine::knows_room(ServiceRecord& r) {
@@ -33,8 +39,9 @@ void Engine::operator()(const Room& e) {
   if (r == nullptr || r->room != RoomState::asked) return;
   touch(*r);
   r->room_deadline = kNever;
+  const std::uint32_t canaries = std::max(r->spec.roll.canary, r->canary_asked);
   const std::uint64_t batch =
-      std::max({r->spec.roll.batch.of(r->workers()), r->spec.roll.canary, r->canary_asked});
+      std::max(r->spec.roll.batch.of(r->workers()), std::min(canaries, r->workers() - 1));
   const bool tight = e.worker > 0 && e.available / e.worker < batch;
   r->room = tight ? RoomState::tight : RoomState::enough;
   if (!tight) return;
@@ -63,33 +70,101 @@ void Engine::end_roll(ServiceRecord& r) {
   for (Slot& slot : r.slots) slot.rolling = false;
 }
 
-// Gives the next batch its turn as soon as the one before is through.
+// Gives the next batch its turn as soon as the one before is through and has held.
 void Engine::advance_roll(ServiceRecord& r) {
   while (up(r) && r.run == RunState::running && r.in_gradual_roll()) {
     look(r);
     std::uint32_t turned = 0;
+    bool whole = true;
     for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
       if (!r.slots[slot].rolling) continue;
       ++turned;
-      if (r.slots[slot].next.done || (s_.slot_marks[slot] & kReadyNext) != 0) continue;
-      r.course.hold_until = kNever;  // what was held is not whole any more: it is to hold anew
-      r.course.told = 0;
-      return;
+      whole &= r.slots[slot].next.done || (s_.slot_marks[slot] & kReadyNext) != 0;
     }
-    const bool canary = turned == r.course.canary && r.course.canary < r.workers();
-    if (turned > 0 && turned != r.course.told) {
-      const Duration hold = canary ? r.spec.roll.canary_hold : r.spec.roll.hold;
-      r.course.told = turned;
-      r.course.hold_until = later(now_, hold);
-      std::string text =
-          (canary ? "canary " : "") + std::to_string(turned) + " of " + std::to_string(r.workers());
-      if (hold > Duration::zero()) text += ", held " + std::to_string(to_ms(hold)) + " ms";
-      tell_step(r, turned, std::move(text));
-    }
-    if (turned > 0 && r.course.hold_until > now_) return;
+    if (!whole) return interrupt_hold(r, turned);
+    if (turned > 0 && turned != r.course.told) begin_hold(r, turned);
+    if (turned > 0 && holds(r)) return;
     r.course.hold_until = kNever;
     if (turned >= r.workers()) return commit(r);
-    open_slots(r, turned == 0 && r.course.canary > 0 ? r.course.canary : r.spec.roll.batch.of(r.workers()));
+    const std::uint32_t canaries = canaries_of(r);
+    open_slots(r, turned == 0 && canaries > 0 ? canaries : r.spec.roll.batch.of(r.workers()));
+  }
+}
+
+void Engine::begin_hold(ServiceRecord& r, std::uint32_t turned) {
+  RollCourse& course = r.course;
+  const bool canary = turned == canaries_of(r);
+  const bool last = turned >= r.workers();
+  const Duration hold = canary ? r.spec.roll.canary_hold
+                        : last ? std::max(r.spec.roll.hold, r.spec.roll.hold_last)
+                               : r.spec.roll.hold;
+  course.told = turned;
+  course.proves = hold > Duration::zero();
+  course.overtime = false;
+  course.hold_until = later(now_, hold);
+  std::string text =
+      (canary ? "canary " : "") + std::to_string(turned) + " of " + std::to_string(r.workers());
+  if (course.canary > 0 && r.workers() == 1) text += " (no canary with one worker)";
+  if (course.proves) text += ", held " + std::to_string(to_ms(hold)) + " ms";
+  tell_step(r, turned, std::move(text));
+}
+
+// What was held is not whole any more: it is to hold anew. Not at the end: workers that end often, as they
+// have announced, would never let it come.
+void Engine::interrupt_hold(ServiceRecord& r, std::uint32_t turned) {
+  RollCourse& course = r.course;
+  const bool last = turned >= r.workers() && course.told == turned;
+  if (last && course.hold_until > now_) return;
+  course.hold_until = kNever;
+  if (last) return;
+  course.told = 0;
+  course.overtime = false;
+}
+
+// Time is not all: who is not well, or was not seen to be well yet, is waited for as long as its failures
+// need to be believed (which ends the roll).
+bool Engine::holds(ServiceRecord& r) {
+  RollCourse& course = r.course;
+  const bool timed = course.hold_until != kNever && course.hold_until > now_;
+  if (timed && !course.overtime) return true;
+  const Instance* doubt = nullptr;
+  for (const Instance& i : r.instances) {
+    if (in_doubt(r, i) && (doubt == nullptr || i.unwell > doubt->unwell)) doubt = &i;
+  }
+  if (doubt == nullptr) return false;
+  if (timed) return true;
+  if (!course.overtime) {
+    constexpr Duration kEachMax = kSpanMax / kCountMax;
+    const HealthSpec& health = r.spec.health;
+    const Duration each = std::min<Duration>(std::min(health.interval, kEachMax) + health.timeout, kEachMax);
+    course.overtime = true;
+    course.hold_until = later(now_, each * std::min(health.failures, kCountMax));
+    if (course.hold_until > now_) return true;
+  }
+  if (doubt->unwell == 0) return false;  // nothing could be found out
+  abort_next(r, "worker " + std::to_string(doubt->key.slot) + " is not well");
+  return true;
+}
+
+// A new worker whose health stands against going on.
+bool Engine::in_doubt(const ServiceRecord& r, const Instance& i) {
+  const bool tried = i.key.is_worker() && i.key.generation == r.next && i.key.slot < r.workers() &&
+                     i.phase == WorkerState::ready && !i.leaving;
+  if (!tried || r.spec.health.kind == HealthKind::none) return false;
+  return i.unwell > 0 || (r.course.proves && !i.seen_well);
+}
+
+// When a worker of the new generation has failed, in words.
+std::string Engine::when_in_roll(const ServiceRecord& r) {
+  if (r.course.gradual && r.course.told >= r.workers())
+    return r.workers() > 1 ? " soon after every worker was ready" : " soon after it was ready";
+  return r.workers() > 1 ? " before all workers were ready" : "";
+}
+
+// Of a roll that is over nobody waits for the looks.
+void Engine::look_calmly(ServiceRecord& r) {
+  for (Instance& i : r.instances) {
+    if (i.watched && i.key.generation == r.next) watch(r, i, false);
   }
 }
 

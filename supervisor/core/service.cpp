@@ -17,6 +17,7 @@ void Engine::reconcile(ServiceRecord& r) {
   look_by_command(r);
   probe_by_command(r);
   distribute(r);
+  close_slots(r);
   publish(r);
 }
 
@@ -115,7 +116,7 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   };
   if (r.next != 0 && i.key.generation == r.next) {
     if (work_done) return begin_anew(r.slots[i.key.slot].next);
-    if (!finished) return abort_next(r, end.how + (r.workers() > 1 ? " before all workers were ready" : ""));
+    if (!finished) return abort_next(r, end.how + when_in_roll(r));
     r.slots[i.key.slot].next.done = true;
     return r.course.gradual ? touch(r) : commit(r);
   }
@@ -326,6 +327,7 @@ void Engine::retally(ServiceRecord& r, std::uint32_t bits) {
   if (r.close_pending && !r.configured && r.instances.empty()) {
     r.close_pending = false;
     push(CloseService{r.id, r.spec.name});
+    for (Slot& slot : r.slots) slot.open = false;
     tell(r, FactType::service_removed, 0, r.spec.name);
   }
 }

@@ -29,7 +29,7 @@ inline constexpr std::size_t kFactTextMax = 512;    // bytes of a fact's text
 inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newer changes may cut short
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
 inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory; then it is taken to be enough
-inline constexpr Duration kQueueTimeout = 1s;       // for a retiring worker to empty its own queue
+inline constexpr Duration kQueueTimeout = 1s;       // … if its slot has a successor, which serves the rest
 inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue, or busy: one worker more
 inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
 inline constexpr std::uint32_t kCalmPercent = 30;   // of a CPU, each worker on average
@@ -73,6 +73,7 @@ struct Instance {
   bool main_gone = false;          // while draining: it was only a wrapper, what it has started drains
   bool drained = false;            // while draining: has answered everything
   std::uint32_t unwell = 0;        // looks at its health that failed, in a row
+  bool seen_well = false;          // a look was good since it is ready
   std::uint32_t stop_step = 0;     // of StopSpec::then, the next one …
   Time step_at = kNever;           // … and when
   Time frozen_until = kNever;      // stopped by a signal: it may be so until then
@@ -111,6 +112,7 @@ struct Instance {
     a("main_gone", main_gone);
     a("drained", drained);
     a("unwell", unwell);
+    a("seen_well", seen_well);
     a("stop_step", stop_step);
     a("step_at", step_at);
     a("frozen_until", frozen_until);
@@ -152,11 +154,13 @@ struct Slot {
   SlotRun current;       // in ServiceRecord::current
   SlotRun next;          // in ServiceRecord::next
   bool rolling = false;  // in a gradual roll: it is this slot's turn, or was
+  bool open = false;     // its own socket may be open: a worker of it was started
   template <class A>
   void fields(A& a) {
     a("current", current);
     a("next", next);
     a("rolling", rolling);
+    a("open", open);
   }
 };
 
@@ -177,7 +181,9 @@ struct RollCourse {
   bool old_first = false;
   std::uint32_t canary = 0;
   std::uint32_t told = 0;    // slots that were told to have the new generation
-  Time hold_until = kNever;  // kNever: the latest batch is not through
+  Time hold_until = kNever;  // kNever: the latest batch is not through, or the time of its hold is over
+  bool proves = false;       // … in which each new worker must be seen well
+  bool overtime = false;     // its time is over, but it is not known whether all are well
   template <class A>
   void fields(A& a) {
     a("gradual", gradual);
@@ -185,6 +191,8 @@ struct RollCourse {
     a("canary", canary);
     a("told", told);
     a("hold_until", hold_until);
+    a("proves", proves);
+    a("overtime", overtime);
   }
 };
 

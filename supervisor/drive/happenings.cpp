@@ -58,6 +58,8 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
           return {core::Frozen{what.key, what.on}};
         } else if constexpr (std::is_same_v<T, keeper::ListenerShut>) {
           return on_shut(what);
+        } else if constexpr (std::is_same_v<T, keeper::SlotClosed>) {
+          return on_closed(what);
         } else {
           return {core::Signalled{what.signal == SIGHUP && terminal_gone() ? SIGTERM : what.signal}};
         }
@@ -77,6 +79,12 @@ std::vector<core::Event> HappeningReader::on_shut(const keeper::ListenerShut& sh
   const ServiceTable::Owner owner = services_.owner_of(shut.id);
   if (owner.service == kNoService) return {};
   return {core::ListenerShut{owner.service, owner.slot, owner.bound, shut.error}};
+}
+
+std::vector<core::Event> HappeningReader::on_closed(const keeper::SlotClosed& closed) const {
+  const ServiceTable::Owner owner = services_.owner_of(closed.id);
+  if (owner.service == kNoService) return {};
+  return {core::SlotClosed{owner.service, owner.slot, owner.bound, closed.waiting}};
 }
 
 std::vector<core::Event> HappeningReader::on_notified(const keeper::Notified& notified) {

@@ -54,7 +54,7 @@ struct HealthJob {
   std::vector<ReadyListener> listeners;  // the service's
   std::string address;                   // what to connect to, as probe_address() says
   bool shared = true;    // other workers may take a connection to it; false: a port of its own
-  bool resumed = false;  // watched before by another head: the first good look is told in any case
+  bool resumed = false;  // the first good look is told in any case: another head has watched it, a roll waits
 };
 
 class Health {

@@ -21,6 +21,15 @@ std::vector<ReadyListener> ready_listeners(const ServiceEntry& entry, const Chil
   return all;
 }
 
+// The sockets of which each slot has its own.
+std::vector<std::string> groups_of(const ServiceEntry& entry) {
+  std::vector<std::string> all;
+  for (const LaunchListener& l : entry.listeners) {
+    if (l.per_slot) all.push_back(l.id);
+  }
+  return all;
+}
+
 }  // namespace
 
 void Performer::perform(const core::Effect& effect) {
@@ -58,7 +67,7 @@ void Performer::perform(const core::Effect& effect) {
           c_.health->set_pid(a.key, a.pid);
           c_.keeper->send(effect, keeper::SetMainPid{a.key, a.pid});
         } else if constexpr (std::is_same_v<T, core::WatchHealth>) {
-          watch_health(a.key, false);
+          watch_health(a.key, false, a.closely);
         } else if constexpr (std::is_same_v<T, core::StopWatching>) {
           c_.health->stop(a.key);
         } else if constexpr (std::is_same_v<T, core::Measure>) {
@@ -69,6 +78,8 @@ void Performer::perform(const core::Effect& effect) {
           await_queue(a.key);
         } else if constexpr (std::is_same_v<T, core::RenewBacklog>) {
           renew_backlog(effect, a.key);
+        } else if constexpr (std::is_same_v<T, core::CloseSlots>) {
+          close_slots(effect, a);
         } else if constexpr (std::is_same_v<T, core::CloseService>) {
           close_service(a);
         } else if constexpr (std::is_same_v<T, core::Quit>) {
@@ -146,7 +157,7 @@ void Performer::probe(const ChildKey& key) {
   }
 }
 
-void Performer::watch_health(const ChildKey& key, bool again) {
+void Performer::watch_health(const ChildKey& key, bool again, bool closely) {
   const ServiceEntry* entry = c_.services->find(key.service);
   const auto child = c_.children->find(key);
   if (entry == nullptr || child == c_.children->end() || !key.is_worker()) return;
@@ -156,12 +167,13 @@ void Performer::watch_health(const ChildKey& key, bool again) {
   job.pid = child->second.pid;
   job.tag = child->second.tag;
   job.spec = spec.health;
+  if (closely) job.spec.interval = std::min<Duration>(job.spec.interval, core::kCloseLooks);
   job.recycle = spec.recycle;
   job.listeners = ready_listeners(*entry, child->second);
   const std::string& address = spec.health.address.empty() ? spec.ready.address : spec.health.address;
   job.address = probe_address(address, job.listeners, own_port(spec, key.slot, entry->auto_port));
   job.shared = !(address.empty() && job.listeners.empty() && spec.port && *spec.port == 0);
-  job.resumed = again;
+  job.resumed = again || closely;
   if (auto watched = c_.health->watch(std::move(job)); !watched) {
     c_.tell(spec.name + ": cannot find out whether it is well: " + watched.error().text());
   }
@@ -208,10 +220,14 @@ void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) 
 void Performer::distribute(const core::Effect& effect, const core::Distribute& distribute) {
   const ServiceEntry* entry = c_.services->find(distribute.service);
   if (entry == nullptr) return;
-  keeper::DistributeSlots order{{}, distribute.slots};
-  for (const LaunchListener& l : entry->listeners) {
-    if (l.per_slot) order.groups.push_back(l.id);
-  }
+  keeper::DistributeSlots order{groups_of(*entry), distribute.slots};
+  if (!order.groups.empty()) c_.keeper->send(effect, std::move(order));
+}
+
+void Performer::close_slots(const core::Effect& effect, const core::CloseSlots& close) {
+  const ServiceEntry* entry = c_.services->find(close.service);
+  if (entry == nullptr) return;
+  keeper::CloseSlots order{groups_of(*entry), close.slots};
   if (!order.groups.empty()) c_.keeper->send(effect, std::move(order));
 }
 

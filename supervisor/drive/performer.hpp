@@ -47,8 +47,8 @@ class Performer {
   void set_browser(std::string script) { c_.browser = std::move(script); }
   // Looks for readiness of this child again, after a takeover.
   void probe(const ChildKey& key);
-  // Looks after this worker; `again`: after a takeover.
-  void watch_health(const ChildKey& key, bool again);
+  // Looks after this worker; `again`: after a takeover; `closely`: as core::WatchHealth says.
+  void watch_health(const ChildKey& key, bool again, bool closely = false);
   // Waits until nobody waits in this worker's own sockets.
   void await_queue(const ChildKey& key);
 
@@ -59,6 +59,7 @@ class Performer {
   void measure(ServiceId service);
   void note_kill(const ChildKey& key);
   void distribute(const core::Effect& effect, const core::Distribute& distribute);
+  void close_slots(const core::Effect& effect, const core::CloseSlots& close);
   void renew_backlog(const core::Effect& effect, const ChildKey& key);
   std::string write_changed(const ServiceEntry& entry, const ChildKey& key);
 

@@ -136,7 +136,18 @@ struct ListenerShut {
   }
 };
 
-using What =
-    std::variant<Started, Died, TreeEmpty, Notified, Line, LineClosed, GotSignal, Frozen, ListenerShut>;
+// The socket of this slot is closed (CloseSlots), and so many connections that waited in its queue with it.
+struct SlotClosed {
+  std::string id;
+  std::uint32_t waiting = 0;
+  template <class A>
+  void fields(A& a) {
+    a("id", id);
+    a("waiting", waiting);
+  }
+};
+
+using What = std::variant<Started, Died, TreeEmpty, Notified, Line, LineClosed, GotSignal, Frozen,
+                          ListenerShut, SlotClosed>;
 
 }  // namespace runmain::keeper

@@ -2,7 +2,7 @@
 // Invariant: numbers have no gap; an item leaves only by acknowledge(); a new head is told all that is there.
 // Bound: what can be pending is bounded at its sources (one start, one death and one sweep a child,
 // kNotifyPendingMax datagrams a child, kLinesPendingMax lines a connection, kSignalsPendingMax signals, one
-// Frozen a child, two ListenerShut a socket).
+// Frozen a child, two ListenerShut a socket, one SlotClosed an order and slot).
 #pragma once
 
 #include <cstdint>

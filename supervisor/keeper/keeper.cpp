@@ -337,6 +337,8 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
           listeners_.distribute(order);
         } else if constexpr (std::is_same_v<T, RenewBacklog>) {
           listeners_.renew(order);
+        } else if constexpr (std::is_same_v<T, CloseSlots>) {
+          listeners_.close_slots(order);
         } else {
           quit(order.status, now());
         }

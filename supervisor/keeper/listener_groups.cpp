@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "keeper/listeners.hpp"
+#include "os/linux/listen_queue.hpp"
 
 namespace runmain::keeper {
 namespace {
@@ -37,7 +38,7 @@ Opened Listeners::open_group(const OpenListener& wanted, const os::Address& addr
   }
   Group& group = found->second;
   group.closing = false;
-  return Opened{wanted.id, 0, {}, group.bound, inode(slot_listener(wanted.id, 0))};
+  return Opened{wanted.id, 0, {}, group.bound, inode(group.ids.begin()->second)};
 }
 
 Result<Listeners::Held*> Listeners::add_slot(const std::string& group_id, Group& group, std::uint32_t slot) {
@@ -77,6 +78,31 @@ void Listeners::drop_group_if_done(const std::string& id) {
   if (held) return;
   for (const auto& [slot, socket] : ids) drop(held_.find(socket));
   groups_.erase(group);
+}
+
+// The kernel resets what waits in its queue, so that nobody waits for ever.
+void Listeners::close_slots(const CloseSlots& order) {
+  for (const std::string& id : order.groups) {
+    const auto found = groups_.find(id);
+    if (found == groups_.end()) continue;
+    heal_shut(found->second);  // where the others are then depends on it
+    for (const std::uint32_t slot : order.slots) close_slot(found->second, slot);
+    refresh(found->second, true);
+  }
+}
+
+void Listeners::close_slot(Group& group, std::uint32_t slot) {
+  const auto id = group.ids.find(slot);
+  if (id == group.ids.end() || group.ids.size() == 1) return;
+  const auto held = held_.find(id->second);
+  if (held->second.children > 0) return;
+  const std::uint32_t waiting = os::queued_connections({held->second.listener.inode});
+  if (waiting > 0) happenings_.push(SlotClosed{id->second, waiting});
+  drop(held);
+  group.ids.erase(id);
+  group.order.left({slot});
+  for (auto* all : {&group.named, &group.last_named, &group.out}) all->erase(slot);
+  refresh(group, true);
 }
 
 // ---- who gets connections

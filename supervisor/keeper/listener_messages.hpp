@@ -56,6 +56,18 @@ struct DistributeSlots {
   }
 };
 
+// Nobody serves these slots any more: closes their sockets, but for the group's last one and those that a
+// child still has. SlotClosed tells of those in whose queue somebody waited.
+struct CloseSlots {
+  std::vector<std::string> groups;
+  std::vector<std::uint32_t> slots;
+  template <class A>
+  void fields(A& a) {
+    a("groups", groups);
+    a("slots", slots);
+  }
+};
+
 // Gives these sockets the backlog that they had: a child may have called listen(2) with another one.
 struct RenewBacklog {
   std::vector<std::string> ids;

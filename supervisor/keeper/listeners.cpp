@@ -130,8 +130,9 @@ void Listeners::close_all() {
 }
 
 int Listeners::fd(const std::string& id) const {
-  const bool group = groups_.contains(id);
-  const auto found = held_.find(group ? slot_listener(id, 0) : id);
+  const auto group = groups_.find(id);
+  const bool one = group == groups_.end() || group->second.ids.empty();
+  const auto found = held_.find(one ? id : group->second.ids.begin()->second);
   return found == held_.end() ? -1 : found->second.listener.fd.get();
 }
 

@@ -3,8 +3,9 @@
 // got it is there: a port that is let go and wanted back meanwhile is the same socket. Unix socket files that
 // we made, and that nobody has replaced, are removed with theirs.
 //
-// A group is an address with a socket for each slot ("ID#SLOT"), all of which live as long as the group:
-// what waits in the queue of one is served by the slot's next child, whatever net.ipv4.tcp_migrate_req says.
+// A group is an address with a socket for each slot ("ID#SLOT"), which live as long as the group or until the
+// head gives the slot up: what waits in the queue of one is served by the slot's next child, whatever
+// net.ipv4.tcp_migrate_req says.
 // Who gets new connections is said by the head; a slot without a living child is taken out here, before the
 // head has heard of it.
 //
@@ -58,6 +59,7 @@ class Listeners {
 
   void distribute(const DistributeSlots& order);
   void renew(const RenewBacklog& order);
+  void close_slots(const CloseSlots& order);
   // The poller says that something is wrong with it.
   void on_event(std::uint32_t serial, std::uint32_t events);
   void acknowledged(const What& what);
@@ -99,6 +101,7 @@ class Listeners {
   Result<Held*> add_slot(const std::string& group_id, Group& group, std::uint32_t slot);
   void drop(HeldAt at);
   void drop_group_if_done(const std::string& id);
+  void close_slot(Group& group, std::uint32_t slot);
   void poll(Held& held, bool on);
   void heal(Held& held);
   bool heal_shut(Group& group);

@@ -208,8 +208,9 @@ struct QuitKeeper {
   }
 };
 
-using Order = std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild,
-                           SetMainPid, SendChannel, QuitKeeper, DistributeSlots, RenewBacklog, AwaitTree>;
+using Order =
+    std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild, SetMainPid,
+                 SendChannel, QuitKeeper, DistributeSlots, RenewBacklog, AwaitTree, CloseSlots>;
 
 struct Numbered {
   std::uint64_t number = 0;

@@ -55,7 +55,7 @@ int answered_after_a_death(const std::string& balance) {
 }  // namespace
 
 TEST_CASE("a pool is replaced 20 times under load, one worker after the other, and loses no request") {
-  Supervised up(pool(3, kNotify));
+  Supervised up(pool(3, kNotify + kNoHold));
   up.start();
   REQUIRE(up.wait_ready());
   HttpLoad load(up.address("web"), 4);
@@ -163,6 +163,36 @@ TEST_CASE("a roll that fails half-way gives every slot back to the old generatio
   REQUIRE(up.wait_status([](const Json& s) { return all_ready(s, 3, 3); }).is_object());
 }
 
+TEST_CASE("a canary that is not well fails the reload, by default in time, and the old ones serve on") {
+  Supervised up(pool(3, kNotify +
+                            "roll = { canary = 1, canary_hold = \"2s\" }\nhealth = { command = \"! grep -qz "
+                            "RUNMAIN_GENERATION=2 /proc/{pid}/environ\" }\n"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  HttpLoad load(up.address("web"), 2);
+  const Ran reload = up.cli({"reload", "web", "--wait"});
+  INFO(reload.out);
+  CHECK(reload.status == 1);
+  CHECK(reload.out.find("generation 2: ") != std::string::npos);
+  REQUIRE(up.wait_status([](const Json& s) { return all_ready(s, 3, 1); }).is_object());
+  no_request_lost(load);
+  const Ran all = up.cli({"reload", "web", "--canary", "3"});
+  CHECK(all.status != 0);
+  CHECK(all.out.find("at most 2 of them can be canaries") != std::string::npos);
+}
+
+TEST_CASE("a new version that dies at once after it was ready is not told as reloaded") {
+  Supervised up(pool(1, kNotify + "roll = { hold_last = \"20s\" }\n",
+                     "if test $RUNMAIN_GENERATION = 2; then (sleep 0.3; kill -9 $$) & fi; exec "
+                     "@BIN@/t_http --fd {fd}"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  const Ran reload = up.cli({"reload", "web"});
+  INFO(reload.out);
+  CHECK(reload.status == 1);
+  REQUIRE(up.wait_status([](const Json& s) { return all_ready(s, 1, 1); }).is_object());
+}
+
 TEST_CASE("a new version that hangs while it starts is ended in its time, the old one is untouched") {
   Supervised up(
       pool(2, "ready = { notify = true, timeout = \"700ms\" }\n",
@@ -218,7 +248,7 @@ TEST_CASE("a worker that is killed while another one drains is replaced at once"
 }
 
 TEST_CASE("clients that never go: a reload ends all the same, and few old generations are there") {
-  Supervised up(pool(2, kNotify + "stop = { timeout = \"300ms\", lingering = 1 }\n"));
+  Supervised up(pool(2, kNotify + kNoHold + "stop = { timeout = \"300ms\", lingering = 1 }\n"));
   up.start();
   REQUIRE(up.wait_ready());
   std::vector<int> silent;

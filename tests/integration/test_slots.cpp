@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
+#include <iomanip>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "support/catch.hpp"
@@ -58,6 +61,35 @@ bool each_slot_has_some_of_200(const Json& status) {
   return waiting == 200 && slots.size() == 3;
 }
 
+// Sockets that listen at this port, as the kernel tells.
+int listeners_at(int port) {
+  std::ifstream table("/proc/net/tcp");
+  std::ostringstream want;
+  want << "0100007F:" << std::hex << std::uppercase << std::setw(4) << std::setfill('0') << port
+       << " 00000000:0000 0A";
+  int count = 0;
+  for (std::string line; std::getline(table, line);)
+    count += line.find(want.str()) != std::string::npos ? 1 : 0;
+  return count;
+}
+
+// How many of them got an answer before their connection ended.
+int count_answers(const std::vector<int>& clients) {
+  int answered = 0;
+  for (const int fd : clients) {
+    char bytes[512];
+    answered += recv(fd, bytes, sizeof bytes, 0) > 0 ? 1 : 0;
+    close(fd);
+  }
+  return answered;
+}
+
+std::string pool_of_two(const std::string& command) {
+  return "[service.web]\ncommand = \"" + command +
+         "\"\nshell = true\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\nbalance = \"reuseport\"\n"
+         "ready = { http = \"/\" }\nhang = { stopped = \"0s\" }\n";
+}
+
 }  // namespace
 
 TEST_CASE("with a socket for each slot, what waits for a worker that is killed is served by its successor") {
@@ -86,6 +118,44 @@ TEST_CASE("with a socket for each slot, what waits for a worker that is killed i
   CHECK(answered == 200);
   CHECK(by.size() == 3);                             // each slot had some
   CHECK(up.wait_status(three_are_ready) != Json());  // a probe reaches a slot that gets no clients yet
+}
+
+TEST_CASE("a slot is scaled away: its worker answers what its queue has, however long that takes") {
+  Supervised up(pool_of_two("exec @BIN@/t_http --fd {fd} --no-notify --slow-ms 250"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  const int port = port_of(up.address("web"));
+  CHECK(listeners_at(port) == 2);
+  std::vector<int> clients;
+  for (int i = 0; i < 16; ++i) clients.push_back(ask(port));
+  CHECK(up.cli({"scale", "web=1"}).status == 0);
+  CHECK(count_answers(clients) == 16);
+  REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["workers"].size() == 1; }) != Json());
+  CHECK(listeners_at(port) == 1);
+}
+
+TEST_CASE("a slot that nobody serves is scaled away: who waits there is told at once, and so is the person") {
+  Supervised up(
+      pool_of_two("if test $RUNMAIN_WORKER = 1 && ! mkdir once; then exec sleep 600; fi; exec "
+                  " @BIN@/t_http --fd {fd} --no-notify"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  const int port = port_of(up.address("web"));
+  const auto pids = up.pids("web");
+  for (const pid_t pid : pids) kill(pid, SIGSTOP);
+  std::vector<int> clients;
+  for (int i = 0; i < 40; ++i) clients.push_back(ask(port));
+  kill(pids.at(1), SIGKILL);
+  REQUIRE(up.wait_event([](const Json& e) { return e["type"] == "child.exited" && e["slot"] == 1; }) !=
+          Json());
+  kill(pids.at(0), SIGCONT);
+  CHECK(up.cli({"scale", "web=1"}).status == 0);
+  const Json closed = up.wait_event("slot.closed", "web");
+  REQUIRE(closed != Json());
+  CHECK(closed["slot"] == 1);
+  CHECK(listeners_at(port) == 1);
+  CHECK(count_answers(clients) + closed["data"]["connections"].get<int>() == 40);
+  CHECK(up.wait_output("waiting and w"));
 }
 
 TEST_CASE("a head that is killed leaves the slots their sockets, and its successor knows them") {

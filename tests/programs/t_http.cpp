@@ -1,7 +1,8 @@
 // t_http: a web server of one answer, for integration tests. It keeps the contract without the runtime
 // library.
 //
-//   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--no-notify] [--backlog N]
+//   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--slow-ms N] [--no-notify]
+//          [--backlog N]
 //
 // Accepts on the inherited socket N and answers every request with "PID GENERATION WORKER\n" and "Connection:
 // close".
@@ -9,6 +10,8 @@
 // --boot-ms N     accepts nothing and is not ready for N ms
 // --ignore-term   SIGTERM does nothing; otherwise it accepts what is waiting, answers it and exits with 0
 // --exit-after N  exits with 0 after N answers, as a crash would: without looking at other connections
+// --slow-ms N     takes one connection at a time, and N ms for its answer; at SIGTERM the rest is left
+// waiting
 // --no-notify     does not send READY=1 to NOTIFY_SOCKET
 // --backlog N     at SIGUSR1 it calls listen(2) with this backlog
 // One thread, ppoll(2); at most kConnectionsMax connections at once, the rest waits in the backlog.
@@ -46,6 +49,7 @@ struct Options {
   milliseconds boot{0};
   long exit_after = -1;
   int backlog = -1;
+  milliseconds slow{0};
   bool ignore_term = false;
   bool notify = true;
 };
@@ -70,7 +74,7 @@ Options parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
     const bool takes_value = name == "--fd" || name == "--port" || name == "--boot-ms" ||
-                             name == "--exit-after" || name == "--backlog";
+                             name == "--exit-after" || name == "--slow-ms" || name == "--backlog";
     if (takes_value && i + 1 == argc) usage("a value is missing");
     const long value = takes_value ? std::strtol(argv[++i], nullptr, 10) : 0;
     if (name == "--fd") {
@@ -83,6 +87,8 @@ Options parse(int argc, char** argv) {
       o.exit_after = value;
     } else if (name == "--backlog") {
       o.backlog = static_cast<int>(value);
+    } else if (name == "--slow-ms") {
+      o.slow = milliseconds(value);
     } else if (name == "--ignore-term") {
       o.ignore_term = true;
     } else if (name == "--no-notify") {
@@ -175,14 +181,16 @@ class Server {
   void begin_drain() {
     draining_ = true;
     drain_end_ = Clock::now() + kDrainTime;
-    if (ready_) accept_all();
+    if (ready_ && options_.slow.count() == 0) accept_all();
   }
+
+  std::size_t room() const { return options_.slow.count() > 0 ? 1 : kConnectionsMax; }
 
   // Waits for something to happen, or for `until` if there is one, and answers.
   void turn(Clock::time_point until, bool has_end, const sigset_t& mask) {
     std::vector<pollfd> polled;
     for (const Connection& c : connections_) polled.push_back({c.fd, POLLIN, 0});
-    const bool accepts = ready_ && !draining_ && connections_.size() < kConnectionsMax;
+    const bool accepts = ready_ && !draining_ && connections_.size() < room();
     if (accepts) polled.push_back({options_.fd, POLLIN, 0});
     timespec left{};
     if (has_end) {
@@ -199,7 +207,7 @@ class Server {
   }
 
   void accept_all() {
-    while (connections_.size() < kConnectionsMax) {
+    while (connections_.size() < room()) {
       const int fd = accept4(options_.fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
       if (fd < 0) return;
@@ -216,6 +224,9 @@ class Server {
     const bool whole = c.in.find("\r\n\r\n") != std::string::npos;
     if (n > 0 && !whole && c.in.size() < kRequestMax) return false;
     if (whole) {
+      const auto ns = std::chrono::nanoseconds(options_.slow).count();
+      const timespec work{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+      if (ns > 0) nanosleep(&work, nullptr);
       answer(c.fd);
       ++answers_;
     }

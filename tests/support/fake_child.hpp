@@ -32,7 +32,8 @@ struct FakeChild {
   bool tree_left = false;    // AwaitTree is carried out: its main process has left a server behind
   bool at_terminal = false;  // waits for a person
   bool over = false;         // the core was told its last event: Forget is due
-  bool watched = false;      // WatchHealth is carried out
+  bool watched = false;      // WatchHealth is carried out …
+  bool wants_word = false;   // … for a roll, which waits for the first good look
   bool awaiting = false;     // AwaitQueue is carried out: it gets nothing new
   bool frozen = false;
   bool ailing = false;   // frozen, or seen not to be well
@@ -66,6 +67,7 @@ struct FakeChild {
     a("at_terminal", at_terminal);
     a("over", over);
     a("watched", watched);
+    a("wants_word", wants_word);
     a("awaiting", awaiting);
     a("frozen", frozen);
     a("ailing", ailing);
@@ -118,7 +120,8 @@ struct FakeService {
   std::uint32_t canary = 0;     // the largest that was asked for
   std::uint32_t helper_attempt = 0;
   std::vector<std::uint32_t> distributed;
-  std::vector<bool> well;  // by slot: served when the roll began, or since, and did not go by itself
+  std::vector<std::uint32_t> open;  // slots whose own sockets are
+  std::vector<bool> well;           // by slot: served when the roll began, or since, and did not go by itself
   std::vector<std::uint32_t> needs;
   std::vector<std::uint32_t> needed_by;
   std::vector<FakeChild> children;
@@ -157,6 +160,7 @@ struct FakeService {
     a("lingering", lingering);
     a("canary", canary);
     a("distributed", distributed);
+    a("open", open);
     for (std::size_t n = 0; n < well.size(); ++n) {
       bool on = well[n];
       a("well", on);

@@ -55,6 +55,8 @@ inline void FakeWorld::on(const Spawn& e, Time now) {
     if (e.key.is_build() || e.key.generation > s.edit_after) s.edit_open = false;
     s.newest = std::max(s.newest, e.key.generation);
   }
+  const bool own = e.key.is_worker() && s.spec.balance == Balance::reuseport;
+  if (own && std::count(s.open.begin(), s.open.end(), e.key.slot) == 0) s.open.push_back(e.key.slot);
   s.children.push_back(std::move(child));
 }
 
@@ -214,6 +216,24 @@ inline void FakeWorld::on(const WatchHealth& e, Time) {
   if (c == nullptr || c->body != Body::alive || !c->ready || c->watched)
     return violated("I4: who is ready is watched once", e.key);
   c->watched = true;
+  c->wants_word = e.closely;
+}
+
+// I17: none whose worker is there or to come.
+inline void FakeWorld::on(const CloseSlots& e, Time) {
+  FakeService& s = services_[e.service.value];
+  for (const std::uint32_t slot : e.slots) {
+    const ChildKey key{e.service, slot, 0, 0};
+    if (std::erase(s.open, slot) == 0) violated("I17: a socket is closed once", key);
+    for (const FakeChild& c : s.children) {
+      if (c.key.is_worker() && c.key.slot == slot) violated("I17: a worker still has the socket", c.key);
+    }
+    if (s.distributed.empty() || std::count(s.distributed.begin(), s.distributed.end(), slot) != 0)
+      violated("I17: connections go elsewhere before a socket is closed", key);
+    const bool for_ever =
+        s.spec.restart == RestartPolicy::always && s.spec.no_restart.empty() && s.spec.backoff.burst == 0;
+    if (slot < s.workers() && for_ever) violated("I17: the slot's successor serves its queue", key);
+  }
 }
 
 inline void FakeWorld::on(const StopWatching& e, Time) {
@@ -287,7 +307,8 @@ inline void FakeWorld::on(const SetMainPid& e, Time) {
 }
 
 inline void FakeWorld::on(const CloseService& e, Time) {
-  const FakeService& s = services_[e.service.value];
+  FakeService& s = services_[e.service.value];
+  s.open.clear();
   if (!s.children.empty())
     violated("I9: sockets are closed after the last child", ChildKey{e.service, 0, 0, 0});
 }

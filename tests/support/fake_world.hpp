@@ -52,6 +52,7 @@ class FakeWorld {
   Event used_up(FakeChild& child, bool memory);
   Event frozen(FakeChild& child, bool on, Time now);
   Event looked(FakeChild& child, bool well, Time now);
+  Event watchdog(FakeChild& child);
   Event drained(FakeChild& child);
   Event configured_again(std::vector<ServiceSpec> specs, Mode mode);
 
@@ -108,6 +109,7 @@ class FakeWorld {
   void on(const AwaitQueue& e, Time now);
   void on(const RenewBacklog& e, Time now);
   void on(const AwaitTree& e, Time now);
+  void on(const CloseSlots& e, Time now);
   void on(const SetMainPid& e, Time now);
 
   std::string check_quiet(const ServiceView& v) const;
@@ -322,8 +324,11 @@ inline Event FakeWorld::frozen(FakeChild& c, bool on_now, Time now) {
 
 inline Event FakeWorld::looked(FakeChild& c, bool well, Time now) {
   c.ails(!well, now);
+  if (well) c.wants_word = false;
   return Looked{c.key, well, Stall::unknown, "no answer"};
 }
+
+inline Event FakeWorld::watchdog(FakeChild& c) { return Watchdog{c.key, 0, true}; }
 
 inline Event FakeWorld::drained(FakeChild& c) {
   c.drained = true;
@@ -343,6 +348,7 @@ inline std::optional<Event> FakeWorld::calm_child(FakeChild& c, Time now) {
   if (c.at_terminal) return at_terminal(c, false);
   if (c.probing) return ready(c, now);
   if (c.awaiting) return queue_empty(c);
+  if (c.watched && c.wants_word) return looked(c, true, now);
   return std::nullopt;
 }
 
@@ -403,6 +409,14 @@ inline std::string FakeWorld::check_quiet(const ServiceView& v) const {
   }
   if (less && (workers == 0 || workers >= v.wanted_workers))
     return "I2: one child for each slot that is left";
+  const bool serves = v.state == ServiceState::ready || less;
+  for (const std::uint32_t slot : s.open) {
+    const bool there = std::any_of(s.children.begin(), s.children.end(), [slot](const FakeChild& c) {
+      return c.key.is_worker() && c.key.slot == slot;
+    });
+    const bool stand_in = slot == 0 && s.spec.await_change;  // has the first socket, too
+    if (serves && !there && !stand_in) return "I17: a socket is left that nobody serves";
+  }
   for (const FakeChild& c : s.children) {
     if (c.key.is_hook()) return "I16: a hook that does not end";
     if (c.hung) return "I16: one that hangs is left";

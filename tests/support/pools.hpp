@@ -22,6 +22,7 @@ inline std::string pool(int workers, const std::string& more,
 inline void skip(const char* why) { WARN("skipped: " << why); }
 
 inline const std::string kNotify = "ready = { notify = true }\n";
+inline const std::string kNoHold = "roll = { hold_last = \"0s\" }\n";  // for those that reload often
 
 // The generations of the workers that are ready, by slot.
 inline std::vector<int> ready_generations(const Json& status) {

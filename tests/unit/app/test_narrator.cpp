@@ -192,6 +192,13 @@ TEST_CASE("what becomes of a pool is told in a line each") {
       {"a slot's socket is shut down",
        {in_slot(2, FactType::listener_shut, EADDRINUSE, ":80")},
        "web.2: it has shut down the socket :80; it cannot listen again: Address already in use"},
+      {"a slot's socket is closed",
+       {in_slot(2, FactType::slot_closed, 7, ":80"), in_slot(3, FactType::slot_closed, 1, ":80")},
+       "web.2: 7 connections were waiting and were closed, this worker has no successor|"
+       "web.3: 1 connection was waiting and was closed, this worker has no successor"},
+      {"a canary that there is not",
+       {fact(FactType::reload_step, 1, "1 of 1 (no canary with one worker)")},
+       "web: generation 3: 1 of 1 (no canary with one worker)"},
       {"the first of several has its number, too",
        {in_slot(0, FactType::child_not_ready, 500), in_slot(1, FactType::child_not_ready, 500)},
        "web.0: not ready within 500 ms|web.1: not ready within 500 ms"},

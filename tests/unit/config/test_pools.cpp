@@ -61,9 +61,10 @@ TEST_CASE("a roll is read key by key") {
   expected.canary = 1;
   expected.canary_hold = 20s;
   expected.hold = 3s;
+  expected.hold_last = 500ms;
   expected.memory_guard = false;
   CHECK(service("workers = 4\nroll = { order = 'old-first', batch = '25%', canary = 1, canary_hold = '20s', "
-                "hold = '3s', memory_guard = false }")
+                "hold = '3s', hold_last = '500ms', memory_guard = false }")
             .roll == expected);
   CHECK(service("roll = { batch = 7 }").roll.batch == core::Share{7, 0});  // more than there are: all of them
   CHECK(service("roll = { order = 'new-first' }").roll.order == RollOrder::new_first);

@@ -13,12 +13,21 @@ ServiceSpec pool(std::uint32_t workers, RollOrder order = RollOrder::new_first) 
   spec.roll.gradual = true;
   spec.roll.order = order;
   spec.roll.memory_guard = false;
+  spec.roll.hold_last = Duration::zero();
   return spec;
 }
 
 Budget calm() {
   Budget b;
   b.timeouts = 0;
+  return b;
+}
+
+Budget calm_but(std::uint8_t edits, std::uint8_t crashes, std::uint8_t scales) {
+  Budget b = calm();
+  b.edits = edits;
+  b.crashes = crashes;
+  b.scales = scales;
   return b;
 }
 
@@ -133,6 +142,29 @@ TEST_CASE("workers that freeze or are not well, with a hook: every order") {
   explore("roll of 2, one hangs", {spec}, b);
 }
 
+TEST_CASE("a roll, a worker that dies, is not well or misses its watchdog while it is held: every order") {
+  ServiceSpec spec = pool(2);
+  spec.roll.hold_last = 1s;
+  explore("roll of 2, held at its end, a crash", {spec}, calm_but(1, 1, 0));
+  Budget b = calm_but(1, 0, 0);
+  b.watchdogs = 1;
+  explore("roll of 2, held at its end, a watchdog", {spec}, b);
+  spec.health.kind = HealthKind::http;
+  spec.health.interval = 2s;
+  spec.health.timeout = 1s;
+  spec.health.failures = 2;
+  b = calm_but(1, 0, 0);
+  b.unwell = 2;
+  explore("roll of 2, held at its end, one is not well", {spec}, b);
+  spec.roll.hold_last = Duration::zero();
+  spec.roll.canary = 1;
+  spec.roll.canary_hold = 3s;
+  explore("canary of 2, one is not well", {spec}, b);
+  b.unwell = 1;
+  b.watchdogs = 1;
+  explore("canary of 2, one is not well and one misses its watchdog", {spec}, b);
+}
+
 TEST_CASE("looks at a worker's health by command: every order") {
   ServiceSpec spec = quick(watched("web", 1));
   spec.health.kind = HealthKind::exec;
@@ -175,6 +207,10 @@ TEST_CASE("each slot has its own socket: who retires and who takes over, in ever
   b.scales = 2;
   b.crashes = 1;
   explore("2 workers, reuseport, scaled", {spec}, b);
+  explore("2 workers, reuseport, an edit and a crash", {spec}, calm_but(1, 1, 0));
+  spec.no_restart = {1};
+  explore("2 workers, reuseport, a slot that fails for good, scaled", {spec}, calm_but(0, 1, 1));
+  spec.no_restart.clear();
   spec.roll.order = RollOrder::old_first;
   b = calm();
   b.edits = 1;

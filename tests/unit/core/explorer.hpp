@@ -45,12 +45,13 @@ struct Budget {
   std::uint8_t used_up = 0;    // workers that have had their requests
   std::uint8_t drained = 0;    // … that say that they are drained
   std::uint8_t farewells = 0;  // … that say STOPPING=1
+  std::uint8_t watchdogs = 0;  // … that give themselves up: WATCHDOG=trigger, as a missed beat
   template <class A>
   void fields(A& a) {
     for (std::uint8_t* n :
          {&edits,    &crashes, &transient, &permanent, &build_fails, &survivors, &holds,    &deaths,
           &commands, &signals, &terminals, &timeouts,  &scales,      &hups,      &canaries, &frozen,
-          &unwell,   &looks,   &tight,     &used_up,   &drained,     &farewells}) {
+          &unwell,   &looks,   &tight,     &used_up,   &drained,     &farewells, &watchdogs}) {
       a("budget", *n);
     }
   }
@@ -280,6 +281,10 @@ class Explorer {
       spend(&Budget::unwell, "is unwell", [&](Node& n) { return n.world.looked(at(n), false, n.now); });
     if (child.ready && spec.recycle.requests > 0)
       spend(&Budget::used_up, "used up", [&](Node& n) { return n.world.used_up(at(n), false); });
+    if (child.watched && child.ready && child.wants_word)
+      move(node, "is well", [&](Node& n) { return n.world.looked(at(n), true, n.now); });
+    if (child.ready && !child.announced)
+      spend(&Budget::watchdogs, "misses its watchdog", [&](Node& n) { return n.world.watchdog(at(n)); });
     if (!child.announced)
       spend(&Budget::farewells, "says STOPPING", [&](Node& n) { return n.world.announces(at(n)); });
     if (child.announced)

@@ -9,6 +9,7 @@ inline ServiceSpec pool(std::uint32_t workers) {
   ServiceSpec spec = service("web", workers);
   spec.roll.gradual = true;
   spec.roll.memory_guard = false;
+  spec.roll.hold_last = Duration::zero();
   return spec;
 }
 

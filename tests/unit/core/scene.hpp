@@ -66,7 +66,7 @@ inline std::string text_of(const Action& action) {
         } else if constexpr (std::is_same_v<A, Answer>) {
           o << "answer " << a.request << (a.error.empty() ? "" : " (" + a.error + ")");
         } else if constexpr (std::is_same_v<A, WatchHealth>) {
-          o << "watch " << a.key.text();
+          o << "watch " << a.key.text() << (a.closely ? " closely" : "");
         } else if constexpr (std::is_same_v<A, StopWatching>) {
           o << "unwatch " << a.key.text();
         } else if constexpr (std::is_same_v<A, Measure>) {
@@ -80,6 +80,9 @@ inline std::string text_of(const Action& action) {
           o << "await_tree " << a.key.text();
         } else if constexpr (std::is_same_v<A, RenewBacklog>) {
           o << "renew_backlog " << a.key.text();
+        } else if constexpr (std::is_same_v<A, CloseSlots>) {
+          o << "close_slots " << a.service.value << ":";
+          for (const std::uint32_t slot : a.slots) o << " " << slot;
         } else {
           static_assert(std::is_same_v<A, Quit>);
           o << "quit " << a.status;

@@ -134,6 +134,47 @@ TEST_CASE("a slot with an old and a new child stays in while one of them lives")
   CHECK(pool.reached(60) == Slots{1});
 }
 
+TEST_CASE(
+    "a slot that is given up is closed when its child is forgotten; who waits there is reset and counted") {
+  REQUIRE(os::proc_text("/proc/sys/net/ipv4/tcp_migrate_req", 8) == "0\n");
+  for (const std::uint32_t slot : {1U, 0U}) {
+    CAPTURE(slot);
+    Pool pool(3);
+    pool.distribute({slot});
+    pool.connect(5);
+    pool.distribute({1 - slot, 2});
+    pool.world.order(CloseSlots{{"g", "unknown"}, {slot, 7}});
+    pool.world.told();
+    CHECK(pool.queues()[slot] == 5);  // a child has it
+    pool.world.kill_child(slot);
+    pool.world.order(ForgetChild{pool.world.key(slot)});
+    pool.world.order(CloseSlots{{"g"}, {slot}});
+    const auto closed = pool.world.wait<SlotClosed>();
+    CHECK(closed.id == slot_listener("g", slot));
+    CHECK(closed.waiting == 5);
+    for (const os::UniqueFd& client : pool.clients) {
+      char byte = 0;
+      CHECK(recv(client.get(), &byte, 1, 0) < 0);
+      CHECK(errno == ECONNRESET);
+    }
+    CHECK(pool.reached(60) == Slots{1 - slot, 2});
+    CHECK(pool.world.open("g", true).error == 0);
+    pool.inodes[slot] = pool.world.spawn(slot, kIdle, {slot_listener("g", slot)}).sockets.at(0);
+    CHECK(pool.reached(60) == Slots{1 - slot, 2});
+    pool.distribute({0, 1, 2});
+    CHECK(pool.reached(100) == Slots{0, 1, 2});
+  }
+}
+
+TEST_CASE("the last socket of a group is never closed") {
+  Pool pool(1);
+  pool.world.kill_child(0);
+  pool.world.order(ForgetChild{pool.world.key(0)});
+  pool.world.order(CloseSlots{{"g"}, {0}});
+  pool.world.told();
+  CHECK(ask(pool.port));
+}
+
 TEST_CASE("a slot that is named before its first child gets connections as soon as its socket is there") {
   Pool pool(1);
   pool.distribute({2});
