@@ -158,7 +158,7 @@ DictionaryEntries read_dictionary(std::string_view bytes, std::size_t limit) {
       return found;
     }
     std::memcpy(&head, bytes.data(), sizeof head);
-    const std::uint64_t size = padded(sizeof head + std::uint64_t{head.length});
+    const std::uint64_t size = padded_entry(sizeof head + std::uint64_t{head.length});
     if (size > bytes.size()) {
       found.whole = false;
       return found;

@@ -73,6 +73,11 @@ constexpr std::uint64_t padded(std::uint64_t size) {
   return (size + RUNMAIN_RECORD_ALIGN - 1) / RUNMAIN_RECORD_ALIGN * RUNMAIN_RECORD_ALIGN;
 }
 
+inline constexpr std::uint64_t kEntryAlign = 8;
+constexpr std::uint64_t padded_entry(std::uint64_t size) {
+  return (size + kEntryAlign - 1) / kEntryAlign * kEntryAlign;
+}
+
 enum class CutKind : std::uint8_t {
   record,
   pad,      // goes to the end of the ring, or less far

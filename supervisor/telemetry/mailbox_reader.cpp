@@ -1,6 +1,10 @@
 // How lanes are found and followed. Their records: mailbox_records.cpp; their end: mailbox_end.cpp.
 #include "telemetry/mailbox_reader.hpp"
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -148,8 +152,10 @@ void MailboxReader::put_aside(LaneCursor& lane, const std::string& reason) {
 
 bool MailboxReader::fall_asleep() {
   store(memory_.header().asleep, 1U);
-  // A writer writes first and looks at `asleep` then; we the other way round. One of us sees the other.
+  // A writer writes first and looks at `asleep` then; we the other way round. One of us has to see the other,
+  // and writers have no barrier of their own: this is one in the middle of theirs.
   std::atomic_thread_fence(std::memory_order_seq_cst);
+  syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
   if (!something_there()) return true;
   store(memory_.header().asleep, 0U);
   return false;

@@ -12,10 +12,10 @@
 // What is taken for agreed with writers, beyond the header's comments:
 // - Who takes a lane writes pid, tid, mode and round before pid_started; nothing of the lane is read before
 // that.
-// - It goes on where `write` stands. Counters and dictionary_used are zero then: who frees a lane (we do)
-// sets
-//   write = read and all counters to zero.
-// - Where less than a header fits before the end of the ring (8 bytes), nothing stands: both skip it.
+// - It goes on where `write` stands. Who frees a lane (we do) sets write = read, the slots' states, the
+// counters
+//   and dictionary_used to 0: a writer only adds to its counters.
+// - Where less than a header fits before the end of the ring, nothing stands: both skip it.
 // - The checksum of a pad is over its header alone.
 #pragma once
 
@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/time.hpp"
 #include "os/linux/fd.hpp"
 #include "telemetry/item.hpp"
 #include "telemetry/mailbox_cursor.hpp"
@@ -39,6 +40,8 @@ namespace runmain::telemetry {
 // Lanes of living processes that are kept although their thread has ended, because spans of it are still
 // open. Beyond this part of all lanes they are freed, and those spans are forgotten.
 inline constexpr std::uint32_t kPinnedPart = 2;
+
+inline constexpr Duration kLookAgain = std::chrono::milliseconds(100);
 
 struct LaneFault {
   std::uint32_t lane = 0;
@@ -71,7 +74,9 @@ class MailboxReader {
   using Ask = std::function<std::optional<Ending>(std::uint32_t pid, std::uint64_t pid_started)>;
   void find_gone(const Ask& ask);
 
-  // Writers wake us from now on (by the wake fd). False, and they do not: something is there already.
+  // Writers wake us from now on (by the wake fd). False, and they do not: something is there already. Where
+  // membarrier(2) is refused, and for writers by pwrite(2), the caller looks again after kLookAgain all the
+  // same.
   bool fall_asleep();
 
   const MailboxCursor& cursor() const { return cursor_; }

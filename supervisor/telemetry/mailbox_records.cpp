@@ -181,7 +181,7 @@ Origin MailboxReader::scope_of(LaneCursor& lane, std::uint32_t scope) {
 bool MailboxReader::refresh_dictionary(LaneCursor& lane) {
   Dictionary& dictionary = *view(lane).dictionary;
   const std::uint64_t used = load(memory_.lane(lane.lane).dictionary_used);
-  if (used <= dictionary.used || used > geometry().dictionary_size || used % RUNMAIN_RECORD_ALIGN != 0) {
+  if (used <= dictionary.used || used > geometry().dictionary_size || used % kEntryAlign != 0) {
     return false;
   }
   const std::string& bytes = dictionary.bytes.emplace_back(memory_.dictionary(lane.lane) + dictionary.used,

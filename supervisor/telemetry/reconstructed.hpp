@@ -10,8 +10,8 @@
 namespace runmain::telemetry {
 
 // The slot as an OTLP Span with status error that ends with its process: runmain.reconstructed = true, and
-// process.exit.code or runmain.exit.signal where they are known. Nothing if the slot is free, half written or
-// not a span; `slot` is a copy. `is_span` tells free and half written ones apart from nonsense.
+// process.exit.code or runmain.exit.signal where they are known. Nothing if the slot is free or nonsense,
+// which `is_span` tells apart; `slot` is a copy.
 std::optional<std::string> reconstructed_span(const runmain_open_slot& slot, const Ending& ending,
                                               bool& is_span);
 

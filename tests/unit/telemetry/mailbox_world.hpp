@@ -83,7 +83,7 @@ class Lane {
     char* at = const_cast<char*>(memory_.dictionary(number_)) + used;
     std::memcpy(at, &head, sizeof head);
     std::memcpy(at + sizeof head, payload.data(), payload.size());
-    store(lane_.dictionary_used, used + padded(sizeof head + payload.size()));
+    store(lane_.dictionary_used, used + padded_entry(sizeof head + payload.size()));
     return entries_++;
   }
   std::uint32_t scope(std::string_view name, std::string_view schema = {}) {

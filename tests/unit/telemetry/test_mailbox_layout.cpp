@@ -152,7 +152,7 @@ TEST_CASE("a dictionary with a fault keeps the numbers of its entries") {
   const auto entry = [](std::uint16_t kind, const std::string& payload) {
     std::string bytes =
         bytes_of(runmain_entry{static_cast<std::uint32_t>(payload.size()), kind, 0}) + payload;
-    bytes.resize(padded(bytes.size()));
+    bytes.resize(padded_entry(bytes.size()));
     return bytes;
   };
   const auto scope = [&](std::uint32_t schema, const std::string& rest) {
