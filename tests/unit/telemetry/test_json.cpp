@@ -162,7 +162,7 @@ TEST_CASE("damaged JSON and random bytes break nothing, and what is accepted com
       make_request(make_resource("web"), make_scope("lib"), {span_number(1), span_number(2)});
   const std::string good = to_json(request_message(Signal::traces), request).value();
   std::size_t accepted = 0;
-  for (int round = 0; round < 20000; ++round) {
+  for (int round = 0; round < 4000; ++round) {
     std::string text = good;
     for (std::uint64_t i = random.below(4); i-- > 0;) {
       static constexpr std::string_view kBytes = "{}[]\":,0123456789aeE+-.\\nul\xff ";
@@ -179,5 +179,5 @@ TEST_CASE("damaged JSON and random bytes break nothing, and what is accepted com
     damaged[random.below(damaged.size())] = static_cast<char>(random.next());
     (void)to_json(request_message(Signal::traces), damaged);
   }
-  CHECK(accepted > 1000);
+  CHECK(accepted > 200);
 }
