@@ -1,7 +1,6 @@
 // How lanes come to their end: what their counters say, open spans of dead processes, and freeing.
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "telemetry/mailbox_reader.hpp"
 #include "telemetry/otlp_wire.hpp"
@@ -31,23 +30,32 @@ void MailboxReader::count(LaneCursor& lane) {
 }
 
 void MailboxReader::find_gone(const Ask& ask) {
-  std::vector<std::pair<std::uint32_t, std::uint64_t>> asked;
-  for (const LaneCursor& one : cursor_.lanes) {
-    if (one.stage != LaneStage::reading && one.stage != LaneStage::aside) continue;
-    const std::pair process{one.pid, one.pid_started};
-    if (std::find(asked.begin(), asked.end(), process) != asked.end()) continue;
-    asked.push_back(process);
-    if (const std::optional<Ending> ending = ask(one.pid, one.pid_started)) is_gone(one, *ending);
+  std::vector<LaneCursor> asked;
+  std::vector<LaneCursor> gone;
+  for (const LaneCursor& lane : cursor_.lanes) {
+    if (lane.stage != LaneStage::reading && lane.stage != LaneStage::aside) continue;
+    const auto same = [&lane](const LaneCursor& other) { return lane.is_of(other); };
+    if (std::any_of(asked.begin(), asked.end(), same)) continue;
+    asked.push_back(lane);
+    const std::optional<Ending> ending = ask(lane.pid, lane.pid_started);
+    if (!ending) continue;
+    gone.push_back(lane);
+    gone.back().ending = *ending;
   }
+  if (gone.empty()) return;
+  // Lanes that it has taken since our last look: what had ended there is not to be ended again.
+  find_lanes();
+  for (LaneCursor& lane : cursor_.lanes) look_at(lane);
+  for (const LaneCursor& process : gone) is_gone(process);
 }
 
-void MailboxReader::is_gone(const LaneCursor& one, const Ending& ending) {
+void MailboxReader::is_gone(const LaneCursor& process) {
   for (LaneCursor& lane : cursor_.lanes) {
-    if (!lane.is_of(one)) continue;
+    if (!lane.is_of(process)) continue;
     if (lane.stage == LaneStage::aside) lane.stage = LaneStage::done;
     if (lane.stage != LaneStage::reading) continue;
     lane.stage = LaneStage::gone;
-    lane.ending = ending;
+    lane.ending = process.ending;
   }
 }
 

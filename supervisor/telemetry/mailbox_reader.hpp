@@ -131,7 +131,7 @@ class MailboxReader {
   Origin scope_of(LaneCursor& lane, std::uint32_t scope);
 
   void count(LaneCursor& lane);
-  void is_gone(const LaneCursor& one, const Ending& ending);
+  void is_gone(const LaneCursor& process);
   void finish_lanes();
   void finish_process(const LaneCursor& one);
   void reconstruct(LaneCursor& lane, const std::vector<SpanIds>& ended);

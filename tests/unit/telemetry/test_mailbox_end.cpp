@@ -116,6 +116,24 @@ TEST_CASE("a span that was written and whose slot was not given back is not ende
   CHECK(std::string(items[0].ids.span.begin(), items[0].ids.span.end()) == id8(8));
 }
 
+TEST_CASE("a lane that was taken after the last look ends with the others of its process") {
+  World world;
+  Lane seen(world, 0);
+  REQUIRE(seen.take());
+  const std::uint32_t scope = seen.scope("lib");
+  seen.open(0, id16(1), id8(7), "ended in the other lane", scope);
+  MailboxReader reader = world.reader();
+  read_all(reader);
+  Lane unseen(world, 1);
+  REQUIRE(unseen.take());
+  unseen.scope("lib");
+  REQUIRE(unseen.span(scope, span_number(7)));
+  reader.find_gone(gone(100, kKilled));
+  CHECK(read_all(reader) == std::vector<std::string>{span_number(7)});
+  CHECK(seen.words().state == RUNMAIN_LANE_FREE);
+  CHECK(unseen.words().state == RUNMAIN_LANE_FREE);
+}
+
 TEST_CASE("open slots with nonsense in them are counted, not told") {
   World world;
   Lane lane(world, 0);
