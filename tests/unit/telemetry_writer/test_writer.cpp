@@ -1,5 +1,4 @@
 // The reader and the writer that served programs have: what they end is what we read.
-#if __has_include("child_runtime/trace.h")
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,8 +9,8 @@
 #include <thread>
 
 #include "child_runtime/trace.h"
-#include "mailbox_world.hpp"
 #include "telemetry/ledger.hpp"
+#include "unit/telemetry/mailbox_world.hpp"
 
 using namespace runmain;
 using namespace runmain::telemetry;
@@ -140,4 +139,3 @@ TEST_CASE(
     munmap(&board, sizeof board);
   }
 }
-#endif
