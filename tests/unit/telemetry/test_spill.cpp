@@ -41,9 +41,9 @@ Spill open_spill(const Folder& folder, SpillLimits limits = {}) {
 
 std::vector<std::string> take_all(Spill& spill) {
   std::vector<std::string> all;
-  while (auto record = spill.front()) {
+  while (auto record = spill.next()) {
     all.push_back(std::move(record->payload));
-    spill.pop();
+    spill.done(record->number);
   }
   return all;
 }
@@ -54,53 +54,111 @@ void overwrite(const fs::path& path, std::streamoff at, const std::string& bytes
   file << bytes;
 }
 
-constexpr std::streamoff kHead = 16;
+constexpr std::streamoff kHead = 24;
 
 }  // namespace
 
-TEST_CASE("what was pushed is taken in its order, over any number of restarts") {
+TEST_CASE("what was pushed comes in its order, and what was not done comes again after a restart") {
   const Folder folder;
   const SpillLimits limits{.segment = 100};  // a few records each
   std::uint64_t pushed = 0;
-  std::uint64_t popped = 0;
+  std::uint64_t done = 0;
+  std::uint64_t handed_out = 0;
   Random random(1);
-  for (int life = 0; life < 30; ++life) {
+  for (int life = 0; life < 40; ++life) {
     Spill spill = open_spill(folder, limits);
-    CHECK(spill.records() == pushed - popped);
-    CHECK(spill.items() == 2 * (pushed - popped));
+    CHECK(spill.records() == pushed - done);
+    CHECK(spill.items() == 2 * (pushed - done));
     for (std::uint64_t i = random.below(10); i-- > 0;) {
-      REQUIRE(spill.push("record " + std::to_string(pushed++), 2).ok());
+      const auto number = spill.push("record " + std::to_string(pushed), 2);
+      REQUIRE(number.ok());
+      CHECK(*number == ++pushed);
     }
+    std::uint64_t expected = done;
     for (std::uint64_t i = random.below(10); i-- > 0;) {
-      const auto record = spill.front();
-      CHECK(record.has_value() == (popped < pushed));
+      const auto record = spill.next();
+      CHECK(record.has_value() == (expected < pushed));
       if (!record) break;
-      CHECK(record->payload == "record " + std::to_string(popped));
+      CHECK(record->payload == "record " + std::to_string(expected));
+      CHECK(record->number == ++expected);
       CHECK(record->items == 2);
-      CHECK(spill.front()->payload == record->payload);  // stays until it is taken
-      spill.pop();
-      ++popped;
+      CHECK(record->again == (expected <= handed_out));
+      handed_out = std::max(handed_out, expected);
     }
+    for (std::uint64_t i = random.below(8); i-- > 0 && done < expected;) spill.done(++done);
     CHECK(spill.tallies().damaged_records == 0);
   }
   CHECK(pushed > 50);
   Spill spill = open_spill(folder, limits);
-  CHECK(take_all(spill).size() == pushed - popped);
+  CHECK(take_all(spill).size() == pushed - done);
   CHECK(spill.empty());
   CHECK(spill.bytes() == 0);
   CHECK(folder.segments().empty());
+}
+
+TEST_CASE("records are done in any order, and kept from the first one on that is not") {
+  const Folder folder;
+  {
+    Spill spill = open_spill(folder, {.segment = 60});
+    for (int n = 1; n <= 9; ++n) REQUIRE(spill.push("record " + std::to_string(n), 1).ok());
+    for (int n = 1; n <= 8; ++n) REQUIRE(spill.next().has_value());
+    for (const std::uint64_t n : {8U, 2U, 1U, 5U, 5U, 4U, 77U}) spill.done(n);
+    CHECK(spill.records() == 7);
+    CHECK(spill.next()->number == 9);
+    CHECK_FALSE(spill.next().has_value());
+  }
+  Spill spill = open_spill(folder, {.segment = 60});
+  CHECK(take_all(spill).size() == 7);  // 3 to 9
+  CHECK(spill.empty());
+}
+
+TEST_CASE("what was pushed after the last save can be forgotten and pushed anew") {
+  for (const std::uint64_t saved : {0U, 1U, 4U, 6U, 9U}) {
+    CAPTURE(saved);
+    const Folder folder;
+    {
+      Spill spill = open_spill(folder, {.segment = 60});
+      for (int n = 1; n <= 6; ++n) REQUIRE(spill.push("record " + std::to_string(n), 3).ok());
+      if (saved > 0) {
+        REQUIRE(spill.next().has_value());
+        spill.done(1);
+      }
+    }
+    const std::uint64_t kept = std::min<std::uint64_t>(saved, 6);
+    {
+      Spill spill = open_spill(folder, {.segment = 60});
+      CHECK(spill.forget_after(saved) == 6 - kept);
+      CHECK(spill.last_number() == kept);
+      const auto number = spill.push("anew", 3);
+      REQUIRE(number.ok());
+      CHECK(*number == kept + 1);
+    }
+    Spill spill = open_spill(folder, {.segment = 60});
+    const auto all = take_all(spill);
+    CHECK(all.size() == kept + (saved > 0 ? 0 : 1));
+    CHECK(all.back() == "anew");
+    CHECK(spill.tallies().damaged_records == 0);
+  }
 }
 
 TEST_CASE("over the limit the oldest go first, and are counted") {
   const Folder folder;
   const SpillLimits limits{.bytes = 1000, .segment = 200};
   Spill spill = open_spill(folder, limits);
+  std::uint64_t told = 0;
+  spill.on_lost([&](Drop reason, std::string_view begin, std::uint32_t items) {
+    CHECK(reason == Drop::spill_full);
+    CHECK(begin == std::string(50, static_cast<char>('a' + told % 26)));
+    CHECK(items == 3);
+    ++told;
+  });
   for (int n = 0; n < 100; ++n) {
     REQUIRE(spill.push(std::string(50, static_cast<char>('a' + n % 26)), 3).ok());
     CHECK(spill.bytes() <= limits.bytes);
   }
   const SpillTallies& tallies = spill.tallies();
   CHECK(tallies.dropped_records > 80);
+  CHECK(told == tallies.dropped_records);
   CHECK(tallies.dropped_items == 3 * tallies.dropped_records);
   CHECK(tallies.dropped_records + spill.records() == 100);
   const std::uint64_t left = spill.records();
@@ -108,6 +166,18 @@ TEST_CASE("over the limit the oldest go first, and are counted") {
   CHECK(all.size() == left);
   CHECK(all.back() == std::string(50, static_cast<char>('a' + 99 % 26)));
   CHECK(folder.segments().empty());
+}
+
+TEST_CASE("what was handed out is not lost when its segment goes, and is done later without harm") {
+  const Folder folder;
+  Spill spill = open_spill(folder, {.bytes = 400, .segment = 150});
+  for (int n = 1; n <= 2; ++n) REQUIRE(spill.push(std::string(50, 'x'), 1).ok());
+  REQUIRE(spill.next()->number == 1);
+  for (int n = 3; n <= 12; ++n) REQUIRE(spill.push(std::string(50, 'x'), 1).ok());
+  CHECK(spill.tallies().dropped_records + spill.records() == 11);
+  spill.done(1);
+  CHECK(spill.tallies().dropped_records + spill.records() == 11);
+  CHECK(take_all(spill).size() + spill.tallies().dropped_records == 11);
 }
 
 TEST_CASE("a record that a death cut off is cut off for good, and what was before it is there") {
@@ -118,7 +188,7 @@ TEST_CASE("a record that a death cut off is cut off for good, and what was befor
   }
   const fs::path segment = whole.segments().at(0);
   const std::uintmax_t size = fs::file_size(segment);
-  const std::uintmax_t third = size - 16 - 5;
+  const std::uintmax_t third = size - kHead - 5;
   for (std::uintmax_t cut = third; cut < size; ++cut) {
     CAPTURE(cut);
     const Folder folder;
@@ -161,7 +231,7 @@ TEST_CASE("a record of another checksum is left out, and a head that is none end
   SECTION("in what tells how far it was taken: it is taken again") {
     {
       Spill spill = open_spill(folder);
-      spill.pop();
+      spill.done(spill.next()->number);
     }
     overwrite(folder.path + "/read", 8, "x");
     Spill spill = open_spill(folder);
@@ -212,14 +282,14 @@ TEST_CASE("random bytes in segments are no records") {
       const auto at = static_cast<std::streamoff>(random.below(fs::file_size(path)));
       overwrite(path, at, random.bytes(random.below(30)));
     }
-    overwrite(folder.path + "/read", 0, random.bytes(random.below(24)));
+    overwrite(folder.path + "/read", 0, random.bytes(random.below(32)));
     std::ofstream(folder.path + "/0000000000000000.spill") << random.bytes(40);
     std::ofstream(folder.path + "/zz.spill") << "not ours";
     Spill spill = open_spill(folder, {.segment = 60});
     for (const std::string& payload : take_all(spill)) CHECK(payload == "payload");
     CHECK(spill.empty());
     REQUIRE(spill.push("after", 1).ok());
-    CHECK(spill.front()->payload == "after");
+    CHECK(spill.next()->payload == "after");
     CHECK(fs::exists(folder.path + "/zz.spill"));
   }
 }
