@@ -113,6 +113,10 @@ void Destination::answer(std::uint64_t id, const Answer& answer, Time now, std::
   } else {
     refused(*found, answer, now, facts);
   }
+  if (found->parcel.number != 0) {
+    facts.push_back(fact_of(Type::finished, found->parcel, 0));
+    facts.back().number = found->parcel.number;
+  }
   bytes_ -= found->parcel.request.bytes.size();
   entries_.erase(found);
 }

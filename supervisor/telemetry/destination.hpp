@@ -15,6 +15,7 @@
 #include "base/ids.hpp"
 #include "base/time.hpp"
 #include "telemetry/batch.hpp"
+#include "telemetry/ledger.hpp"
 
 namespace runmain::telemetry {
 
@@ -34,6 +35,7 @@ struct Parcel {
   ChildKey worker;
   Request request;
   bool may_have_arrived = false;  // was in flight when an observer died
+  std::uint64_t number = 0;       // in a spill; 0: in none
 };
 
 // How an attempt has ended.
@@ -60,12 +62,16 @@ struct DestinationFact {
     fails,     // once, with the reason
     recovers,  // once
     warns,     // of what is rejected, or what the destination says
+    finished,  // the parcel with this `number` has gone where it goes; the last fact of it
+    dropped,   // `items`, for this `reason`; not by a Destination
   };
   Type type = Type::exported;
   ChildKey worker{};
   Signal signal = Signal::traces;
   std::uint64_t items = 0;
   std::string text{};
+  std::uint64_t number = 0;
+  Drop reason = Drop::queue_full;
 };
 
 class Destination {

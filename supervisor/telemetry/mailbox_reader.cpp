@@ -151,10 +151,9 @@ void MailboxReader::put_aside(LaneCursor& lane, const std::string& reason) {
 }
 
 bool MailboxReader::fall_asleep() {
-  store(memory_.header().asleep, 1U);
-  // A writer writes first and looks at `asleep` then; we the other way round. One of us has to see the other,
-  // and writers have no barrier of their own: this is one in the middle of theirs.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // A writer writes first and looks at `asleep` then; we the other way round. One of us has to see the other:
+  // this is a full barrier of ours, and as writers have none, membarrier(2) puts one in the middle of theirs.
+  std::atomic_ref<std::uint32_t>(memory_.header().asleep).exchange(1U, std::memory_order_seq_cst);
   syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
   if (!something_there()) return true;
   store(memory_.header().asleep, 0U);

@@ -297,6 +297,33 @@ TEST_CASE("a reader gives what it was asked for at most, and each lane has its t
         first.words().ended + second.words().ended - 2);
 }
 
+TEST_CASE("a lane that is always full starves no other one, however little is read at once") {
+  Geometry g = small_geometry();
+  g.ring_size = 512U << 10U;
+  g.lane_stride = g.ring_offset() + g.ring_size;
+  World world(g);
+  Lane lanes[] = {{world, 0}, {world, 1}, {world, 2}};
+  std::uint32_t scope = 0;
+  for (Lane& lane : lanes) {
+    REQUIRE(lane.take());
+    scope = lane.scope("lib");
+  }
+  SpanSpec spec;
+  spec.name = std::string(10000, 'x');
+  const std::string span = make_span(spec);
+  MailboxReader reader = world.reader();
+  std::size_t from[3] = {};
+  for (int turn = 0; turn < 12; ++turn) {
+    for (Lane& lane : lanes) {
+      while (lane.span(scope, span)) {
+      }
+    }
+    for (const Item& item : reader.drain(RUNMAIN_RECORD_MAX)) ++from[item.lane];
+    reader.commit();
+  }
+  for (const std::size_t n : from) CHECK(n >= 4U * (RUNMAIN_RECORD_MAX / (span.size() + 64)) - 8U);
+}
+
 TEST_CASE("a reader that says to sleep is woken, or has seen it itself") {
   World world;
   Lane lane(world, 0);
