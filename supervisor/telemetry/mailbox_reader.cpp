@@ -189,6 +189,11 @@ bool MailboxReader::something_there() {
   return false;
 }
 
+bool MailboxReader::at_rest() const {
+  return std::all_of(cursor_.lanes.begin(), cursor_.lanes.end(),
+                     [](const LaneCursor& lane) { return lane.stage == LaneStage::idle; });
+}
+
 MailboxTallies MailboxReader::tallies() const {
   MailboxTallies all = cursor_.tallies;
   for (const LaneCursor& lane : cursor_.lanes) all.counters.add(lane.counters);

@@ -79,6 +79,9 @@ class MailboxReader {
   // same.
   bool fall_asleep();
 
+  // No lane is anybody's and nothing is left to read or free: once its worker is gone, so may the mailbox.
+  bool at_rest() const;
+
   const MailboxCursor& cursor() const { return cursor_; }
   const Geometry& geometry() const { return cursor_.geometry; }
   MailboxTallies tallies() const;

@@ -43,11 +43,14 @@ TEST_CASE(
   const std::uint32_t scope = lane.scope("old");
   MailboxReader reader = world.reader();
   REQUIRE(lane.span(scope, span_number(1)));
+  CHECK(reader.at_rest());  // nothing was seen yet
   lane.close();
   CHECK(reader.drain(1U << 20U).size() == 1);
+  CHECK_FALSE(reader.at_rest());
   CHECK(lane.words().state == RUNMAIN_LANE_CLOSED);
   CHECK_FALSE(lane.take());
   reader.commit();
+  CHECK(reader.at_rest());
   CHECK(lane.words().state == RUNMAIN_LANE_FREE);
   CHECK(lane.words().write == lane.words().read);
   CHECK(lane.words().ended == 0);
