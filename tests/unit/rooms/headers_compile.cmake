@@ -19,7 +19,7 @@ foreach(header IN LISTS header_paths)
 endforeach()
 add_library(headers_compile OBJECT ${cpp_headers})
 target_link_libraries(headers_compile PRIVATE runmain_options runmain_cli runmain_drive runmain_control runmain_config
-  runmain_keeper)
+  runmain_keeper runmain_telemetry)
 add_library(headers_compile_c OBJECT ${c_headers})
 target_compile_options(headers_compile_c PRIVATE -Wall -Wextra -Werror)
 foreach(target headers_compile headers_compile_c)

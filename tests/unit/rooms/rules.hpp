@@ -30,6 +30,9 @@ inline const std::vector<Rule>& rules() {
        {"base/", "core/spec.hpp", "core/event.hpp", "core/effect.hpp", "core/snapshot.hpp", "os/"},
        {"nlohmann/"}},
       {"supervisor/web/", {"base/", "os/"}, {}},
+      {"supervisor/telemetry/",
+       {"base/", "core/effect.hpp", "os/", "child_runtime/mailbox.h"},
+       {"nlohmann/", "protozero/", "curl/", "zlib.h"}},
       // up hands fds on, check, dev and up make the configuration, replay feeds a journal to the machine,
       // explain asks the watcher's rules where no head runs.
       {"supervisor/cli/",
@@ -49,8 +52,9 @@ inline const std::vector<Rule>& rules() {
 
 // Libraries that only the named rooms may use; whatever else is in < > is the system's.
 inline const std::vector<std::string>& guarded_libraries() {
-  static const std::vector<std::string> all{"uv.h", "uv/",       "toml++/", "toml.hpp", "spdlog/",
-                                            "fmt/", "nlohmann/", "CLI/",    "catch2/"};
+  static const std::vector<std::string> all{"uv.h",    "uv/",   "toml++/",   "toml.hpp",
+                                            "spdlog/", "fmt/",  "nlohmann/", "CLI/",
+                                            "catch2/", "curl/", "zlib.h",    "protozero/"};
   return all;
 }
 

@@ -1,0 +1,149 @@
+#include "telemetry/ledger.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace runmain::telemetry {
+namespace {
+
+std::string spans(std::int64_t n) { return std::to_string(n) + (n == 1 ? " span" : " spans"); }
+
+}  // namespace
+
+static_assert(RUNMAIN_LOST_KINDS == static_cast<int>(Drop::no_lane));
+static_assert(kDropsOfChild == static_cast<std::size_t>(Drop::invalid));
+static_assert(kDrops == static_cast<std::size_t>(Drop::no_destination) + 1);
+
+const char* to_text(Drop reason) {
+  switch (reason) {
+    case Drop::ring_full: return "ring full";
+    case Drop::too_big: return "too big";
+    case Drop::reentrant: return "reentrant";
+    case Drop::not_serving: return "not serving";
+    case Drop::no_memory: return "no memory";
+    case Drop::no_lane: return "no lane";
+    case Drop::invalid: return "invalid";
+    case Drop::queue_full: return "queue full";
+    case Drop::request_too_big: return "request too big";
+    case Drop::spill_full: return "spill full";
+    case Drop::spill_damaged: return "spill damaged";
+    case Drop::no_destination: return "no destination";
+    default: return "other";
+  }
+}
+
+void Ledger::set_mailbox(const MailboxTallies& tallies) {
+  started = tallies.counters.started + received;
+  // Who found no lane had nowhere to count.
+  ended = tallies.counters.ended + tallies.no_lane + received;
+  read = tallies.spans + received;
+  reconstructed = tallies.reconstructed;
+  for (std::size_t i = 0; i < tallies.counters.lost.size(); ++i) dropped[i] = tallies.counters.lost[i];
+  dropped[static_cast<std::size_t>(Drop::no_lane)] = tallies.no_lane;
+  dropped[static_cast<std::size_t>(Drop::invalid)] = tallies.invalid_spans + received_invalid;
+}
+
+void Ledger::receive(std::uint64_t n) {
+  received += n;
+  started += n;
+  ended += n;
+  read += n;
+}
+
+void Ledger::export_spans(std::uint64_t n) {
+  exported += n;
+  waiting -= static_cast<std::int64_t>(n);
+}
+
+void Ledger::reject(std::uint64_t n) {
+  rejected += n;
+  waiting -= static_cast<std::int64_t>(n);
+}
+
+void Ledger::drop(Drop reason, std::uint64_t n) {
+  if (reason == Drop::invalid) received_invalid += n;
+  dropped[static_cast<std::size_t>(reason)] += n;
+  waiting -= static_cast<std::int64_t>(n);
+}
+
+void Ledger::duplicate(std::uint64_t n) {
+  duplicates += n;
+  waiting -= static_cast<std::int64_t>(n);
+}
+
+std::uint64_t Ledger::dropped_all() const {
+  std::uint64_t all = 0;
+  for (const std::uint64_t n : dropped) all += n;
+  return all;
+}
+
+std::uint64_t Ledger::dropped_by_child() const {
+  std::uint64_t all = 0;
+  for (std::size_t i = 0; i < kDropsOfChild; ++i) all += dropped[i];
+  return all;
+}
+
+std::int64_t Ledger::unread() const { return static_cast<std::int64_t>(ended - dropped_by_child() - read); }
+
+std::string Ledger::imbalance(bool at_rest) const {
+  const std::int64_t left = unread();
+  // A writer may count a moment after it has written.
+  if (at_rest && left < 0) return spans(-left) + " more came than the worker says to have ended";
+  if (at_rest && left > 0) return spans(left) + " that the worker says to have ended never came";
+  const std::uint64_t by_us = dropped_all() - dropped_by_child();
+  const std::uint64_t gone = exported + rejected + by_us + duplicates;
+  const auto difference = static_cast<std::int64_t>(read + reconstructed - gone) - waiting;
+  if (difference > 0) return spans(difference) + " that came went nowhere";
+  if (difference < 0) return spans(-difference) + " more went on than came";
+  if (waiting < 0) return spans(-waiting) + " went on twice";
+  return {};
+}
+
+std::string Ledger::text() const {
+  std::string reasons;
+  for (std::size_t i = 0; i < dropped.size(); ++i) {
+    if (dropped[i] == 0) continue;
+    reasons += (reasons.empty() ? "" : ", ") + std::string(to_text(static_cast<Drop>(i))) + " " +
+               std::to_string(dropped[i]);
+  }
+  std::string text = "started " + std::to_string(started) + ", ended " + std::to_string(ended) +
+                     ", exported " + std::to_string(exported) + ", rejected " + std::to_string(rejected) +
+                     ", dropped " + std::to_string(dropped_all()) +
+                     (reasons.empty() ? "" : " (" + reasons + ")") + ", reconstructed " +
+                     std::to_string(reconstructed) + ", waiting " +
+                     std::to_string(waiting + std::max<std::int64_t>(0, unread()));
+  if (duplicates > 0) text += ", duplicates " + std::to_string(duplicates);
+  if (resent > 0) text += ", resent " + std::to_string(resent);
+  return text;
+}
+
+void Ledger::add(const Ledger& other) {
+  started += other.started;
+  ended += other.ended;
+  read += other.read;
+  received += other.received;
+  received_invalid += other.received_invalid;
+  reconstructed += other.reconstructed;
+  exported += other.exported;
+  rejected += other.rejected;
+  duplicates += other.duplicates;
+  resent += other.resent;
+  waiting += other.waiting;
+  for (std::size_t i = 0; i < dropped.size(); ++i) dropped[i] += other.dropped[i];
+}
+
+Ledger Ledgers::sum(ServiceId service, std::uint32_t generation) const {
+  Ledger all;
+  for (const auto& [worker, ledger] : ledgers_) {
+    if (worker.service == service && worker.generation == generation) all.add(ledger);
+  }
+  return all;
+}
+
+void Ledgers::forget_before(ServiceId service, std::uint32_t generation) {
+  std::erase_if(ledgers_, [&](const auto& entry) {
+    return entry.first.service == service && entry.first.generation < generation && entry.second.waiting == 0;
+  });
+}
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,109 @@
+// What became of a worker's spans: each one that ended is exported, rejected, dropped for a reason, or
+// waiting.
+//
+// Invariant: a ledger says when it does not balance; it never corrects what it was told. Counters of children
+// are claims of theirs. Plain values. Non-goal: logs and metrics.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "base/ids.hpp"
+#include "telemetry/mailbox_cursor.hpp"
+
+namespace runmain::telemetry {
+
+enum class Drop : std::uint8_t {
+  // By the child, as it says: numbers as in runmain_lost.
+  ring_full,
+  too_big,
+  reentrant,
+  not_serving,
+  no_memory,
+  other_1,
+  other_2,
+  other_3,
+  no_lane,
+  // By us.
+  invalid,
+  queue_full,
+  request_too_big,
+  spill_full,
+  spill_damaged,
+  no_destination,
+};
+inline constexpr std::size_t kDrops = 15;
+inline constexpr std::size_t kDropsOfChild = 9;
+const char* to_text(Drop reason);
+
+struct Ledger {
+  std::uint64_t started = 0;
+  std::uint64_t ended = 0;
+  std::uint64_t read = 0;      // out of a mailbox, or received
+  std::uint64_t received = 0;  // of `read`: what did not come by a mailbox
+  std::uint64_t received_invalid = 0;
+  std::uint64_t reconstructed = 0;  // ended by us, beside `ended`
+  std::uint64_t exported = 0;
+  std::uint64_t rejected = 0;    // by the destination
+  std::uint64_t duplicates = 0;  // came twice, byte by byte, and went out once
+  std::uint64_t resent = 0;      // may have arrived twice; beside `exported`
+  std::int64_t waiting = 0;      // taken, and nothing of the above yet
+  std::array<std::uint64_t, kDrops> dropped{};
+
+  // What a mailbox has told so far, all of it.
+  void set_mailbox(const MailboxTallies& tallies);
+  // Further spans, of which a receiver knows no more than that they are there.
+  void receive(std::uint64_t spans);
+  // Spans that were read, received or reconstructed wait; later they are one of the others.
+  void take(std::uint64_t spans) { waiting += static_cast<std::int64_t>(spans); }
+  void export_spans(std::uint64_t spans);
+  void reject(std::uint64_t spans);
+  void drop(Drop reason, std::uint64_t spans);
+  void duplicate(std::uint64_t spans);
+
+  std::uint64_t dropped_all() const;
+  std::uint64_t dropped_by_child() const;
+  // Ended, as the child says, and not yet read: at rest 0.
+  std::int64_t unread() const;
+  // Empty if it balances, else one sentence that says what does not. `at_rest`: its processes are gone and
+  // all was read; before, spans may still lie in the mailbox.
+  std::string imbalance(bool at_rest) const;
+  // "started 12, ended 10, exported 9, rejected 0, dropped 1 (ring full 1), reconstructed 2, waiting 0"
+  std::string text() const;
+  void add(const Ledger& other);
+
+  template <class A>
+  void fields(A& a) {
+    a("started", started);
+    a("ended", ended);
+    a("read", read);
+    a("received", received);
+    a("received_invalid", received_invalid);
+    a("reconstructed", reconstructed);
+    a("exported", exported);
+    a("rejected", rejected);
+    a("duplicates", duplicates);
+    a("resent", resent);
+    a("waiting", waiting);
+    a("dropped", dropped);
+  }
+};
+
+// The ledgers of all workers.
+class Ledgers {
+ public:
+  Ledger& of(const ChildKey& worker) { return ledgers_[worker]; }
+  const std::map<ChildKey, Ledger>& all() const { return ledgers_; }
+  // Of all workers of a generation.
+  Ledger sum(ServiceId service, std::uint32_t generation) const;
+  // Ledgers of generations before this one that have nothing waiting are given up.
+  void forget_before(ServiceId service, std::uint32_t generation);
+
+ private:
+  std::map<ChildKey, Ledger> ledgers_;
+};
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,24 @@
+// OTLP's JSON form to protobuf and back. Follows the OTLP specification's "JSON Protobuf Encoding"
+// (opentelemetry.md, 48): ids in hex, enumerations as numbers, 64-bit integers as strings, unknown fields
+// ignored.
+//
+// Invariant: from_json() needs no more memory than a few times its text; messages are within each other at
+// most kWireDepthMax deep. No exception leaves. Non-goal: whether it is valid OTLP; check() tells.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "telemetry/schema.hpp"
+
+namespace runmain::telemetry {
+
+// The message's bytes. On failure which field has what fault, or where the text is no JSON.
+Result<std::string> from_json(const Message& message, std::string_view text);
+
+// In one line. Fields that are not there are not written, and of those that we do not know none is. On
+// failure the bytes are not protobuf.
+Result<std::string> to_json(const Message& message, std::string_view bytes);
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,127 @@
+#include "telemetry/outbox.hpp"
+
+#include <utility>
+
+namespace runmain::telemetry {
+namespace {
+
+using Type = DestinationFact::Type;
+
+DestinationFact dropped(const ChildKey& worker, Signal signal, std::uint64_t items, Drop reason) {
+  DestinationFact fact{Type::dropped, worker, signal, items};
+  fact.reason = reason;
+  return fact;
+}
+
+// The spill calls back into what it belongs to, which may have moved: so it is told of each time.
+class Listening {
+ public:
+  Listening(Spill& spill, Spill::Lost lost) : spill_(spill) { spill_.on_lost(std::move(lost)); }
+  ~Listening() { spill_.on_lost(nullptr); }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+
+ private:
+  Spill& spill_;
+};
+
+}  // namespace
+
+Result<Outbox> Outbox::open(Signal signal, const std::string& name, const std::string& folder,
+                            std::uint64_t saved, const OutboxLimits& limits, std::uint64_t seed) {
+  auto spill = Spill::open(folder, limits.spill);
+  if (!spill) return spill.error();
+  spill->forget_after(saved);
+  return Outbox(signal, name, std::move(*spill), limits, seed);
+}
+
+Outbox::Outbox(Signal signal, const std::string& name, Spill spill, const OutboxLimits& limits,
+               std::uint64_t seed)
+    : signal_(signal),
+      limits_(limits),
+      spill_(std::move(spill)),
+      destination_(name, limits.destination, seed) {}
+
+void Outbox::add(const ChildKey& worker, const Item& item, Facts& facts) {
+  Batch& batch = batches_.try_emplace(worker, signal_, limits_.batch).first->second;
+  Batch::Added added = batch.add(item);
+  if (added == Batch::Added::full) {
+    close(worker, batch, facts);
+    added = batch.add(item);
+  }
+  if (added != Batch::Added::added) facts.push_back(dropped(worker, signal_, 1, Drop::request_too_big));
+}
+
+void Outbox::flush(Facts& facts) {
+  for (auto& [worker, batch] : batches_) {
+    if (!batch.empty()) close(worker, batch, facts);
+  }
+  batches_.clear();
+}
+
+void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
+  Parcel parcel;
+  parcel.worker = worker;
+  parcel.request = batch.take();
+  const Listening listening(spill_, [this](Drop reason, std::string_view begin, std::uint32_t items) {
+    lost(reason, begin, items);
+  });
+  const auto number = spill_.push(pack(parcel), parcel.request.items);
+  if (!number) facts.push_back(dropped(worker, signal_, parcel.request.items, Drop::spill_full));
+  tell_lost(facts);
+}
+
+void Outbox::lost(Drop reason, std::string_view begin, std::uint32_t items) {
+  const auto parcel = unpack(begin);
+  lost_.push_back(dropped(parcel ? parcel->worker : ChildKey{kNoService}, signal_, items, reason));
+}
+
+void Outbox::tell_lost(Facts& facts) {
+  facts.insert(facts.end(), lost_.begin(), lost_.end());
+  lost_.clear();
+}
+
+void Outbox::pump(Facts& facts) {
+  const Listening listening(spill_, [this](Drop reason, std::string_view begin, std::uint32_t items) {
+    lost(reason, begin, items);
+  });
+  while (destination_.has_room()) {
+    const auto record = spill_.next();
+    if (!record) break;
+    auto parcel = unpack(record->payload);
+    if (!parcel) {  // of another version
+      lost(Drop::spill_damaged, {}, record->items);
+      spill_.done(record->number);
+      continue;
+    }
+    parcel->number = record->number;
+    parcel->may_have_arrived = record->again;
+    for (const Parcel& over : destination_.offer(std::move(*parcel))) {
+      facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::queue_full));
+      spill_.done(over.number);
+    }
+  }
+  tell_lost(facts);
+}
+
+void Outbox::answer(std::uint64_t id, const Answer& answer, Time now, std::int64_t wall_seconds,
+                    Facts& facts) {
+  const std::size_t before = facts.size();
+  destination_.answer(id, answer, now, wall_seconds, facts);
+  for (std::size_t i = before; i < facts.size(); ++i) {
+    if (facts[i].type == Type::finished) spill_.done(facts[i].number);
+  }
+}
+
+void apply(const DestinationFact& fact, Ledgers& ledgers) {
+  if (fact.signal != Signal::traces || fact.worker.service == kNoService) return;
+  switch (fact.type) {
+    case Type::exported: ledgers.of(fact.worker).export_spans(fact.items); break;
+    case Type::rejected: ledgers.of(fact.worker).reject(fact.items); break;
+    case Type::resent: ledgers.of(fact.worker).resent += fact.items; break;
+    case Type::dropped: ledgers.of(fact.worker).drop(fact.reason, fact.items); break;
+    default: break;
+  }
+}
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,72 @@
+// From items to a destination, so that an observer can die at any instruction: batches, the queue on disk,
+// and what is on its way. For one signal.
+//
+//     add each item that a drain has given; flush(): all of it is on disk
+//     save the mailboxes' cursors together with last_number()
+//     commit the mailboxes; pump(); send what next() gives, tell answer()
+//
+// A new observer opens the same folder with the number that was saved: what was pushed after it is forgotten,
+// and is read out of the mailboxes again. Invariant: an item that was added and saved ends as exported,
+// rejected or dropped, once; only what was on its way at a death may arrive twice, byte by byte, and is told
+// as resent. Non-goal: the mailboxes, and sockets.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "telemetry/destination.hpp"
+#include "telemetry/ledger.hpp"
+#include "telemetry/spill.hpp"
+
+namespace runmain::telemetry {
+
+struct OutboxLimits {
+  BatchLimits batch;
+  DestinationLimits destination;
+  SpillLimits spill;
+};
+
+class Outbox {
+ public:
+  using Facts = std::vector<DestinationFact>;
+
+  // `saved`: last_number() as it was saved. On failure the folder cannot be used.
+  static Result<Outbox> open(Signal signal, const std::string& name, const std::string& folder,
+                             std::uint64_t saved, const OutboxLimits& limits, std::uint64_t seed);
+
+  // Takes a copy. An item that fits nowhere is dropped.
+  void add(const ChildKey& worker, const Item& item, Facts& facts);
+  // All that was added goes to disk. What cannot be written is dropped.
+  void flush(Facts& facts);
+  std::uint64_t last_number() const { return spill_.last_number(); }
+
+  // Fetches from disk what the destination has room for.
+  void pump(Facts& facts);
+  std::optional<Destination::Attempt> next(Time now, Facts& facts) { return destination_.next(now, facts); }
+  void answer(std::uint64_t id, const Answer& answer, Time now, std::int64_t wall_seconds, Facts& facts);
+  Time next_deadline() const { return destination_.next_deadline(); }
+
+  bool empty() const { return batches_.empty() && spill_.empty(); }
+  const Spill& spill() const { return spill_; }
+  bool failing() const { return destination_.failing(); }
+
+ private:
+  Outbox(Signal signal, const std::string& name, Spill spill, const OutboxLimits& limits, std::uint64_t seed);
+  void close(const ChildKey& worker, Batch& batch, Facts& facts);
+  void lost(Drop reason, std::string_view begin, std::uint32_t items);
+  void tell_lost(Facts& facts);
+
+  Signal signal_;
+  OutboxLimits limits_;
+  std::map<ChildKey, Batch> batches_;
+  Spill spill_;
+  Destination destination_;
+  Facts lost_;  // of what the spill has lost during a call
+};
+
+// What a fact means for the ledger of its worker. Of other signals than traces: nothing.
+void apply(const DestinationFact& fact, Ledgers& ledgers);
+
+}  // namespace runmain::telemetry
