@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "child_runtime/child_runtime.h"
+#include "child_runtime/current.h"
 #include "child_runtime/propagation.h"
 
 #define HOLD(condition)                                       \
@@ -69,6 +70,7 @@ static int check_propagation(void) {
   carrier.data = &out;
   HOLD(runmain_inject(formats, &carrier, &span, NULL, NULL) == 0);
   HOLD(strcmp(out.value, parent) == 0);
+  HOLD(runmain_current() == NULL && runmain_swap_current(NULL) == NULL);
   return 0;
 }
 
