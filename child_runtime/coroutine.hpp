@@ -172,8 +172,9 @@ class ContextAwaiter {
   ContextAwaiter(CoroutineContext& context, Make&& make) : context_(context), operand_(make) {}
   ContextAwaiter(const ContextAwaiter&) = delete;
   ContextAwaiter& operator=(const ContextAwaiter&) = delete;
-  // Suspended still: the coroutine is being destroyed. What is destroyed with it is destroyed in its own
-  // context; the CoroutineContext, which is destroyed later, puts back what is current now.
+  // Suspended still: await_suspend has thrown, and the coroutine goes on with that; or the coroutine is being
+  // destroyed: then what is destroyed with it is so in its own context, and the CoroutineContext, which is
+  // destroyed later, puts back what is current now.
   ~ContextAwaiter() {
     if (suspended_) context_.enter();
   }
@@ -182,34 +183,18 @@ class ContextAwaiter {
 
   template <class P>
   auto await_suspend(std::coroutine_handle<P> handle) {
-    using Result = decltype(operand_.awaiter().await_suspend(handle));
     suspended_ = true;
     context_.leave();
-    try {
-      if constexpr (std::is_same_v<Result, bool>) {
-        const bool suspends = operand_.awaiter().await_suspend(handle);
-        if (!suspends) resumed();  // else this may be gone
-        return suspends;
-      } else {
-        return operand_.awaiter().await_suspend(handle);
-      }
-    } catch (...) {  // the coroutine goes on with the exception
-      resumed();
-      throw;
-    }
+    return operand_.awaiter().await_suspend(handle);  // after this nothing of ours may be there any more
   }
 
   decltype(auto) await_resume() {
-    if (suspended_) resumed();
+    if (suspended_) context_.enter();
+    suspended_ = false;
     return operand_.awaiter().await_resume();
   }
 
  private:
-  void resumed() noexcept {
-    suspended_ = false;
-    context_.enter();
-  }
-
   CoroutineContext& context_;
   Operand<R> operand_;
   bool suspended_ = false;

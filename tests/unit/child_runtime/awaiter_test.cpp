@@ -159,6 +159,7 @@ struct Values {
 
 TEST_CASE("a coroutine that runs at once gives its context back at its first suspension, and at its end") {
   Context base('b');
+  Context other('o');
   Context own('1');
   Event event;
   std::string log;
@@ -175,12 +176,13 @@ TEST_CASE("a coroutine that runs at once gives its context back at its first sus
     event.fire();
     CHECK(current() == 'b');
     body(true);
-    const std::coroutine_handle<> failed = event.waiting;
-    CHECK_THROWS_AS(event.fire(), std::runtime_error);
-    CHECK(current() == 'b');
-    failed.destroy();  // one whose unhandled_exception has thrown is not destroyed by itself
-    CHECK(current() == 'b');
   }
+  const ContextScope scope(other.ref());
+  const std::coroutine_handle<> failed = event.waiting;
+  CHECK_THROWS_AS(event.fire(), std::runtime_error);
+  CHECK(current() == 'o');
+  failed.destroy();  // one whose unhandled_exception has thrown is not destroyed by itself
+  CHECK(current() == 'o');
   CHECK(log == "11");
 }
 

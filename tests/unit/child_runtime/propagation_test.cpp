@@ -317,6 +317,10 @@ TEST_CASE("a child's environment is a copy that gets its own context, never ours
   CHECK(traceparent(into) == kParent);
   REQUIRE(runmain_inject_environment(kW3c, &copy, nullptr, nullptr, nullptr) == 0);
   CHECK(copy.count == 1);
+  REQUIRE(runmain_environment_copy(&copy, ours, entries, 8, text, sizeof text) == 0);
+  REQUIRE(runmain_environment_set(&copy, {"traceparent", 11}, {"new", 3}) == 0);
+  CHECK(std::vector<std::string>(copy.entries, copy.entries + copy.count) ==
+        std::vector<std::string>{"PATH=/bin", "TRACEPARENT=new", "TRACESTATE=old=1"});
 }
 
 TEST_CASE("a child's environment without room stays as it was") {

@@ -158,6 +158,11 @@ TEST_CASE("512 bytes go on; of more the long members go first, then those at the
   REQUIRE(without_d);
   CHECK(without_d->header() == a + "," + b + "," + c);
 
+  const std::string rest = c + "," + member('e', 128) + "," + member('f', 128);
+  const auto without_b = TraceState::parse(b + "," + rest);
+  REQUIRE(without_b);
+  CHECK(without_b->header() == rest);
+
   std::string many;
   for (char key = 'a'; key <= 'f'; ++key) many += (many.empty() ? "" : ",") + member(key, 128);
   const auto first = TraceState::parse(many);
