@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "child_runtime/child_runtime.h"
+#include "child_runtime/current.h"
+#include "child_runtime/propagation.h"
 
 #define HOLD(condition)                                       \
   do {                                                        \
@@ -28,6 +30,48 @@ static int is_mapped(const char* name) {
   while (fgets(line, sizeof line, maps) != NULL) found = found || strstr(line, name) != NULL;
   fclose(maps);
   return found;
+}
+
+/* One header, for a carrier in C. */
+struct header {
+  const char* name;
+  char value[RUNMAIN_TRACEPARENT_SIZE + 1];
+};
+
+static int get_header(void* data, const char* name, size_t index, struct runmain_text* value) {
+  struct header* header = data;
+  if (index > 0 || strcmp(name, header->name) != 0) return 0;
+  value->data = header->value;
+  value->size = strlen(header->value);
+  return 1;
+}
+
+static int set_header(void* data, const char* name, struct runmain_text value) {
+  struct header* header = data;
+  if (strcmp(name, header->name) != 0 || value.size >= sizeof header->value) return -ENOSPC;
+  memcpy(header->value, value.data, value.size);
+  header->value[value.size] = 0;
+  return 0;
+}
+
+static int check_propagation(void) {
+  static const char parent[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  struct header in = {"traceparent", {0}};
+  struct header out = {"traceparent", {0}};
+  struct runmain_carrier carrier = {NULL, get_header, set_header};
+  struct runmain_span_context span;
+  const uint32_t formats = runmain_propagators();
+
+  memset(&span, 0, sizeof span);
+  HOLD(formats == (RUNMAIN_PROPAGATE_TRACECONTEXT | RUNMAIN_PROPAGATE_BAGGAGE));
+  memcpy(in.value, parent, sizeof parent);
+  carrier.data = &in;
+  HOLD(runmain_extract(formats, &carrier, &span, NULL, NULL) == RUNMAIN_EXTRACTED_SPAN);
+  carrier.data = &out;
+  HOLD(runmain_inject(formats, &carrier, &span, NULL, NULL) == 0);
+  HOLD(strcmp(out.value, parent) == 0);
+  HOLD(runmain_current() == NULL && runmain_swap_current(NULL) == NULL);
+  return 0;
 }
 
 int main(void) {
@@ -58,6 +102,7 @@ int main(void) {
   HOLD(counters.in_flight == 0 && counters.done == 1);
   HOLD(runmain_stopping() == 0 && runmain_drained() == 0);
   HOLD(strlen(runmain_version()) > 0);
+  HOLD(check_propagation() == 0);
   HOLD(is_mapped("libchild_runtime.so.0") == 1);
 #ifndef T_SANITIZED /* sanitizers bring the C++ run time along */
   HOLD(is_mapped("libstdc++") == 0);
