@@ -11,7 +11,9 @@ constexpr unsigned kDouble = 4;
 constexpr unsigned kArray = 5;
 constexpr unsigned kBytes = 7;
 
-std::uint64_t zigzag_free(std::int64_t value) { return static_cast<std::uint64_t>(value); }  // int64, not sint64
+std::uint64_t zigzag_free(std::int64_t value) {
+  return static_cast<std::uint64_t>(value);
+}  // int64, not sint64
 
 std::size_t note_cut(std::size_t kept, std::size_t whole, bool* cut) {
   if (cut != nullptr && kept < whole) *cut = true;
@@ -53,7 +55,8 @@ std::size_t array_size(const runmain_value& v, std::uint32_t limit, bool* cut) {
 // Of an AnyValue's content.
 std::size_t value_size(const runmain_value& v, std::uint32_t limit, bool* cut) {
   switch (v.type) {
-    case RUNMAIN_VALUE_STRING: return field_size(note_cut(cut_length(v.of.string, v.size, limit), v.size, cut));
+    case RUNMAIN_VALUE_STRING:
+      return field_size(note_cut(cut_length(v.of.string, v.size, limit), v.size, cut));
     case RUNMAIN_VALUE_BYTES: return field_size(note_cut(v.size < limit ? v.size : limit, v.size, cut));
     case RUNMAIN_VALUE_BOOL: return 2;
     case RUNMAIN_VALUE_INT: return 1 + varint_size(zigzag_free(v.of.integer));
@@ -96,7 +99,8 @@ bool is_sendable(const runmain_attribute& attribute) {
 }
 
 std::size_t encoded_size(const runmain_attribute& attribute, std::uint32_t value_length, bool* cut) {
-  return field_size(field_size(attribute.key.size) + field_size(value_size(attribute.value, value_length, cut)));
+  return field_size(field_size(attribute.key.size) +
+                    field_size(value_size(attribute.value, value_length, cut)));
 }
 
 void encode(WireWriter& out, unsigned field, const runmain_attribute& attribute, std::uint32_t value_length) {

@@ -1,7 +1,8 @@
 // Attributes in OTLP: KeyValue and AnyValue (opentelemetry-proto, common.proto), with the limits of the
 // specification: what is too long is cut, in characters for strings and in bytes for bytes.
 //
-// Invariant: encoded_size() and encode() agree. Non-goal: whether a string is UTF-8; the reader looks after that.
+// Invariant: encoded_size() and encode() agree. Non-goal: whether a string is UTF-8; the reader looks after
+// that.
 #pragma once
 
 #include "trace.h"
@@ -27,9 +28,9 @@ class AttributeList {
  public:
   AttributeList(const runmain_attribute* attributes, std::size_t count, AttributeLimits limits);
 
-  std::size_t size() const { return size_; }        // bytes of all fields
+  std::size_t size() const { return size_; }          // bytes of all fields
   std::uint32_t dropped() const { return dropped_; }  // by the count's limit
-  bool cut() const { return cut_; }                 // a value was shortened
+  bool cut() const { return cut_; }                   // a value was shortened
   void write(WireWriter& out, unsigned field) const;
 
  private:
@@ -57,7 +58,8 @@ inline std::uint32_t key_bit(runmain_text key) {
   return runmain_key_bit(key.data, key.size);
 #else
   std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (std::size_t i = 0; i < key.size; ++i) hash = (hash ^ static_cast<unsigned char>(key.data[i])) * 16777619U;
+  for (std::size_t i = 0; i < key.size; ++i)
+    hash = (hash ^ static_cast<unsigned char>(key.data[i])) * 16777619U;
   return hash >> 23U;
 #endif
 }

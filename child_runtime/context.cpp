@@ -31,15 +31,18 @@ void become_current(const runmain_context* context) {
   Scope* scope = scope_of(context);
   std::uintptr_t nowhere = kNowhere;
   if (scope != nullptr && load_thread(*scope) == kNowhere)
-    __atomic_compare_exchange_n(&scope->thread, &nowhere, thread_self(), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    __atomic_compare_exchange_n(&scope->thread, &nowhere, thread_self(), false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_RELAXED);
 }
 
 // The calling thread has it in its chain no more.
 void drop_from_chain(const runmain_context* context, Scope& scope) {
-  if ((__atomic_exchange_n(&scope.thread, kNowhere, __ATOMIC_ACQ_REL) & kLeft) != 0) runmain_context_release(context);
+  if ((__atomic_exchange_n(&scope.thread, kNowhere, __ATOMIC_ACQ_REL) & kLeft) != 0)
+    runmain_context_release(context);
 }
 
-// In the chain of the calling thread: what is above `span` goes on with what was before it. False: it is not there.
+// In the chain of the calling thread: what is above `span` goes on with what was before it. False: it is not
+// there.
 bool take_out(runmain_span& span) {
   const runmain_context* const mine = &span.context;
   for (Scope* above = scope_of(t_local.current); above != nullptr; above = scope_of(above->before)) {
@@ -94,15 +97,7 @@ const runmain_context* pass_gone() {
   }
 }
 
-void enter(runmain_span& span) {
-  span.scope.before = current_context();
-  span.scope.entered = true;
-  span.scope.keeps_before = false;
-  __atomic_store_n(&span.scope.thread, thread_self(), __ATOMIC_RELEASE);
-  t_local.current = &span.context;
-}
-
-void leave(runmain_span& span) {
+void leave_slow(runmain_span& span) {
   Scope& scope = span.scope;
   if (!scope.entered || span.context.gone != 0) return;
   std::uintptr_t thread = load_thread(scope);
@@ -124,7 +119,8 @@ void leave(runmain_span& span) {
   __atomic_store_n(&span.context.gone, 1, __ATOMIC_RELEASE);
   if (here || thread == kNowhere) return;
   add_holder(&span.context);
-  if (!__atomic_compare_exchange_n(&scope.thread, &thread, thread | kLeft, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+  if (!__atomic_compare_exchange_n(&scope.thread, &thread, thread | kLeft, false, __ATOMIC_ACQ_REL,
+                                   __ATOMIC_ACQUIRE))
     __atomic_fetch_sub(&span.context.holders, 1, __ATOMIC_RELAXED);  // it has just come by
 }
 
@@ -192,7 +188,8 @@ const runmain_context* runmain_swap_current(const runmain_context* context) {
     const std::uintptr_t self = thread_self();
     std::uintptr_t thread = self;
     if (scope != nullptr && before != context &&
-        !__atomic_compare_exchange_n(&scope->thread, &thread, kNowhere, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+        !__atomic_compare_exchange_n(&scope->thread, &thread, kNowhere, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE) &&
         thread == (self | kLeft))
       continue;  // it was given back elsewhere in this moment
     become_current(context);

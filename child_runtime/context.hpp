@@ -1,9 +1,9 @@
 // Contexts and which one is current (current.h), and the place of a span among the current ones of a thread.
 //
-// A span holds its own context, and while it is current, what was so before: a chain, a thread. Invariant: the memory
-// of a context that some thread has in its chain is there: a span that is given back on another thread than the one on
-// which it is current stays until that thread comes by (kLeft). What gets a reference while it is current keeps all below
-// it. Non-goal: spans.
+// A span holds its own context, and while it is current, what was so before: a chain, a thread. Invariant:
+// the memory of a context that some thread has in its chain is there: a span that is given back on another
+// thread than the one on which it is current stays until that thread comes by (kLeft). What gets a reference
+// while it is current keeps all below it. Non-goal: spans.
 #pragma once
 
 #include <cstddef>
@@ -36,11 +36,13 @@ struct Scope {
   bool keeps_before;      // `before` is held
 };
 
+inline std::uint64_t load8(const std::uint8_t* from) {
+  std::uint64_t value = 0;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
 inline bool is_valid(const runmain_span_context& c) {
-  std::uint64_t ids[3];
-  std::memcpy(ids, c.trace_id, 16);
-  std::memcpy(ids + 2, c.span_id, 8);
-  return (ids[0] | ids[1]) != 0 && ids[2] != 0;
+  return (load8(c.trace_id) | load8(c.trace_id + 8)) != 0 && load8(c.span_id) != 0;
 }
 
 // Drops contexts whose scopes have ended from the top of the calling thread's chain.
@@ -52,8 +54,7 @@ inline const runmain_context* current_context() {
   return c;
 }
 
-void enter(runmain_span& span);
-void leave(runmain_span& span);
+void leave_slow(runmain_span& span);
 // The thread ends: nothing of it is in a chain any more.
 void leave_all();
 

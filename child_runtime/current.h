@@ -1,10 +1,10 @@
 /* The context that is current on this thread: which span is the parent of what begins now.
  *
- * A context is a value that does not change once it is made; whoever holds one has a reference to it. Invariant: the
- * current one is borrowed, never owned: who makes a context current keeps a reference until it has put back what was
- * there before. Works where nothing serves, too. Non-goal: carrying it from thread to thread; whoever hands work
- * over takes a reference along (runmain::bind, coroutines' helpers). Threads: current is each thread's own;
- * references may be taken and dropped anywhere. */
+ * A context is a value that does not change once it is made; whoever holds one has a reference to it.
+ * Invariant: the current one is borrowed, never owned: who makes a context current keeps a reference until it
+ * has put back what was there before. Works where nothing serves, too. Non-goal: carrying it from thread to
+ * thread; whoever hands work over takes a reference along (runmain::bind, coroutines' helpers). Threads:
+ * current is each thread's own; references may be taken and dropped anywhere. */
 #ifndef RUNMAIN_CHILD_CURRENT_H
 #define RUNMAIN_CHILD_CURRENT_H
 
@@ -44,8 +44,9 @@ RUNMAIN_API const struct runmain_context* runmain_swap_current(const struct runm
 RUNMAIN_API const struct runmain_context* runmain_context_retain(const struct runmain_context* context);
 RUNMAIN_API void runmain_context_release(const struct runmain_context* context);
 
-/* A context with one holder, or NULL if there is no memory. Each may be NULL: no span; no tracestate (its text as
- * in the header); no baggage, whose bytes nothing here looks into. Children keep tracestate and baggage. */
+/* A context with one holder, or NULL if there is no memory. Each may be NULL: no span; no tracestate (its
+ * text as in the header); no baggage, whose bytes nothing here looks into. Children keep tracestate and
+ * baggage. */
 RUNMAIN_API struct runmain_context* runmain_context_make(const struct runmain_span_context* span,
                                                          struct runmain_shared* trace_state,
                                                          struct runmain_shared* baggage);

@@ -1,5 +1,5 @@
-/* Making a mailbox: a fresh memfd becomes one that mailbox.h describes. For runmain and for tests; who writes into
- * a mailbox goes by its header. */
+/* Making a mailbox: a fresh memfd becomes one that mailbox.h describes. For runmain and for tests; who writes
+ * into a mailbox goes by its header. */
 #ifndef RUNMAIN_CHILD_MAILBOX_FORMAT_H
 #define RUNMAIN_CHILD_MAILBOX_FORMAT_H
 
@@ -15,7 +15,8 @@
 extern "C" {
 #endif
 
-/* F_ADD_SEALS; F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: which libraries hide where _GNU_SOURCE is not defined. */
+/* F_ADD_SEALS; F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: which libraries hide where _GNU_SOURCE is not
+ * defined. */
 #define RUNMAIN_F_ADD_SEALS 1033
 #define RUNMAIN_SEALS (1 | 2 | 4)
 
@@ -55,8 +56,8 @@ static inline void runmain_mailbox_layout(struct runmain_mailbox* m, const char*
   runmain_mailbox_fit(m);
 }
 
-/* Sizes a fresh memfd (made with MFD_ALLOW_SEALING) for `m`, writes it there and seals the size. 0 or a negative
- * errno. */
+/* Sizes a fresh memfd (made with MFD_ALLOW_SEALING) for `m`, writes it there and seals the size. 0 or a
+ * negative errno. */
 static inline int runmain_mailbox_format(int memfd, const struct runmain_mailbox* m) {
   if (ftruncate(memfd, (off_t)runmain_mailbox_size(m)) != 0) return -errno;
   if (pwrite(memfd, m, sizeof *m, 0) != (ssize_t)sizeof *m) return -EIO;

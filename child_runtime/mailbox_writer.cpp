@@ -46,8 +46,8 @@ bool is_usable(const runmain_mailbox& m, std::uint64_t file_size) {
   return m.magic == RUNMAIN_MAILBOX_MAGIC && m.major == RUNMAIN_MAILBOX_MAJOR && m.lane_count > 0 &&
          m.lane_count <= kLanesMax && m.lanes_shared <= m.lane_count && m.header_size >= sizeof m &&
          m.header_size % 4096 == 0 && m.lane_stride % 4096 == 0 && m.ring_size >= kRingMin &&
-         (m.ring_size & (m.ring_size - 1)) == 0 && m.ring_size <= file_size && m.dictionary_size <= file_size &&
-         m.open_slots <= file_size / sizeof(runmain_open_slot) &&
+         (m.ring_size & (m.ring_size - 1)) == 0 && m.ring_size <= file_size &&
+         m.dictionary_size <= file_size && m.open_slots <= file_size / sizeof(runmain_open_slot) &&
          m.lane_stride >= runmain_mailbox_ring_offset(&m) + m.ring_size && m.lane_stride <= file_size &&
          runmain_mailbox_size(&m) <= file_size;
 }
@@ -209,16 +209,6 @@ bool close_lane(Lane& lane) {
   return true;
 }
 
-void count(const Lane& lane, std::uint64_t& counter, std::uint64_t n) {
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-  if (!lane.several_writers) {
-    __asm__ volatile("addq %1, %0" : "+m"(counter) : "er"(n) : "cc");
-    return;
-  }
-#endif
-  __atomic_fetch_add(&counter, n, __ATOMIC_RELAXED);
-}
-
 std::uint32_t add_entry(Lane& lane, std::uint16_t kind, const void* payload, std::size_t size) {
   const std::size_t whole = (sizeof(runmain_entry) + size + 7) & ~std::size_t{7};
   if (whole > lane.dictionary_size - lane.dictionary_used) {
@@ -243,7 +233,8 @@ std::uint8_t* reserve_record_slow(Lane& lane, std::size_t size) {
     if (lane.write + needed - lane.read > lane.ring_size) return nullptr;
   }
   if (size > tail) {  // published together with what follows
-    const runmain_record pad{static_cast<std::uint32_t>(tail - sizeof(runmain_record)), RUNMAIN_RECORD_PAD, 0, 0, 0};
+    const runmain_record pad{static_cast<std::uint32_t>(tail - sizeof(runmain_record)), RUNMAIN_RECORD_PAD, 0,
+                             0, 0};
     std::memcpy(lane.ring + offset, &pad, sizeof pad);
     lane.write += tail;
   }
@@ -254,7 +245,8 @@ std::uint8_t* reserve_record_slow(Lane& lane, std::size_t size) {
 void wake_reader(Mailbox& mailbox) {
   runmain_mailbox* header = mailbox.header.load(std::memory_order_relaxed);
   if (__atomic_exchange_n(&header->asleep, 0, __ATOMIC_ACQ_REL) == 0 || mailbox.wake_fd < 0) return;
-  // The program may have closed all that it does not know, and the number be another file's: not ours to write to.
+  // The program may have closed all that it does not know, and the number be another file's: not ours to
+  // write to.
   char path[32];
   char target[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", mailbox.wake_fd);
@@ -263,8 +255,7 @@ void wake_reader(Mailbox& mailbox) {
   if (n > 0) {
     target[n] = '\0';
     const std::uint64_t one = 1;
-    if (std::strcmp(target, "anon_inode:[eventfd]") == 0)
-      (void)!write(mailbox.wake_fd, &one, sizeof one);
+    if (std::strcmp(target, "anon_inode:[eventfd]") == 0) (void)!write(mailbox.wake_fd, &one, sizeof one);
   }
   errno = saved;
 }
@@ -278,20 +269,11 @@ void find_free_slots(Lane& lane, std::uint64_t now_ns) {
   }
 }
 
-void free_slot(Lane* lane, runmain_open_slot* slot, std::uint64_t state) {
-  if (lane != nullptr && slot >= lane->slots && slot < lane->slots + lane->slot_count) {
-    __atomic_store_n(&slot->state, 0, __ATOMIC_RELEASE);
-    order_stores();  // who fills it next does so after this
-    lane->free_slots[lane->free_count++] = static_cast<std::uint16_t>(slot - lane->slots);
-    return;
-  }
-  __atomic_compare_exchange_n(&slot->state, &state, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-}
-
 void rename_slot(runmain_open_slot* slot, std::uint64_t& state, const char* name, std::size_t size) {
   if ((state & (kSlotStep - 1)) + 2 >= kSlotStep) return;
   std::uint64_t now = state;
-  if (!__atomic_compare_exchange_n(&slot->state, &now, state + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
+  if (!__atomic_compare_exchange_n(&slot->state, &now, state + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    return;
   order_stores();
   slot->name_length = static_cast<std::uint32_t>(size < sizeof slot->name ? size : sizeof slot->name);
   std::memcpy(slot->name, name, slot->name_length);

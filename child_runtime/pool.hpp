@@ -1,9 +1,9 @@
 // Memory of spans and contexts: blocks of five sizes, a pool a thread, by mmap(2).
 //
-// Invariants: taking and giving back on the pool's own thread is a few plain instructions; another thread gives back by
-// one compare-and-swap; a pool never gives memory back to the system, and is bounded (kChunks): beyond that there is
-// none. Pools of ended threads are taken over by new ones (thread.hpp). A forked child goes on with its copy of the
-// pool of the thread that it is. Non-goal: memory for anything else.
+// Invariants: taking and giving back on the pool's own thread is a few plain instructions; another thread
+// gives back by one compare-and-swap; a pool never gives memory back to the system, and is bounded (kChunks):
+// beyond that there is none. Pools of ended threads are taken over by new ones (thread.hpp). A forked child
+// goes on with its copy of the pool of the thread that it is. Non-goal: memory for anything else.
 #pragma once
 
 #include <atomic>

@@ -82,7 +82,8 @@ template <class F>
 bool for_each_pair(const char* text, F&& pair) {
   while (*text != '\0') {
     const char* end = text + std::strcspn(text, ",");
-    const auto* equals = static_cast<const char*>(std::memchr(text, '=', static_cast<std::size_t>(end - text)));
+    const auto* equals =
+        static_cast<const char*>(std::memchr(text, '=', static_cast<std::size_t>(end - text)));
     const bool blank = Encoded(text, end).size() == 0;
     if (!blank) {
       if (equals == nullptr) return false;
@@ -99,8 +100,9 @@ bool for_each_pair(const char* text, F&& pair) {
 
 // What no environment may say otherwise.
 bool is_ours(const Encoded& key) {
-  for (const char* name : {"service.name", "service.instance.id", "runmain.worker", "runmain.generation", "process.pid",
-                           "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version"}) {
+  for (const char* name :
+       {"service.name", "service.instance.id", "runmain.worker", "runmain.generation", "process.pid",
+        "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version"}) {
     if (key.is(name)) return true;
   }
   return false;
@@ -112,7 +114,8 @@ class ResourceWriter {
 
   std::size_t size() const { return static_cast<std::size_t>(out_.at() - begin_); }
   void add(const runmain_attribute& attribute) {
-    if (encoded_size(attribute, RUNMAIN_NO_LIMIT) <= room()) encode(out_, kAttribute, attribute, RUNMAIN_NO_LIMIT);
+    if (encoded_size(attribute, RUNMAIN_NO_LIMIT) <= room())
+      encode(out_, kAttribute, attribute, RUNMAIN_NO_LIMIT);
   }
   void add(const char* key, const char* value) { add(string_attribute(key, text_of(value))); }
   void add(const Encoded& key, const Encoded& value) {
@@ -145,7 +148,8 @@ class ResourceWriter {
 bool comes_again(const char* text, const Encoded& key, unsigned index) {
   bool again = false;
   unsigned at = 0;
-  for_each_pair(text, [&](const Encoded& k, const Encoded&) { again = again || (at++ > index && k.same(key)); });
+  for_each_pair(text,
+                [&](const Encoded& k, const Encoded&) { again = again || (at++ > index && k.same(key)); });
   return again;
 }
 
@@ -166,7 +170,8 @@ const char* executable_name(char* buffer, std::size_t size) {
   return slash != nullptr ? slash + 1 : buffer;
 }
 
-void add_service_name(ResourceWriter& out, const ResourceOf& of, const char* environment, const char* executable) {
+void add_service_name(ResourceWriter& out, const ResourceOf& of, const char* environment,
+                      const char* executable) {
   const char* name = std::getenv("OTEL_SERVICE_NAME");
   if (name != nullptr && *name != '\0') return out.add("service.name", name);
   Encoded found;

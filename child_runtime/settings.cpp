@@ -26,12 +26,14 @@ bool read_boolean(const char* name) {
   const char* value = setting(name);
   if (value == nullptr) return false;
   if (strcasecmp(value, "true") == 0) return true;
-  if (strcasecmp(value, "false") != 0) warn_once(kWarnDisabled, "%s=%s is no boolean, taking it as false", name, value);
+  if (strcasecmp(value, "false") != 0)
+    warn_once(kWarnDisabled, "%s=%s is no boolean, taking it as false", name, value);
   return false;
 }
 
 // The first of two variables that says a number.
-void read_limit(std::atomic<std::uint32_t>& out, const char* name, const char* general, std::uint32_t otherwise) {
+void read_limit(std::atomic<std::uint32_t>& out, const char* name, const char* general,
+                std::uint32_t otherwise) {
   for (const char* variable : {name, general}) {
     const char* value = variable != nullptr ? setting(variable) : nullptr;
     if (value == nullptr) continue;
@@ -104,7 +106,8 @@ void read_sampler(SamplerState& state) {
   set_sampler(state, RUNMAIN_SAMPLER_ALWAYS_ON, false, 1);
 }
 
-// The trace id's last 8 bytes against the bound, as other SDKs do it: a trace is sampled everywhere or nowhere.
+// The trace id's last 8 bytes against the bound, as other SDKs do it: a trace is sampled everywhere or
+// nowhere.
 bool is_below(const std::uint8_t* trace_id, std::uint64_t bound) {
   std::uint64_t number = 0;
   for (unsigned i = 8; i < 16; ++i) number = number << 8U | trace_id[i];
@@ -116,7 +119,8 @@ const char* name_of(const SamplerState& state, char* buffer, std::size_t size) {
     case RUNMAIN_SAMPLER_ALWAYS_OFF: return "AlwaysOffSampler";
     case RUNMAIN_SAMPLER_RATIO: {
       const auto millionths = static_cast<unsigned>(state.ratio.load() * 1e6 + 0.5);
-      std::snprintf(buffer, size, "TraceIdRatioBased{%u.%06u}", millionths / 1'000'000, millionths % 1'000'000);
+      std::snprintf(buffer, size, "TraceIdRatioBased{%u.%06u}", millionths / 1'000'000,
+                    millionths % 1'000'000);
       return buffer;
     }
     default: return "AlwaysOnSampler";
@@ -126,7 +130,8 @@ const char* name_of(const SamplerState& state, char* buffer, std::size_t size) {
 }  // namespace
 
 void warn_once(unsigned about, const char* format, ...) {
-  static constinit std::atomic<std::uint32_t> warned{0};  // kept by a forked child: it has the same environment
+  static constinit std::atomic<std::uint32_t> warned{
+      0};  // kept by a forked child: it has the same environment
   const std::uint32_t bit = 1U << about;
   if ((warned.fetch_or(bit) & bit) != 0) return;
   char text[512] = "runmain: ";
@@ -143,7 +148,8 @@ void warn_once(unsigned about, const char* format, ...) {
 void read_settings(Telemetry& t) {
   t.disabled = read_boolean("OTEL_SDK_DISABLED");
   if (setting("OTEL_CONFIG_FILE") != nullptr)
-    warn_once(kWarnConfigFile, "OTEL_CONFIG_FILE is not supported and the other OTEL_ variables count, ignoring");
+    warn_once(kWarnConfigFile,
+              "OTEL_CONFIG_FILE is not supported and the other OTEL_ variables count, ignoring");
   if (t.sampler.kind.load() == 0 && t.sampler.custom.load() == nullptr) read_sampler(t.sampler);
   if (t.limits_set) return;
   constexpr std::uint32_t kCount = 128;
@@ -153,8 +159,8 @@ void read_settings(Telemetry& t) {
   read_limit(t.limits.links, "OTEL_SPAN_LINK_COUNT_LIMIT", nullptr, kCount);
   read_limit(t.limits.attributes_of_event, "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", count, kCount);
   read_limit(t.limits.attributes_of_link, "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", count, kCount);
-  read_limit(t.limits.value_length, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-             RUNMAIN_NO_LIMIT);
+  read_limit(t.limits.value_length, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+             "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", RUNMAIN_NO_LIMIT);
 }
 
 void set_sampler(SamplerState& state, std::uint32_t kind, bool ignore_parent, double ratio) {

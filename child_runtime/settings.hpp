@@ -1,7 +1,7 @@
 // What OTEL_* says of spans (opentelemetry.io, "Environment Variable Specification"), and the resource.
 //
-// Invariants: an empty value is as none; what is not understood is told once on stderr and ignored. Non-goal: exporters,
-// processors and propagators; the first two are runmain's own.
+// Invariants: an empty value is as none; what is not understood is told once on stderr and ignored. Non-goal:
+// exporters, processors and propagators; the first two are runmain's own.
 #pragma once
 
 #include "telemetry.hpp"

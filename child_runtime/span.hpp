@@ -1,13 +1,15 @@
-// A span: its fields for the inlined path (span_inline.h), its context, and its OTLP bytes in a buffer behind it.
+// A span: its fields for the inlined path (span_inline.h), its context, and its OTLP bytes in a buffer behind
+// it.
 //
-// The buffer is what goes into the mailbox: a record's header, the scope's number, fields of fixed size (Prefix),
-// then the name and what the program adds, each appended once. Invariants: only the owner's thread writes into the
-// buffer; where it takes something out or moves it, it does so under the lock. Others read up to head.write under the lock, or
-// add to the side buffer, under it too. Who is first to end a span: the owner says `ending` before it looks at `shared`,
-// another thread says `shared` before it looks at `ending`, and pays for the barrier on both sides (membarrier(2)).
-// Keys are unique when they are set, not when they are read: a filter of 512 bits tells that a key is new, which costs an
-// instruction or two; only where it cannot tell the buffer is searched. Left to the reader, every span would be searched.
-// Non-goals: lanes, contexts.
+// The buffer is what goes into the mailbox: a record's header, the scope's number, fields of fixed size
+// (Prefix), then the name and what the program adds, each appended once. Invariants: only the owner's thread
+// writes into the buffer; where it takes something out or moves it, it does so under the lock. Others read up
+// to head.write under the lock, or add to the side buffer, under it too. Who is first to end a span: the
+// owner says `ending` before it looks at `shared`, another thread says `shared` before it looks at `ending`,
+// and pays for the barrier on both sides (membarrier(2)). Keys are unique when they are set, not when they
+// are read: a filter of 512 bits tells that a key is new, which costs an instruction or two; only where it
+// cannot tell the buffer is searched. Left to the reader, every span would be searched. Non-goals: lanes,
+// contexts.
 #pragma once
 
 #include <pthread.h>
@@ -26,6 +28,19 @@ struct Side {
   std::uint32_t dropped;  // attributes, events and links that found no room
 };
 inline constexpr std::uint32_t kSideAttributesMax = 1024;
+
+// What is all zero when a span begins, in one piece.
+struct Fresh {
+  Block* grown;  // the buffer's own block; nullptr: it is behind the span
+  Side side;
+  std::uint32_t dropped_attributes;
+  std::uint32_t dropped_events;
+  std::uint32_t dropped_links;
+  std::uint8_t status;
+  std::uint8_t ending;  // by the owner; atomic
+  std::uint8_t shared;  // by others; atomic
+  std::uint8_t ended;   // under the lock, or by the owner alone while it is not shared
+};
 
 // Fields of OTLP's Span.
 enum SpanField : unsigned {
@@ -54,8 +69,7 @@ struct __attribute__((packed)) Prefix {
   std::uint8_t trace_id[16];
   std::uint8_t span_id_tag[2];  // 12 08
   std::uint8_t span_id[8];
-  std::uint8_t kind_tag;  // 30
-  std::uint8_t kind;
+  std::uint8_t kind[2];    // 30 and the kind
   std::uint8_t start_tag;  // 39
   std::uint64_t start;
   std::uint8_t end_tag;  // 41
@@ -77,7 +91,6 @@ struct runmain_span {
   // of one that records
   std::uint8_t* begin;  // of the buffer
   std::uint8_t* end;
-  runmain::child::Block* grown;  // the buffer's own block; nullptr: it is behind this struct
   const runmain_tracer* tracer;
   std::uint64_t start_wall;
   std::int64_t wall_offset;  // CLOCK_REALTIME - CLOCK_MONOTONIC when it began
@@ -87,16 +100,9 @@ struct runmain_span {
   std::uint32_t left;  // attributes that may still be set, beyond head.quick
   std::uint32_t events_left;
   std::uint32_t links_left;
-  std::uint32_t dropped_attributes;
-  std::uint32_t dropped_events;
-  std::uint32_t dropped_links;
-  std::uint8_t status;
-  std::uint8_t ending;   // by the owner; atomic
-  std::uint8_t shared;   // by others; atomic
-  std::uint8_t ended;    // under the lock, or by the owner alone while it is not shared
-  std::uint16_t prefix;  // bytes before the name
+  std::uint32_t prefix;  // bytes before the name
+  runmain::child::Fresh now;
   pthread_mutex_t lock;
-  runmain::child::Side side;
 
   std::uint8_t* own_buffer() { return reinterpret_cast<std::uint8_t*>(this + 1); }
 };
@@ -112,6 +118,27 @@ inline bool is_recording(const runmain_span& span) {
 }
 inline bool is_owner(const runmain_span& span) {
   return __atomic_load_n(&span.head.owner, __ATOMIC_RELAXED) == thread_self();
+}
+
+// Makes it current on the calling thread.
+inline void enter(runmain_span& span) {
+  span.scope.before = current_context();
+  span.scope.entered = true;
+  __atomic_store_n(&span.scope.thread, thread_self(), __ATOMIC_RELEASE);
+  t_local.current = &span.context;
+}
+// … not any more.
+inline void leave(runmain_span& span) {
+  if (!span.scope.entered) return;
+  ThreadLocal& local = t_local;
+  // A root in its place: nothing is below it.
+  if (local.current == &span.context && span.scope.before == nullptr &&
+      __atomic_load_n(&span.scope.thread, __ATOMIC_RELAXED) == thread_self()) {
+    span.scope.entered = false;
+    local.current = nullptr;
+    return;
+  }
+  leave_slow(span);
 }
 
 // Whether this process, not one that forked it, started the span.
@@ -163,12 +190,12 @@ template <class W>
 bool append(runmain_span& span, Sharing& sharing, std::size_t size, W&& write) {
   std::uint8_t* at = sharing.make_room(size);
   if (at == nullptr) {
-    ++span.side.dropped;
+    ++span.now.side.dropped;
     return false;
   }
   WireWriter out(at);
   write(out);
-  span.side.write = out.at();
+  span.now.side.write = out.at();
   return true;
 }
 
@@ -182,8 +209,8 @@ void end_span(runmain_span& span, std::uint64_t end_unix_nano);
 // Ends without a record: another process's, or in a signal handler.
 void disown(runmain_span& span);
 
-// The owner's fields and those of other threads in one: a block of `pool`, or nullptr: no memory. `size` becomes that of
-// its data. The span's dropped counts are made right, but not written.
+// The owner's fields and those of other threads in one: a block of `pool`, or nullptr: no memory. `size`
+// becomes that of its data. The span's dropped counts are made right, but not written.
 Block* merge(runmain_span& span, const std::uint8_t* write, Pool& pool, std::size_t& size);
 
 }  // namespace runmain::child

@@ -36,12 +36,12 @@ void set_as_owner(runmain_span& span, const runmain_attribute& attribute) {
   const std::uint64_t bit = 1ULL << (number & 63U);
   const bool replaced = (word & bit) != 0 && remove_key(span, attribute.key);
   std::uint32_t& left = span.head.quick != 0 ? span.head.quick : span.left;
-  if (!replaced && left == 0) return drop(span.dropped_attributes);
+  if (!replaced && left == 0) return drop(span.now.dropped_attributes);
   bool cut = false;
   const std::uint32_t length = value_length();
   const std::size_t size = encoded_size(attribute, length, &cut);
   if (!append(span, size, [&](WireWriter& out) { encode(out, kFieldAttribute, attribute, length); }))
-    return drop(span.dropped_attributes);
+    return drop(span.now.dropped_attributes);
   word |= bit;
   if (!replaced) --left;
   if (cut) count_cut();
@@ -50,14 +50,14 @@ void set_as_owner(runmain_span& span, const runmain_attribute& attribute) {
 void set_aside(runmain_span& span, Sharing& sharing, const runmain_attribute& attribute) {
   const std::uint32_t limit = limits().attributes.load(std::memory_order_relaxed);
   const bool replaced = sharing.remove_key(attribute.key);
-  if (!replaced && (span.side.attributes >= limit || span.side.attributes >= kSideAttributesMax))
-    return drop(span.side.dropped);
+  if (!replaced && (span.now.side.attributes >= limit || span.now.side.attributes >= kSideAttributesMax))
+    return drop(span.now.side.dropped);
   bool cut = false;
   const std::uint32_t length = value_length();
   const std::size_t size = encoded_size(attribute, length, &cut);
   if (!append(span, sharing, size, [&](WireWriter& out) { encode(out, kFieldAttribute, attribute, length); }))
     return count_cut();
-  if (!replaced) ++span.side.attributes;
+  if (!replaced) ++span.now.side.attributes;
   if (cut) count_cut();
 }
 
@@ -68,6 +68,13 @@ void set(runmain_span* span, const runmain_attribute& attribute) {
       [&](runmain_span& s, Sharing& sharing) { set_aside(s, sharing, attribute); });
 }
 
+// By itself, so that the short way needs no stack.
+[[gnu::noinline]] void set_string_slow(runmain_span* span, runmain_text key, runmain_text value) {
+  runmain_attribute attribute{key, {RUNMAIN_VALUE_STRING, 0, value.size, {}}};
+  attribute.value.of.string = value.data;
+  set(span, attribute);
+}
+
 // ---- events and links
 
 std::size_t number_size(std::uint32_t value) { return value == 0 ? 0 : 1 + varint_size(value); }
@@ -75,11 +82,11 @@ std::size_t number_size(std::uint32_t value) { return value == 0 ? 0 : 1 + varin
 // An event or a link, encoded; `left` and `dropped` are the owner's.
 template <class W>
 void add_counted(runmain_span* span, std::size_t size, std::uint32_t runmain_span::*left,
-                 std::uint32_t runmain_span::*dropped, W&& write) {
+                 std::uint32_t Fresh::*dropped, W&& write) {
   edit(
       span,
       [&](runmain_span& s) {
-        if (s.*left == 0 || !append(s, size, write)) return drop(s.*dropped);
+        if (s.*left == 0 || !append(s, size, write)) return drop(s.now.*dropped);
         --(s.*left);
       },
       [&](runmain_span& s, Sharing& sharing) {
@@ -94,7 +101,7 @@ void note(const AttributeList& list) {
 void add_event(runmain_span* span, runmain_text name, std::uint64_t unix_nano, const AttributeList& list) {
   note(list);
   const std::size_t content = 9 + field_size(name.size) + list.size() + number_size(list.dropped());
-  add_counted(span, field_size(content), &runmain_span::events_left, &runmain_span::dropped_events,
+  add_counted(span, field_size(content), &runmain_span::events_left, &Fresh::dropped_events,
               [&](WireWriter& out) {
                 out.open(kFieldEvent, content);
                 out.fixed64(1, unix_nano);
@@ -109,7 +116,7 @@ void add_link(runmain_span* span, const runmain_link& link, const AttributeList&
   const std::size_t state = link.trace_state.size > 0 ? field_size(link.trace_state.size) : 0;
   const std::size_t content = 18 + 10 + state + list.size() + number_size(list.dropped()) + 5;
   const std::uint32_t flags = link.context.flags | 0x100U | (link.context.is_remote != 0 ? 0x200U : 0U);
-  add_counted(span, field_size(content), &runmain_span::links_left, &runmain_span::dropped_links,
+  add_counted(span, field_size(content), &runmain_span::links_left, &Fresh::dropped_links,
               [&](WireWriter& out) {
                 out.open(kFieldLink, content);
                 out.bytes(1, link.context.trace_id, sizeof link.context.trace_id);
@@ -134,7 +141,8 @@ std::uint64_t now_for(const runmain_span& span) {
 
 // ---- status and name
 
-// Both fields, always: what comes later then counts whole, for those who merge messages and for those who do not.
+// Both fields, always: what comes later then counts whole, for those who merge messages and for those who do
+// not.
 void write_status(WireWriter& out, int code, runmain_text description) {
   out.open(kFieldStatus, field_size(description.size) + 2);
   out.bytes(2, description.data, description.size);
@@ -145,7 +153,8 @@ std::size_t status_size(runmain_text description) { return field_size(field_size
 }  // namespace
 
 void append_name(runmain_span& span, runmain_text name) {
-  if (!append(span, field_size(name.size), [&](WireWriter& out) { out.bytes(kFieldName, name.data, name.size); }))
+  if (!append(span, field_size(name.size),
+              [&](WireWriter& out) { out.bytes(kFieldName, name.data, name.size); }))
     count_cut();
 }
 
@@ -158,9 +167,7 @@ void runmain_span_set_string(runmain_span* span, const char* key, size_t key_siz
 #if RUNMAIN_SPAN_INLINE
   if (runmain_span_try_set(span, key, key_size, value, value_size) != 0) return;
 #endif
-  runmain_attribute attribute{{key, key_size}, {RUNMAIN_VALUE_STRING, 0, value_size, {}}};
-  attribute.value.of.string = value;
-  set(span, attribute);
+  set_string_slow(span, {key, key_size}, {value, value_size});
 }
 
 void runmain_span_set_bool(runmain_span* span, const char* key, size_t key_size, int value) {
@@ -181,7 +188,8 @@ void runmain_span_set_double(runmain_span* span, const char* key, size_t key_siz
   set(span, attribute);
 }
 
-void runmain_span_set_value(runmain_span* span, const char* key, size_t key_size, const runmain_value* value) {
+void runmain_span_set_value(runmain_span* span, const char* key, size_t key_size,
+                            const runmain_value* value) {
   set(span, {{key, key_size}, *value});
 }
 
@@ -200,7 +208,8 @@ void runmain_span_add_link(runmain_span* span, const runmain_link* link) {
 }
 
 void runmain_span_record_exception(runmain_span* span, runmain_text type, runmain_text message,
-                                   runmain_text stacktrace, const runmain_attribute* attributes, size_t count) {
+                                   runmain_text stacktrace, const runmain_attribute* attributes,
+                                   size_t count) {
   constexpr std::size_t kOwn = 3;
   constexpr std::size_t kMax = 64;  // of the program's; it goes last, so that its words count
   if (!is_recording(*span)) return;
@@ -221,9 +230,9 @@ void runmain_span_set_status(runmain_span* span, int code, const char* descripti
   edit(
       span,
       [&](runmain_span& s) {
-        if (s.status == RUNMAIN_STATUS_OK) return;
+        if (s.now.status == RUNMAIN_STATUS_OK) return;
         if (!append(s, status_size(text), write)) return count_cut();
-        s.status = static_cast<std::uint8_t>(code);
+        s.now.status = static_cast<std::uint8_t>(code);
       },
       [&](runmain_span& s, Sharing& sharing) {
         if (!append(s, sharing, status_size(text), write)) count_cut();

@@ -1,9 +1,9 @@
 /* Setting a short string attribute without a call: encodes OTLP into the span's own buffer.
  *
  * Frozen ABI: the first fields of a span below, who is an owner (runmain_thread_self) and the filter of keys
- * (runmain_key_bit). Programs compiled with an older header run with a newer library: another layout would need other names.
- * Invariant: only the owner writes these fields, but `owner`, which goes to 0 once, when the span ends; what is before
- * `write` is there for others once they have loaded `write` with acquire. */
+ * (runmain_key_bit). Programs compiled with an older header run with a newer library: another layout would
+ * need other names. Invariant: only the owner writes these fields, but `owner`, which goes to 0 once, when
+ * the span ends; what is before `write` is there for others once they have loaded `write` with acquire. */
 #ifndef RUNMAIN_CHILD_SPAN_INLINE_H
 #define RUNMAIN_CHILD_SPAN_INLINE_H
 
@@ -22,10 +22,10 @@ struct runmain_span;
 #define RUNMAIN_KEY_WORDS 8
 
 struct runmain_span_head {
-  uint8_t* write;     /* where the next field goes */
-  uint8_t* limit;     /* write <= limit: there is room for a short attribute */
-  uintptr_t owner;    /* 0: records nothing (any more) */
-  uint32_t quick;     /* so many attributes may be set here; 0: by the library */
+  uint8_t* write;  /* where the next field goes */
+  uint8_t* limit;  /* write <= limit: there is room for a short attribute */
+  uintptr_t owner; /* 0: records nothing (any more) */
+  uint32_t quick;  /* so many attributes may be set here; 0: by the library */
   uint32_t reserved0;
   uint64_t reserved1[4];
   uint64_t keys[RUNMAIN_KEY_WORDS]; /* bits of the keys so far: one that is not set was not there */
@@ -41,8 +41,8 @@ RUNMAIN_API void runmain_span_set_string(struct runmain_span* span, const char* 
 #define RUNMAIN_INLINE static inline __attribute__((always_inline))
 #define RUNMAIN_LIKELY(x) __builtin_expect(!!(x), 1)
 
-/* The calling thread, as a number that no other living one has: the thread pointer, where it is one instruction.
- * volatile: a coroutine may go on on another thread within a function. */
+/* The calling thread, as a number that no other living one has: the thread pointer, where it is one
+ * instruction. volatile: a coroutine may go on on another thread within a function. */
 RUNMAIN_INLINE uintptr_t runmain_thread_self(void) {
   uintptr_t self;
 #if defined(__x86_64__)
@@ -112,8 +112,8 @@ RUNMAIN_INLINE int runmain_span_try_set(struct runmain_span* span, const char* k
   uint32_t number;
   uint64_t* word;
   uint64_t bit;
-  if (__atomic_load_n(&head->owner, __ATOMIC_RELAXED) != runmain_thread_self() || head->quick == 0 || key_size == 0 ||
-      key_size + value_size > RUNMAIN_SHORT_ATTRIBUTE || head->write > head->limit)
+  if (__atomic_load_n(&head->owner, __ATOMIC_RELAXED) != runmain_thread_self() || head->quick == 0 ||
+      key_size == 0 || key_size + value_size > RUNMAIN_SHORT_ATTRIBUTE || head->write > head->limit)
     return 0;
   at = head->write;
   number = runmain_key_bit(key, key_size);
@@ -138,8 +138,8 @@ RUNMAIN_INLINE int runmain_span_try_set(struct runmain_span* span, const char* k
 }
 
 /* runmain_span_set_string, inlined where it is short and the caller the owner. */
-RUNMAIN_INLINE void runmain_span_set(struct runmain_span* span, const char* key, size_t key_size, const char* value,
-                                     size_t value_size) {
+RUNMAIN_INLINE void runmain_span_set(struct runmain_span* span, const char* key, size_t key_size,
+                                     const char* value, size_t value_size) {
   if (RUNMAIN_LIKELY(runmain_span_try_set(span, key, key_size, value, value_size) != 0)) return;
   if (__atomic_load_n(&((struct runmain_span_head*)span)->owner, __ATOMIC_RELAXED) != 0)
     runmain_span_set_string(span, key, key_size, value, value_size);

@@ -32,9 +32,9 @@ class Merger {
     switch (field.number) {
       case kFieldAttribute:
         if (part == 0 && is_replaced(field)) return;
-        return copy_counted(field, attributes_, limits.attributes, span_.dropped_attributes);
-      case kFieldEvent: return copy_counted(field, events_, limits.events, span_.dropped_events);
-      case kFieldLink: return copy_counted(field, links_, limits.links, span_.dropped_links);
+        return copy_counted(field, attributes_, limits.attributes, span_.now.dropped_attributes);
+      case kFieldEvent: return copy_counted(field, events_, limits.events, span_.now.dropped_events);
+      case kFieldLink: return copy_counted(field, links_, limits.links, span_.now.dropped_links);
       case kFieldStatus: return note_status(field);
       default: copy(field);
     }
@@ -84,7 +84,7 @@ class Merger {
 }  // namespace
 
 Block* merge(runmain_span& span, const std::uint8_t* write, Pool& pool, std::size_t& size) {
-  const Side& side = span.side;
+  const Side& side = span.now.side;
   const Part second{side.block != nullptr ? side.block->data() : nullptr, side.write};
   const auto first_size = static_cast<std::size_t>(write - span.begin);
   const auto second_size = side.block != nullptr ? static_cast<std::size_t>(second.end - second.begin) : 0;
@@ -95,7 +95,7 @@ Block* merge(runmain_span& span, const std::uint8_t* write, Pool& pool, std::siz
   std::memcpy(block->data(), span.begin, span.prefix);
   Merger merger(span, {span.begin + span.prefix, write}, second, block->data() + span.prefix);
   size = static_cast<std::size_t>(merger.run() - block->data());
-  span.dropped_attributes += side.dropped;
+  span.now.dropped_attributes += side.dropped;
   return block;
 }
 

@@ -62,12 +62,12 @@ std::uint8_t* make_room(runmain_span& span, std::size_t size) {
   const auto used = static_cast<std::size_t>(write - span.begin);
   Block* block = larger_block(used, size);
   if (block == nullptr) return nullptr;
-  Block* const before = span.grown;
+  Block* const before = span.now.grown;
   std::memcpy(block->data(), span.begin, used);
   pthread_mutex_lock(&span.lock);
   span.begin = block->data();
   span.end = block->end();
-  span.grown = block;
+  span.now.grown = block;
   span.head.limit = span.end - kShortRoom;
   __atomic_store_n(&span.head.write, span.begin + used, __ATOMIC_RELEASE);
   pthread_mutex_unlock(&span.lock);
@@ -89,18 +89,19 @@ Sharing::Sharing(runmain_span& span) : span_(span) {
   if (!is_recording(span) || !is_ours(span)) return;
   pthread_mutex_lock(&span.lock);
   locked_ = true;
-  if (__atomic_load_n(&span.shared, __ATOMIC_RELAXED) == 0) {
-    __atomic_store_n(&span.shared, 1, __ATOMIC_RELAXED);
+  if (__atomic_load_n(&span.now.shared, __ATOMIC_RELAXED) == 0) {
+    __atomic_store_n(&span.now.shared, 1, __ATOMIC_RELAXED);
     barrier_on_all();
   }
-  open_ = span.ended == 0 && __atomic_load_n(&span.ending, __ATOMIC_RELAXED) == 0;
+  open_ = span.now.ended == 0 && __atomic_load_n(&span.now.ending, __ATOMIC_RELAXED) == 0;
 }
 
 std::uint8_t* Sharing::make_room(std::size_t size) {
-  Side& side = span_.side;
+  Side& side = span_.now.side;
   if (side.block != nullptr && size + kTail <= static_cast<std::size_t>(side.block->end() - side.write))
     return side.write;
-  const std::size_t used = side.block != nullptr ? static_cast<std::size_t>(side.write - side.block->data()) : 0;
+  const std::size_t used =
+      side.block != nullptr ? static_cast<std::size_t>(side.write - side.block->data()) : 0;
   Block* block = larger_block(used, size);
   if (block == nullptr) return nullptr;
   if (side.block != nullptr) {
@@ -113,7 +114,7 @@ std::uint8_t* Sharing::make_room(std::size_t size) {
 }
 
 bool Sharing::remove_key(runmain_text key) {
-  Side& side = span_.side;
+  Side& side = span_.now.side;
   WireField found{};
   if (side.block == nullptr || !find_key(side.block->data(), side.write, key, found)) return false;
   side.write = cut_out(found, side.write);

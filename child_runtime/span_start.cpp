@@ -15,22 +15,29 @@ namespace {
 constexpr std::uint32_t kFlagHasIsRemote = 0x100;  // of OTLP's Span.flags
 constexpr std::uint32_t kFlagIsRemote = 0x200;
 
-constexpr Prefix kPrefix = [] {
-  Prefix p{};
-  p.record.kind = RUNMAIN_RECORD_SPAN;
-  p.trace_id_tag[0] = 0x0a;
-  p.trace_id_tag[1] = 16;
-  p.span_id_tag[0] = 0x12;
-  p.span_id_tag[1] = 8;
-  p.kind_tag = 0x30;
-  p.start_tag = 0x39;
-  p.end_tag = 0x41;
-  p.flags_tag[0] = 0x85;
-  p.flags_tag[1] = 0x01;
-  p.parent_tag[0] = 0x22;
-  p.parent_tag[1] = 8;
-  return p;
-}();
+// What a span is, in registers: stored and loaded in the same pieces, because a wide load of what was stored
+// in halves has to wait for both.
+struct Ids {
+  std::uint64_t trace[2];
+  std::uint64_t span;
+  std::uint8_t flags;
+};
+
+inline void store(void* to, std::uint64_t value) { std::memcpy(to, &value, sizeof value); }
+inline void store_trace(std::uint8_t (&to)[16], const Ids& ids) {
+  store(to, ids.trace[0]);
+  store(to + 8, ids.trace[1]);
+}
+inline void store_tag(std::uint8_t (&to)[2], std::uint8_t first, std::uint8_t second) {
+  const auto both = static_cast<std::uint16_t>(first | second << 8U);
+  std::memcpy(to, &both, sizeof both);
+}
+inline void store_context(runmain_span_context& to, const Ids& ids) {
+  store_trace(to.trace_id, ids);
+  store(to.span_id, ids.span);
+  store(&to.flags, ids.flags);  // and what is behind: not remote, nothing reserved
+}
+static_assert(sizeof(runmain_span_context) - offsetof(runmain_span_context, flags) == sizeof(std::uint64_t));
 
 struct Request {
   const runmain_tracer* tracer;
@@ -56,7 +63,7 @@ const runmain_context* parent_for(const runmain_start* start) {
 }
 
 // Fills the context of a new span: what it has of its parent.
-void begin_context(runmain_span& span, const runmain_context* parent) {
+inline void begin_context(runmain_span& span, const runmain_context* parent) {
   runmain_context& c = span.context;
   c.holders = 1;
   c.gone = 0;
@@ -73,40 +80,46 @@ void begin_context(runmain_span& span, const runmain_context* parent) {
 }
 
 // Ids and flags that are right whatever the sampler says.
-void make_ids(Live& live, const Request& request, runmain_span_context& out) {
-  std::uint64_t ids[3];
-  out = runmain_span_context{};
+inline Ids make_ids(Live& live, const Request& request) {
+  Ids out{};
   if (request.has_parent) {
-    std::memcpy(out.trace_id, request.parent->span.trace_id, sizeof out.trace_id);
-    out.flags = request.parent->span.flags & RUNMAIN_FLAG_RANDOM;
+    const runmain_span_context& parent = request.parent->span;
+    out.trace[0] = load8(parent.trace_id);
+    out.trace[1] = load8(parent.trace_id + 8);
+    out.flags = parent.flags & RUNMAIN_FLAG_RANDOM;
   } else {
     do {
-      ids[0] = random_number(live);
-      ids[1] = random_number(live);
-    } while ((ids[0] | ids[1]) == 0);
-    std::memcpy(out.trace_id, ids, sizeof out.trace_id);
+      out.trace[0] = random_number(live);
+      out.trace[1] = random_number(live);
+    } while ((out.trace[0] | out.trace[1]) == 0);
     out.flags = RUNMAIN_FLAG_RANDOM;
   }
   do {
-    ids[2] = random_number(live);
-  } while (ids[2] == 0);
-  std::memcpy(out.span_id, ids + 2, sizeof out.span_id);
+    out.span = random_number(live);
+  } while (out.span == 0);
+  return out;
 }
 
-bool is_sampled(const SamplerState& state, const Request& request, const std::uint8_t* trace_id) {
+bool ask_sampler(const SamplerState& state, const Request& request, const Ids& ids) {
+  std::uint8_t trace_id[16];
+  store_trace(trace_id, ids);
+  return is_sampled_slow(state, {request.has_parent ? request.parent : nullptr, trace_id, request.name,
+                                 request.kind(), request.start});
+}
+
+inline bool is_sampled(const SamplerState& state, const Request& request, const Ids& ids) {
   if (state.kind.load(std::memory_order_relaxed) == RUNMAIN_SAMPLER_ALWAYS_ON &&
       state.custom.load(std::memory_order_relaxed) == nullptr) {
     return !request.has_parent || state.ignore_parent.load(std::memory_order_relaxed) != 0 ||
            (request.parent->span.flags & RUNMAIN_FLAG_SAMPLED) != 0;
   }
-  return is_sampled_slow(state, {request.has_parent ? request.parent : nullptr, trace_id, request.name,
-                                 request.kind(), request.start});
+  return ask_sampler(state, request, ids);
 }
 
 // ---- spans that record nothing
 
 // A span that is its parent, or nothing where there is none.
-runmain_span* carry(const Request& request) {
+[[gnu::noinline]] runmain_span* carry(const Request& request) {
   const runmain_context* parent = request.parent;
   if (parent == nullptr) return &g_no_span;
   Block* block = take_block_here(sizeof(runmain_span));
@@ -120,32 +133,34 @@ runmain_span* carry(const Request& request) {
   return span;
 }
 
-runmain_span* not_sampled(ThreadLocal& local, const Request& request, const runmain_span_context& ids) {
+[[gnu::noinline]] runmain_span* not_sampled(Telemetry& t, ThreadLocal& local, Live& live,
+                                            const Request& request, const Ids& ids) {
+  {
+    const LaneHold hold(t, live);
+    if (const Lane* lane = hold.get()) count(*lane, lane->lines->not_sampled);
+  }
   Block* block = take_block(local.thread->pool, kSmall);
   if (block == nullptr) return nullptr;
   auto* span = reinterpret_cast<runmain_span*>(block->data());
   span->head.owner = 0;
   span->head.quick = 0;
   begin_context(*span, request.parent);
-  span->context.span = ids;
+  store_context(span->context.span, ids);
   return span;
 }
 
 // ---- those that record
 
-void fill_slot(Lane& lane, runmain_span& span, const Request& request, std::uint32_t flags, std::uint64_t now_ns) {
+inline void fill_slot(Lane& lane, runmain_span& span, const Ids& ids, const Request& request,
+                      std::uint64_t start, std::uint32_t flags, std::uint64_t now_ns) {
   runmain_open_slot* slot = take_slot(lane, now_ns);
   span.slot = slot;
   if (slot == nullptr) return;
-  slot->start_unix_nano = span.start_wall;
-  std::memcpy(slot->trace_id, span.context.span.trace_id, sizeof slot->trace_id);
-  std::memcpy(slot->span_id, span.context.span.span_id, sizeof slot->span_id);
-  if (request.has_parent) {
-    std::memcpy(slot->parent_span_id, request.parent->span.span_id, sizeof slot->parent_span_id);
-  } else {
-    std::memset(slot->parent_span_id, 0, sizeof slot->parent_span_id);
-  }
-  slot->scope = scope_in(lane, *span.tracer);
+  slot->start_unix_nano = start;
+  store_trace(slot->trace_id, ids);
+  store(slot->span_id, ids.span);
+  store(slot->parent_span_id, request.has_parent ? load8(request.parent->span.span_id) : 0);
+  slot->scope = scope_in(lane, *request.tracer);
   slot->flags = flags;
   slot->kind = request.kind();
   const std::size_t size = request.name.size < sizeof slot->name ? request.name.size : sizeof slot->name;
@@ -154,45 +169,34 @@ void fill_slot(Lane& lane, runmain_span& span, const Request& request, std::uint
   span.slot_state = publish_slot(lane, slot);
 }
 
-void fill_prefix(runmain_span& span, const Request& request, std::uint32_t flags) {
-  auto* prefix = reinterpret_cast<Prefix*>(span.begin);
-  *prefix = kPrefix;
-  std::memcpy(prefix->trace_id, span.context.span.trace_id, sizeof prefix->trace_id);
-  std::memcpy(prefix->span_id, span.context.span.span_id, sizeof prefix->span_id);
-  prefix->kind = static_cast<std::uint8_t>(request.kind());
-  prefix->start = span.start_wall;
+// But what is only known at the end: there it is written to its place in the mailbox.
+// Returns its size.
+inline std::size_t fill_prefix(std::uint8_t* to, const Ids& ids, const Request& request, std::uint64_t start,
+                               std::uint32_t flags) {
+  auto* prefix = reinterpret_cast<Prefix*>(to);
+  store_tag(prefix->trace_id_tag, 0x0a, 16);
+  store_trace(prefix->trace_id, ids);
+  store_tag(prefix->span_id_tag, 0x12, 8);
+  store(prefix->span_id, ids.span);
+  store_tag(prefix->kind, 0x30, static_cast<std::uint8_t>(request.kind()));
+  prefix->start_tag = 0x39;
+  prefix->start = start;
+  prefix->end_tag = 0x41;
+  store_tag(prefix->flags_tag, 0x85, 0x01);
   prefix->flags = flags;
-  span.prefix = kRootPrefix;
-  if (request.has_parent) {
-    std::memcpy(prefix->parent_span_id, request.parent->span.span_id, sizeof prefix->parent_span_id);
-    span.prefix = sizeof(Prefix);
-  }
+  if (!request.has_parent) return kRootPrefix;
+  store_tag(prefix->parent_tag, 0x22, 8);
+  store(prefix->parent_span_id, load8(request.parent->span.span_id));
+  return sizeof(Prefix);
 }
 
-void begin_limits(runmain_span& span, const Limits& limits) {
+inline void begin_limits(runmain_span& span, const Limits& limits) {
   const std::uint32_t attributes = limits.attributes.load(std::memory_order_relaxed);
   const bool any_length = limits.value_length.load(std::memory_order_relaxed) == RUNMAIN_NO_LIMIT;
   span.head.quick = any_length ? attributes : 0;  // what is cut is not set inline
   span.left = any_length ? 0 : attributes;
   span.events_left = limits.events.load(std::memory_order_relaxed);
   span.links_left = limits.links.load(std::memory_order_relaxed);
-}
-
-// Everything but the name, the slot and the times.
-void begin_fields(runmain_span& span, Block* block, const Request& request, std::uint32_t era) {
-  std::memset(span.head.keys, 0, sizeof span.head.keys);
-  span.grown = nullptr;
-  span.begin = span.own_buffer();
-  span.end = block->end();
-  span.head.limit = span.end - kShortRoom;
-  span.tracer = request.tracer;
-  span.era = era;
-  span.dropped_attributes = span.dropped_events = span.dropped_links = 0;
-  span.status = RUNMAIN_STATUS_UNSET;
-  span.ended = 0;
-  __atomic_store_n(&span.ending, 0, __ATOMIC_RELAXED);
-  __atomic_store_n(&span.shared, 0, __ATOMIC_RELAXED);
-  span.side = Side{};
 }
 
 void add_given(runmain_span* span, const runmain_start& start) {
@@ -203,25 +207,29 @@ void add_given(runmain_span* span, const runmain_start& start) {
   for (std::size_t i = 0; i < start.link_count; ++i) runmain_span_add_link(span, &start.links[i]);
 }
 
-// A tracestate, where there is one, and the name.
-void add_name(runmain_span& span, runmain_text name) {
+// What is not short: a tracestate, a long name.
+[[gnu::noinline]] void add_long(runmain_span& span, runmain_text name) {
   if (runmain_shared* state = span.context.trace_state) {
     append(span, field_size(state->size),
            [&](WireWriter& out) { out.bytes(kFieldTraceState, runmain_shared_bytes(state), state->size); });
   }
-  std::uint8_t* at = span.head.write;
-  if (name.size < 128 && at <= span.head.limit) {
-    at[0] = 0x2a;
-    at[1] = static_cast<std::uint8_t>(name.size);
-    copy_short(at + 2, name.data, name.size);
-    __atomic_store_n(&span.head.write, at + 2 + name.size, __ATOMIC_RELEASE);
-    return;
-  }
   append_name(span, name);
 }
 
-runmain_span* record(Telemetry& t, ThreadLocal& local, Live& live, const Request& request,
-                     const runmain_span_context& ids) {
+constexpr std::size_t kShortName = 127;
+
+inline void add_name(runmain_span& span, std::uint8_t* at, runmain_text name) {
+  if (name.size > kShortName || span.context.trace_state != nullptr) [[unlikely]] {
+    __atomic_store_n(&span.head.write, at, __ATOMIC_RELAXED);
+    return;  // add_long
+  }
+  store_tag(*reinterpret_cast<std::uint8_t(*)[2]>(at), 0x2a, static_cast<std::uint8_t>(name.size));
+  copy_short(at + 2, name.data, name.size);
+  __atomic_store_n(&span.head.write, at + 2 + name.size, __ATOMIC_RELAXED);
+}
+
+inline runmain_span* record(Telemetry& t, ThreadLocal& local, Live& live, const Request& request, Ids ids) {
+  ids.flags |= RUNMAIN_FLAG_SAMPLED;
   const std::uint64_t now = monotonic_ns();
   if (now >= live.wall_until) [[unlikely]]
     refresh_thread(t, live, now);
@@ -237,22 +245,29 @@ runmain_span* record(Telemetry& t, ThreadLocal& local, Live& live, const Request
     return nullptr;
   }
   auto* span = reinterpret_cast<runmain_span*>(block->data());
-  begin_context(*span, request.parent);
-  span->context.span = ids;
-  span->context.span.flags |= RUNMAIN_FLAG_SAMPLED;
-  begin_fields(*span, block, request, live.era);
-  begin_limits(*span, t.limits);
-  span->wall_offset = live.wall_offset;
-  span->start_wall = request.start != nullptr && request.start->start_unix_nano != 0
-                         ? request.start->start_unix_nano
-                         : now + static_cast<std::uint64_t>(live.wall_offset);
+  std::uint8_t* const buffer = span->own_buffer();
+  const std::uint64_t start = request.start != nullptr && request.start->start_unix_nano != 0
+                                  ? request.start->start_unix_nano
+                                  : now + static_cast<std::uint64_t>(live.wall_offset);
   const bool remote = request.has_parent && request.parent->span.is_remote != 0;
-  const std::uint32_t flags =
-      span->context.span.flags | kFlagHasIsRemote | (remote ? kFlagIsRemote : std::uint32_t{0});
-  fill_prefix(*span, request, flags);
-  __atomic_store_n(&span->head.write, span->begin + span->prefix, __ATOMIC_RELAXED);
+  const std::uint32_t flags = ids.flags | kFlagHasIsRemote | (remote ? kFlagIsRemote : std::uint32_t{0});
+  const std::size_t prefix = fill_prefix(buffer, ids, request, start, flags);
+  std::memset(span->head.keys, 0, sizeof span->head.keys);
+  std::memset(&span->now, 0, sizeof span->now);
+  begin_context(*span, request.parent);
+  store_context(span->context.span, ids);
+  begin_limits(*span, t.limits);
+  span->begin = buffer;
+  span->end = reinterpret_cast<std::uint8_t*>(block) + kBlockSize[kSpan];
+  span->head.limit = reinterpret_cast<std::uint8_t*>(block) + kBlockSize[kSpan] - kShortRoom;
+  span->tracer = request.tracer;
+  span->era = live.era;
+  span->prefix = static_cast<std::uint32_t>(prefix);
+  span->wall_offset = live.wall_offset;
+  span->start_wall = start;
   span->slot = nullptr;
-  if (lane != nullptr) fill_slot(*lane, *span, request, flags, now);
+  if (lane != nullptr) fill_slot(*lane, *span, ids, request, start, flags, now);
+  add_name(*span, buffer + prefix, request.name);
   __atomic_store_n(&span->head.owner, thread_self(), __ATOMIC_RELEASE);
   return span;
 }
@@ -271,55 +286,71 @@ runmain_span* reentrant(Telemetry* t, const ThreadLocal& local) {
   return &g_no_span;
 }
 
-runmain_span* start(Request request) {
-  ThreadLocal& local = t_local;
+[[gnu::noinline]] void add_rest(runmain_span& span, const Request& request) {
+  if (!is_recording(span)) return;
+  if (request.name.size > kShortName || span.context.trace_state != nullptr) add_long(span, request.name);
+  if (request.start != nullptr) add_given(&span, *request.start);
+}
+
+// Nothing is recorded here, or nothing is decided yet.
+[[gnu::noinline]] runmain_span* start_elsewhere(Request& request);
+
+// A thread's first span, its first after a fork, or one of those that have no lane of their own.
+[[gnu::noinline]] Live* begin_here(Telemetry& t, ThreadLocal& local) {
+  const Busy busy(local);
+  if (begin_thread(t, monotonic_ns())) return local.live;
+  count_no_lane(t);
+  return nullptr;
+}
+
+inline runmain_span* start_here(Telemetry& t, ThreadLocal& local, Request& request) {
   request.parent = parent_for(request.start);
   request.has_parent = request.parent != nullptr && is_valid(request.parent->span);
-  Telemetry* t = g_telemetry.load(std::memory_order_acquire);
-  if (local.busy != 0) [[unlikely]]
-    return reentrant(t, local);
-  if (t == nullptr || t->mode.load(std::memory_order_acquire) != Mode::on) [[unlikely]] {
-    if (t == nullptr || t->mode.load(std::memory_order_acquire) == Mode::undecided) t = &telemetry();
-    if (t->mode.load(std::memory_order_acquire) != Mode::on) return carry(request);
-  }
   Live* live = local.live;
   if (live == nullptr || live->lane.lines == nullptr || !live->begun) [[unlikely]] {
-    const Busy busy(local);
-    if (!begin_thread(*t, monotonic_ns())) {
-      count_no_lane(*t);
-      return &g_no_span;
-    }
-    live = local.live;
+    live = begin_here(t, local);
+    if (live == nullptr) return &g_no_span;
   }
   runmain_span* span = nullptr;
   {
-    runmain_span_context ids;
     const Busy busy(local);
-    make_ids(*live, request, ids);
-    if (is_sampled(t->sampler, request, ids.trace_id)) {
-      span = record(*t, local, *live, request, ids);
-    } else {
-      const LaneHold hold(*t, *live);
-      if (const Lane* lane = hold.get()) count(*lane, lane->lines->not_sampled);
-      span = not_sampled(local, request, ids);
-    }
+    const Ids ids = make_ids(*live, request);
+    span = is_sampled(t.sampler, request, ids) ? record(t, local, *live, request, ids)
+                                               : not_sampled(t, local, *live, request, ids);
   }
   if (span == nullptr) return carry(request);
-  if (is_recording(*span)) add_name(*span, request.name);
-  if (request.start != nullptr && is_recording(*span)) add_given(span, *request.start);
+  if (request.name.size > kShortName || span->context.trace_state != nullptr || request.start != nullptr)
+      [[unlikely]]
+    add_rest(*span, request);
   if (request.current) enter(*span);
   return span;
 }
 
-const runmain_tracer* or_default(const runmain_tracer* tracer) {
-  return tracer != nullptr ? tracer : default_tracer();
+runmain_span* start_elsewhere(Request& request) {
+  Telemetry* t = g_telemetry.load(std::memory_order_acquire);
+  if (t_local.busy != 0) return reentrant(t, t_local);
+  if (t == nullptr || t->mode.load(std::memory_order_acquire) == Mode::undecided) t = &telemetry();
+  if (t->mode.load(std::memory_order_acquire) == Mode::on) return start_here(*t, t_local, request);
+  request.parent = parent_for(request.start);
+  return carry(request);
+}
+
+inline runmain_span* start(const runmain_tracer* tracer, const char* name, std::size_t size,
+                           const runmain_start* options, bool current) {
+  ThreadLocal& local = t_local;
+  Telemetry* t = g_telemetry.load(std::memory_order_acquire);
+  const Mode mode = t != nullptr ? t->mode.load(std::memory_order_acquire) : Mode::undecided;
+  if (mode == Mode::off && options == nullptr && local.current == nullptr) return &g_no_span;
+  Request request{
+      tracer != nullptr ? tracer : &g_default_tracer.tracer, {name, size}, options, nullptr, false, current};
+  if (mode != Mode::on || local.busy != 0) [[unlikely]]
+    return start_elsewhere(request);
+  return start_here(*t, local, request);
 }
 
 }  // namespace
 
-bool is_ours(const runmain_span& span) {
-  return span.era == process().era.load(std::memory_order_relaxed);
-}
+bool is_ours(const runmain_span& span) { return span.era == process().era.load(std::memory_order_relaxed); }
 
 }  // namespace runmain::child
 
@@ -327,10 +358,10 @@ using namespace runmain::child;  // NOLINT: these are its functions
 
 runmain_span* runmain_span_start(const runmain_tracer* tracer, const char* name, size_t name_size,
                                  const runmain_start* options) {
-  return start({or_default(tracer), {name, name_size}, options, nullptr, false, false});
+  return start(tracer, name, name_size, options, false);
 }
 
 runmain_span* runmain_span_start_current(const runmain_tracer* tracer, const char* name, size_t name_size,
                                          const runmain_start* options) {
-  return start({or_default(tracer), {name, name_size}, options, nullptr, false, true});
+  return start(tracer, name, name_size, options, true);
 }

@@ -117,8 +117,8 @@ int runmain_telemetry_init(const char* file, int line) {
   Telemetry& t = telemetry();
   const Locked locked(t);
   if (t.init_line != 0) {
-    std::snprintf(t.reason, sizeof t.reason, "telemetry: already initialised at %s:%d by process %d", t.init_file,
-                  t.init_line, t.init_pid);
+    std::snprintf(t.reason, sizeof t.reason, "telemetry: already initialised at %s:%d by process %d",
+                  t.init_file, t.init_line, t.init_pid);
     return -EALREADY;
   }
   std::snprintf(t.init_file, sizeof t.init_file, "%s", file != nullptr ? file : "?");
@@ -188,9 +188,8 @@ void runmain_get_span_limits(struct runmain_span_limits* limits) {
   Telemetry& t = here();
   const Locked locked(t);
   configure(t);
-  *limits = {t.limits.attributes,          t.limits.events,
-             t.limits.links,               t.limits.attributes_of_event,
-             t.limits.attributes_of_link,  t.limits.value_length};
+  *limits = {t.limits.attributes,         t.limits.events,      t.limits.links, t.limits.attributes_of_event,
+             t.limits.attributes_of_link, t.limits.value_length};
 }
 
 void runmain_set_span_limits(const struct runmain_span_limits* limits) {

@@ -1,9 +1,9 @@
 // The provider of spans in this process, and what a thread has of its own for them.
 //
-// Telemetry is a part of Process: a forked child finds zeros, no mailbox, nothing decided. Of a thread's two parts the
-// hot one, Live, is wiped by a fork too: a lane that is not there says that the process is another one, and that
-// there are no random numbers yet. Invariant: `mode` goes undecided -> off or on, off -> on when a mailbox comes, and
-// to shut for good. Non-goal: spans themselves (span.hpp).
+// Telemetry is a part of Process: a forked child finds zeros, no mailbox, nothing decided. Of a thread's two
+// parts the hot one, Live, is wiped by a fork too: a lane that is not there says that the process is another
+// one, and that there are no random numbers yet. Invariant: `mode` goes undecided -> off or on, off -> on
+// when a mailbox comes, and to shut for good. Non-goal: spans themselves (span.hpp).
 #pragma once
 
 #include <pthread.h>
@@ -24,9 +24,9 @@ inline constexpr std::size_t kResourceMax = 8192;  // bytes of the encoded resou
 
 // Read at each start of a span; changed as a whole by storing the pointer, or word by word.
 struct SamplerState {
-  std::atomic<std::uint32_t> kind;           // 0: nothing was said
+  std::atomic<std::uint32_t> kind;  // 0: nothing was said
   std::atomic<std::uint32_t> ignore_parent;
-  std::atomic<std::uint64_t> bound;          // of a ratio: sampled below
+  std::atomic<std::uint64_t> bound;  // of a ratio: sampled below
   std::atomic<double> ratio;
   std::atomic<const runmain_sampler*> custom;
 };
@@ -71,12 +71,12 @@ struct Telemetry {
 
 // What is wiped in a forked child.
 struct Live {
-  Lane lane;                      // its own; none: it uses the shared one, or has not begun
-  bool begun;                     // the numbers below are there
-  std::uint32_t era;              // of the process
-  std::uint64_t random[4];        // xoshiro256++
-  std::int64_t wall_offset;       // CLOCK_REALTIME - CLOCK_MONOTONIC, ns
-  std::uint64_t wall_until;       // … found anew then
+  Lane lane;                 // its own; none: it uses the shared one, or has not begun
+  bool begun;                // the numbers below are there
+  std::uint32_t era;         // of the process
+  std::uint64_t random[4];   // xoshiro256++
+  std::int64_t wall_offset;  // CLOCK_REALTIME - CLOCK_MONOTONIC, ns
+  std::uint64_t wall_until;  // … found anew then
   std::uint64_t lane_retry_ns;
 };
 
@@ -88,7 +88,7 @@ struct Thread {
 
 // One symbol, so that the thread pointer is asked once.
 struct ThreadLocal {
-  Live* live;      // nullptr: nothing here yet
+  Live* live;  // nullptr: nothing here yet
   Thread* thread;
   const runmain_context* current;
   std::uint32_t busy;  // 1: in the middle of something that a signal handler must not begin again

@@ -3,9 +3,9 @@
 //     auto span = runmain::start_as_current_span("GET /users");   // current in this scope, ended at its end
 //     span.set_attribute("http.response.status_code", 200);
 //
-// Invariant: nothing here knows more than the C headers; what is said there holds here. The short name starts and
-// activates; start_span does not, and says so by its type. Header only. Nothing throws. Non-goals: headers of other
-// processes (propagation), coroutines (coroutine.hpp).
+// Invariant: nothing here knows more than the C headers; what is said there holds here. The short name starts
+// and activates; start_span does not, and says so by its type. Header only. Nothing throws. Non-goals:
+// headers of other processes (propagation), coroutines (coroutine.hpp).
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,8 @@ namespace runmain {
 
 inline runmain_text as_text(std::string_view text) noexcept { return {text.data(), text.size()}; }
 
-// A value of an attribute. Borrows what it is made of: strings and arrays must outlive the call that takes it.
+// A value of an attribute. Borrows what it is made of: strings and arrays must outlive the call that takes
+// it.
 class Value {
  public:
   Value(const char* text) noexcept : Value(std::string_view(text)) {}
@@ -40,8 +41,8 @@ class Value {
   }
   Value(const std::string& text) noexcept : Value(std::string_view(text)) {}
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Value(T number) noexcept {
+  requires std::is_arithmetic_v<T> Value(T number)
+  noexcept {
     if constexpr (std::is_same_v<T, bool>) {
       value_.type = RUNMAIN_VALUE_BOOL;
       value_.of.boolean = number ? 1 : 0;
@@ -114,7 +115,11 @@ enum class SpanKind : std::uint32_t {
   producer = RUNMAIN_KIND_PRODUCER,
   consumer = RUNMAIN_KIND_CONSUMER,
 };
-enum class StatusCode : int { unset = RUNMAIN_STATUS_UNSET, ok = RUNMAIN_STATUS_OK, error = RUNMAIN_STATUS_ERROR };
+enum class StatusCode : int {
+  unset = RUNMAIN_STATUS_UNSET,
+  ok = RUNMAIN_STATUS_OK,
+  error = RUNMAIN_STATUS_ERROR
+};
 
 using SpanContext = runmain_span_context;
 inline bool is_valid(const SpanContext& c) noexcept {
@@ -132,7 +137,8 @@ namespace detail {
 inline std::vector<runmain_attribute> flatten(const Attribute* attributes, std::size_t count) {
   std::vector<runmain_attribute> out;
   out.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) out.push_back({as_text(attributes[i].key), attributes[i].value.get()});
+  for (std::size_t i = 0; i < count; ++i)
+    out.push_back({as_text(attributes[i].key), attributes[i].value.get()});
   return out;
 }
 inline std::uint64_t nanoseconds(std::chrono::system_clock::time_point time) noexcept {
@@ -157,10 +163,14 @@ class Context {
   ~Context() { runmain_context_release(context_); }
 
   static Context current() noexcept { return retain(runmain_current()); }
-  static Context retain(const runmain_context* context) noexcept { return Context(runmain_context_retain(context)); }
+  static Context retain(const runmain_context* context) noexcept {
+    return Context(runmain_context_retain(context));
+  }
   static Context adopt(const runmain_context* context) noexcept { return Context(context); }
   // Of a span that came from elsewhere.
-  static Context of(const SpanContext& span) noexcept { return Context(runmain_context_make(&span, nullptr, nullptr)); }
+  static Context of(const SpanContext& span) noexcept {
+    return Context(runmain_context_make(&span, nullptr, nullptr));
+  }
 
   SpanContext span_context() const noexcept { return runmain_context_span_context(context_); }
   const runmain_context* get() const noexcept { return context_; }
@@ -175,8 +185,7 @@ class Context {
 class Activation {
  public:
   explicit Activation(Context context) noexcept
-      : context_(std::move(context)),
-        before_(runmain_context_retain(runmain_current())) {
+      : context_(std::move(context)), before_(runmain_context_retain(runmain_current())) {
     runmain_swap_current(context_.get());
   }
   ~Activation() {
@@ -195,10 +204,11 @@ class Activation {
 // `f`, to be called later, elsewhere, in the context that is current now.
 template <class F>
 auto bind(F&& f) {
-  return [context = Context::current(), f = std::forward<F>(f)](auto&&... arguments) mutable -> decltype(auto) {
-    const Activation activation(context);
-    return std::invoke(f, std::forward<decltype(arguments)>(arguments)...);
-  };
+  return
+      [context = Context::current(), f = std::forward<F>(f)](auto&&... arguments) mutable -> decltype(auto) {
+        const Activation activation(context);
+        return std::invoke(f, std::forward<decltype(arguments)>(arguments)...);
+      };
 }
 
 // ---- spans
@@ -211,12 +221,14 @@ class SpanRef {
   void set_attribute(std::string_view key, std::string_view value) noexcept {
     runmain_span_set(span_, key.data(), key.size(), value.data(), value.size());
   }
-  void set_attribute(std::string_view key, const char* value) noexcept { set_attribute(key, std::string_view(value)); }
+  void set_attribute(std::string_view key, const char* value) noexcept {
+    set_attribute(key, std::string_view(value));
+  }
   void set_attribute(std::string_view key, const std::string& value) noexcept {
     set_attribute(key, std::string_view(value));
   }
   template <class T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   void set_attribute(std::string_view key, T value) noexcept {
     if constexpr (std::is_same_v<T, bool>) {
       runmain_span_set_bool(span_, key.data(), key.size(), value ? 1 : 0);
@@ -233,7 +245,9 @@ class SpanRef {
     for (const Attribute& a : attributes) set_attribute(a.key, a.value);
   }
 
-  void add_event(std::string_view name, Attributes attributes = {}) noexcept { add_event_at(name, 0, attributes); }
+  void add_event(std::string_view name, Attributes attributes = {}) noexcept {
+    add_event_at(name, 0, attributes);
+  }
   void add_event(std::string_view name, std::chrono::system_clock::time_point time,
                  Attributes attributes = {}) noexcept {
     add_event_at(name, detail::nanoseconds(time), attributes);
@@ -255,7 +269,9 @@ class SpanRef {
   void set_status(StatusCode code, std::string_view description = {}) noexcept {
     runmain_span_set_status(span_, static_cast<int>(code), description.data(), description.size());
   }
-  void update_name(std::string_view name) noexcept { runmain_span_update_name(span_, name.data(), name.size()); }
+  void update_name(std::string_view name) noexcept {
+    runmain_span_update_name(span_, name.data(), name.size());
+  }
 
   bool is_recording() const noexcept { return runmain_span_is_recording(span_) != 0; }
   Context context() const noexcept { return Context::retain(runmain_span_get_context(span_)); }
@@ -266,7 +282,9 @@ class SpanRef {
   void adopt() noexcept { runmain_span_adopt(span_); }
   // Now, or at that time. The first end counts.
   void end() noexcept { runmain_span_end(span_, 0); }
-  void end(std::chrono::system_clock::time_point time) noexcept { runmain_span_end(span_, detail::nanoseconds(time)); }
+  void end(std::chrono::system_clock::time_point time) noexcept {
+    runmain_span_end(span_, detail::nanoseconds(time));
+  }
 
   runmain_span* get() const noexcept { return span_; }
 
@@ -312,8 +330,8 @@ class ScopedSpan : public SpanRef {
 
 struct SpanOptions {
   SpanKind kind = SpanKind::internal;
-  Context parent = {};  // empty: the current one
-  bool root = false;    // no parent at all
+  Context parent = {};                               // empty: the current one
+  bool root = false;                                 // no parent at all
   std::chrono::system_clock::time_point start = {};  // 1970: now
   std::vector<Attribute> attributes = {};
   std::vector<SpanContext> links = {};
@@ -325,7 +343,8 @@ class Tracer {
   explicit Tracer(std::string_view name, std::string_view version = {}, std::string_view schema_url = {},
                   Attributes attributes = {}) {
     const auto all = detail::flatten(attributes.begin(), attributes.size());
-    tracer_ = runmain_get_tracer(as_text(name), as_text(version), as_text(schema_url), all.data(), all.size());
+    tracer_ =
+        runmain_get_tracer(as_text(name), as_text(version), as_text(schema_url), all.data(), all.size());
   }
 
   ScopedSpan start_as_current_span(std::string_view name) const noexcept {

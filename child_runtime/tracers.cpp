@@ -11,13 +11,7 @@ namespace runmain::child {
 namespace {
 
 constexpr std::size_t kArenaSize = 256U << 10U;  // of all scopes; pages come as they are used
-constexpr std::size_t kSchemaSizes = 8;          // two u32 in front of the schema's address
 
-struct StaticTracer {
-  runmain_tracer tracer;
-  std::uint8_t entry[kSchemaSizes];
-};
-constinit const StaticTracer g_default{{0, kSchemaSizes, 0}, {}};
 constinit const StaticTracer g_without_scope{{kScopesMax, kSchemaSizes, 0}, {}};
 
 constinit std::atomic<const runmain_tracer*> g_tracers[RUNMAIN_TRACERS_MAX]{};  // numbers from 1
@@ -87,7 +81,7 @@ const runmain_tracer* find_or_add(const std::uint8_t* bytes, std::size_t size) {
 
 }  // namespace
 
-const runmain_tracer* default_tracer() { return &g_default.tracer; }
+constinit const StaticTracer g_default_tracer{{0, kSchemaSizes, 0}, {}};
 
 std::uint32_t add_scope(Lane& lane, const runmain_tracer& tracer) {
   const std::uint32_t index = add_entry(lane, RUNMAIN_ENTRY_SCOPE, tracer.entry(), tracer.size);

@@ -18,8 +18,14 @@ struct runmain_tracer {
 
 namespace runmain::child {
 
+inline constexpr std::size_t kSchemaSizes = 8;  // two u32 in front of the schema's address
+
+struct StaticTracer {
+  runmain_tracer tracer;
+  std::uint8_t entry[kSchemaSizes];
+};
 // Of spans that are started without one: a scope without a name.
-const runmain_tracer* default_tracer();
+extern const StaticTracer g_default_tracer;
 
 // The scope's number in this lane; puts it there if it is the first time.
 std::uint32_t add_scope(Lane& lane, const runmain_tracer& tracer);

@@ -1,7 +1,7 @@
 // Writing protobuf's wire format (protobuf.dev, "Encoding"), as OTLP needs it.
 //
-// Invariant: a WireWriter checks nothing: who makes one has counted the bytes before (…_size) and has the room.
-// Non-goal: reading what others wrote.
+// Invariant: a WireWriter checks nothing: who makes one has counted the bytes before (…_size) and has the
+// room. Non-goal: reading what others wrote.
 #pragma once
 
 #include <bit>
@@ -13,14 +13,16 @@
 
 namespace runmain::child {
 
-static_assert(std::endian::native == std::endian::little, "mailboxes and protobuf's fixed fields are little-endian");
+static_assert(std::endian::native == std::endian::little,
+              "mailboxes and protobuf's fixed fields are little-endian");
 
 enum class WireType : std::uint8_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
 
 constexpr std::size_t varint_size(std::uint64_t value) {
   return (static_cast<std::size_t>(std::bit_width(value | 1)) + 6) / 7;
 }
-// Of a field with `size` bytes in it, its tag included. Field numbers below 16, as all of ours but Span.flags.
+// Of a field with `size` bytes in it, its tag included. Field numbers below 16, as all of ours but
+// Span.flags.
 constexpr std::size_t field_size(std::size_t size) { return 1 + varint_size(size) + size; }
 
 // memcpy(3) of what is short.

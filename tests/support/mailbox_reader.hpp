@@ -86,8 +86,8 @@ class TestMailbox {
     while (at < write) {
       runmain_record record{};
       std::memcpy(&record, ring + at % size, sizeof record);
-      const std::uint64_t whole = (sizeof record + record.length + RUNMAIN_RECORD_ALIGN - 1) / RUNMAIN_RECORD_ALIGN *
-                                  RUNMAIN_RECORD_ALIGN;
+      const std::uint64_t whole = (sizeof record + record.length + RUNMAIN_RECORD_ALIGN - 1) /
+                                  RUNMAIN_RECORD_ALIGN * RUNMAIN_RECORD_ALIGN;
       if (whole > size - at % size || at + whole > write) {
         ++torn;
         at = write;
@@ -144,8 +144,8 @@ class TestMailbox {
     return sum([](runmain_lane& l) { return l.cut; });
   }
   std::uint32_t in_state(std::uint32_t state) const {
-    return static_cast<std::uint32_t>(
-        sum([state](runmain_lane& l) { return __atomic_load_n(&l.state, __ATOMIC_ACQUIRE) == state ? 1U : 0U; }));
+    return static_cast<std::uint32_t>(sum(
+        [state](runmain_lane& l) { return __atomic_load_n(&l.state, __ATOMIC_ACQUIRE) == state ? 1U : 0U; }));
   }
   std::vector<std::string> open_names() const {
     std::vector<std::string> out;

@@ -256,8 +256,8 @@ inline Span read_span(std::string_view bytes) {
       default: out.bad = true;
     }
   }
-  out.bad = out.bad || fields.bad() || out.trace_id.size() != 32 || out.span_id.size() != 16 || out.end < out.start ||
-            (!out.parent.empty() && out.parent.size() != 16);
+  out.bad = out.bad || fields.bad() || out.trace_id.size() != 32 || out.span_id.size() != 16 ||
+            out.end < out.start || (!out.parent.empty() && out.parent.size() != 16);
   return out;
 }
 

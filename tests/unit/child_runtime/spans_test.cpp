@@ -2,26 +2,11 @@
 #include <string>
 #include <thread>
 
-#include "child_runtime/trace.hpp"
-#include "fakes.hpp"
+#include "span_world.hpp"
 #include "support/catch.hpp"
-#include "support/mailbox_reader.hpp"
 
 using namespace fakes;
 using otlp::TestMailbox;
-
-namespace {
-
-// In a child of its own: a mailbox is attached, `body` makes spans.
-std::string in_child(const TestMailbox& mailbox, const std::function<std::string()>& body) {
-  Child child([&] {
-    if (runmain_mailbox_attach(mailbox.memfd(), mailbox.wake()) != 0) return std::string("not attached");
-    return body();
-  });
-  return child.finish();
-}
-
-}  // namespace
 
 TEST_CASE("a span that has ended is in the mailbox, with what was said of it") {
   TestMailbox mailbox;
