@@ -113,20 +113,21 @@ TEST_CASE("a value that changes ten thousand times takes no more room than one")
 // Requirement 27.
 TEST_CASE("what is beyond a limit is dropped and counted") {
   TestMailbox mailbox;
-  const auto spans = spans_of(
-      mailbox,
-      [] {
-        auto s = runmain::start_as_current_span("work");
-        for (int i = 0; i < 5; ++i) s.set_attribute("key." + std::to_string(i), i);
-        s.set_attribute("key.1", "again");  // is no new one
-        for (int i = 0; i < 4; ++i) s.add_event("event", {{"a", 1}, {"b", 2}, {"c", 3}});
-        for (int i = 0; i < 3; ++i) s.add_link(s.span_context(), {{"a", 1}, {"b", 2}});
-      },
-      {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3"},
-       {"OTEL_SPAN_EVENT_COUNT_LIMIT", "2"},
-       {"OTEL_SPAN_LINK_COUNT_LIMIT", "1"},
-       {"OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "2"},
-       {"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "1"}});
+  const auto spans = spans_of(mailbox,
+                              [] {
+                                auto s = runmain::start_as_current_span("work");
+                                for (int i = 0; i < 5; ++i) s.set_attribute("key." + std::to_string(i), i);
+                                s.set_attribute("key.1", "again");  // is no new one
+                                for (int i = 0; i < 4; ++i)
+                                  s.add_event("event", {{"a", 1}, {"b", 2}, {"c", 3}});
+                                for (int i = 0; i < 3; ++i)
+                                  s.add_link(s.span_context(), {{"a", 1}, {"b", 2}});
+                              },
+                              {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3"},
+                               {"OTEL_SPAN_EVENT_COUNT_LIMIT", "2"},
+                               {"OTEL_SPAN_LINK_COUNT_LIMIT", "1"},
+                               {"OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "2"},
+                               {"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "1"}});
   REQUIRE(spans.size() == 1);
   const otlp::Span& span = spans[0];
   CHECK(span.attributes.list.size() == 3);
@@ -167,8 +168,8 @@ TEST_CASE("a limit of length cuts characters of strings, and bytes of bytes") {
   CHECK(span.events[0].attributes.get("key") == "abc");
   CHECK(span.dropped_attributes == 0);
   // The span's own limit goes before the general one.
-  const otlp::Span own = filled(fill, {{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"},
-                                       {"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5"}});
+  const otlp::Span own = filled(
+      fill, {{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"}, {"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "5"}});
   CHECK(own.get("ascii") == "abcde");
 }
 
@@ -222,7 +223,8 @@ TEST_CASE("links name other spans; one that names none and says nothing is none"
 TEST_CASE("an exception is an event with its type, message and stack") {
   const otlp::Span span = filled([](auto& s) {
     s.record_exception(std::runtime_error("it broke"), {{"exception.message", "told otherwise"}});
-    runmain_span_record_exception(s.get(), runmain::as_text("T"), {}, runmain::as_text("at main"), nullptr, 0);
+    runmain_span_record_exception(s.get(), runmain::as_text("T"), {}, runmain::as_text("at main"), nullptr,
+                                  0);
   });
   REQUIRE(span.events.size() == 2);
   CHECK(span.events[0].name == "exception");
@@ -276,7 +278,8 @@ TEST_CASE("the open slot of a span has its new name") {
   Child child([&] {
     attach(mailbox);
     auto span = runmain::start_as_current_span("first");
-    for (int i = 0; i < 40; ++i) span.update_name("name " + std::to_string(i));  // more often than a slot can tell
+    for (int i = 0; i < 40; ++i)
+      span.update_name("name " + std::to_string(i));  // more often than a slot can tell
     auto other = runmain::start_as_current_span("other");
     other.update_name("new " + std::string(100, 'n'));
     raise(SIGKILL);
@@ -292,7 +295,9 @@ TEST_CASE("the open slot of a span has its new name") {
 
 TEST_CASE("times: end is not before start, and both may be given") {
   TestMailbox mailbox;
-  const auto at = [](std::int64_t s) { return std::chrono::system_clock::time_point(std::chrono::seconds(s)); };
+  const auto at = [](std::int64_t s) {
+    return std::chrono::system_clock::time_point(std::chrono::seconds(s));
+  };
   const auto before = std::chrono::system_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
   const auto spans = spans_of(mailbox, [&] {
     auto a = runmain::start_span("given", {.start = at(1000)});

@@ -76,7 +76,8 @@ std::string warnings_of(const Variables& variables) {
   child.finish();
   std::string text;
   char buffer[4096];
-  for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(n));
   close(ends[0]);
   return text;
 }
@@ -174,7 +175,8 @@ TEST_CASE("a mailbox that is none is refused, and a second one too") {
 }
 
 // Requirements 3 to 5.
-TEST_CASE("flush is true at once, shutdown once; what was open then still comes, and nothing begins any more") {
+TEST_CASE(
+    "flush is true at once, shutdown once; what was open then still comes, and nothing begins any more") {
   TestMailbox mailbox;
   const auto spans = spans_of(mailbox, [] {
     { const auto before = runmain::start_span("before"); }
@@ -201,12 +203,12 @@ TEST_CASE("flush is true at once, shutdown once; what was open then still comes,
 TEST_CASE("OTEL_SDK_DISABLED switches off and keeps contexts") {
   TestMailbox mailbox;
   for (const char* const value : {"true", "TRUE"}) {
-    CHECK(in_child(
-              mailbox, [] { return with_parent(1, true).substr(0, 7) + std::to_string(runmain_telemetry_on()); },
-              {{"OTEL_SDK_DISABLED", value}}) == "dropped0");
+    CHECK(in_child(mailbox,
+                   [] { return with_parent(1, true).substr(0, 7) + std::to_string(runmain_telemetry_on()); },
+                   {{"OTEL_SDK_DISABLED", value}}) == "dropped0");
   }
-  CHECK(spans_of(
-            mailbox, [] { const auto span = runmain::start_span("work"); }, {{"OTEL_SDK_DISABLED", "false"}})
+  CHECK(spans_of(mailbox, [] { const auto span = runmain::start_span("work"); },
+                 {{"OTEL_SDK_DISABLED", "false"}})
             .size() == 1);
 }
 
@@ -225,17 +227,17 @@ TEST_CASE("samplers by name") {
 
 TEST_CASE("a span that is not sampled has ids and flags of its own, and is counted") {
   const TestMailbox mailbox;
-  CHECK(in_child(
-            mailbox,
-            [] {
-              const auto root = runmain::start_as_current_span("root");
-              const auto context = root.span_context();
-              const auto inner = runmain::start_span("inner");
-              const bool same = std::memcmp(context.trace_id, inner.span_context().trace_id, 16) == 0;
-              return std::string(runmain::is_valid(context) ? "valid " : "none ") + std::to_string(context.flags) +
-                     (same && !inner.is_recording() ? " inherited" : " not");
-            },
-            {{"OTEL_TRACES_SAMPLER", "parentbased_always_off"}}) == "valid 2 inherited");
+  CHECK(in_child(mailbox,
+                 [] {
+                   const auto root = runmain::start_as_current_span("root");
+                   const auto context = root.span_context();
+                   const auto inner = runmain::start_span("inner");
+                   const bool same = std::memcmp(context.trace_id, inner.span_context().trace_id, 16) == 0;
+                   return std::string(runmain::is_valid(context) ? "valid " : "none ") +
+                          std::to_string(context.flags) +
+                          (same && !inner.is_recording() ? " inherited" : " not");
+                 },
+                 {{"OTEL_TRACES_SAMPLER", "parentbased_always_off"}}) == "valid 2 inherited");
   CHECK(mailbox.lane(0).not_sampled == 2);
   CHECK(mailbox.started() == 0);
 }
@@ -280,7 +282,8 @@ TEST_CASE("a ratio is of the trace id, and a higher one has all that a lower one
             runmain::SpanContext parent{};
             parent.trace_id[8] = byte;
             parent.span_id[0] = 1;
-            text += runmain::start_span("s", {.parent = runmain::Context::of(parent)}).is_recording() ? "+" : "-";
+            text +=
+                runmain::start_span("s", {.parent = runmain::Context::of(parent)}).is_recording() ? "+" : "-";
           }
           return text;
         }) == "+-");
@@ -304,16 +307,21 @@ TEST_CASE("a program's own sampler sees the span, and decides for roots") {
   const TestMailbox mailbox;
   CHECK(in_child(mailbox, [] {
           static int seen = 0;
-          static const runmain_sampler own{0, 0, 0,
+          static const runmain_sampler own{0,
+                                           0,
+                                           0,
                                            [](void* data, const runmain_sampling* s) {
                                              seen += data == &seen && s->kind == RUNMAIN_KIND_CLIENT ? 1 : 0;
                                              return s->attribute_count == 1 && s->name.size == 3 ? 1 : 0;
                                            },
-                                           &seen, "Own"};
+                                           &seen,
+                                           "Own"};
           runmain_set_sampler(&own);
-          const auto yes = runmain::start_span("yes", {.kind = runmain::SpanKind::client, .attributes = {{"a", 1}}});
+          const auto yes =
+              runmain::start_span("yes", {.kind = runmain::SpanKind::client, .attributes = {{"a", 1}}});
           const auto no = runmain::start_span("no");
-          return description().substr(0, 20) + (yes.is_recording() && !no.is_recording() && seen == 1 ? " ok" : " no");
+          return description().substr(0, 20) +
+                 (yes.is_recording() && !no.is_recording() && seen == 1 ? " ok" : " no");
         }) == "ParentBased{root:Own ok");
 }
 
@@ -366,9 +374,10 @@ TEST_CASE("the resource says who this is") {
   CHECK(plain.get("service.instance.id")[14] == '4');
   CHECK(plain.get("service.instance.id") != resource_of({}).get("service.instance.id"));
 
-  const otlp::Attributes told = resource_of(
-      {{"OTEL_RESOURCE_ATTRIBUTES",
-        "deployment.environment.name=a%2Cb%3Dc, team = x ,service.name=other,telemetry.sdk.name=opentelemetry,team=y"}});
+  const otlp::Attributes told =
+      resource_of({{"OTEL_RESOURCE_ATTRIBUTES",
+                    "deployment.environment.name=a%2Cb%3Dc, team = x "
+                    ",service.name=other,telemetry.sdk.name=opentelemetry,team=y"}});
   CHECK(told.get("deployment.environment.name") == "a,b=c");
   CHECK(told.get("team") == "y");
   CHECK(told.get("service.name") == "other");
@@ -378,7 +387,8 @@ TEST_CASE("the resource says who this is") {
             .get("service.name") == "named");
   for (const char* const wrong : {"a=%zz,b=c", "b=c,a", "b=c,=a", "b=c,a=%1"}) {
     CHECK(resource_of({{"OTEL_RESOURCE_ATTRIBUTES", wrong}}).get("b") == "none");
-    CHECK(warnings_of({{"OTEL_RESOURCE_ATTRIBUTES", wrong}}).find("OTEL_RESOURCE_ATTRIBUTES=") != std::string::npos);
+    CHECK(warnings_of({{"OTEL_RESOURCE_ATTRIBUTES", wrong}}).find("OTEL_RESOURCE_ATTRIBUTES=") !=
+          std::string::npos);
   }
 }
 
