@@ -1,4 +1,5 @@
-// Lanes: threads that come and go, more threads than lanes, full rings, forks, signals, and the reader's wake-up.
+// Lanes: threads that come and go, more threads than lanes, full rings, forks, signals, and the reader's
+// wake-up.
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
