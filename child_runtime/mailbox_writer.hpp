@@ -81,7 +81,7 @@ void rename_lane(Lane& lane);
 bool close_lane(Lane& lane);
 
 // Adds to a counter of the lane, in one step for signal handlers of this thread.
-inline void count(const Lane& lane, std::uint64_t& counter, std::uint64_t n = 1) {
+inline void count([[maybe_unused]] const Lane& lane, std::uint64_t& counter, std::uint64_t n = 1) {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
   if (!lane.several_writers) [[likely]] {
     __asm__ volatile("addq %1, %0" : "+m"(counter) : "er"(n) : "cc");
@@ -121,6 +121,12 @@ inline void wake_if_asleep(Mailbox& mailbox) {
 inline void order_stores() {
 #if !defined(__SANITIZE_THREAD__)  // which knows no fences
   __atomic_thread_fence(__ATOMIC_RELEASE);
+#endif
+}
+
+inline void full_barrier() {
+#if !defined(__SANITIZE_THREAD__)
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
 }
 

@@ -88,7 +88,7 @@ void stop_recording(runmain_span& span) { __atomic_store_n(&span.head.owner, 0, 
   __atomic_store_n(&span.now.ending, 1, __ATOMIC_RELAXED);
   std::atomic_signal_fence(std::memory_order_seq_cst);  // the processor's part is the other's membarrier
   if (g_owners_fence.load(std::memory_order_relaxed)) [[unlikely]]
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    full_barrier();
   const std::uint64_t end_ns = end_time(span, given, given != 0 ? 0 : monotonic_ns());
   if (__atomic_load_n(&span.now.shared, __ATOMIC_RELAXED) != 0) [[unlikely]] {
     pthread_mutex_lock(&span.lock);

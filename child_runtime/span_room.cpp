@@ -43,7 +43,7 @@ bool membarrier(int command) { return syscall(SYS_membarrier, command, 0, 0) == 
 // After it every other thread has seen what this one has written, and has written what it had in the making.
 void barrier_on_all() {
   if (g_owners_fence.load(std::memory_order_relaxed)) {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    full_barrier();
   } else if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {
     membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
     membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);

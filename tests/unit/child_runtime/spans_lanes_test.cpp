@@ -239,6 +239,7 @@ TEST_CASE("without a mailbox of its own a forked child records nothing") {
   CHECK(mailbox.read_all().size() == 1);
 }
 
+#if !defined(__SANITIZE_THREAD__)  // which does not know that a fork wipes, nor threads after one
 TEST_CASE("forks beside threads in the middle of spans leave both sides whole") {
   TestMailbox mailbox({40, 8, 1U << 20U, 16384, 16});
   constexpr int kForks = 20;
@@ -284,6 +285,7 @@ TEST_CASE("forks beside threads in the middle of spans leave both sides whole") 
   CHECK(forked == 2 * kForks);
   CHECK(ids.size() == spans.size());
 }
+#endif
 
 TEST_CASE("a spawned program shares no lane") {
   TestMailbox mailbox;
