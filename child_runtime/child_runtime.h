@@ -9,7 +9,7 @@
  * runmain_serve and the first taking of listeners wait for an answer, RUNMAIN_SERVE_TIMEOUT_MS at most, and
  * other threads' calls with them; runmain_request_begin, runmain_request_end, runmain_serving,
  * runmain_draining and runmain_channel_fd never wait. The structs below never change; what is new gets a new
- * name. The environment is read once, at a process's first call. Non-goal: telemetry.
+ * name. The environment is read once, at a process's first call. Non-goal: telemetry (trace.h).
  *
  * Threads: every function may be called from every thread, none from a signal handler or between vfork and
  * exec. Results: 0 or a count on success, a negative errno on failure, unless said otherwise. The contract

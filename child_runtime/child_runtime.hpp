@@ -2,7 +2,7 @@
 // only, so that the library itself keeps a C ABI.
 //
 // Invariant: nothing here knows more than child_runtime.h; what is said there holds here. Functions that tell
-// the supervisor something are true on success. Non-goal: telemetry.
+// the supervisor something are true on success. Spans come with it (trace.hpp).
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "child_runtime.h"
+#include "trace.hpp"
 
 namespace runmain {
 

@@ -45,8 +45,11 @@ struct runmain_mailbox {
 
   char instance_id[RUNMAIN_MAILBOX_INSTANCE_MAX]; /* of the worker; a NUL ends it */
 
-  /* written by the reader */
-  uint32_t asleep; /* 1: it waits for the wake fd. Who has written takes it to 0 and writes 8 bytes there */
+  /* Written by the reader. 1: it waits for the wake fd; who has written takes it to 0 and writes 8 bytes
+   * there. No writer has a full barrier for this: a reader that has set it calls membarrier(2),
+   * GLOBAL_EXPEDITED, before it looks for the last time (C writers are registered for that), or looks again
+   * after a while. */
+  uint32_t asleep;
   uint32_t reserved1[15];
 
   /* written by everybody, atomically */
@@ -58,7 +61,8 @@ struct runmain_mailbox {
 
 /* Of runmain_lane.state. FREE -> TAKEN by compare-and-swap of who will write; TAKEN -> CLOSED by its thread's
  * end; CLOSED -> FREE by the reader, when all is read; TAKEN -> FREE by the reader, when the process is gone
- * and all is read. */
+ * and all is read. Before FREE the reader takes pid_started and the slots' states to 0. A thread that ends
+ * with spans open does not close its lane: another one of its process goes on with it. */
 #define RUNMAIN_LANE_FREE 0
 #define RUNMAIN_LANE_TAKEN 1
 #define RUNMAIN_LANE_CLOSED 2
@@ -79,12 +83,12 @@ enum runmain_lost {
   RUNMAIN_LOST_KINDS = 8
 };
 
-/* At the lane's offset. */
+/* At the lane's offset. Counters and positions go on when a lane is taken again. */
 struct runmain_lane {
   /* line 0: written by the lane's thread. A release store of `write` publishes what is before it. */
   uint64_t write;
-  uint64_t started; /* spans, sampled ones only */
-  uint64_t ended;   /* of these; ended = records of spans + lost */
+  uint64_t started; /* spans, sampled ones only; one may end in another lane */
+  uint64_t ended; /* of these; ended = records of spans + lost. Counted last: a kill may leave it 1 behind */
   uint64_t not_sampled;
   uint64_t cut;             /* attributes, events and links dropped or shortened by a limit */
   uint64_t dictionary_used; /* bytes; a release store publishes an entry */
@@ -112,7 +116,7 @@ struct runmain_lane {
 
 /* ---- records ---- */
 
-#define RUNMAIN_RECORD_ALIGN 8
+#define RUNMAIN_RECORD_ALIGN 16         /* so that a pad record's header always has room */
 #define RUNMAIN_RECORD_MAX (256U << 10) /* bytes, header included */
 
 struct runmain_record {
@@ -123,8 +127,10 @@ struct runmain_record {
   uint32_t reserved;
 };
 
-#define RUNMAIN_RECORD_PAD 1  /* fills the end of the ring: a record never wraps */
-#define RUNMAIN_RECORD_SPAN 2 /* u32 index of its scope in the dictionary, u32 0, OTLP Span */
+#define RUNMAIN_RECORD_PAD 1 /* fills the end of the ring: a record never wraps */
+#define RUNMAIN_RECORD_SPAN                                                                \
+  2 /* u32 index of its scope in the dictionary, u32 0, OTLP Span: of a name that is in it \
+       twice the last counts, as protobuf says */
 #define RUNMAIN_RECORD_REQUEST \
   3 /* u32 signal (0 traces, 1 metrics, 2 logs), u32 0, OTLP Export…ServiceRequest */
 #define RUNMAIN_RECORD_LOG 4    /* scope as above, OTLP LogRecord */
@@ -148,7 +154,8 @@ struct runmain_entry {
 
 #define RUNMAIN_OPEN_NAME_MAX 64
 
-/* `state`: 0 free; odd: being written; else of a span, 2 more than the last one. */
+/* `state`: 0 free (and may be being written); odd: being changed; else of a span, and another number than
+ * ever before in this lane. What was read counts if `state` is the same before and after. */
 struct runmain_open_slot {
   uint64_t state;
   uint64_t start_unix_nano;

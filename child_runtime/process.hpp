@@ -16,6 +16,7 @@
 
 #include "child_runtime.h"
 #include "message.hpp"
+#include "telemetry.hpp"
 
 namespace runmain::child {
 
@@ -73,6 +74,8 @@ struct Process {
   Role role;
   Message message;  // the line that is being read
   Socket sockets[kListenersMax];
+
+  Telemetry telemetry;
 
   int channel() const { return channel_number.load(std::memory_order_acquire) - 1; }
 };
