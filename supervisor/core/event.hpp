@@ -365,7 +365,7 @@ struct Frozen {
 };
 
 // A look at the health of a ready worker, as its HealthSpec says: every failed one, and the first good one
-// after it. `text` says what was seen.
+// after it; the first good one of all, too, where it is watched closely. `text` says what was seen.
 struct Looked {
   static constexpr const char* kType = "child.looked_at";
   ChildKey key;

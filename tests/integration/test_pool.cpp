@@ -164,9 +164,9 @@ TEST_CASE("a roll that fails half-way gives every slot back to the old generatio
 }
 
 TEST_CASE("a canary that is not well fails the reload, by default in time, and the old ones serve on") {
-  Supervised up(pool(3, kNotify +
-                            "roll = { canary = 1, canary_hold = \"2s\" }\nhealth = { command = \"! grep -qz "
-                            "RUNMAIN_GENERATION=2 /proc/{pid}/environ\" }\n"));
+  Supervised up(
+      pool(3, kNotify + "roll = { canary = 1, canary_hold = \"2s\" }\n"
+                        "health = { command = \"grep -qz RUNMAIN_GENERATION=1 /proc/{pid}/environ\" }\n"));
   up.start();
   REQUIRE(up.wait_ready());
   HttpLoad load(up.address("web"), 2);
