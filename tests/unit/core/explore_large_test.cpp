@@ -14,6 +14,7 @@ ServiceSpec pool(RollOrder order) {
   spec.roll.gradual = true;
   spec.roll.order = order;
   spec.roll.memory_guard = false;
+  spec.roll.hold_last = 0s;
   return spec;
 }
 
