@@ -236,6 +236,20 @@ TEST_CASE("the mode comes from the caller, then the file, then an override, and 
   CHECK_FALSE(parse_good(service_text + "on_keeper_death = \"keep\"\n", options).services[0].die_with_keeper);
 }
 
+TEST_CASE("readiness by command is a word list, a string or a table with a shell") {
+  const auto ready = [](const std::string& exec) {
+    return parse_good("[service.web]\ncommand = \"x\"\nready = { exec = " + exec + ", timeout = \"5s\" }\n")
+        .services[0]
+        .ready;
+  };
+  const core::ReadySpec words = ready("[\"./warm\", \"{pid}\"]");
+  CHECK(words.kind == core::ReadyKind::exec);
+  CHECK(words.command.argv == List{"./warm", "{pid}"});
+  CHECK(words.timeout == std::chrono::seconds(5));
+  CHECK(ready("\"./warm up\"").command.argv == List{"./warm", "up"});
+  CHECK(ready("{ command = \"a && b\", shell = true }").command.shell);
+}
+
 TEST_CASE("services keep the file's order, also with dots and quotes in their names") {
   const core::Desired desired = parse_good(
       "[service.zoo]\ncommand = \"z\"\n[service.\"a.b\"]\ncommand = \"a\"\n[service.m-1_x]\ncommand = "
