@@ -145,12 +145,13 @@ class CoroutineContext {
     before_ = runmain_swap_current(kept_);
     running_ = true;
   }
+  // The reference is taken while the context is current: it then keeps those below it, too.
   void leave() noexcept {
-    const runmain_context* mine = runmain_swap_current(before_);
-    running_ = false;
-    if (mine == kept_) return;
+    const runmain_context* mine = runmain_current();
+    if (mine != kept_) inner_ = mine == base_.get() ? ContextRef() : ContextRef(mine);
     kept_ = mine;
-    inner_ = mine == base_.get() ? ContextRef() : ContextRef(mine);
+    running_ = false;
+    runmain_swap_current(before_);
   }
 
  private:

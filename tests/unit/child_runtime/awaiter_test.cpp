@@ -88,7 +88,7 @@ TEST_CASE("awaiters of every shape keep the context") {
         "1"
         "=51"
         "1");
-  CHECK(own.holders == 1);
+  CHECK(own.holders() == 1);
 }
 
 TEST_CASE("an exception goes through tasks in their own contexts") {
@@ -207,7 +207,7 @@ TEST_CASE("co_yield and an await_transform of the promise keep the context") {
     values.handle.destroy();
     CHECK(current() == 'b');
   }
-  CHECK(own.holders == 1);
+  CHECK(own.holders() == 1);
 }
 
 namespace {
@@ -252,6 +252,6 @@ TEST_CASE("in a coroutine of a foreign type CoroutineContext does the same") {
     coroutine.handle.destroy();
     CHECK(log == (finishes ? "7111b" : "711b"));
     CHECK(current() == 'b');
-    CHECK(own.holders == 1);
+    CHECK(own.holders() == 1);
   }
 }

@@ -34,8 +34,8 @@ TEST_CASE(
     }).join();
     CHECK(seen == "212");
   }
-  CHECK(own.holders == 1);
-  CHECK(other.holders == 1);
+  CHECK(own.holders() == 1);
+  CHECK(other.holders() == 1);
 }
 
 TEST_CASE("a bound callable moves what cannot be copied, and passes references on") {
@@ -98,7 +98,7 @@ TEST_CASE("libuv's callbacks run in the context where their data was made") {
   CHECK(uv_loop_close(&loop) == 0);
   const std::unique_ptr<std::string> log(static_cast<std::string*>(timer.data));
   CHECK(*log == "1111");
-  CHECK(own.holders == 1);
+  CHECK(own.holders() == 1);
 }
 
 TEST_CASE("a libuv callback without data runs in what is current") {

@@ -53,7 +53,7 @@ TEST_CASE("two interleaved tasks see each its own context") {
     CHECK(log_one == "b111");
     CHECK(log_two == "b222");
   }
-  for (const Context* context : {&base, &one, &two}) CHECK(context->holders == 1);
+  for (const Context* context : {&base, &one, &two}) CHECK(context->holders() == 1);
   CHECK(current() == '-');
 }
 
@@ -86,8 +86,8 @@ TEST_CASE("a task begins with what was current where it was made, and children n
   }
   CHECK(log == "pcppcp");
   CHECK(current() == '-');
-  CHECK(parent.holders == 1);
-  CHECK(child.holders == 1);
+  CHECK(parent.holders() == 1);
+  CHECK(child.holders() == 1);
 }
 
 TEST_CASE("a task that goes on on another thread takes its context along, and leaves that thread's") {
@@ -115,7 +115,7 @@ TEST_CASE("a task that goes on on another thread takes its context along, and le
   }
   CHECK(log == "b111");
   CHECK(current() == '-');
-  for (const Context* context : {&base, &own, &foreign}) CHECK(context->holders == 1);
+  for (const Context* context : {&base, &own, &foreign}) CHECK(context->holders() == 1);
 }
 
 TEST_CASE("a task that is destroyed in the middle leaves its scopes in its own context") {
@@ -152,7 +152,7 @@ TEST_CASE("a task that is destroyed in the middle leaves its scopes in its own c
     CHECK(after == 'd');
     CHECK(log == "1b");
     CHECK(current() == '-');
-    for (const Context* context : {&base, &own, &destroyer}) CHECK(context->holders == 1);
+    for (const Context* context : {&base, &own, &destroyer}) CHECK(context->holders() == 1);
   }
 }
 
@@ -177,8 +177,8 @@ TEST_CASE("a tree of tasks that is destroyed in the middle unwinds each in its o
   }
   CHECK(log == "io");
   CHECK(current() == '-');
-  CHECK(outer_context.holders == 1);
-  CHECK(inner_context.holders == 1);
+  CHECK(outer_context.holders() == 1);
+  CHECK(inner_context.holders() == 1);
 }
 
 TEST_CASE("a task that never began, and one that is done, change nothing when they are destroyed") {
@@ -187,7 +187,7 @@ TEST_CASE("a task that never began, and one that is done, change nothing when th
   std::string log;
   { const Task task = scoped(base, event, log); }
   CHECK(current() == '-');
-  CHECK(base.holders == 1);
+  CHECK(base.holders() == 1);
   CHECK(log.empty());
 }
 
@@ -204,7 +204,7 @@ TEST_CASE("a context whose owner is gone is kept while the task that has it curr
   };
   Task task = body();
   task.start();
-  CHECK(own.holders == 3);  // the test's, the scope's, the suspended task's
+  CHECK(own.holders() == 3);  // the test's, the scope's, the suspended task's
   event.fire();
   CHECK(log == "1");
   CHECK(current() == '-');
