@@ -9,9 +9,10 @@
 #define RUNMAIN_ENV_WORKER "RUNMAIN_WORKER" /* slot */
 #define RUNMAIN_ENV_GENERATION "RUNMAIN_GENERATION"
 #define RUNMAIN_ENV_INSTANCE_ID "RUNMAIN_INSTANCE_ID"
-#define RUNMAIN_ENV_PID "RUNMAIN_PID"           /* of a hook or look: the worker's main process */
-#define RUNMAIN_ENV_HUNG_PID "RUNMAIN_HUNG_PID" /* the same, of a hook only */
-#define RUNMAIN_ENV_REASON "RUNMAIN_REASON"     /* start, change, crash, scale, recycle */
+#define RUNMAIN_ENV_PID "RUNMAIN_PID"             /* of a hook or look: the worker's main process */
+#define RUNMAIN_ENV_HUNG_PID "RUNMAIN_HUNG_PID"   /* the same, of a hook only */
+#define RUNMAIN_ENV_HANG_KIND "RUNMAIN_HANG_KIND" /* how that one hangs */
+#define RUNMAIN_ENV_REASON "RUNMAIN_REASON"       /* start, change, crash, scale, recycle */
 #define RUNMAIN_ENV_BROWSER                                                                                 \
   "RUNMAIN_BROWSER"                           /* a script that reloads pages, where the service asks for it \
                                                */

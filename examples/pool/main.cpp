@@ -23,8 +23,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kBeat = 500ms;  // how often it reports
-// A beat that is so late is one that will not come. It is told to runmain, which looks whether the worker was
-// only starved before it believes it.
+// A beat that is so late is looked into: runmain ends the worker if it waits, is busy or is stopped, and lets
+// it go on if it only has had no CPU.
 constexpr char kWatchdog[] = "WATCHDOG_USEC=3000000";
 
 // One message as sd_notify(3) sends it; child_runtime has a call for each of the others.

@@ -35,6 +35,8 @@ bool begins_generation(const core::Fact& fact, bool has_build) {
 
 constexpr std::size_t kTableAtOnce = 2000;  // files: about half a millisecond
 constexpr Duration kTableLater = std::chrono::milliseconds(300);
+constexpr Duration kHeadLate = std::chrono::milliseconds(250);  // late is who is later …
+constexpr int kLateTurnsMax = 3;                                // … and not so often in a row
 constexpr Duration kFarewell = std::chrono::seconds(3);  // for log files and terminal to take the last lines
 
 }  // namespace
@@ -91,6 +93,7 @@ void Head::make_rooms() {
   channel_ = std::make_unique<drive::Channel>(w.secret);
   readiness_ = std::make_unique<drive::Readiness>(loop_, [this](const core::Ready& ready) { feed(ready); });
   health_ = std::make_unique<drive::Health>(loop_, [this](const core::Event& seen) { feed(seen); });
+  examiner_ = std::make_unique<drive::Examiner>(loop_, [this](const core::Event& seen) { feed(seen); });
   load_ = std::make_unique<drive::Load>(loop_, services_, children_,
                                         [this](const core::Load& load) { feed(load); });
   queues_ = std::make_unique<drive::QueueWatch>(loop_,
@@ -114,6 +117,7 @@ void Head::make_rooms() {
   c.services = &services_;
   c.readiness = readiness_.get();
   c.health = health_.get();
+  c.examiner = examiner_.get();
   c.queues = queues_.get();
   c.channel = channel_.get();
   c.children = &children_;
@@ -179,7 +183,30 @@ void Head::on_happening(const keeper::Happening& happening) {
   }
 }
 
+// Were we late ourselves (stopped, or without a CPU), perhaps all were: then what was to come meanwhile is
+// not late. Where we are late time and again it is the machine's pace, and counts.
+void Head::note_standstill() {
+  if (!rested_) return;
+  const Time rested = *std::exchange(rested_, std::nullopt);
+  const Time now = os::Loop::now();
+  if (suspended_at_ || due_ == kNever || now < due_) return;
+  if (now - due_ <= kHeadLate) {
+    late_turns_ = 0;
+  } else if (late_turns_++ < kLateTurnsMax) {
+    stood_still(now - rested);
+  }
+}
+
+// All but what the core was told of already.
+void Head::stood_still(Duration span) {
+  const Time now = os::Loop::now();
+  if (told_still_) span = std::min(span, now - *told_still_);
+  told_still_ = now;
+  if (span >= std::chrono::milliseconds(1)) feed(core::StoodStill{span});
+}
+
 void Head::feed(const core::Event& event, std::uint64_t happening) {
+  note_standstill();
   const Time now = os::Loop::now();
   log_->append({happening, now, event});
   if (const auto* changed = std::get_if<core::Changed>(&event)) {
@@ -196,7 +223,8 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
 
 void Head::on_timer() {
   if (suspended_at_ || machine_.next_deadline() > os::Loop::now()) return;
-  look_at_terminals();  // who waits for a person is not late
+  if (!keeper_.read_waiting()) return;  // what has come in time counts, also if we come to it late
+  look_at_terminals();                  // who waits for a person is not late
   if (machine_.next_deadline() <= os::Loop::now()) feed(core::Tick{});
 }
 
@@ -258,7 +286,9 @@ void Head::flush() {
   }
   checkpoint_if_wanted();
   save_table();
-  timer_->set(machine_.next_deadline());
+  rested_ = os::Loop::now();
+  due_ = machine_.next_deadline();
+  timer_->set(due_);
   follow_output();
   if (quitting_ && keeper_.idle()) {
     output_->flush(kFarewell);

@@ -25,6 +25,7 @@
 #include "app/uncounted.hpp"
 #include "control/server.hpp"
 #include "core/machine.hpp"
+#include "drive/examiner.hpp"
 #include "drive/happenings.hpp"
 #include "drive/health.hpp"
 #include "drive/journal.hpp"
@@ -78,6 +79,8 @@ class Head final : public control::Backend {
   void on_happening(const keeper::Happening& happening);
   void on_keeper_lost();
   void on_timer();
+  void note_standstill();
+  void stood_still(Duration span);
   void feed(const core::Event& event, std::uint64_t happening = 0);
   void flush();
   void commit();
@@ -134,6 +137,7 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::Channel> channel_;
   std::unique_ptr<drive::Readiness> readiness_;
   std::unique_ptr<drive::Health> health_;
+  std::unique_ptr<drive::Examiner> examiner_;
   std::unique_ptr<drive::Load> load_;
   std::unique_ptr<drive::QueueWatch> queues_;
   drive::FileTable table_;
@@ -164,6 +168,10 @@ class Head final : public control::Backend {
   bool stopping_ = false;  // every key is ours
   bool told_unknown_ = false;
   std::optional<Time> suspended_at_;  // by Ctrl-Z; until SIGCONT the children stand still, and so does time
+  std::optional<Time> rested_;        // when the latest turn was over, if nothing has been fed since …
+  Time due_ = kNever;                 // … and when the next one was to begin for the core
+  int late_turns_ = 0;                // in a row
+  std::optional<Time> told_still_;    // until then the core was told that time stood still
   // What the core was told of a child, and when that is over if it is not seen to wait until then.
   struct Waiting {
     bool told = false;

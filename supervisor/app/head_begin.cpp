@@ -63,8 +63,9 @@ bool Head::take_over() {
   }
   for (const core::Effect& effect : effects) {
     // What the keeper has executed since says nothing of a question to us; an answer too many is ignored.
-    const bool done =
-        effect.number <= greeting_.welcome.executed && !std::holds_alternative<core::Measure>(effect.action);
+    const bool question = std::holds_alternative<core::Measure>(effect.action) ||
+                          std::holds_alternative<core::Examine>(effect.action);
+    const bool done = effect.number <= greeting_.welcome.executed && !question;
     if (!done && !std::holds_alternative<core::Answer>(effect.action)) effects_.push_back(effect);
   }
   for (const core::ServiceView& service : machine_.snapshot().services) {

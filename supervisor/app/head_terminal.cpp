@@ -46,7 +46,10 @@ bool Head::on_signal(const keeper::GotSignal& signal) {
   if (signal.signal == SIGCONT) {
     set_up_terminal();
     health_->hold(false);
-    if (suspended_at_) feed(core::StoodStill{os::Loop::now() - *std::exchange(suspended_at_, std::nullopt)});
+    const auto since = std::exchange(suspended_at_, std::nullopt);
+    // By Ctrl-Z without our doing (our output is in a pipe), the keeper knows for how long.
+    const Duration span = since ? os::Loop::now() - *since : std::chrono::milliseconds(signal.stood_ms);
+    if (span > Duration::zero()) stood_still(span);
     return true;
   }
   if (signal.signal != SIGINT || !signal.typed || !keyboard_->active()) return false;

@@ -131,7 +131,8 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
       return Line{Tone::bad, text + " (pid " + std::to_string(fact.pid) + ", " + generation(fact) + ")"};
     }
     case FactType::child_not_ready:
-      return Line{Tone::bad, who + ": not ready within " + in_words(fact.number)};
+      return Line{Tone::bad, who + ": not ready within " + in_words(fact.number) +
+                                 (fact.text.empty() ? "" : ": " + printable(fact.text, false))};
     case FactType::child_stop_timeout:
       return Line{Tone::bad, who + ": did not stop within " + in_words(fact.number) + ", killed"};
     case FactType::child_survivors:
@@ -139,8 +140,6 @@ std::optional<Line> Narrator::tell_child(const Fact& fact, const std::string& na
     case FactType::child_claim_refused:
       return Line{Tone::faint,
                   who + ": pid " + std::to_string(fact.number) + " does not serve: " + fact.text};
-    case FactType::child_watchdog_missed:
-      return Line{Tone::bad, who + ": missed its watchdog, restarting it"};
     default: return std::nullopt;
   }
 }

@@ -83,6 +83,9 @@ std::optional<Line> Narrator::tell_pool(const Fact& fact, const std::string& nam
       told->second = fact.time;
       return Line{Tone::faint, who + ": is slow because others have the CPUs, and is left alone: " + text};
     }
+    case FactType::child_replaced:
+      return Line{Tone::bad, who + ": is not well: " + text + ", replacing it" +
+                                 (fact.number > 0 ? " in " + in_words(fact.number) : "")};
     case FactType::child_hung:
       return Line{Tone::bad, who + ": hangs for " + in_words(fact.number) + " (" + text +
                                  "), is ended and replaced (pid " + std::to_string(fact.pid) + ")"};

@@ -35,7 +35,7 @@ const std::map<std::string, const char*> kPatterns{
     {"child.ready", "is ready after {took_ms:age}[ ({proof})][ on {address}]"},
     {"child.exited", "{text}[ (pid {pid})]"},
     {"child.stopped", "ended as asked: {text}[ (pid {pid})]"},
-    {"child.not_ready", "was not ready within {limit_ms:age}"},
+    {"child.not_ready", "was not ready within {limit_ms:age}[: {text}]"},
     {"child.stop_timed_out", "did not stop within {limit_ms:age} and is killed"},
     {"child.survivors_left", "left processes that could not be killed[: {survivors}]"},
     {"child.status_told", "says[: {text}]"},
@@ -63,6 +63,7 @@ const std::map<std::string, const char*> kPatterns{
     {"child.frozen", "was stopped by a signal[ (pid {pid})]"},
     {"child.unwell", "is not well, {in_a_row} in a row[: {text}]"},
     {"child.starved", "is slow because others have the CPUs[: {text}]"},
+    {"child.replaced", "is not well and is replaced, in {in_ms:age}[: {text}]"},
     {"child.hung", "hangs for {for_ms:age} and is ended[: {text}]"},
     {"slot.failed", "is given up, the other workers go on[: {reason}]"},
     {"service.scaled", "has {workers} workers from now on[, by {by}]"},
@@ -156,7 +157,7 @@ Style style_of_event(const std::string& type) {
   if (type == "service.ready" || type == "reload.done" || type == "services.all_ready") return Style::green;
   if (type == "child.exited" || type == "service.backed_off" || type.find("timed_out") != std::string::npos ||
       type == "child.not_ready" || type == "child.watchdog_missed" || type == "child.unwell" ||
-      type == "child.frozen" || type == "listener.shut")
+      type == "child.frozen" || type == "child.replaced" || type == "listener.shut")
     return Style::yellow;
   return Style::plain;
 }

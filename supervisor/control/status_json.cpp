@@ -87,7 +87,7 @@ DataKeys data_keys(core::FactType type) {
     case F::child_ready: return {"took_ms", "proof"};
     case F::child_exited:
     case F::child_stopped: return {"status", "text"};
-    case F::child_not_ready: return {"limit_ms", nullptr};
+    case F::child_not_ready: return {"limit_ms", "text"};
     case F::child_stop_timeout: return {"limit_ms", nullptr};
     case F::child_survivors: return {"count", "survivors"};
     case F::child_status: return {nullptr, "text"};
@@ -109,6 +109,7 @@ DataKeys data_keys(core::FactType type) {
     case F::child_unwell: return {"in_a_row", "text"};
     case F::child_starved: return {nullptr, "text"};
     case F::child_hung: return {"for_ms", "text"};
+    case F::child_replaced: return {"in_ms", "text"};
     case F::slot_failed: return {nullptr, "reason"};
     case F::service_scaled: return {"workers", "by"};
     case F::slot_closed: return {"connections", "address"};

@@ -19,18 +19,20 @@ namespace runmain::core {
 enum class Reason : std::uint8_t { start, change, crash, scale, recycle };
 
 // Start this child. Answered by Spawned, later by Exited. A build step has key.is_build(), a hook or a look
-// has `about`: the worker that it is about.
+// has `about`: the worker that it is about; a hook is told how that one hangs.
 struct Spawn {
   ChildKey key;
   Reason reason = Reason::start;
   ChildKey about;
   std::int32_t about_pid = 0;
+  std::string hang{};
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("reason", reason);
     a("about", about);
     a("about_pid", about_pid);
+    a("hang", hang);
   }
 };
 
@@ -159,6 +161,16 @@ struct StopWatching {
   }
 };
 
+// Something speaks against this worker: find out from outside why it does not answer. Answered by Looked,
+// `asked`.
+struct Examine {
+  ChildKey key;
+  template <class A>
+  void fields(A& a) {
+    a("key", key);
+  }
+};
+
 // Find out how much memory there is for more workers. Answered by Room.
 struct Measure {
   ServiceId service{};
@@ -232,7 +244,7 @@ struct Quit {
 
 using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
                             CloseService, Answer, Quit, WatchHealth, StopWatching, Measure, Distribute,
-                            AwaitQueue, RenewBacklog, AwaitTree, CloseSlots>;
+                            AwaitQueue, RenewBacklog, AwaitTree, CloseSlots, Examine>;
 
 struct Effect {
   std::uint64_t number = 0;
@@ -301,8 +313,9 @@ enum class FactType : std::uint8_t {
   service_scale_refused,
   signal_passed_on,
   slot_closed,
+  child_replaced,
 };
-inline constexpr FactType kLastFactType = FactType::slot_closed;
+inline constexpr FactType kLastFactType = FactType::child_replaced;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

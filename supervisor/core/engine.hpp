@@ -88,12 +88,12 @@ class Engine {
   void deadline_reached(ServiceRecord& r, Instance& i);
   void helper_ended(ServiceRecord& r, const Instance& i, const End& end, std::int64_t number);
   static void leave_terminal(Instance& i);
-  void not_ready(ServiceRecord& r, Instance& i);
-  void watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number);
+  void not_ready(ServiceRecord& r, Instance& i, const Looked& seen);
   void became_ready(ServiceRecord& r, Instance& i, const Ready& e);
   void spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, const Spawned& e);
   void remove(ServiceRecord& r, const Instance& i);
   void on_time(ServiceRecord& r);
+  void limits_reached(ServiceRecord& r, Instance& i);
 
   // one service (service.cpp)
   Survey look(const ServiceRecord& r) { return survey(r, s_.slot_marks); }
@@ -105,6 +105,7 @@ class Engine {
   void fill(ServiceRecord& r);
   void worker_died(ServiceRecord& r, Instance& i, const End& end);
   void crashed(ServiceRecord& r, Instance& i, const std::string& how);
+  Duration count_death(const ServiceRecord& r, SlotRun& run, bool healthy);
   void slot_failed(ServiceRecord& r, std::uint32_t slot, std::string why);
   void slot_done(ServiceRecord& r, std::uint32_t slot);
   void end_if_done(ServiceRecord& r);
@@ -166,7 +167,23 @@ class Engine {
   void close_slots(ServiceRecord& r);
 
   // health (health.cpp)
-  void hung(ServiceRecord& r, Instance& i, std::int64_t for_ms, const std::string& how);
+  // How a worker hangs, and for how long.
+  struct Hang {
+    EndWhy why = EndWhy::hung;
+    Stall stall = Stall::unknown;
+    std::int64_t for_ms = 0;
+    std::string how;
+  };
+  void hung(ServiceRecord& r, Instance& i, Hang hang);
+  static bool may_hook(const ServiceRecord& r);
+  void end_by_hook(ServiceRecord& r, Instance& i);
+  void end_hung(ServiceRecord& r, Instance& i);
+  void doubt(ServiceRecord& r, Instance& i, Doubt what);
+  static void believe(Instance& i, Doubt what);
+  void examined(ServiceRecord& r, const ChildKey& key, const Looked& seen);
+  void beat_missed(ServiceRecord& r, Instance& i, const Looked& seen);
+  void answered_unwell(ServiceRecord& r, Instance& i, const std::string& text);
+  static void recovered(Instance& i);
   void look_by_command(ServiceRecord& r);
   void spawn_helper(ServiceRecord& r, std::uint32_t slot, const Instance& about);
   void look_after(ServiceRecord& r, Instance& i);

@@ -365,19 +365,26 @@ struct Frozen {
 };
 
 // A look at the health of a ready worker, as its HealthSpec says: every failed one, and the first good one
-// after it; the first good one of all, too, where it is watched closely. `text` says what was seen.
+// after it; the first good one of all, too, where it is watched closely. `text` says what was seen. Or,
+// `asked`, the answer to Examine: then `well` says that it cannot help it (a debugger has it, or it is gone).
 struct Looked {
   static constexpr const char* kType = "child.looked_at";
   ChildKey key;
   bool well = false;
   Stall stall = Stall::unknown;
   std::string text;
+  bool answered = false;  // it is there, and has said itself that it is not well
+  bool asked = false;
+  Duration cpu{};  // asked: that its busiest thread got while it was looked at
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("well", well);
     a("stall", stall);
     a("text", text);
+    a("answered", answered);
+    a("asked", asked);
+    a("cpu", cpu);
   }
 };
 

@@ -34,7 +34,7 @@ const char* type_name(FactType type) {
     case FactType::child_exited: return "child.exited";
     // The same, of a child that was asked to end. number, text: as above.
     case FactType::child_stopped: return "child.stopped";
-    // Not ready in time. number: the limit in milliseconds.
+    // Not ready in time. number: the limit in milliseconds; text: what it does instead, as seen from outside.
     case FactType::child_not_ready: return "child.not_ready";
     // It did not go when asked and is killed with its tree. number: the limit in milliseconds.
     case FactType::child_stop_timeout: return "child.stop_timed_out";
@@ -104,6 +104,8 @@ const char* type_name(FactType type) {
     case FactType::child_unwell: return "child.unwell";
     // A look failed, and it cannot help it: others have the CPUs. text: what was seen.
     case FactType::child_starved: return "child.starved";
+    // It answers that it is not well, and is replaced. number: milliseconds until then; text: what was seen.
+    case FactType::child_replaced: return "child.replaced";
     // It is ended because it hangs. number: milliseconds; text: how.
     case FactType::child_hung: return "child.hung";
     // Given up; the other slots go on. text: why.

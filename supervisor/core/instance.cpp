@@ -63,6 +63,10 @@ void Engine::enter(Instance& i, WorkerState phase) {
   i.step_at = kNever;
   i.frozen_until = kNever;
   i.recycle_at = kNever;
+  i.replace_at = kNever;
+  i.doubts = 0;
+  i.doubt_until = kNever;
+  i.doubted.reset();
   i.main_gone = false;
 }
 
@@ -211,7 +215,9 @@ void Engine::operator()(const Ready& e) {
 void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
   const std::string where = e.address.empty() ? std::string() : " " + cut(e.address, kStatusTextMax);
   tell(r, i, FactType::child_ready, to_ms(now_ - i.since), name_of(e.proof) + where);
-  const Time watchdog_at = i.watchdog_at;
+  // Who has said that it is ready lives: a beat in doubt has another period.
+  const bool in_doubt = (i.doubts & kDoubtBeat) != 0;
+  const Time watchdog_at = in_doubt ? later(now_, i.watchdog) : i.watchdog_at;
   const Time frozen_until = i.frozen_until;
   enter(i, WorkerState::ready);
   i.watchdog_at = watchdog_at;
@@ -330,29 +336,29 @@ void Engine::operator()(const StatusText& e) {
 void Engine::operator()(const Watchdog& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || !i->key.is_worker() || !i->works()) return;
-  if (e.trigger) return watchdog_missed(*r, *i, 0);
+  if (e.trigger) {
+    tell(*r, *i, FactType::child_watchdog_missed, 0);
+    return hung(*r, *i, {EndWhy::watchdog, Stall::unknown, 0, "it said so: WATCHDOG=trigger"});
+  }
   if (e.usec > 0) i->watchdog = from_usec(e.usec);
+  i->beats_missed = 0;
+  believe(*i, kDoubtBeat);
   if (i->watchdog > Duration::zero() && i->at_terminal) i->watchdog_left = i->watchdog;
   if (i->watchdog > Duration::zero() && !i->at_terminal) i->watchdog_at = later(now_, i->watchdog);
   touch(*r);
 }
 
-void Engine::watchdog_missed(ServiceRecord& r, Instance& i, std::int64_t number) {
-  tell(r, i, FactType::child_watchdog_missed, number);
-  i.why = EndWhy::watchdog;
-  begin_drain(r, i, SIGABRT, false);
-  if (r.next != 0 && i.key.generation == r.next) abort_next(r, "its watchdog was not fed");
-  touch(r);
-}
-
-void Engine::not_ready(ServiceRecord& r, Instance& i) {
+void Engine::not_ready(ServiceRecord& r, Instance& i, const Looked& seen) {
   const auto limit = to_ms(r.spec_of(i.key.generation).ready.timeout);
-  tell(r, i, FactType::child_not_ready, limit);
-  stop(r, i, EndWhy::not_ready);
+  const std::uint32_t generation = i.key.generation;
+  tell(r, i, FactType::child_not_ready, limit, seen.text);
+  i.why = EndWhy::not_ready;
+  i.stall = seen.stall;
+  end_by_hook(r, i);
   const std::string why = "not ready within " + std::to_string(limit) + " ms";
-  if (r.next != 0 && i.key.generation == r.next) {
+  if (r.next != 0 && generation == r.next) {
     abort_next(r, why);
-  } else if (i.key.generation == r.current && r.next == 0 && r.roll == Roll::none) {
+  } else if (generation == r.current && r.next == 0 && r.roll == Roll::none) {
     reload_failed(r, why);
   }
 }
@@ -360,6 +366,10 @@ void Engine::not_ready(ServiceRecord& r, Instance& i) {
 void Engine::operator()(const Extend& e) {
   const auto [r, i] = find(e.key);
   if (i != nullptr && i->deadline_left) i->deadline_left = std::max(*i->deadline_left, from_usec(e.usec));
+  if (i != nullptr && (i->doubts & kDoubtReady) != 0) {
+    believe(*i, kDoubtReady);
+    i->deadline = now_;
+  }
   // Who hangs gets no more time for it.
   if (i == nullptr || i->deadline == kNever || i->phase == WorkerState::hung) return;
   i->deadline = std::max(i->deadline, later(now_, from_usec(e.usec)));
@@ -400,19 +410,16 @@ void Engine::on_time(ServiceRecord& r) {
   touch(r);
   // What follows may add helpers, and that moves the instances.
   for (std::size_t n = 0; n < r.instances.size(); ++n) {
-    Instance& i = r.instances[n];
-    take_stop_steps(r, i);
-    if (i.recycle_at <= now_) {
-      i.recycle_at = kNever;
-      recycle_when_due(r, i, "lifetime " + std::to_string(to_ms(now_ - i.ready_at) / 1000) + " s");
+    limits_reached(r, r.instances[n]);
+    if (r.instances[n].doubt_until <= now_) {
+      const ChildKey key = r.instances[n].key;
+      examined(r, key, Looked{key, false, Stall::unknown, {}});
     }
-    if (i.watchdog_at <= now_) {
-      watchdog_missed(r, i, to_ms(i.watchdog));
-    } else if (i.frozen_until <= now_) {
-      hung(r, i, to_ms(r.spec.hang.stopped), "stopped by a signal");
-    } else if (i.deadline <= now_) {
-      deadline_reached(r, i);
+    if (r.instances[n].frozen_until <= now_) {
+      hung(r, r.instances[n],
+           {EndWhy::hung, Stall::stopped, to_ms(r.spec.hang.stopped), "stopped by a signal"});
     }
+    if (r.instances[n].deadline <= now_) deadline_reached(r, r.instances[n]);
   }
   if (r.window_end <= now_) window_ended(r);
   if (r.room_deadline <= now_) {
@@ -421,16 +428,31 @@ void Engine::on_time(ServiceRecord& r) {
   }
 }
 
+// What a worker may be for only so long.
+void Engine::limits_reached(ServiceRecord& r, Instance& i) {
+  take_stop_steps(r, i);
+  if (i.recycle_at <= now_) {
+    i.recycle_at = kNever;
+    recycle_when_due(r, i, "lifetime " + std::to_string(to_ms(now_ - i.ready_at) / 1000) + " s");
+  }
+  if (i.replace_at <= now_) i.replace_at = kNever;
+  if (i.watchdog_at <= now_) {
+    i.watchdog_at = kNever;
+    doubt(r, i, kDoubtBeat);
+  }
+}
+
 void Engine::deadline_reached(ServiceRecord& r, Instance& i) {
   switch (i.phase) {
     case WorkerState::starting:
-      if (i.key.is_worker()) return not_ready(r, i);
-      return kill_tree(r, i);  // a hook or a look that takes too long
+      if (!i.key.is_worker()) return kill_tree(r, i);  // a hook or a look that takes too long
+      i.deadline = kNever;
+      return doubt(r, i, kDoubtReady);
     case WorkerState::retiring: return begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
     case WorkerState::draining:
       tell(r, i, FactType::child_stop_timeout, to_ms(i.drained ? r.spec.stop.flush : r.spec.stop.timeout));
       return kill_tree(r, i);
-    case WorkerState::hung: return kill_tree(r, i);
+    case WorkerState::hung: return end_hung(r, i);
     default: return;
   }
 }

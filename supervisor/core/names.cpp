@@ -35,6 +35,18 @@ const char* name_of(WorkerState state) {
   return "unknown";
 }
 
+const char* name_of(Stall stall) {
+  switch (stall) {
+    case Stall::unknown: return "unknown";
+    case Stall::starved: return "starved";
+    case Stall::stopped: return "stopped";
+    case Stall::waiting: return "waiting";
+    case Stall::busy: return "busy";
+    case Stall::uninterruptible: return "uninterruptible";
+  }
+  return "unknown";
+}
+
 const char* name_of(Proof proof) {
   switch (proof) {
     case Proof::notify: return "notify";

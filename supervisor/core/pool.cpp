@@ -123,11 +123,13 @@ void Engine::recycle(ServiceRecord& r) {
   }
   for (Instance& i : r.instances) {
     if (away >= batch) return;
-    if (!i.recycle_due || i.leaving || i.phase != WorkerState::ready || i.key.generation != r.current)
+    const bool unwell = i.unwell_due && i.replace_at == kNever;
+    if ((!i.recycle_due && !unwell) || i.leaving || i.phase != WorkerState::ready ||
+        i.key.generation != r.current)
       continue;
     if (i.key.slot >= r.workers() || (s_.slot_marks[i.key.slot] & kReadyCurrent) == 0) continue;
     SlotRun& run = r.slots[i.key.slot].current;
-    run.reason = Reason::recycle;
+    run.reason = i.recycle_due ? Reason::recycle : Reason::crash;
     run.retry_at = now_;
     ++away;
     i.leaving = !old_first;

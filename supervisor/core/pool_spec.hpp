@@ -81,7 +81,7 @@ enum class Balance : std::uint8_t { shared, reuseport };
 
 enum class HealthKind : std::uint8_t { none, http, tcp, exec };
 
-// Liveness of each ready worker: `failures` looks in a row that fail end it.
+// Liveness of each ready worker: after `failures` looks in a row that fail it is replaced (health.cpp).
 struct HealthSpec {
   HealthKind kind = HealthKind::none;
   std::string path;     // http
@@ -104,7 +104,7 @@ struct HealthSpec {
   }
 };
 
-// What hangs is ended and replaced. `hook` runs before the kill, as {pid} and RUNMAIN_HUNG_PID say of whom.
+// What hangs is ended and replaced. `hook` runs before; RUNMAIN_HUNG_PID and RUNMAIN_HANG_KIND say who, how.
 struct HangSpec {
   Duration stopped = 0s;  // a main process that a signal has stopped, for so long; 0: it may
   std::optional<CommandSpec> hook;

@@ -131,16 +131,11 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
 
 void Engine::crashed(ServiceRecord& r, Instance& i, const std::string& how) {
   SlotRun& run = r.slots[i.key.slot].current;
-  if (i.was_ready && now_ - i.ready_at >= r.spec.backoff.reset) {
-    run.crashes = 0;
-    run.unhealthy = 0;
-  } else {
-    run.unhealthy = std::min(run.unhealthy + 1, kCountMax);
-  }
-  run.crashes = std::min(run.crashes + 1, kCountMax);
+  const bool healthy = i.was_ready && now_ - i.ready_at >= r.spec.backoff.reset;
+  run.unhealthy = healthy ? 0 : std::min(run.unhealthy + 1, kCountMax);
+  run.retry_at = later(now_, count_death(r, run, healthy));
   run.reason = Reason::crash;
   run.since = now_;
-  run.retry_at = later(now_, crash_delay(r.spec.backoff, run.crashes, s_.random));
   if (!i.was_ready && r.next == 0 && r.roll == Roll::none) reload_failed(r, how + " before it was ready");
   const bool exhausted = r.spec.backoff.burst > 0 && run.unhealthy >= r.spec.backoff.burst;
   if (!exhausted) return;
@@ -148,6 +143,12 @@ void Engine::crashed(ServiceRecord& r, Instance& i, const std::string& how) {
   if ((s_.slot_marks[i.key.slot] & (kReadyOther | kReadyNext)) != 0)
     return;  // another one still serves this slot
   slot_failed(r, i.key.slot, how + ", " + std::to_string(run.unhealthy) + " times in a row");
+}
+
+// How long its slot waits for the next one, after a run that was healthy or was not.
+Duration Engine::count_death(const ServiceRecord& r, SlotRun& run, bool healthy) {
+  run.crashes = std::min((healthy ? 0 : run.crashes) + 1, kCountMax);
+  return crash_delay(r.spec.backoff, run.crashes, s_.random);
 }
 
 // The slot stays empty until somebody asks or a newer generation comes. When that is so of all that are left,

@@ -40,6 +40,7 @@ enum class WorkerState : std::uint8_t {
 const char* name_of(ServiceState state);
 const char* name_of(WorkerState state);
 const char* name_of(Proof proof);
+const char* name_of(Stall stall);
 
 struct WorkerView {
   ChildKey key;

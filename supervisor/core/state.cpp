@@ -43,11 +43,13 @@ bool valid_deadlines(const Instance& i) {
   const bool draining = i.phase == WorkerState::draining;
   const bool waits = starting || draining || i.phase == WorkerState::retiring || i.phase == WorkerState::hung;
   const bool watched = starting || i.phase == WorkerState::ready;
-  return all_valid(
-             {i.since, i.ready_at, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at}) &&
+  return all_valid({i.since, i.ready_at, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at,
+                    i.replace_at, i.doubt_until, i.unwell_since}) &&
          (waits || i.deadline == kNever) && (watched || i.watchdog_at == kNever) &&
          (draining || !i.main_gone) && (draining || i.step_at == kNever) &&
-         (watched || i.frozen_until == kNever) && (i.phase == WorkerState::ready || i.recycle_at == kNever);
+         (watched || i.frozen_until == kNever) && (watched || i.doubt_until == kNever) &&
+         (i.doubts != 0) == (i.doubt_until != kNever) &&
+         (i.phase == WorkerState::ready || (i.recycle_at == kNever && i.replace_at == kNever));
 }
 
 bool valid_old_specs(const ServiceRecord& r) {
@@ -76,8 +78,10 @@ bool valid_course(const ServiceRecord& r) {
 
 bool valid(const ServiceRecord& r, const Instance& i) {
   return i.key.service == r.id && i.key.slot <= kBuildSlot && within(i.phase, WorkerState::sweeping) &&
-         within(i.proof, Proof::unproven) && within(i.why, EndWhy::hung) && valid_deadlines(i) &&
-         i.claims.size() <= kClaimsMax && i.status_text.size() <= kStatusTextMax;
+         within(i.proof, Proof::unproven) && within(i.why, EndWhy::hung) &&
+         within(i.stall, Stall::uninterruptible) && valid_deadlines(i) && i.beats_missed <= kBeatsMissedMax &&
+         (!i.doubted || within(i.doubted->stall, Stall::uninterruptible)) && i.claims.size() <= kClaimsMax &&
+         i.status_text.size() <= kStatusTextMax;
 }
 
 bool valid(const State& s, std::size_t index) {

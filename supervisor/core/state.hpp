@@ -30,9 +30,12 @@ inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newe
 inline constexpr std::uint32_t kCountMax = 1000;    // where counters of failures in a row stop
 inline constexpr Duration kRoomTimeout = 1s;        // to find out about memory; then it is taken to be enough
 inline constexpr Duration kQueueTimeout = 1s;       // … if its slot has a successor, which serves the rest
-inline constexpr std::uint32_t kLoadedLooks = 2;    // in a row with a queue, or busy: one worker more
-inline constexpr Duration kCalm = 60s;              // for so long hardly anything to do: one worker less
-inline constexpr std::uint32_t kCalmPercent = 30;   // of a CPU, each worker on average
+inline constexpr Duration kStallTimeout = 2s;       // to find out why a worker does not answer
+inline constexpr std::uint32_t kBeatsMissedMax = 5;  // in a row: no excuse is one any more
+inline constexpr std::uint32_t kHooksMax = 4;        // of one service at once
+inline constexpr std::uint32_t kLoadedLooks = 2;     // in a row with a queue, or busy: one worker more
+inline constexpr Duration kCalm = 60s;               // for so long hardly anything to do: one worker less
+inline constexpr std::uint32_t kCalmPercent = 30;    // of a CPU, each worker on average
 inline constexpr Duration kWorkDone =
     1s;  // who has served for so long and ends with success has done its work
 inline constexpr Duration kProbePause = 100ms;  // between commands that find out whether a worker is ready …
@@ -47,6 +50,13 @@ enum class EndWhy : std::uint8_t {
   watchdog,   // it missed a beat
   announced,  // it said STOPPING=1 by itself
   hung,       // it hangs, or is not well
+};
+
+// What speaks against a worker, and waits for the answer to Examine: bits of Instance::doubts.
+enum Doubt : std::uint8_t {
+  kDoubtBeat = 1,   // its watchdog was not fed
+  kDoubtReady = 2,  // it was not ready in time
+  kDoubtLook = 4,   // a look by command failed
 };
 
 // One started child, from Spawn to Forget.
@@ -66,13 +76,21 @@ struct Instance {
   bool at_terminal = false;               // waits for a person …
   std::optional<Duration> deadline_left;  // … and this is what its deadlines have left
   std::optional<Duration> watchdog_left;
-  bool watched = false;            // WatchHealth is out
-  bool leaving = false;            // serves until its slot has another one that does
-  bool recycle_due = false;        // … which it is to become as soon as that is allowed
-  bool frozen = false;             // stopped by a signal
-  bool main_gone = false;          // while draining: it was only a wrapper, what it has started drains
-  bool drained = false;            // while draining: has answered everything
-  std::uint32_t unwell = 0;        // looks at its health that failed, in a row
+  bool watched = false;      // WatchHealth is out
+  bool leaving = false;      // serves until its slot has another one that does
+  bool recycle_due = false;  // … which it is to become as soon as that is allowed
+  bool frozen = false;       // stopped by a signal
+  bool main_gone = false;    // while draining: it was only a wrapper, what it has started drains
+  bool drained = false;      // while draining: has answered everything
+  std::uint32_t unwell = 0;  // looks at its health that failed, in a row …
+  Time unwell_since{};       // … and when that began
+  bool unwell_due = false;   // it is to be replaced for that …
+  Time replace_at = kNever;  // … when its slot's back-off is over
+  std::uint8_t doubts = 0;
+  Time doubt_until = kNever;       // … which are believed then, or not
+  std::optional<Looked> doubted;   // kDoubtLook: what it has said
+  std::uint32_t beats_missed = 0;  // in a row, and excused
+  Stall stall = Stall::unknown;    // as which it hangs
   bool seen_well = false;          // a look was good since it is ready
   std::uint32_t stop_step = 0;     // of StopSpec::then, the next one …
   Time step_at = kNever;           // … and when
@@ -113,6 +131,14 @@ struct Instance {
     a("drained", drained);
     a("unwell", unwell);
     a("seen_well", seen_well);
+    a("unwell_since", unwell_since);
+    a("unwell_due", unwell_due);
+    a("replace_at", replace_at);
+    a("doubts", doubts);
+    a("doubt_until", doubt_until);
+    a("doubted", doubted);
+    a("beats_missed", beats_missed);
+    a("stall", stall);
     a("stop_step", stop_step);
     a("step_at", step_at);
     a("frozen_until", frozen_until);

@@ -78,7 +78,8 @@ Time deadline_of(const State& s, const ServiceRecord& r, const Survey& seen,
                  const std::vector<std::uint8_t>& marks) {
   Time least = std::min({r.window_end, r.room_deadline, r.course.hold_until, r.look_at, r.probe_at});
   for (const Instance& i : r.instances) {
-    least = std::min({least, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at});
+    least = std::min({least, i.deadline, i.watchdog_at, i.step_at, i.frozen_until, i.recycle_at, i.replace_at,
+                      i.doubt_until});
   }
   each_vacancy(s, r, seen, marks, [&](std::uint32_t slot, std::uint32_t generation) {
     const Slot& it = r.slots[slot];

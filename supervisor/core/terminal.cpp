@@ -35,6 +35,9 @@ void Engine::operator()(const AtTerminal& e) {
   }
   i->deadline_left = stand_still(i->deadline, now_);
   i->watchdog_left = stand_still(i->watchdog_at, now_);
+  if ((i->doubts & kDoubtReady) != 0) i->deadline_left = Duration::zero();
+  if ((i->doubts & kDoubtBeat) != 0) i->watchdog_left = i->watchdog;
+  for (const Doubt what : {kDoubtBeat, kDoubtReady, kDoubtLook}) believe(*i, what);
   if (r->dirty) tell(*r, FactType::reload_waits, r->dirty_count);
 }
 
@@ -42,7 +45,7 @@ void Engine::operator()(const StoodStill& e) {
   const Duration span = std::clamp(e.span, Duration::zero(), kSpanMax);
   for (ServiceRecord& r : s_.services) {
     for (Instance& i : r.instances) {
-      for (Time* deadline : {&i.deadline, &i.watchdog_at, &i.step_at, &i.frozen_until}) {
+      for (Time* deadline : {&i.deadline, &i.watchdog_at, &i.step_at, &i.frozen_until, &i.doubt_until}) {
         if (*deadline != kNever) *deadline = std::min(later(*deadline, span), later(now_, kSpanMax));
       }
     }

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/text.hpp"
+#include "drive/examiner.hpp"
 #include "os/linux/memory.hpp"
 #include "os/linux/sock_diag.hpp"
 
@@ -16,18 +17,6 @@ constexpr int kJobsATurn = 64;
 // once.
 Duration phase_of(const ChildKey& key, Duration whole) {
   return whole / 1024 * static_cast<int>(std::hash<ChildKey>{}(key) % 1024 + 1);
-}
-
-core::Stall stall_of(os::StallKind kind) {
-  switch (kind) {
-    case os::StallKind::unknown: return core::Stall::unknown;
-    case os::StallKind::starved: return core::Stall::starved;
-    case os::StallKind::stopped: return core::Stall::stopped;
-    case os::StallKind::waiting: return core::Stall::waiting;
-    case os::StallKind::busy: return core::Stall::busy;
-    case os::StallKind::uninterruptible: return core::Stall::uninterruptible;
-  }
-  return core::Stall::unknown;
 }
 
 std::string milliseconds(Duration d) { return std::to_string(to_ms(d)) + " ms"; }
@@ -244,7 +233,7 @@ void Health::finished(std::uint64_t number, Probe::Outcome outcome, Time now) {
                     now);
   }
   if (own && status != 0) {
-    return conclude(key, {key, false, core::Stall::unknown, "answered " + std::to_string(status)}, now);
+    return conclude(key, {key, false, core::Stall::unknown, "answered " + std::to_string(status), true}, now);
   }
   Round& round = *job.round;
   --round.in_flight;

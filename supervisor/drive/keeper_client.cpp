@@ -166,6 +166,11 @@ void KeeperClient::read_messages() {
   }
 }
 
+bool KeeperClient::read_waiting() {
+  read_messages();
+  return !dead_;
+}
+
 void KeeperClient::executed(std::uint64_t number) {
   while (!outbox_.empty() && outbox_.front().number <= number) outbox_.pop_front();
 }

@@ -51,6 +51,9 @@ class KeeperClient {
   void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
              std::function<void()> lost);
 
+  // Delivers what has come and was not read. False: the keeper is gone, as `lost` has told.
+  bool read_waiting();
+
   // Delivers the happenings that came while an answer was awaited. To be called before the loop sleeps:
   // nothing on the socket will wake it for them.
   void deliver_early();

@@ -151,7 +151,10 @@ const ChildKey& subject(const LaunchInput& in) { return in.key.is_about() ? in.a
 // What a hook or a look must know of the worker that it is about.
 void add_subject(const LaunchInput& in, Environment& env) {
   const std::string pid = std::to_string(in.about_pid);
-  if (in.key.is_hook()) env.set(RUNMAIN_ENV_HUNG_PID, pid);
+  if (in.key.is_hook()) {
+    env.set(RUNMAIN_ENV_HUNG_PID, pid);
+    env.set_if(RUNMAIN_ENV_HANG_KIND, in.hang);
+  }
   env.set(RUNMAIN_ENV_PID, pid);
   env.set(RUNMAIN_ENV_WORKER, std::to_string(in.about.slot));
   env.set(RUNMAIN_ENV_INSTANCE_ID, instance_id(in.secret, in.about));

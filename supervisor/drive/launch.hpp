@@ -43,6 +43,7 @@ struct LaunchInput {
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
   ChildKey about;                        // of a hook or a look: the worker that it is about …
   std::int32_t about_pid = 0;            // … and its main process
+  std::string hang;                      // a hook: how that one hangs
 };
 
 // What the child is, or why it cannot be. Both are orders that the keeper executes.

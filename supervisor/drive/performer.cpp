@@ -49,6 +49,7 @@ void Performer::perform(const core::Effect& effect) {
         } else if constexpr (std::is_same_v<T, core::Forget>) {
           c_.readiness->stop(a.key);
           c_.health->stop(a.key);
+          c_.examiner->stop(a.key);
           c_.queues->stop(a.key);
           c_.channel->forget(a.key);
           c_.children->erase(a.key);
@@ -70,6 +71,8 @@ void Performer::perform(const core::Effect& effect) {
           watch_health(a.key, false, a.closely);
         } else if constexpr (std::is_same_v<T, core::StopWatching>) {
           c_.health->stop(a.key);
+        } else if constexpr (std::is_same_v<T, core::Examine>) {
+          examine(a.key);
         } else if constexpr (std::is_same_v<T, core::Measure>) {
           measure(a.service);
         } else if constexpr (std::is_same_v<T, core::Distribute>) {
@@ -119,6 +122,7 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.auto_port = entry->auto_port;
   input.about = spawn.about;
   input.about_pid = spawn.about_pid;
+  input.hang = spawn.hang;
   input.browser = c_.browser;
   if (spawn.reason == core::Reason::change) input.changed_file = write_changed(*entry, spawn.key);
   std::visit([&](const auto& order) { c_.keeper->send(effect, order); }, plan(input));
@@ -193,6 +197,12 @@ void Performer::measure(ServiceId service) {
     room.worker = std::max(room.worker, os::shared_out_memory(pids));
   }
   c_.feed(room);
+}
+
+// Of one that is gone the keeper tells.
+void Performer::examine(const ChildKey& key) {
+  const auto child = c_.children->find(key);
+  if (child != c_.children->end()) c_.examiner->examine(key, child->second.pid, child->second.tag);
 }
 
 void Performer::note_kill(const ChildKey& key) {

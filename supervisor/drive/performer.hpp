@@ -10,6 +10,7 @@
 #include "core/effect.hpp"
 #include "drive/channel.hpp"
 #include "drive/child_infos.hpp"
+#include "drive/examiner.hpp"
 #include "drive/health.hpp"
 #include "drive/identity.hpp"
 #include "drive/keeper_client.hpp"
@@ -28,6 +29,7 @@ class Performer {
     ServiceTable* services = nullptr;
     Readiness* readiness = nullptr;
     Health* health = nullptr;
+    Examiner* examiner = nullptr;
     QueueWatch* queues = nullptr;
     Channel* channel = nullptr;
     ChildInfos* children = nullptr;
@@ -57,6 +59,7 @@ class Performer {
   void grant(const core::Effect& effect, const core::GrantRole& grant);
   void close_service(const core::CloseService& close);
   void measure(ServiceId service);
+  void examine(const ChildKey& key);
   void note_kill(const ChildKey& key);
   void distribute(const core::Effect& effect, const core::Distribute& distribute);
   void close_slots(const core::Effect& effect, const core::CloseSlots& close);

@@ -104,11 +104,13 @@ struct LineClosed {
 // The keeper got a signal that is for the head to decide about. SIGCONT: we may be in the foreground again.
 struct GotSignal {
   std::int32_t signal = 0;
-  bool typed = false;  // by a key at the terminal
+  bool typed = false;          // by a key at the terminal
+  std::uint64_t stood_ms = 0;  // SIGCONT: so long the keeper and its children were stopped
   template <class A>
   void fields(A& a) {
     a("signal", signal);
     a("typed", typed);
+    a("stood_ms", stood_ms);
   }
 };
 

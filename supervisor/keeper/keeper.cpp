@@ -166,7 +166,9 @@ void Keeper::on_signal(int signal_number, bool typed) {
 void Keeper::tell_signal(int signal_number, bool typed) {
   if (signals_pending_ >= kSignalsPendingMax) return;
   ++signals_pending_;
-  happenings_.push(GotSignal{signal_number, typed});
+  const Duration stood =
+      signal_number == SIGCONT ? std::exchange(stood_, Duration::zero()) : Duration::zero();
+  happenings_.push(GotSignal{signal_number, typed, static_cast<std::uint64_t>(to_ms(stood))});
 }
 
 // Perhaps in the foreground again, with another screen than before: what was on it is drawn anew.
@@ -189,7 +191,9 @@ void Keeper::stop_and_continue() {
   if (!can_be_continued()) return tell_signal(SIGCONT, false);
   children_->signal_all(SIGSTOP);
   terminal_.restore();
+  const Time since = now();
   kill(getpid(), SIGSTOP);
+  stood_ += now() - since;
   children_->signal_all(SIGCONT);
 }
 

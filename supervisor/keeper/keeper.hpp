@@ -92,6 +92,7 @@ class Keeper {
   std::uint64_t executed_ = 0;
   std::size_t signals_pending_ = 0;
   Time next_sweep_ = kNever;
+  Duration stood_{};          // by Ctrl-Z, and not told
   Time stop_asked_ = kNever;  // the oldest stop signal that no head has acknowledged
   int stop_signal_ = 0;
   Time headless_kill_ = kNever;  // stopping without a head: when SIGKILL comes

@@ -24,7 +24,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on

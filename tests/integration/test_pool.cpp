@@ -316,14 +316,14 @@ TEST_CASE("statuses that are a success, and statuses after which a slot stays em
   CHECK(up.stop() == 0);
 }
 
-TEST_CASE("a look by command that fails so often ends the worker") {
+TEST_CASE("a look by command that fails so often has the worker replaced") {
   Supervised up(
       pool(1, kNotify + "health = { command = \"test ! -e ill\", interval = \"50ms\", failures = 2 }\n"));
   up.start();
   REQUIRE(up.wait_ready());
   const pid_t before = up.pids("web")[0];
   up.folder().write("ill", "");
-  REQUIRE(up.wait_event("child.hung", "web").is_object());
+  REQUIRE(up.wait_event("child.replaced", "web").is_object());
   unlink(up.folder().file("ill").c_str());
   REQUIRE(wait_gone(before));
   REQUIRE(up.wait_ready());

@@ -2,7 +2,7 @@
 // library.
 //
 //   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--slow-ms N] [--no-notify]
-//          [--backlog N]
+//          [--backlog N] [--beat-ms N] [--mute FILE] [--unwell FILE]
 //
 // Accepts on the inherited socket N and answers every request with "PID GENERATION WORKER\n" and "Connection:
 // close".
@@ -14,6 +14,9 @@
 // waiting
 // --no-notify     does not send READY=1 to NOTIFY_SOCKET
 // --backlog N     at SIGUSR1 it calls listen(2) with this backlog
+// --beat-ms N     says WATCHDOG=1 every N ms, and that it is late after four times that …
+// --mute FILE     … but not while this file is there
+// --unwell FILE   answers 503 while this file is there
 // One thread, ppoll(2); at most kConnectionsMax connections at once, the rest waits in the backlog.
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -47,6 +50,9 @@ struct Options {
   int fd = -1;
   int port = 0;
   milliseconds boot{0};
+  milliseconds beat{0};
+  std::string mute;
+  std::string unwell;
   long exit_after = -1;
   int backlog = -1;
   milliseconds slow{0};
@@ -74,15 +80,23 @@ Options parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
     const bool takes_value = name == "--fd" || name == "--port" || name == "--boot-ms" ||
-                             name == "--exit-after" || name == "--slow-ms" || name == "--backlog";
+                             name == "--exit-after" || name == "--slow-ms" || name == "--backlog" ||
+                             name == "--beat-ms" || name == "--mute" || name == "--unwell";
     if (takes_value && i + 1 == argc) usage("a value is missing");
-    const long value = takes_value ? std::strtol(argv[++i], nullptr, 10) : 0;
+    const char* text = takes_value ? argv[++i] : "";
+    const long value = std::strtol(text, nullptr, 10);
     if (name == "--fd") {
       o.fd = static_cast<int>(value);
     } else if (name == "--port") {
       o.port = static_cast<int>(value);
     } else if (name == "--boot-ms") {
       o.boot = milliseconds(value);
+    } else if (name == "--beat-ms") {
+      o.beat = milliseconds(value);
+    } else if (name == "--mute") {
+      o.mute = text;
+    } else if (name == "--unwell") {
+      o.unwell = text;
     } else if (name == "--exit-after") {
       o.exit_after = value;
     } else if (name == "--backlog") {
@@ -101,8 +115,8 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-// READY=1, as sd_notify(3) says.
-void say_ready() {
+// As sd_notify(3) says.
+void say(const std::string& text) {
   const char* name = std::getenv("NOTIFY_SOCKET");
   sockaddr_un address{};
   if (name == nullptr || std::strlen(name) >= sizeof address.sun_path) return;
@@ -112,7 +126,7 @@ void say_ready() {
   if (name[0] == '@') address.sun_path[0] = '\0';
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
-  if (sendto(fd, "READY=1", 7, MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), size) != 7) {
+  if (sendto(fd, text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), size) < 0) {
     std::perror("t_http: NOTIFY_SOCKET");
   }
   close(fd);
@@ -138,12 +152,14 @@ const char* variable(const char* name) {
   return value != nullptr ? value : "-";
 }
 
-void answer(int fd) {
+bool is_there(const std::string& file) { return !file.empty() && access(file.c_str(), F_OK) == 0; }
+
+void answer(int fd, const Options& options) {
   const std::string body = std::to_string(getpid()) + " " + variable("RUNMAIN_GENERATION") + " " +
                            variable("RUNMAIN_WORKER") + "\n";
-  const std::string out =
-      "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
-      "\r\nConnection: close\r\n\r\n" + body;
+  const std::string out = std::string(is_there(options.unwell) ? "HTTP/1.1 503 Unwell" : "HTTP/1.1 200 OK") +
+                          "\r\nContent-Type: text/plain\r\nContent-Length: " + std::to_string(body.size()) +
+                          "\r\nConnection: close\r\n\r\n" + body;
   // A fresh socket's buffer has room for these few bytes.
   if (send(fd, out.data(), out.size(), MSG_NOSIGNAL) < 0) std::perror("t_http: send");
 }
@@ -162,7 +178,8 @@ class Server {
       if (g_asked != 0 && listen(options_.fd, options_.backlog) != 0) std::perror("t_http: listen");
       g_asked = 0;
       if (finished()) return;
-      turn(booting ? ready_at : drain_end_, booting || draining_, while_waiting);
+      const auto next = booting ? ready_at : draining_ ? drain_end_ : Clock::time_point::max();
+      turn(std::min(next, next_beat()), while_waiting);
     }
   }
 
@@ -175,7 +192,19 @@ class Server {
   void become_ready() {
     ready_ = true;
     if (options_.port != 0) options_.fd = bind_port(options_.port);
-    if (options_.notify) say_ready();
+    if (options_.notify) say("READY=1");
+  }
+
+  // Says what is due of it.
+  Clock::time_point next_beat() {
+    if (options_.beat == milliseconds(0)) return Clock::time_point::max();
+    const auto now = Clock::now();
+    if (now < beat_at_) return beat_at_;
+    const bool first = beat_at_ == Clock::time_point();
+    if (first) say("WATCHDOG_USEC=" + std::to_string(options_.beat.count() * 4000));
+    if (!first && !is_there(options_.mute)) say("WATCHDOG=1");
+    beat_at_ = now + options_.beat;
+    return beat_at_;
   }
 
   void begin_drain() {
@@ -186,8 +215,9 @@ class Server {
 
   std::size_t room() const { return options_.slow.count() > 0 ? 1 : kConnectionsMax; }
 
-  // Waits for something to happen, or for `until` if there is one, and answers.
-  void turn(Clock::time_point until, bool has_end, const sigset_t& mask) {
+  // Waits for something to happen, or for `until`, and answers.
+  void turn(Clock::time_point until, const sigset_t& mask) {
+    const bool has_end = until != Clock::time_point::max();
     std::vector<pollfd> polled;
     for (const Connection& c : connections_) polled.push_back({c.fd, POLLIN, 0});
     const bool accepts = ready_ && !draining_ && connections_.size() < room();
@@ -227,7 +257,7 @@ class Server {
       const auto ns = std::chrono::nanoseconds(options_.slow).count();
       const timespec work{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
       if (ns > 0) nanosleep(&work, nullptr);
-      answer(c.fd);
+      answer(c.fd, options_);
       ++answers_;
     }
     close(c.fd);
@@ -237,6 +267,7 @@ class Server {
   Options options_;
   std::vector<Connection> connections_;
   Clock::time_point drain_end_;
+  Clock::time_point beat_at_;
   long answers_ = 0;
   bool ready_ = false;
   bool draining_ = false;

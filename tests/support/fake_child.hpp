@@ -41,12 +41,18 @@ struct FakeChild {
   bool hung = false;     // a hook was started for it
   bool renews = false;   // was started to recycle another one
   bool drained = false;
+  bool examined = false;     // Examine is carried out and not answered
+  bool suspect = false;      // … and not answered in its favour
+  bool beats = false;        // has a watchdog
+  bool says_unwell = false;  // its latest look was answered so
   Time ready_at{};
   Time ailing_at{};  // the latest sign of it
   void ails(bool on, Time now) {
     ailing |= on;
-    if (on) ailing_at = now;
+    if (on && !says_unwell) ailing_at = now;  // one that is to be replaced is so already
   }
+  // It may be taken to hang.
+  bool sick() const { return ailing || suspect; }
   bool serves() const { return body == Body::alive && ready && !stopping && !sweeping; }
   // New connections may go to it.
   bool takes() const { return serves() && !announced && !awaiting && !hung; }
@@ -75,6 +81,10 @@ struct FakeChild {
     a("hung", hung);
     a("renews", renews);
     a("drained", drained);
+    a("examined", examined);
+    a("beats", beats);
+    a("says_unwell", says_unwell);
+    a("suspect", suspect);
     a("ready_at", ready_at);
   }
 };

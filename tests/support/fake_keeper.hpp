@@ -62,9 +62,13 @@ inline void FakeWorld::on(const Spawn& e, Time now) {
 
 // One of a kind at a time, and about somebody who is there to be looked at.
 inline void FakeWorld::check_helper(FakeService& s, const Spawn& e, Time now) {
+  std::size_t others = 0;
   for (const FakeChild& c : s.children) {
-    if (c.key.slot == e.key.slot && c.there()) violated("I3: no second helper of its kind", e.key);
+    if (c.key.slot != e.key.slot || !c.there()) continue;
+    ++others;
+    if (c.about == e.about) violated("I3: no second helper for one worker", e.key);
   }
+  if (others >= (e.key.is_hook() ? kHooksMax : 1)) violated("I3: no more helpers of a kind", e.key);
   if (e.key.attempt <= s.helper_attempt) violated("I3: every start has a key of its own", e.key);
   s.helper_attempt = e.key.attempt;
   FakeChild* about = find(e.about);
@@ -73,18 +77,20 @@ inline void FakeWorld::check_helper(FakeService& s, const Spawn& e, Time now) {
   if (e.key.is_probe() && (about->ready || s.spec.ready.kind != ReadyKind::exec))
     violated("I4: only who starts is asked whether it is ready", e.key);
   if (!e.key.is_hook()) return;
-  if (!about->ailing) violated("I16: a hook is for a worker that hangs", e.key);
+  if (!about->sick()) violated("I16: a hook is for a worker that hangs", e.key);
   about->hung = true;
   if (s.overlaps() && !about->leaving) give_up(s, *about, run_of(s, about->key), now);
   s.hurt(about->key.slot);
 }
 
-// True for one that takes the place of a worker that the core recycles.
+// True for one that takes the place of a worker that the core recycles, or that says that it is not well.
 inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
   FakeRun& run = run_of(s, e.key);
   std::uint32_t leaving = 0;
+  bool replaces = false;
   for (FakeChild& c : s.children) {
     if (c.key.slot != e.key.slot || c.key.generation != e.key.generation || !c.there()) continue;
+    replaces |= e.reason == Reason::crash && c.serves() && c.says_unwell && !c.hung;
     if (!c.leaving) leave(s, c, run, e, now);
     ++leaving;
   }
@@ -100,7 +106,7 @@ inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
       if (!serves_fully(services_[n])) violated("I12: a service starts after what it needs", e.key);
     }
   }
-  const bool renews = e.reason == Reason::recycle && !run.by_itself;
+  const bool renews = replaces || (e.reason == Reason::recycle && !run.by_itself);
   if (renews) check_recycling(s, e.key);
   return renews;
 }
@@ -109,7 +115,7 @@ inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
 inline void FakeWorld::leave(FakeService& s, FakeChild& c, FakeRun& run, const Spawn& e, Time now) {
   const bool recycled = e.reason == Reason::recycle && c.serves();
   const bool given_up = c.hung || c.sweeping || e.reason == Reason::crash;
-  const bool hangs = given_up && c.body == Body::alive && c.ailing;
+  const bool hangs = given_up && c.body == Body::alive && c.sick();
   if (!s.overlaps() || e.key.is_build() || (!recycled && !hangs)) violated("I3: no second copy", e.key);
   if (hangs) return give_up(s, c, run, now);
   c.leaving = true;
@@ -240,6 +246,14 @@ inline void FakeWorld::on(const StopWatching& e, Time) {
   FakeChild* c = find(e.key);
   if (c == nullptr || !c->watched) return violated("I4: who is watched is let go once", e.key);
   c->watched = false;
+}
+
+inline void FakeWorld::on(const Examine& e, Time now) {
+  FakeChild* c = find(e.key);
+  if (c == nullptr || c->body != Body::alive || !c->key.is_worker())
+    return violated("I4: no look at the dead", e.key);
+  c->examined = c->suspect = true;
+  if (!c->says_unwell) c->ailing_at = now;
 }
 
 inline void FakeWorld::on(const RenewBacklog& e, Time) {

@@ -51,8 +51,10 @@ class FakeWorld {
   Event queue_empty(FakeChild& child);
   Event used_up(FakeChild& child, bool memory);
   Event frozen(FakeChild& child, bool on, Time now);
-  Event looked(FakeChild& child, bool well, Time now);
-  Event watchdog(FakeChild& child);
+  Event looked(FakeChild& child, bool well, Time now, bool answered = false);
+  Event found(FakeChild& child, Stall stall, Time now);
+  Event watchdog(FakeChild& child, Duration interval);
+  Event triggers(FakeChild& child);
   Event drained(FakeChild& child);
   Event configured_again(std::vector<ServiceSpec> specs, Mode mode);
 
@@ -110,8 +112,10 @@ class FakeWorld {
   void on(const RenewBacklog& e, Time now);
   void on(const AwaitTree& e, Time now);
   void on(const CloseSlots& e, Time now);
+  void on(const Examine& e, Time now);
   void on(const SetMainPid& e, Time now);
 
+  void says(FakeChild& c, bool unwell, Time now);
   std::string check_quiet(const ServiceView& v) const;
   void notice(const Fact& f);
   void check_helper(FakeService& s, const Spawn& e, Time now);
@@ -213,6 +217,7 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
       about->probing = true;
     }
     if (c.key.is_look() && about != nullptr) about->ails(status != 0, now);
+    if (c.key.is_look() && about != nullptr && !c.stopping && !c.sweeping) says(*about, status != 0, now);
     c.body = Body::dead;
     return Exited{c.key, c.pid, status, true};
   }
@@ -322,13 +327,38 @@ inline Event FakeWorld::frozen(FakeChild& c, bool on_now, Time now) {
   return Frozen{c.key, on_now};
 }
 
-inline Event FakeWorld::looked(FakeChild& c, bool well, Time now) {
-  c.ails(!well, now);
-  if (well) c.wants_word = false;
-  return Looked{c.key, well, Stall::unknown, "no answer"};
+// What it answers of itself.
+inline void FakeWorld::says(FakeChild& c, bool unwell, Time now) {
+  c.says_unwell = unwell;
+  FakeService& s = services_[c.key.service.value];
+  // The core may have seen a healthy run.
+  if (unwell && now - c.ready_at >= s.spec.backoff.reset) run_of(s, c.key).deaths = 0;
 }
 
-inline Event FakeWorld::watchdog(FakeChild& c) { return Watchdog{c.key, 0, true}; }
+inline Event FakeWorld::looked(FakeChild& c, bool well, Time now, bool answered) {
+  c.ails(!well, now);
+  if (well) c.wants_word = false;
+  says(c, !well && (answered || c.says_unwell), now);
+  return Looked{c.key, well, Stall::unknown, answered ? "answered 503" : "no answer", answered};
+}
+
+// What Examine was for.
+inline Event FakeWorld::found(FakeChild& c, Stall stall, Time now) {
+  c.examined = false;
+  c.suspect = stall != Stall::starved || !c.ready;  // a start has its time and no more
+  if (stall != Stall::starved) c.ails(true, now);
+  // With no CPU at all it is excused for ever.
+  const Duration cpu = std::chrono::milliseconds(c.suspect ? 1 : 0);
+  return Looked{c.key, false, stall, "seen from outside", false, true, cpu};
+}
+
+inline Event FakeWorld::watchdog(FakeChild& c, Duration interval) {
+  c.beats = true;
+  const auto usec = std::chrono::duration_cast<std::chrono::microseconds>(interval).count();
+  return Watchdog{c.key, static_cast<std::uint64_t>(usec), false};
+}
+
+inline Event FakeWorld::triggers(FakeChild& c) { return Watchdog{c.key, 0, true}; }
 
 inline Event FakeWorld::drained(FakeChild& c) {
   c.drained = true;
@@ -349,6 +379,7 @@ inline std::optional<Event> FakeWorld::calm_child(FakeChild& c, Time now) {
   if (c.probing) return ready(c, now);
   if (c.awaiting) return queue_empty(c);
   if (c.watched && c.wants_word) return looked(c, true, now);
+  if (c.examined) return found(c, Stall::waiting, now);
   return std::nullopt;
 }
 
@@ -420,6 +451,7 @@ inline std::string FakeWorld::check_quiet(const ServiceView& v) const {
   for (const FakeChild& c : s.children) {
     if (c.key.is_hook()) return "I16: a hook that does not end";
     if (c.hung) return "I16: one that hangs is left";
+    if (c.examined && c.serves()) return "I5: a worker is in doubt for ever";
   }
   const bool may_ignore = v.state == ServiceState::stopped || v.state == ServiceState::waiting ||
                           (v.state == ServiceState::failed && v.reason.find("could not be stopped") == 0);

@@ -218,7 +218,8 @@ class Simulation {
     const ServiceSpec& spec = world_.services()[c.key.service.value].spec;
     if (c.frozen && chance(500)) return world_.frozen(c, false, now_);
     if (!c.frozen && spec.hang.stopped > Duration::zero() && chance(20)) return world_.frozen(c, true, now_);
-    if (c.watched && chance(30)) return world_.looked(c, chance(300), now_);
+    if (c.examined && chance(500)) return world_.found(c, chance(300) ? Stall::starved : Stall::busy, now_);
+    if (c.watched && chance(30)) return world_.looked(c, chance(300), now_, chance(500));
     if (c.ready && (spec.recycle.requests > 0 || spec.recycle.memory > 0) && chance(40))
       return world_.used_up(c, spec.recycle.requests == 0);
     return std::nullopt;
@@ -229,7 +230,11 @@ class Simulation {
       case 0: return world_.announces(c);
       case 8: return world_.at_terminal(c, !c.at_terminal);
       case 1: return Watchdog{c.key, 1 + pick(5'000'000), false};
-      case 2: return Watchdog{c.key, 0, chance(300)};
+      case 2: {
+        const bool trigger = chance(300);
+        c.ails(trigger, now_);
+        return Watchdog{c.key, 0, trigger};
+      }
       case 3: return Extend{c.key, pick(10'000'000)};
       case 4: return MainPid{c.key, c.pid + 100000};
       case 5: return StatusText{c.key, "serving " + std::to_string(pick(100))};

@@ -147,7 +147,7 @@ TEST_CASE("a roll, a worker that dies, is not well or misses its watchdog while 
   spec.roll.hold_last = 1s;
   explore("roll of 2, held at its end, a crash", {spec}, calm_but(1, 1, 0));
   Budget b = calm_but(1, 0, 0);
-  b.watchdogs = 1;
+  b.triggers = 1;
   explore("roll of 2, held at its end, a watchdog", {spec}, b);
   spec.health.kind = HealthKind::http;
   spec.health.interval = 2s;
@@ -161,8 +161,53 @@ TEST_CASE("a roll, a worker that dies, is not well or misses its watchdog while 
   spec.roll.canary_hold = 3s;
   explore("canary of 2, one is not well", {spec}, b);
   b.unwell = 1;
-  b.watchdogs = 1;
+  b.triggers = 1;
   explore("canary of 2, one is not well and one misses its watchdog", {spec}, b);
+}
+
+TEST_CASE("workers whose watchdog is not fed, alone and in a roll: every order") {
+  ServiceSpec spec = quick(watched("web", 1));
+  spec.hang.hook = CommandSpec{{"gcore"}, false};
+  spec.hang.hook_timeout = 3s;
+  Budget b;
+  b.watchdogs = 2;
+  b.starved = 2;
+  b.crashes = b.signals = 1;
+  explore("1 worker with a watchdog", {spec}, b);
+  explore("1 worker with a watchdog, no overlap", {alone(spec)}, b);
+  b.signals = 0;
+  b.deaths = 1;
+  explore("1 worker with a watchdog, dying heads", {spec}, b);
+  b = calm();
+  b.watchdogs = b.starved = b.edits = 1;
+  explore("roll of 2, a watchdog", {pool(2)}, b);
+}
+
+TEST_CASE("workers that answer that they are not well: every order") {
+  for (const RollOrder order : {RollOrder::new_first, RollOrder::old_first}) {
+    ServiceSpec spec = quick(watched("web", 2));
+    spec.roll.order = order;
+    spec.health.kind = HealthKind::http;
+    spec.health.failures = 1;
+    Budget b = calm();
+    b.says = 3;
+    b.crashes = 1;
+    explore("2 workers that are not well", {spec}, b);
+    b.says = b.edits = 1;
+    b.crashes = 0;
+    explore("2 workers that are not well, an edit", {spec}, b);
+    spec.workers = 1;
+    b.says = 2;
+    b.unwell = b.commands = 1;
+    b.edits = 0;
+    explore("1 worker that is not well, or hangs, and a command", {spec}, b);
+  }
+  ServiceSpec spec = pool(2);
+  spec.health.kind = HealthKind::http;
+  spec.health.failures = 1;
+  Budget b = calm();
+  b.says = b.edits = 1;
+  explore("roll of 2, one is not well", {spec}, b);
 }
 
 TEST_CASE("looks at a worker's health by command: every order") {
@@ -175,6 +220,7 @@ TEST_CASE("looks at a worker's health by command: every order") {
   Budget b = calm();
   b.looks = 2;
   b.unwell = 2;
+  b.starved = 1;
   b.edits = b.crashes = 1;
   explore("1 worker, looks by command", {spec}, b);
 }

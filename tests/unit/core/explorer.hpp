@@ -19,6 +19,8 @@
 
 namespace runmain::core {
 
+using namespace std::chrono_literals;
+
 inline constexpr int kQuietSteps = 500;  // more than any small world needs to come to rest
 
 // How often something may still happen that nothing has asked for.
@@ -45,13 +47,17 @@ struct Budget {
   std::uint8_t used_up = 0;    // workers that have had their requests
   std::uint8_t drained = 0;    // … that say that they are drained
   std::uint8_t farewells = 0;  // … that say STOPPING=1
-  std::uint8_t watchdogs = 0;  // … that give themselves up: WATCHDOG=trigger, as a missed beat
+  std::uint8_t watchdogs = 0;  // … that tell of one, and later words of it
+  std::uint8_t starved = 0;    // … that are found to have no CPU when something speaks against them
+  std::uint8_t triggers = 0;   // … that give themselves up: WATCHDOG=trigger
+  std::uint8_t says = 0;       // looks that are answered by "not well"
   template <class A>
   void fields(A& a) {
     for (std::uint8_t* n :
-         {&edits,    &crashes, &transient, &permanent, &build_fails, &survivors, &holds,    &deaths,
-          &commands, &signals, &terminals, &timeouts,  &scales,      &hups,      &canaries, &frozen,
-          &unwell,   &looks,   &tight,     &used_up,   &drained,     &farewells, &watchdogs}) {
+         {&edits,     &crashes,   &transient, &permanent, &build_fails, &survivors, &holds,
+          &deaths,    &commands,  &signals,   &terminals, &timeouts,    &scales,    &hups,
+          &canaries,  &frozen,    &unwell,    &looks,     &tight,       &used_up,   &drained,
+          &farewells, &watchdogs, &starved,   &triggers,  &says}) {
       a("budget", *n);
     }
   }
@@ -279,12 +285,23 @@ class Explorer {
       spend(&Budget::frozen, "freezes", [&](Node& n) { return n.world.frozen(at(n), true, n.now); });
     if (child.watched && child.ready)
       spend(&Budget::unwell, "is unwell", [&](Node& n) { return n.world.looked(at(n), false, n.now); });
+    if (child.watched && child.ready)
+      spend(&Budget::says, "says unwell", [&](Node& n) { return n.world.looked(at(n), false, n.now, true); });
+    if (child.says_unwell && child.watched)
+      move(node, "is well", [&](Node& n) { return n.world.looked(at(n), true, n.now); });
+    if (child.examined) {
+      move(node, "is stuck", [&](Node& n) { return n.world.found(at(n), Stall::waiting, n.now); });
+      spend(&Budget::starved, "starves",
+            [&](Node& n) { return n.world.found(at(n), Stall::starved, n.now); });
+    }
+    if (!child.beats || child.examined)
+      spend(&Budget::watchdogs, "beats", [&](Node& n) { return n.world.watchdog(at(n), 2s); });
     if (child.ready && spec.recycle.requests > 0)
       spend(&Budget::used_up, "used up", [&](Node& n) { return n.world.used_up(at(n), false); });
     if (child.watched && child.ready && child.wants_word)
       move(node, "is well", [&](Node& n) { return n.world.looked(at(n), true, n.now); });
     if (child.ready && !child.announced)
-      spend(&Budget::watchdogs, "misses its watchdog", [&](Node& n) { return n.world.watchdog(at(n)); });
+      spend(&Budget::triggers, "gives itself up", [&](Node& n) { return n.world.triggers(at(n)); });
     if (!child.announced)
       spend(&Budget::farewells, "says STOPPING", [&](Node& n) { return n.world.announces(at(n)); });
     if (child.announced)

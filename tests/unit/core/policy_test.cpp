@@ -103,8 +103,12 @@ TEST_CASE("who was not ready in time, or missed its watchdog, failed, whatever i
       s.lives({0, 0, 1, 1});
       if (watchdog) {
         s.handle(Watchdog{K{0, 0, 1, 1}, 0, true});
+        const bool again = policy != RestartPolicy::never;
+        CHECK(s.spawned() == (again ? Keys{{0, 0, 1, 2}} : Keys{}));
+        if (again) continue;
       } else {
         s.wait();
+        Script(s, "stuck 0:0:1:1").run();
       }
       s.exits({0, 0, 1, 1}, 0);
       CHECK(std::string(name(seen(s))) == (policy == RestartPolicy::never ? "failed" : "crash"));

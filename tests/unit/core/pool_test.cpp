@@ -249,13 +249,15 @@ TEST_CASE("looks by command go round; one that fails counts, one that could not 
            {"due", "5000"},
            {"wait", "spawn 0:65533:1:2 start"},
            {"lives 0:65533:1:2", ""},
-           {"exits 0:65533:1:2 256", "kill_tree 0:65533:1:2", "child.unwell"},
+           {"exits 0:65533:1:2 256", "examine 0:1:1:1, kill_tree 0:65533:1:2", ""},
+           {"stuck 0:1:1:1", "", "child.unwell"},
            {"swept 0:65533:1:2", "forget 0:65533:1:2"},
            {"wait", "spawn 0:65533:1:3 start"},
            {"lives 0:65533:1:3", ""},
            {"due", "2000"},
            {"wait", "kill_tree 0:65533:1:3"}});
   s.exits({0, kLookSlot, 1, 3}, SIGKILL);
+  Script(s, "stuck 0:0:1:1").run();
   CHECK(s.facts.back().text == "the look took too long");
   CHECK(s.view(0).workers.front().unwell == 1);
 }

@@ -44,11 +44,13 @@ TEST_CASE("READY counts once and only from a child that is starting") {
        "0:0:1:1 draining"},
       {"late: its time was over",
        {{"lives 0:0:1:1", "probe 0:0:1:1"},
-        {"tick 30000", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15"}},
+        {"tick 30000", "examine 0:0:1:1"},
+        {"stuck 0:0:1:1", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15"}},
        "0:0:1:1 draining"},
       {"killed",
        {{"lives 0:0:1:1", "probe 0:0:1:1"},
-        {"tick 30000", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15"},
+        {"tick 30000", "examine 0:0:1:1"},
+        {"stuck 0:0:1:1", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15"},
         {"tick 10000", "kill_tree 0:0:1:1"}},
        "0:0:1:1 killing"},
       {"exited",
@@ -91,13 +93,15 @@ TEST_CASE("a child that is not ready in time is asked to go, and that counts as 
            {"lives 0:0:1:1", "probe 0:0:1:1"},
            {"due", "3000"},
            {"tick 2999", ""},
-           {"tick 1", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15", "child.not_ready"},
+           {"tick 1", "examine 0:0:1:1", ""},
+           {"stuck 0:0:1:1", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15", "child.not_ready"},
            {"due", "2000"},
            {"tick 2000", "kill_tree 0:0:1:1", "child.stop_timed_out"},
            {"exits 0:0:1:1 9", "spawn 0:0:1:2 crash"},
            {"swept 0:0:1:1", "forget 0:0:1:1"},
            {"lives 0:0:1:2", "probe 0:0:1:2"},
-           {"tick 3000", "stop_probe 0:0:1:2, ask_drain 0:0:1:2, kill 0:0:1:2 15"},
+           {"tick 3000", "examine 0:0:1:2"},
+           {"stuck 0:0:1:2", "stop_probe 0:0:1:2, ask_drain 0:0:1:2, kill 0:0:1:2 15"},
            {"exits 0:0:1:2 0", "kill_tree 0:0:1:2"},
            {"due", "100"}});
 }
@@ -153,10 +157,12 @@ TEST_CASE("a watchdog that is fed is quiet; one that is not ends the child, and 
            {"due", "2000"},
            {"watchdog 0:0:1:1 500", ""},
            {"due", "500"},
-           {"tick 500", "kill 0:0:1:1 6 main", "child.watchdog_missed, service.starting"},
+           {"tick 500", "examine 0:0:1:1", ""},
+           {"stuck 0:0:1:1", "kill 0:0:1:1 6 main, spawn 0:0:1:2 crash",
+            "child.watchdog_missed, child.hung, service.starting"},
            {"beat 0:0:1:1", ""},
            {"due", "10000"},
-           {"exits 0:0:1:1 6", "spawn 0:0:1:2 crash, kill_tree 0:0:1:1", "child.exited"},
+           {"exits 0:0:1:1 6", "kill_tree 0:0:1:1", "child.exited"},
            {"lives 0:0:1:2", "probe 0:0:1:2"},
            {"due", "30000"}});  // the interval was the old process's
   CHECK(s.view(0).restarts == 1);
@@ -170,11 +176,12 @@ TEST_CASE("a watchdog before ready, at once by its own word, and after the end")
            {"lives 0:0:1:1", "probe 0:0:1:1"},
            {"watchdog 0:0:1:1 5000", ""},
            {"due", "5000"},
-           {"trigger 0:0:1:1", "stop_probe 0:0:1:1, kill 0:0:1:1 6 main", "child.watchdog_missed"},
+           {"trigger 0:0:1:1", "stop_probe 0:0:1:1, kill 0:0:1:1 6 main, spawn 0:0:1:2 crash",
+            "child.watchdog_missed, child.hung"},
            {"trigger 0:0:1:1", "", ""},
            {"tick 10000", "kill_tree 0:0:1:1"},
            {"trigger 0:0:1:1", "", ""},
-           {"exits 0:0:1:1 9", "spawn 0:0:1:2 crash"},
+           {"exits 0:0:1:1 9", ""},
            {"trigger 0:0:1:1", "", ""},
            {"swept 0:0:1:1", "forget 0:0:1:1"}});
 }
@@ -196,7 +203,7 @@ TEST_CASE("a new generation that is not ready, or misses its watchdog, is given 
     const char* effects;
   };
   const Row rows[] = {
-      {"tick 30000", "stop_probe 0:0:2:1, ask_drain 0:0:2:1, kill 0:0:2:1 15"},
+      {"stuck 0:0:2:1", "stop_probe 0:0:2:1, ask_drain 0:0:2:1, kill 0:0:2:1 15"},
       {"trigger 0:0:2:1", "stop_probe 0:0:2:1, kill 0:0:2:1 6 main"},
       {"exits 0:0:2:1 256", "stop_probe 0:0:2:1, kill_tree 0:0:2:1"},
       {"exits 0:0:2:1 0", "stop_probe 0:0:2:1, kill_tree 0:0:2:1"},
@@ -207,7 +214,9 @@ TEST_CASE("a new generation that is not ready, or misses its watchdog, is given 
     Scene s;
     s.configure({watched("web")});
     s.serve({0, 0, 1, 1});
-    play(s, {{"changed 0", "spawn 0:0:2:1 change"}, {"lives 0:0:2:1", "probe 0:0:2:1"}, {"tick 50", ""}});
+    play(s, {{"changed 0", "spawn 0:0:2:1 change"},
+             {"lives 0:0:2:1", "probe 0:0:2:1"},
+             {"tick 30000", "examine 0:0:2:1"}});
     play(s, {{row.end, row.effects}, {"state 0", "ready"}});
     CHECK(s.told(FactType::reload_failed) == 1);
     CHECK(s.view(0).restarts == 0);

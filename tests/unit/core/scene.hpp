@@ -78,6 +78,8 @@ inline std::string text_of(const Action& action) {
           o << "await_queue " << a.key.text();
         } else if constexpr (std::is_same_v<A, AwaitTree>) {
           o << "await_tree " << a.key.text();
+        } else if constexpr (std::is_same_v<A, Examine>) {
+          o << "examine " << a.key.text();
         } else if constexpr (std::is_same_v<A, RenewBacklog>) {
           o << "renew_backlog " << a.key.text();
         } else if constexpr (std::is_same_v<A, CloseSlots>) {

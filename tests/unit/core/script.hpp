@@ -3,6 +3,7 @@
 //   lives K | fails K ERROR [STAGE] | exits K STATUS | lost K | swept K [SURVIVOR]
 //   ready K [PROOF] | stopping K | reloading K | says K TEXT | main K PID
 //   watchdog K MS | beat K | trigger K | extend K MS | claim K PID [explicit]
+//   stuck K [STALL] | starved K | excused K: what Examine has found
 //   changed S | unknown S | hold S | release S
 //   start|stop|restart|reload|shutdown REQUEST [S...] | kill REQUEST SIGNAL [S...] | INT | TERM | HUP
 //   tick MS: so much later a Tick | wait: a Tick at the next deadline | pass MS: time goes on, nothing
@@ -129,16 +130,30 @@ class Script {
     if (verb_ == "beat") return take(Watchdog{k, 0, false});
     if (verb_ == "trigger") return take(Watchdog{k, 0, true});
     if (verb_ == "extend") return take(Extend{k, usec()});
+    if (verb_ == "excused") return take(examined(k, true, Stall::stopped));
+    if (verb_ == "starved") return take(examined(k, false, Stall::starved));
+    if (verb_ == "stuck") {
+      const std::string stall = word();
+      return take(examined(k, false, stall.empty() ? Stall::waiting : stall_of(stall)));
+    }
     if (verb_ == "claim") {
       const auto pid = static_cast<std::int32_t>(number());
       return take(Claimed{k, 7, pid, word() == "explicit", "python"});
     }
     return false;
   }
+  static Stall stall_of(const std::string& name) {
+    auto stall = Stall::unknown;
+    while (name_of(stall) != name) stall = static_cast<Stall>(static_cast<int>(stall) + 1);
+    return stall;
+  }
+  static Looked examined(const ChildKey& key, bool well, Stall stall) {
+    return {key, well, stall, "seen from outside", false, true, std::chrono::milliseconds(1)};
+  }
   bool is_of_child() const {
-    static constexpr const char* kVerbs[] = {"lives",    "fails",    "exits",     "lost",   "swept",
-                                             "ready",    "stopping", "reloading", "says",   "main",
-                                             "watchdog", "beat",     "trigger",   "extend", "claim"};
+    static constexpr const char* kVerbs[] = {
+        "lives", "fails",    "exits", "lost",    "swept",  "ready", "stopping", "reloading", "says",
+        "main",  "watchdog", "beat",  "trigger", "extend", "claim", "excused",  "starved",   "stuck"};
     return std::find(std::begin(kVerbs), std::end(kVerbs), verb_) != std::end(kVerbs);
   }
 

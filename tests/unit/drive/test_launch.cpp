@@ -336,6 +336,7 @@ TEST_CASE("a hook and a look are told of which worker they are, and can claim an
   f.in.listeners = {{"web|:80", "http", "[::]:80"}};
   f.in.about = {ServiceId{1}, 3, 5, 1};
   f.in.about_pid = 4711;
+  f.in.hang = "busy";
   f.in.auto_port = 9000;
   f.spec.port = 0;
   f.spec.die_with_keeper = false;
@@ -354,6 +355,7 @@ TEST_CASE("a hook and a look are told of which worker they are, and can claim an
                                            {"RUNMAIN_INSTANCE_ID", instance_id(kSecret, f.in.about)},
                                            {"RUNMAIN_PID", "4711"},
                                            {"RUNMAIN_HUNG_PID", "4711"},
+                                           {"RUNMAIN_HANG_KIND", "busy"},
                                            {"RUNMAIN_REASON", "start"}});
   CHECK(hook.listeners.empty());
   CHECK_FALSE(hook.notify);
@@ -372,6 +374,7 @@ TEST_CASE("a hook and a look are told of which worker they are, and can claim an
   const keeper::SpawnChild look = f.good();
   CHECK(look.argv == std::vector<std::string>{"check", "4711"});
   CHECK(environment_of(look).count("RUNMAIN_HUNG_PID") == 0);
+  CHECK(environment_of(look).count("RUNMAIN_HANG_KIND") == 0);
   f.spec.hang.hook.reset();
   f.in.key.slot = kHookSlot;
   CHECK(f.bad().detail == "the service has no on_hang hook");
