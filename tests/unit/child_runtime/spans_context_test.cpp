@@ -49,21 +49,22 @@ TEST_CASE("start_span activates nothing, start_as_current_span does in its scope
 
 TEST_CASE("scopes that end out of their order leave the right one current") {
   TestMailbox mailbox;
-  CHECK(in_child(mailbox, [] {
-          std::string wrong;
-          auto a = std::make_unique<runmain::ScopedSpan>(runmain_span_start_current(nullptr, "a", 1, nullptr));
-          auto b = std::make_unique<runmain::ScopedSpan>(runmain_span_start_current(nullptr, "b", 1, nullptr));
-          auto c = std::make_unique<runmain::ScopedSpan>(runmain_span_start_current(nullptr, "c", 1, nullptr));
-          const std::string id = id_of(c->span_context());
-          b.reset();
-          if (current_id() != id) wrong += "1";
-          a.reset();
-          if (current_id() != id) wrong += "2";
-          for (int i = 0; i < 100; ++i) const auto reuse = runmain::start_span("takes the memory again");
-          c.reset();
-          if (current_id() != kNone) wrong += "3";
-          return wrong;
-        }).empty());
+  CHECK(
+      in_child(mailbox, [] {
+        std::string wrong;
+        auto a = std::make_unique<runmain::ScopedSpan>(runmain_span_start_current(nullptr, "a", 1, nullptr));
+        auto b = std::make_unique<runmain::ScopedSpan>(runmain_span_start_current(nullptr, "b", 1, nullptr));
+        auto c = std::make_unique<runmain::ScopedSpan>(runmain_span_start_current(nullptr, "c", 1, nullptr));
+        const std::string id = id_of(c->span_context());
+        b.reset();
+        if (current_id() != id) wrong += "1";
+        a.reset();
+        if (current_id() != id) wrong += "2";
+        for (int i = 0; i < 100; ++i) const auto reuse = runmain::start_span("takes the memory again");
+        c.reset();
+        if (current_id() != kNone) wrong += "3";
+        return wrong;
+      }).empty());
 }
 
 TEST_CASE("bind carries the current context to another thread, and each has its own") {
@@ -144,7 +145,8 @@ TEST_CASE("two tasks that take turns each see their own span as current") {
   CHECK(parent("root again").empty());
 }
 
-TEST_CASE("a current span that is given back on another thread is not current any more, and its memory is safe") {
+TEST_CASE(
+    "a current span that is given back on another thread is not current any more, and its memory is safe") {
   TestMailbox mailbox;
   CHECK(in_child(mailbox, [] {
           std::string wrong;
@@ -197,7 +199,8 @@ TEST_CASE("remote parents, tracestates and baggage go to children") {
     const auto server = runmain::start_as_current_span("server", {.kind = runmain::SpanKind::server});
     auto inner = runmain::start_as_current_span("inner");
     runmain_shared* kept = runmain_context_baggage(runmain_current());
-    inner.set_attribute("baggage", std::string(static_cast<const char*>(runmain_shared_bytes(kept)), kept->size));
+    inner.set_attribute("baggage",
+                        std::string(static_cast<const char*>(runmain_shared_bytes(kept)), kept->size));
     const auto root = runmain::start_span("root", {.root = true});
   });
   REQUIRE(spans.size() == 3);

@@ -48,19 +48,19 @@ TEST_CASE("what other threads say of a span is put behind what its owner says") 
 
 TEST_CASE("limits and the rules of status hold for several threads together") {
   TestMailbox mailbox;
-  const auto spans = spans_of(
-      mailbox,
-      [] {
-        auto span = runmain::start_span("work");
-        for (const char* const key : {"a", "b"}) span.set_attribute(key, 1);
-        span.set_status(runmain::StatusCode::ok);
-        std::thread([&] {
-          for (const char* const key : {"b", "c", "d", "e", "f"}) span.set_attribute(key, 2);
-          for (int i = 0; i < 4; ++i) span.add_event("event");
-          span.set_status(runmain::StatusCode::error, "too late");
-        }).join();
-      },
-      {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3"}, {"OTEL_SPAN_EVENT_COUNT_LIMIT", "2"}});
+  const auto spans =
+      spans_of(mailbox,
+               [] {
+                 auto span = runmain::start_span("work");
+                 for (const char* const key : {"a", "b"}) span.set_attribute(key, 1);
+                 span.set_status(runmain::StatusCode::ok);
+                 std::thread([&] {
+                   for (const char* const key : {"b", "c", "d", "e", "f"}) span.set_attribute(key, 2);
+                   for (int i = 0; i < 4; ++i) span.add_event("event");
+                   span.set_status(runmain::StatusCode::error, "too late");
+                 }).join();
+               },
+               {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3"}, {"OTEL_SPAN_EVENT_COUNT_LIMIT", "2"}});
   REQUIRE(spans.size() == 1);
   const otlp::Span& span = spans[0];
   CHECK(span.attributes.list.size() == 3);
@@ -141,21 +141,22 @@ TEST_CASE("owner and others end one span at the same time: there is one record")
 TEST_CASE("many threads set attributes of one span while it grows") {
   TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
   constexpr int kThreads = 3;
-  const auto spans = spans_of(
-      mailbox,
-      [] {
-        auto span = runmain::start_span("work");
-        std::vector<std::thread> threads;
-        for (int t = 0; t < kThreads; ++t) {
-          threads.emplace_back([&, t] {
-            for (int i = 0; i < 100; ++i)
-              span.set_attribute("t" + std::to_string(t) + "." + std::to_string(i), std::string(50, 'x'));
-          });
-        }
-        for (int i = 0; i < 100; ++i) span.set_attribute("owner." + std::to_string(i), std::string(50, 'x'));
-        for (std::thread& t : threads) t.join();
-      },
-      {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1000"}});
+  const auto spans = spans_of(mailbox,
+                              [] {
+                                auto span = runmain::start_span("work");
+                                std::vector<std::thread> threads;
+                                for (int t = 0; t < kThreads; ++t) {
+                                  threads.emplace_back([&, t] {
+                                    for (int i = 0; i < 100; ++i)
+                                      span.set_attribute("t" + std::to_string(t) + "." + std::to_string(i),
+                                                         std::string(50, 'x'));
+                                  });
+                                }
+                                for (int i = 0; i < 100; ++i)
+                                  span.set_attribute("owner." + std::to_string(i), std::string(50, 'x'));
+                                for (std::thread& t : threads) t.join();
+                              },
+                              {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1000"}});
   REQUIRE(spans.size() == 1);
   CHECK(mailbox.torn == 0);
   CHECK(spans[0].attributes.list.size() == 100 * (kThreads + 1));
@@ -201,15 +202,19 @@ TEST_CASE("a start and an end in the middle of another start are counted, and ha
   // A sampler is asked in the middle of a start, where a signal handler may come.
   CHECK(in_child(mailbox, [] {
           static runmain_span* open = runmain_span_start(nullptr, "open", 4, nullptr);
-          static const runmain_sampler sampler{0, 1, 0,
+          static const runmain_sampler sampler{0,
+                                               1,
+                                               0,
                                                [](void*, const runmain_sampling*) {
-                                                 runmain_span* inner = runmain_span_start(nullptr, "in", 2, nullptr);
+                                                 runmain_span* inner =
+                                                     runmain_span_start(nullptr, "in", 2, nullptr);
                                                  const int recorded = runmain_span_is_recording(inner);
                                                  runmain_span_release(inner);
                                                  runmain_span_end(open, 0);
                                                  return 1 - recorded;
                                                },
-                                               nullptr, "Signals"};
+                                               nullptr,
+                                               "Signals"};
           runmain_set_sampler(&sampler);
           const auto span = runmain::start_as_current_span("outer");
           return std::string(span.is_recording() ? "recording" : "not");
