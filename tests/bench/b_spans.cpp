@@ -62,7 +62,7 @@ const char* const kKeys[10] = {"http.request.method.", "http.response.status", "
                                "server.port.number..", "url.path.of.request.", "url.query.of.reques.",
                                "user_agent.original.", "network.peer.address", "client.address.name.",
                                "error.type.of.reques"};
-char g_values[10][21];
+char g_values[10][32];
 
 struct Inlined {
   static void run() {
