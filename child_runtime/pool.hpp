@@ -64,7 +64,7 @@ inline void return_block(Block* block) {
 }
 
 // `mine`: the calling thread's pool, nullptr if it has none or must not touch it now.
-inline void give_block(Pool* mine, Block* block) {
+[[gnu::always_inline]] inline void give_block(Pool* mine, Block* block) {
   if (block->home != mine) return return_block(block);
   block->next = mine->free[block->block_class];
   mine->free[block->block_class] = block;

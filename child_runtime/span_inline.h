@@ -78,18 +78,24 @@ RUNMAIN_INLINE uint32_t runmain_key_bit(const char* key, size_t size) {
     first = (uint8_t)key[0];
     last = (uint64_t)(uint8_t)key[size - 1] << 8 | (uint8_t)key[size / 2];
   }
-  first = (first ^ size) * 0x9e3779b97f4a7c15ULL;
-  last = (last ^ (first >> 32)) * 0xd6e8feb86659fd93ULL;
-  return (uint32_t)((first ^ last) >> 55);
+  return (uint32_t)(((first ^ (last << 29 | last >> 35) ^ size) * 0x9e3779b97f4a7c15ULL) >> 55);
+}
+
+RUNMAIN_INLINE void runmain_store4(uint8_t* to, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const uint32_t all = a | b << 8 | c << 16 | d << 24; /* little-endian, as all of a mailbox */
+  memcpy(to, &all, 4);
 }
 
 /* memcpy(3) of what is short: pieces that may overlap. */
 RUNMAIN_INLINE void runmain_copy_short(uint8_t* to, const char* from, size_t size) {
   if (__builtin_constant_p(size)) {
     memcpy(to, from, size);
-  } else if (size >= 16) {
-    size_t at;
-    for (at = 0; at + 16 < size; at += 16) memcpy(to + at, from + at, 16);
+  } else if (RUNMAIN_LIKELY(size >= 16)) {
+    memcpy(to, from, 16);
+    if (size > 32) {
+      size_t at;
+      for (at = 16; at + 16 < size; at += 16) memcpy(to + at, from + at, 16);
+    }
     memcpy(to + size - 16, from + size - 16, 16);
   } else if (size >= 8) {
     memcpy(to, from, 8);
@@ -122,16 +128,11 @@ RUNMAIN_INLINE int runmain_span_try_set(struct runmain_span* span, const char* k
   if ((*word & bit) != 0) return 0; /* perhaps there already */
   *word |= bit;
   --head->quick;
-  at[0] = 0x4a; /* Span.attributes: KeyValue */
-  at[1] = (uint8_t)(key_size + value_size + 6);
-  at[2] = 0x0a; /* key */
-  at[3] = (uint8_t)key_size;
+  /* Span.attributes: a KeyValue; its key; its value: an AnyValue, string_value. */
+  runmain_store4(at, 0x4a, (uint32_t)(key_size + value_size + 6), 0x0a, (uint32_t)key_size);
   runmain_copy_short(at + 4, key, key_size);
   at += 4 + key_size;
-  at[0] = 0x12; /* value: AnyValue */
-  at[1] = (uint8_t)(value_size + 2);
-  at[2] = 0x0a; /* string_value */
-  at[3] = (uint8_t)value_size;
+  runmain_store4(at, 0x12, (uint32_t)(value_size + 2), 0x0a, (uint32_t)value_size);
   runmain_copy_short(at + 4, value, value_size);
   __atomic_store_n(&head->write, at + 4 + value_size, __ATOMIC_RELEASE);
   return 1;

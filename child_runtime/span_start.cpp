@@ -63,7 +63,7 @@ const runmain_context* parent_for(const runmain_start* start) {
 }
 
 // Fills the context of a new span: what it has of its parent.
-inline void begin_context(runmain_span& span, const runmain_context* parent) {
+[[gnu::always_inline]] inline void begin_context(runmain_span& span, const runmain_context* parent) {
   runmain_context& c = span.context;
   c.holders = 1;
   c.gone = 0;
@@ -80,7 +80,7 @@ inline void begin_context(runmain_span& span, const runmain_context* parent) {
 }
 
 // Ids and flags that are right whatever the sampler says.
-inline Ids make_ids(Live& live, const Request& request) {
+[[gnu::always_inline]] inline Ids make_ids(Live& live, const Request& request) {
   Ids out{};
   if (request.has_parent) {
     const runmain_span_context& parent = request.parent->span;
@@ -100,14 +100,15 @@ inline Ids make_ids(Live& live, const Request& request) {
   return out;
 }
 
-bool ask_sampler(const SamplerState& state, const Request& request, const Ids& ids) {
+[[gnu::noinline]] bool ask_sampler(const SamplerState& state, Request request, Ids ids) {
   std::uint8_t trace_id[16];
   store_trace(trace_id, ids);
   return is_sampled_slow(state, {request.has_parent ? request.parent : nullptr, trace_id, request.name,
                                  request.kind(), request.start});
 }
 
-inline bool is_sampled(const SamplerState& state, const Request& request, const Ids& ids) {
+[[gnu::always_inline]] inline bool is_sampled(const SamplerState& state, const Request& request,
+                                              const Ids& ids) {
   if (state.kind.load(std::memory_order_relaxed) == RUNMAIN_SAMPLER_ALWAYS_ON &&
       state.custom.load(std::memory_order_relaxed) == nullptr) {
     return !request.has_parent || state.ignore_parent.load(std::memory_order_relaxed) != 0 ||
@@ -119,7 +120,7 @@ inline bool is_sampled(const SamplerState& state, const Request& request, const 
 // ---- spans that record nothing
 
 // A span that is its parent, or nothing where there is none.
-[[gnu::noinline]] runmain_span* carry(const Request& request) {
+[[gnu::noinline]] runmain_span* carry(Request request) {
   const runmain_context* parent = request.parent;
   if (parent == nullptr) return &g_no_span;
   Block* block = take_block_here(sizeof(runmain_span));
@@ -151,8 +152,9 @@ inline bool is_sampled(const SamplerState& state, const Request& request, const 
 
 // ---- those that record
 
-inline void fill_slot(Lane& lane, runmain_span& span, const Ids& ids, const Request& request,
-                      std::uint64_t start, std::uint32_t flags, std::uint64_t now_ns) {
+[[gnu::always_inline]] inline void fill_slot(Lane& lane, runmain_span& span, const Ids& ids,
+                                             const Request& request, std::uint64_t start, std::uint32_t flags,
+                                             std::uint64_t now_ns) {
   runmain_open_slot* slot = take_slot(lane, now_ns);
   span.slot = slot;
   if (slot == nullptr) return;
@@ -171,8 +173,9 @@ inline void fill_slot(Lane& lane, runmain_span& span, const Ids& ids, const Requ
 
 // But what is only known at the end: there it is written to its place in the mailbox.
 // Returns its size.
-inline std::size_t fill_prefix(std::uint8_t* to, const Ids& ids, const Request& request, std::uint64_t start,
-                               std::uint32_t flags) {
+[[gnu::always_inline]] inline std::size_t fill_prefix(std::uint8_t* to, const Ids& ids,
+                                                      const Request& request, std::uint64_t start,
+                                                      std::uint32_t flags) {
   auto* prefix = reinterpret_cast<Prefix*>(to);
   store_tag(prefix->trace_id_tag, 0x0a, 16);
   store_trace(prefix->trace_id, ids);
@@ -190,7 +193,7 @@ inline std::size_t fill_prefix(std::uint8_t* to, const Ids& ids, const Request& 
   return sizeof(Prefix);
 }
 
-inline void begin_limits(runmain_span& span, const Limits& limits) {
+[[gnu::always_inline]] inline void begin_limits(runmain_span& span, const Limits& limits) {
   const std::uint32_t attributes = limits.attributes.load(std::memory_order_relaxed);
   const bool any_length = limits.value_length.load(std::memory_order_relaxed) == RUNMAIN_NO_LIMIT;
   span.head.quick = any_length ? attributes : 0;  // what is cut is not set inline
@@ -218,7 +221,7 @@ void add_given(runmain_span* span, const runmain_start& start) {
 
 constexpr std::size_t kShortName = 127;
 
-inline void add_name(runmain_span& span, std::uint8_t* at, runmain_text name) {
+[[gnu::always_inline]] inline void add_name(runmain_span& span, std::uint8_t* at, runmain_text name) {
   if (name.size > kShortName || span.context.trace_state != nullptr) [[unlikely]] {
     __atomic_store_n(&span.head.write, at, __ATOMIC_RELAXED);
     return;  // add_long
@@ -228,7 +231,8 @@ inline void add_name(runmain_span& span, std::uint8_t* at, runmain_text name) {
   __atomic_store_n(&span.head.write, at + 2 + name.size, __ATOMIC_RELAXED);
 }
 
-inline runmain_span* record(Telemetry& t, ThreadLocal& local, Live& live, const Request& request, Ids ids) {
+[[gnu::always_inline]] inline runmain_span* record(Telemetry& t, ThreadLocal& local, Live& live,
+                                                   const Request& request, Ids ids) {
   ids.flags |= RUNMAIN_FLAG_SAMPLED;
   const std::uint64_t now = monotonic_ns();
   if (now >= live.wall_until) [[unlikely]]
@@ -286,14 +290,11 @@ runmain_span* reentrant(Telemetry* t, const ThreadLocal& local) {
   return &g_no_span;
 }
 
-[[gnu::noinline]] void add_rest(runmain_span& span, const Request& request) {
+[[gnu::noinline]] void add_rest(runmain_span& span, Request request) {
   if (!is_recording(span)) return;
   if (request.name.size > kShortName || span.context.trace_state != nullptr) add_long(span, request.name);
   if (request.start != nullptr) add_given(&span, *request.start);
 }
-
-// Nothing is recorded here, or nothing is decided yet.
-[[gnu::noinline]] runmain_span* start_elsewhere(Request& request);
 
 // A thread's first span, its first after a fork, or one of those that have no lane of their own.
 [[gnu::noinline]] Live* begin_here(Telemetry& t, ThreadLocal& local) {
@@ -303,49 +304,52 @@ runmain_span* reentrant(Telemetry* t, const ThreadLocal& local) {
   return nullptr;
 }
 
-inline runmain_span* start_here(Telemetry& t, ThreadLocal& local, Request& request) {
-  request.parent = parent_for(request.start);
-  request.has_parent = request.parent != nullptr && is_valid(request.parent->span);
+// Nothing is recorded here, or nothing is decided yet; or a signal handler comes in between.
+[[gnu::noinline]] runmain_span* start_elsewhere(Request request);
+
+// Request and Ids stay in registers as long as nobody is given their addresses.
+[[gnu::noinline]] runmain_span* start(const runmain_tracer* tracer, const char* name, std::size_t size,
+                                      const runmain_start* options, bool current) {
+  ThreadLocal& local = t_local;
+  Telemetry* t = g_telemetry.load(std::memory_order_acquire);
+  const runmain_context* parent = parent_for(options);
+  const Request request{tracer != nullptr ? tracer : &g_default_tracer.tracer, {name, size}, options, parent,
+                        parent != nullptr && is_valid(parent->span),           current};
+  if (t == nullptr || t->mode.load(std::memory_order_acquire) != Mode::on || local.busy != 0) [[unlikely]]
+    return start_elsewhere(request);
   Live* live = local.live;
   if (live == nullptr || live->lane.lines == nullptr || !live->begun) [[unlikely]] {
-    live = begin_here(t, local);
+    live = begin_here(*t, local);
     if (live == nullptr) return &g_no_span;
   }
   runmain_span* span = nullptr;
   {
     const Busy busy(local);
     const Ids ids = make_ids(*live, request);
-    span = is_sampled(t.sampler, request, ids) ? record(t, local, *live, request, ids)
-                                               : not_sampled(t, local, *live, request, ids);
+    span = is_sampled(t->sampler, request, ids) ? record(*t, local, *live, request, ids)
+                                                : not_sampled(*t, local, *live, request, ids);
   }
   if (span == nullptr) return carry(request);
-  if (request.name.size > kShortName || span->context.trace_state != nullptr || request.start != nullptr)
-      [[unlikely]]
+  if (size > kShortName || options != nullptr || span->context.trace_state != nullptr) [[unlikely]]
     add_rest(*span, request);
-  if (request.current) enter(*span);
+  if (current) enter(*span);
   return span;
 }
 
-runmain_span* start_elsewhere(Request& request) {
+runmain_span* start_elsewhere(Request request) {
   Telemetry* t = g_telemetry.load(std::memory_order_acquire);
   if (t_local.busy != 0) return reentrant(t, t_local);
   if (t == nullptr || t->mode.load(std::memory_order_acquire) == Mode::undecided) t = &telemetry();
-  if (t->mode.load(std::memory_order_acquire) == Mode::on) return start_here(*t, t_local, request);
-  request.parent = parent_for(request.start);
+  if (t->mode.load(std::memory_order_acquire) == Mode::on)
+    return start(request.tracer, request.name.data, request.name.size, request.start, request.current);
   return carry(request);
 }
 
-inline runmain_span* start(const runmain_tracer* tracer, const char* name, std::size_t size,
-                           const runmain_start* options, bool current) {
-  ThreadLocal& local = t_local;
-  Telemetry* t = g_telemetry.load(std::memory_order_acquire);
-  const Mode mode = t != nullptr ? t->mode.load(std::memory_order_acquire) : Mode::undecided;
-  if (mode == Mode::off && options == nullptr && local.current == nullptr) return &g_no_span;
-  Request request{
-      tracer != nullptr ? tracer : &g_default_tracer.tracer, {name, size}, options, nullptr, false, current};
-  if (mode != Mode::on || local.busy != 0) [[unlikely]]
-    return start_elsewhere(request);
-  return start_here(*t, local, request);
+// The shortest way out of a process that does not serve.
+inline bool is_off(const runmain_start* options) {
+  const Telemetry* t = g_telemetry.load(std::memory_order_acquire);
+  return t != nullptr && t->mode.load(std::memory_order_acquire) == Mode::off && options == nullptr &&
+         t_local.current == nullptr;
 }
 
 }  // namespace
@@ -358,10 +362,10 @@ using namespace runmain::child;  // NOLINT: these are its functions
 
 runmain_span* runmain_span_start(const runmain_tracer* tracer, const char* name, size_t name_size,
                                  const runmain_start* options) {
-  return start(tracer, name, name_size, options, false);
+  return is_off(options) ? &g_no_span : start(tracer, name, name_size, options, false);
 }
 
 runmain_span* runmain_span_start_current(const runmain_tracer* tracer, const char* name, size_t name_size,
                                          const runmain_start* options) {
-  return start(tracer, name, name_size, options, true);
+  return is_off(options) ? &g_no_span : start(tracer, name, name_size, options, true);
 }

@@ -7,6 +7,7 @@
 #include "child_runtime/child_runtime.h"
 #include "child_runtime/current.h"
 #include "child_runtime/propagation.h"
+#include "child_runtime/trace.h"
 
 #define HOLD(condition)                                       \
   do {                                                        \
@@ -78,6 +79,7 @@ int main(void) {
   struct runmain_socket sockets[4];
   struct runmain_role role;
   struct runmain_counters counters;
+  struct runmain_span* span;
   uint32_t ticket;
 
   HOLD(runmain_serve() == RUNMAIN_UNSUPERVISED);
@@ -101,6 +103,11 @@ int main(void) {
   runmain_get_counters(&counters);
   HOLD(counters.in_flight == 0 && counters.done == 1);
   HOLD(runmain_stopping() == 0 && runmain_drained() == 0);
+  span = runmain_span_start_current(NULL, "work", 4, NULL);
+  runmain_span_set(span, "key", 3, "value", 5);
+  HOLD(span != NULL && runmain_span_is_recording(span) == 0 && runmain_current() == NULL);
+  runmain_span_finish(span);
+  HOLD(runmain_telemetry_init("t_c_abi.c", 1) == -ENOTCONN && runmain_force_flush() == 0);
   HOLD(strlen(runmain_version()) > 0);
   HOLD(check_propagation() == 0);
   HOLD(is_mapped("libchild_runtime.so.0") == 1);
