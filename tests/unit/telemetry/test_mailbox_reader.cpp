@@ -356,6 +356,25 @@ TEST_CASE("a reader that says to sleep is woken, or has seen it itself") {
   CHECK_FALSE(reader.fall_asleep());
 }
 
+TEST_CASE("nothing of a lane is believed before it says who has it") {
+  World world;
+  runmain_lane& words = world.memory.lane(0);
+  words.mode = 77;  // of whoever had it before
+  store(words.state, static_cast<std::uint32_t>(RUNMAIN_LANE_TAKEN));
+  MailboxReader reader = world.reader();
+  CHECK(read_all(reader).empty());
+  CHECK(reader.at_rest());
+  CHECK(reader.fall_asleep());
+  CHECK(reader.take_faults().empty());
+  words.mode = RUNMAIN_LANE_BY_POSITION;
+  words.pid = 100;
+  store(words.pid_started, std::uint64_t{7});
+  CHECK_FALSE(reader.fall_asleep());
+  CHECK(read_all(reader).empty());
+  CHECK_FALSE(reader.at_rest());
+  CHECK(reader.take_faults().empty());
+}
+
 TEST_CASE("lanes that nobody has used cost no memory when they are looked for") {
   World world;
   MailboxReader reader = world.reader();
