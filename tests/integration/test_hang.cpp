@@ -20,6 +20,10 @@ std::string pool(int workers, const std::string& more, const std::string& comman
          "'''\nshell = true\nlisten = \"127.0.0.1:0\"\nworkers = " + std::to_string(workers) +
          "\non_keeper_death = \"stop\"\nready = { notify = true, timeout = \"" + ready + "\" }\n" + more;
 }
+std::string hook(const std::string& whom) {
+  return "hang = { on_hang = { command = \"echo hook sees " + whom +
+         " $RUNMAIN_HANG_KIND\", shell = true } }\n";
+}
 const std::string kBeats = "exec @BIN@/t_http --fd {fd} --beat-ms 100 --mute mute";
 
 // That this time passes is what is tested.
@@ -62,7 +66,7 @@ TEST_CASE("the workers stand still together with the head: they have their time 
 }
 
 TEST_CASE("a worker that says nothing any more is looked at, seen by the hook, and ended") {
-  Supervised up(pool(1, "hang = { on_hang = \"echo hook sees {pid} $RUNMAIN_HANG_KIND\" }\n", kBeats));
+  Supervised up(pool(1, hook("{pid}"), kBeats));
   up.start();
   REQUIRE(up.wait_ready());
   const pid_t before = up.pids("web")[0];
@@ -76,25 +80,24 @@ TEST_CASE("a worker that says nothing any more is looked at, seen by the hook, a
 }
 
 TEST_CASE("a start that takes too long is seen by the hook, and it is said what it does") {
-  Supervised up(pool(1, "hang = { on_hang = \"echo hook sees a start, $RUNMAIN_HANG_KIND\" }\n",
-                     "exec @BIN@/t_http --fd {fd} --boot-ms 60000", "300ms"));
+  Supervised up(pool(1, hook("a start,"), "exec @BIN@/t_http --fd {fd} --boot-ms 60000", "300ms"));
   up.start();
   CHECK(up.wait_output("hook sees a start, waiting"));
   CHECK(up.output().find("not ready within") != std::string::npos);
 }
 
 TEST_CASE("the real server under a shell is stopped: its watchdog says so, although it is no child of ours") {
-  Supervised up(pool(1, "hang = { on_hang = \"echo hook sees $RUNMAIN_HANG_KIND\" }\n",
-                     "@BIN@/t_http --fd 3 --beat-ms 100; true"));
+  Supervised up(pool(1, hook("it"), "@BIN@/t_http --fd 3 --beat-ms 100; true"));
   up.start();
   REQUIRE(up.wait_ready());
   const auto servers = children_of(up.pids("web")[0]);
   REQUIRE(servers.size() == 1);
   kill(servers[0], SIGSTOP);
   const Json hung = up.wait_event("child.hung", "web");
+  INFO(up.output());
   REQUIRE(hung.is_object());
   CHECK(hung["data"]["text"].get<std::string>().find("is stopped by a signal") != std::string::npos);
-  CHECK(up.wait_output("hook sees stopped"));
+  CHECK(up.wait_output("hook sees it stopped"));
   REQUIRE(wait_gone(servers[0]));
   REQUIRE(up.wait_ready());
 }

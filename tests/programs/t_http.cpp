@@ -192,6 +192,7 @@ class Server {
   void become_ready() {
     ready_ = true;
     if (options_.port != 0) options_.fd = bind_port(options_.port);
+    next_beat();  // who is ready has its watchdog
     if (options_.notify) say("READY=1");
   }
 
