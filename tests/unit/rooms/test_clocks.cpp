@@ -20,6 +20,9 @@ struct Reader {
 };
 
 constexpr Reader kReaders[] = {
+    {"child_runtime/thread.cpp",
+     "how far a span's begin is from the monotonic clock, by which it is measured"},
+    {"child_runtime/trace.hpp", "takes begin and end of a span from who tells them"},
     {"supervisor/app/head.cpp", "names the time of an entry of the journal"},
     {"supervisor/base/wall_time.cpp", "reads it for all the others"},
     {"supervisor/base/wall_time.hpp", "the same"},
@@ -46,6 +49,8 @@ const std::regex& wall_clock() {
 
 // In code: not in what is printed, nor behind it in a comment.
 bool reads_wall_clock(const std::string& line) {
+  static const std::regex middle_of_comment(R"(^\s*/?\*)");
+  if (std::regex_search(line, middle_of_comment)) return false;
   static const std::regex literal(R"("([^"\\]|\\.)*")");
   const std::string code = std::regex_replace(line, literal, "");
   return std::regex_search(code.substr(0, code.find("//")), wall_clock());
@@ -96,7 +101,8 @@ TEST_CASE("a read of the wall clock is seen as one") {
   for (const char* line :
        {"clock_gettime(CLOCK_MONOTONIC, &t);", "std::chrono::steady_clock::now()", "uv_update_time(loop);",
         "cpu_time(child.pid)", "fact.time = now_;", "on_time(r);", "entry.time (1)", "// not by system_clock",
-        "print(\"so many at a time (1)\");", "std::int64_t wall_of(Time now, std::int64_t wall_now_ns);"}) {
+        " * the last time (it says)", "print(\"so many at a time (1)\");",
+        "std::int64_t wall_of(Time now, std::int64_t wall_now_ns);"}) {
     INFO(line);
     CHECK_FALSE(reads_wall_clock(line));
   }
