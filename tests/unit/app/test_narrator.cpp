@@ -209,7 +209,7 @@ TEST_CASE("what becomes of a pool is told in a line each") {
        "web.3: 1 connection was waiting and was closed, this worker has no successor"},
       {"a canary that there is not",
        {fact(FactType::reload_step, 1, "1 of 1 (no canary with one worker)")},
-       "web: generation 3: 1 of 1 (no canary with one worker)"},
+       "web: generation 2: 1 of 1 (no canary with one worker)"},
       {"the first of several has its number, too",
        {in_slot(0, FactType::child_not_ready, 500), in_slot(1, FactType::child_not_ready, 500)},
        "web.0: not ready within 500 ms|web.1: not ready within 500 ms"},
