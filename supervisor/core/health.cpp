@@ -113,9 +113,11 @@ void Engine::looked(ServiceRecord& r, Instance& i, const Looked& e) {
   touch(r);
   if (e.well) {
     i.seen_well = true;
+    i.seen_starved = false;
     return recovered(i);
   }
   if (i.at_terminal) return;
+  i.seen_starved = e.stall == Stall::starved;
   if (e.stall == Stall::starved) return tell(r, i, FactType::child_starved, 0, e.text);
   if (i.unwell == 0) i.unwell_since = now_;
   i.unwell = std::min(i.unwell + 1, kCountMax);

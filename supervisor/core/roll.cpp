@@ -141,8 +141,9 @@ bool Engine::holds(ServiceRecord& r) {
     course.hold_until = later(now_, each * std::min(health.failures, kCountMax));
     if (course.hold_until > now_) return true;
   }
-  if (doubt->unwell == 0) return false;  // nothing could be found out
-  abort_next(r, "worker " + std::to_string(doubt->key.slot) + " is not well");
+  if (doubt->unwell == 0 && !doubt->seen_starved) return false;  // nothing could be found out
+  abort_next(r, "worker " + std::to_string(doubt->key.slot) +
+                    (doubt->unwell == 0 ? " gets no CPU and was not seen to be well" : " is not well"));
   return true;
 }
 

@@ -92,6 +92,7 @@ struct Instance {
   std::uint32_t beats_missed = 0;  // in a row, and excused
   Stall stall = Stall::unknown;    // as which it hangs
   bool seen_well = false;          // a look was good since it is ready
+  bool seen_starved = false;       // the latest look failed, and it had no CPU
   std::uint32_t stop_step = 0;     // of StopSpec::then, the next one …
   Time step_at = kNever;           // … and when
   Time frozen_until = kNever;      // stopped by a signal: it may be so until then
@@ -131,6 +132,7 @@ struct Instance {
     a("drained", drained);
     a("unwell", unwell);
     a("seen_well", seen_well);
+    a("seen_starved", seen_starved);
     a("unwell_since", unwell_since);
     a("unwell_due", unwell_due);
     a("replace_at", replace_at);

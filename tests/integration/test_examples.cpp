@@ -89,7 +89,8 @@ TEST_CASE("the Node pool loses no request over 3 reloads, with new connections a
 TEST_CASE("a connection that was accepted and says nothing until the drain is answered, and told to close") {
   for (const char* example : {"pool", "pool-wsgi", "pool-asgi", "pool-node"}) {
     INFO(example);
-    Supervised up(configuration(example, 1));  // who has it drains when the reload is over
+    // Who has it drains when the reload is over.
+    Supervised up(configuration(example, 1) + "roll = { hold_last = \"0s\" }\n");
     up.start();
     REQUIRE(up.wait_ready());
     const std::string service = up.status()["services"][0]["name"].get<std::string>();

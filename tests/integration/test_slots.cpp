@@ -154,7 +154,8 @@ TEST_CASE("a slot that nobody serves is scaled away: who waits there is told at 
   REQUIRE(closed != Json());
   CHECK(closed["slot"] == 1);
   CHECK(listeners_at(port) == 1);
-  CHECK(count_answers(clients) + closed["data"]["connections"].get<int>() == 40);
+  // At least: our own look at the slot may have waited there, too.
+  CHECK(count_answers(clients) + closed["data"]["connections"].get<int>() >= 40);
   CHECK(up.wait_output("waiting and w"));
 }
 

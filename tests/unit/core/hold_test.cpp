@@ -70,6 +70,11 @@ TEST_CASE("a canary that nobody has seen well is waited for, but not for ever") 
   play(ill, {{"wait", ""}});
   ill.wait();
   CHECK(ill.told(FactType::reload_failed) == 1);
+  Scene starved = held_canary();
+  starved.handle(Looked{{ServiceId{0}, 0, 2, 1}, false, Stall::starved, "no CPU"});
+  play(starved, {{"wait", ""}});
+  starved.wait();
+  CHECK(starved.told(FactType::reload_failed) == 1);
 }
 
 TEST_CASE("while a roll goes on its new workers are looked at closely, and as always when it is over") {

@@ -293,9 +293,10 @@ TEST_CASE("readiness by command: one that takes too long is ended, and the start
            {"fails 0:65532:1:2 EAGAIN", "forget 0:65532:1:2"},
            {"due", "100"},
            {"wait", "spawn 0:65532:1:3 start"},
-           {"lives 0:65532:1:3", ""}});
-  s.wait();
-  CHECK(s.told(FactType::child_not_ready) == 1);
+           {"lives 0:65532:1:3", ""},
+           {"wait", "examine 0:0:1:1"},
+           {"stuck 0:0:1:1", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15, kill 0:65532:1:3 15",
+            "child.not_ready"}});
 }
 
 TEST_CASE("readiness by command in a roll: each generation is asked as it was started") {
