@@ -358,7 +358,10 @@ inline Event FakeWorld::watchdog(FakeChild& c, Duration interval) {
   return Watchdog{c.key, static_cast<std::uint64_t>(usec), false};
 }
 
-inline Event FakeWorld::triggers(FakeChild& c) { return Watchdog{c.key, 0, true}; }
+inline Event FakeWorld::triggers(FakeChild& c) {
+  c.suspect = true;  // by its own word
+  return Watchdog{c.key, 0, true};
+}
 
 inline Event FakeWorld::drained(FakeChild& c) {
   c.drained = true;

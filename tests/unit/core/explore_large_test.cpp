@@ -71,3 +71,50 @@ TEST_CASE("large: a job, who waits for it, and everything at once", "[.][large]"
   b.edits = b.crashes = b.commands = 1;
   explore("a job and who waits for it: an edit, a crash and a command", {job, web}, b);
 }
+
+TEST_CASE("large: a canary of two, one is not well and one gives itself up, in every order", "[.][large]") {
+  ServiceSpec spec = pool(RollOrder::new_first);
+  spec.roll.canary = 1;
+  spec.roll.canary_hold = 3s;
+  spec.health.kind = HealthKind::http;
+  spec.health.interval = 2s;
+  spec.health.timeout = 1s;
+  spec.health.failures = 2;
+  Budget b;
+  b.timeouts = 0;
+  b.edits = b.unwell = b.triggers = 1;
+  explore("canary of 2, one is not well and one gives itself up", {spec}, b);
+}
+
+TEST_CASE("large: two workers that answer that they are not well, and a crash, in every order",
+          "[.][large]") {
+  ServiceSpec spec = quick(watched("web", 2));
+  spec.health.kind = HealthKind::http;
+  spec.health.failures = 1;
+  Budget b;
+  b.timeouts = 0;
+  b.says = 3;
+  b.crashes = 1;
+  explore("2 workers that are not well, and a crash", {spec}, b);
+}
+
+TEST_CASE("large: a roll of two, and a watchdog that is not fed, in every order", "[.][large]") {
+  Budget b;
+  b.timeouts = 0;
+  b.watchdogs = b.starved = b.edits = 1;
+  explore("roll of 2, a watchdog", {pool(RollOrder::new_first)}, b);
+}
+
+TEST_CASE("large: a roll of two that is held at its end, and one is not well, in every order", "[.][large]") {
+  ServiceSpec spec = pool(RollOrder::new_first);
+  spec.roll.hold_last = 1s;
+  spec.health.kind = HealthKind::http;
+  spec.health.interval = 2s;
+  spec.health.timeout = 1s;
+  spec.health.failures = 2;
+  Budget b;
+  b.timeouts = 0;
+  b.edits = 1;
+  b.unwell = 2;
+  explore("roll of 2, held at its end, one is not well", {spec}, b);
+}
