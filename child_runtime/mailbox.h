@@ -4,7 +4,7 @@
  * claim. Each writing thread has a lane of its own: a ring of records behind a position that only this thread
  * moves. A record is there when the position says so, whatever happens to the process in the next instant.
  * The reader takes every byte as hostile; its own positions are not in here. C, so that every part of
- * child_runtime and the observer can use it; other languages read the numbers in docs/mailbox.md.
+ * child_runtime and the observer can use it; it is the only description of the format.
  *
  * All integers are little-endian and naturally aligned. Positions count bytes since the lane was made and
  * never wrap; offset in the ring = position % ring size. Lines are 64 bytes: who writes what never shares
@@ -83,7 +83,8 @@ enum runmain_lost {
   RUNMAIN_LOST_KINDS = 8
 };
 
-/* At the lane's offset. Counters and positions go on when a lane is taken again. */
+/* At the lane's offset. Positions go on when a lane is taken again; counters, dictionary and slots are 0 by
+ * then, as the reader has left them. `lost` and `ended` are of spans only. */
 struct runmain_lane {
   /* line 0: written by the lane's thread. A release store of `write` publishes what is before it. */
   uint64_t write;

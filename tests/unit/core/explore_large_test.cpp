@@ -1,6 +1,5 @@
 // The worlds of explore_pool_test.cpp and explore_test.cpp with more going wrong at once: minutes each, so
-// they are hidden and run by hand in a release build:  bin/test_core "[large]" What they found is in the
-// tables of roll_test.cpp; how many states they have is in docs/pools.md.
+// they are hidden and run by hand in a release build:  bin/test_core "[large]"
 #include "explorer.hpp"
 
 using namespace runmain;
