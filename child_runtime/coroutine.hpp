@@ -1,5 +1,5 @@
-// The current context where control does not stay on one thread's stack: C++20 coroutines, std::function,
-// callbacks of libuv. Header only.
+// The current context where control does not stay on one thread's stack: C++20 coroutines, callbacks of
+// libuv; callables are in current.hpp. Header only.
 //
 //   struct Task {                                       // a coroutine type whose coroutines have each their
 //   own
@@ -9,8 +9,7 @@
 //   };
 //   runmain::CoroutineContext here;                     // in a coroutine of a type that cannot be changed:
 //   co_await here(socket.read());
-//   pool.post(runmain::bind_current([] { … }));         // a callable runs in the context that was current at
-//   bind uv_timer_start(&timer, runmain::uv_callback<on_timer>, 100, 0);   // see UvContext
+//   uv_timer_start(&timer, runmain::uv_callback<on_timer>, 100, 0);   // see UvContext
 //
 // Invariants: a coroutine sees the same current context after each resumption that it had before, on whatever
 // thread; who resumes, starts or destroys one finds its own context unchanged when that returns. A coroutine
@@ -25,44 +24,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "current.h"
+#include "current.hpp"
 
 namespace runmain {
-
-// A reference to a context, or to none.
-class ContextRef {
- public:
-  ContextRef() noexcept = default;
-  // Takes one more reference.
-  explicit ContextRef(const runmain_context* context) noexcept : context_(runmain_context_retain(context)) {}
-  ContextRef(const ContextRef& o) noexcept : ContextRef(o.context_) {}
-  ContextRef(ContextRef&& o) noexcept : context_(std::exchange(o.context_, nullptr)) {}
-  ContextRef& operator=(ContextRef o) noexcept {
-    std::swap(context_, o.context_);
-    return *this;
-  }
-  ~ContextRef() { runmain_context_release(context_); }
-
-  static ContextRef current() noexcept { return ContextRef(runmain_current()); }
-  const runmain_context* get() const noexcept { return context_; }
-
- private:
-  const runmain_context* context_ = nullptr;
-};
-
-// Makes a context current, from construction to destruction. For a scope on one thread's stack.
-class ContextScope {
- public:
-  explicit ContextScope(ContextRef context) noexcept
-      : context_(std::move(context)), before_(runmain_swap_current(context_.get())) {}
-  ContextScope(const ContextScope&) = delete;
-  ContextScope& operator=(const ContextScope&) = delete;
-  ~ContextScope() { runmain_swap_current(before_); }
-
- private:
-  ContextRef context_;
-  const runmain_context* before_;
-};
 
 // ---- coroutines ----
 
@@ -119,9 +83,9 @@ class LastAwaiter;
 class CoroutineContext {
  public:
   // For a coroutine that runs: a local variable at its beginning, before every scope.
-  CoroutineContext() noexcept : CoroutineContext(ContextRef::current()) {}
+  CoroutineContext() noexcept : CoroutineContext(Context::current()) {}
   // The same in another context than the current one.
-  explicit CoroutineContext(ContextRef context) noexcept : base_(std::move(context)), kept_(base_.get()) {
+  explicit CoroutineContext(Context context) noexcept : base_(std::move(context)), kept_(base_.get()) {
     enter();
   }
 
@@ -139,7 +103,7 @@ class CoroutineContext {
 
   // What follows is for promises; WithContext does all of it.
   struct NotRunning {};
-  explicit CoroutineContext(NotRunning) noexcept : base_(ContextRef::current()), kept_(base_.get()) {}
+  explicit CoroutineContext(NotRunning) noexcept : base_(Context::current()), kept_(base_.get()) {}
 
   void enter() noexcept {
     before_ = runmain_swap_current(kept_);
@@ -148,16 +112,16 @@ class CoroutineContext {
   // The reference is taken while the context is current: it then keeps those below it, too.
   void leave() noexcept {
     const runmain_context* mine = runmain_current();
-    if (mine != kept_) inner_ = mine == base_.get() ? ContextRef() : ContextRef(mine);
+    if (mine != kept_) inner_ = mine == base_.get() ? Context() : Context::retain(mine);
     kept_ = mine;
     running_ = false;
     runmain_swap_current(before_);
   }
 
  private:
-  ContextRef base_;              // what it began with: its scopes come back to this
+  Context base_;                 // what it began with: its scopes come back to this
   const runmain_context* kept_;  // what was current when it last stopped running
-  ContextRef inner_;  // … by a reference, if it is not `base_`: its owner may be outside of the frame
+  Context inner_;  // … by a reference, if it is not `base_`: its owner may be outside of the frame
   const runmain_context* before_ = nullptr;  // of who runs the coroutine, who is below it on the stack
   bool running_ = false;
 };
@@ -313,25 +277,6 @@ class WithContext : public Promise {
   CoroutineContext context_{CoroutineContext::NotRunning{}};
 };
 
-// ---- callables ----
-
-// `function` as a callable that runs in `context`. It can be copied if `function` can, so a std::function
-// takes it.
-template <class F>
-auto bind_context(ContextRef context, F&& function) {
-  return [context = std::move(context),
-          f = std::forward<F>(function)](auto&&... arguments) mutable -> decltype(auto) {
-    const ContextScope scope(context);
-    return f(std::forward<decltype(arguments)>(arguments)...);
-  };
-}
-
-// … in what is current now.
-template <class F>
-auto bind_current(F&& function) {
-  return bind_context(ContextRef::current(), std::forward<F>(function));
-}
-
 // ---- libuv ----
 
 // What a handle's or a request's `data` points to when its callbacks are uv_callback: a base of the user's
@@ -342,13 +287,13 @@ auto bind_current(F&& function) {
 //   void on_timer(uv_timer_t* timer) { Session* s = runmain::uv_data<Session>(timer); … }
 class UvContext {
  public:
-  UvContext() noexcept : context_(ContextRef::current()) {}
-  const ContextRef& context() const noexcept { return context_; }
+  UvContext() noexcept : context_(Context::current()) {}
+  const Context& context() const noexcept { return context_; }
   // For an object that outlives one piece of work: what is current now counts from now on.
-  void take_current() noexcept { context_ = ContextRef::current(); }
+  void take_current() noexcept { context_ = Context::current(); }
 
  private:
-  ContextRef context_;
+  Context context_;
 };
 
 template <class Handle, std::derived_from<UvContext> T>
@@ -375,7 +320,7 @@ struct UvCallback<Callback, void (*)(Handle*, A...) noexcept(kNoexcept)> {
       Callback(handle, arguments...);
       return;
     }
-    const ContextScope scope(data->context());
+    const Activation scope(data->context());
     Callback(handle, arguments...);
   }
 };

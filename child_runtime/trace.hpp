@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "current.hpp"
 #include "trace.h"
 
 namespace runmain {
@@ -147,69 +148,6 @@ inline std::uint64_t nanoseconds(std::chrono::system_clock::time_point time) noe
 }
 
 }  // namespace detail
-
-// ---- contexts
-
-// Holds a context. Copies share it.
-class Context {
- public:
-  Context() noexcept = default;  // the empty one
-  Context(const Context& o) noexcept : context_(runmain_context_retain(o.context_)) {}
-  Context(Context&& o) noexcept : context_(std::exchange(o.context_, nullptr)) {}
-  Context& operator=(Context o) noexcept {
-    std::swap(context_, o.context_);
-    return *this;
-  }
-  ~Context() { runmain_context_release(context_); }
-
-  static Context current() noexcept { return retain(runmain_current()); }
-  static Context retain(const runmain_context* context) noexcept {
-    return Context(runmain_context_retain(context));
-  }
-  static Context adopt(const runmain_context* context) noexcept { return Context(context); }
-  // Of a span that came from elsewhere.
-  static Context of(const SpanContext& span) noexcept {
-    return Context(runmain_context_make(&span, nullptr, nullptr));
-  }
-
-  SpanContext span_context() const noexcept { return runmain_context_span_context(context_); }
-  const runmain_context* get() const noexcept { return context_; }
-
- private:
-  explicit Context(const runmain_context* context) noexcept : context_(context) {}
-
-  const runmain_context* context_ = nullptr;
-};
-
-// Makes a context the current one, for a scope.
-class Activation {
- public:
-  explicit Activation(Context context) noexcept
-      : context_(std::move(context)), before_(runmain_context_retain(runmain_current())) {
-    runmain_swap_current(context_.get());
-  }
-  ~Activation() {
-    // Only what this has made so: whoever put another one there puts it back.
-    if (runmain_current() == context_.get()) runmain_swap_current(before_);
-    runmain_context_release(before_);
-  }
-  Activation(const Activation&) = delete;
-  Activation& operator=(const Activation&) = delete;
-
- private:
-  Context context_;
-  const runmain_context* before_;
-};
-
-// `f`, to be called later, elsewhere, in the context that is current now.
-template <class F>
-auto bind(F&& f) {
-  return
-      [context = Context::current(), f = std::forward<F>(f)](auto&&... arguments) mutable -> decltype(auto) {
-        const Activation activation(context);
-        return std::invoke(f, std::forward<decltype(arguments)>(arguments)...);
-      };
-}
 
 // ---- spans
 

@@ -12,7 +12,7 @@ using made::current;
 using made::Event;
 using made::Note;
 using made::Task;
-using runmain::ContextScope;
+using runmain::Activation;
 using runmain::CoroutineContext;
 
 namespace {
@@ -61,7 +61,7 @@ TEST_CASE("awaiters of every shape keep the context") {
   std::string log;
   Refusing refusing;
   const auto body = [&]() -> Task {
-    const ContextScope scope(own.ref());
+    const Activation scope(own.ref());
     log += std::to_string(co_await refusing) + current();
     try {
       co_await Throwing{};
@@ -76,7 +76,7 @@ TEST_CASE("awaiters of every shape keep the context") {
   };
   {
     Task task = body();
-    const ContextScope scope(base.ref());
+    const Activation scope(base.ref());
     task.start();
     CHECK(current() == 'b');
     CHECK(task.done());
@@ -100,7 +100,7 @@ TEST_CASE("an exception goes through tasks in their own contexts") {
     throw std::runtime_error("no");
   };
   const auto outer = [&]() -> Task {
-    const ContextScope scope(outer_context.ref());
+    const Activation scope(outer_context.ref());
     try {
       co_await inner();
     } catch (const std::runtime_error&) {
@@ -164,20 +164,20 @@ TEST_CASE("a coroutine that runs at once gives its context back at its first sus
   Event event;
   std::string log;
   const auto body = [&](bool fails) -> Detached {
-    const ContextScope scope(own.ref());
+    const Activation scope(own.ref());
     co_await event;
     log += current();
     if (fails) throw std::runtime_error("no");
   };
   {
-    const ContextScope scope(base.ref());
+    const Activation scope(base.ref());
     body(false);
     CHECK(current() == 'b');
     event.fire();
     CHECK(current() == 'b');
     body(true);
   }
-  const ContextScope scope(other.ref());
+  const Activation scope(other.ref());
   const std::coroutine_handle<> failed = event.waiting;
   CHECK_THROWS_AS(event.fire(), std::runtime_error);
   CHECK(current() == 'o');
@@ -190,7 +190,7 @@ TEST_CASE("co_yield and an await_transform of the promise keep the context") {
   Context own('1');
   Context base('b');
   const auto body = [&]() -> Values {
-    const ContextScope scope(own.ref());
+    const Activation scope(own.ref());
     co_yield current();
     const int number = co_await 5;
     co_yield static_cast<char>('0' + number);
@@ -198,7 +198,7 @@ TEST_CASE("co_yield and an await_transform of the promise keep the context") {
   };
   Values values = body();
   {
-    const ContextScope scope(base.ref());
+    const Activation scope(base.ref());
     CHECK(values.next() == '1');
     CHECK(current() == 'b');
     CHECK(values.next() == '5');
@@ -234,13 +234,13 @@ TEST_CASE("in a coroutine of a foreign type CoroutineContext does the same") {
   const auto body = [&]() -> Foreign {
     CoroutineContext here;
     const Note outside{log};
-    const ContextScope scope(own.ref());
+    const Activation scope(own.ref());
     const Note inside{log};
     log += std::to_string(co_await here(event)) + current();
     co_await here(event);
     log += current();
   };
-  const ContextScope scope(base.ref());
+  const Activation scope(base.ref());
   for (const bool finishes : {true, false}) {
     log.clear();
     Foreign coroutine = body();

@@ -12,7 +12,7 @@
 
 using made::Context;
 using made::current;
-using runmain::ContextScope;
+using runmain::Activation;
 
 TEST_CASE(
     "a bound callable runs in the context of its binding, on any thread, and a std::function takes it") {
@@ -21,15 +21,15 @@ TEST_CASE(
   {
     std::function<std::string(int)> function;
     {
-      const ContextScope scope(own.ref());
-      function = runmain::bind_current([](int n) { return std::to_string(n) + current(); });
+      const Activation scope(own.ref());
+      function = runmain::bind([](int n) { return std::to_string(n) + current(); });
     }
     CHECK(function(1) == "11");
     CHECK(current() == '-');
     const auto copy = function;
     std::string seen;
     std::thread([&] {
-      const ContextScope scope(other.ref());
+      const Activation scope(other.ref());
       seen = copy(2) + current();
     }).join();
     CHECK(seen == "212");
@@ -84,7 +84,7 @@ TEST_CASE("libuv's callbacks run in the context where their data was made") {
   uv_work_t work;
   uv_timer_init(&loop, &timer);
   {
-    const ContextScope scope(own.ref());
+    const Activation scope(own.ref());
     runmain::set_uv_data(timer, new Session);
     work.data = timer.data;
   }
@@ -116,7 +116,7 @@ TEST_CASE("an object that outlives one piece of work takes the context of the ne
   Context one('1');
   Session session;
   {
-    const ContextScope scope(one.ref());
+    const Activation scope(one.ref());
     session.take_current();
   }
   CHECK(session.context().get() == one.get());

@@ -12,13 +12,13 @@ using made::current;
 using made::Event;
 using made::Note;
 using made::Task;
-using runmain::ContextScope;
+using runmain::Activation;
 
 namespace {
 
 Task scoped(const Context& own, Event& event, std::string& log) {
   log += current();
-  const ContextScope scope(own.ref());
+  const Activation scope(own.ref());
   log += current();
   co_await event;
   log += current();
@@ -33,7 +33,7 @@ TEST_CASE("two interleaved tasks see each its own context") {
   Context one('1');
   Context two('2');
   {
-    const ContextScope scope(base.ref());
+    const Activation scope(base.ref());
     Event first;
     Event second;
     std::string log_one;
@@ -64,12 +64,12 @@ TEST_CASE("a task begins with what was current where it was made, and children n
   std::string log;
   const auto inner = [&]() -> Task {
     log += current();
-    const ContextScope scope(child.ref());
+    const Activation scope(child.ref());
     co_await event;
     log += current();
   };
   const auto outer = [&]() -> Task {
-    const ContextScope scope(parent.ref());
+    const Activation scope(parent.ref());
     co_await inner();
     log += current();
     Task again = inner();
@@ -98,13 +98,13 @@ TEST_CASE("a task that goes on on another thread takes its context along, and le
   std::string log;
   {
     Task task = [&] {
-      const ContextScope scope(base.ref());
+      const Activation scope(base.ref());
       return scoped(own, event, log);
     }();
     task.start();
     std::string seen;
     std::thread([&] {
-      const ContextScope scope(foreign.ref());
+      const Activation scope(foreign.ref());
       event.fire();
       seen += current();
       event.fire();
@@ -126,7 +126,7 @@ TEST_CASE("a task that is destroyed in the middle leaves its scopes in its own c
   std::string log;
   const auto body = [&]() -> Task {
     const Note outside{log};
-    const ContextScope scope(own.ref());
+    const Activation scope(own.ref());
     const Note inside{log};
     co_await event;
     log += "never";
@@ -134,13 +134,13 @@ TEST_CASE("a task that is destroyed in the middle leaves its scopes in its own c
   for (const bool elsewhere : {false, true}) {
     log.clear();
     std::optional<Task> task = [&] {
-      const ContextScope scope(base.ref());
+      const Activation scope(base.ref());
       return body();
     }();
     task->start();
     char after = '?';
     const auto destroy = [&] {
-      const ContextScope scope(destroyer.ref());
+      const Activation scope(destroyer.ref());
       task.reset();
       after = current();
     };
@@ -162,12 +162,12 @@ TEST_CASE("a tree of tasks that is destroyed in the middle unwinds each in its o
   Event event;
   std::string log;
   const auto inner = [&]() -> Task {
-    const ContextScope scope(inner_context.ref());
+    const Activation scope(inner_context.ref());
     const Note note{log};
     co_await event;
   };
   const auto outer = [&]() -> Task {
-    const ContextScope scope(outer_context.ref());
+    const Activation scope(outer_context.ref());
     const Note note{log};
     co_await inner();
   };
@@ -193,7 +193,7 @@ TEST_CASE("a task that never began, and one that is done, change nothing when th
 
 TEST_CASE("a context whose owner is gone is kept while the task that has it current is suspended") {
   Context own('1');
-  std::optional<ContextScope> elsewhere;
+  std::optional<Activation> elsewhere;
   Event event;
   std::string log;
   const auto body = [&]() -> Task {

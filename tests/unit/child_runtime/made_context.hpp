@@ -22,7 +22,7 @@ class Context {
   ~Context() { runmain_context_release(context_); }
 
   const runmain_context* get() const { return context_; }
-  runmain::ContextRef ref() const { return runmain::ContextRef(context_); }
+  runmain::Context ref() const { return runmain::Context::retain(context_); }
   // A context begins with how many hold it.
   std::uint32_t holders() const { return *reinterpret_cast<const std::uint32_t*>(context_); }
 
