@@ -9,7 +9,7 @@
 
 #include "app/orphans.hpp"
 #include "base/wall_time.hpp"
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 
 namespace runmain::app {
 namespace {
@@ -102,7 +102,7 @@ void Head::make_rooms() {
     const drive::ServiceEntry* entry = services_.find(id);
     return entry == nullptr ? nullptr : &entry->spec.recycle;
   });
-  table_cell_ = std::make_unique<drive::MemfdCell>(fds[keeper::WelcomeFd::table].get());
+  table_cell_ = std::make_unique<os::MemfdCell>(fds[keeper::WelcomeFd::table].get());
   if (auto saved = table_cell_->load(); saved && !saved->empty()) {
     (void)table_.restore(*saved);  // what cannot be read is as good as none: the first scan fills it
   }

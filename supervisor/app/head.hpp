@@ -34,7 +34,7 @@
 #include "drive/keys.hpp"
 #include "drive/load.hpp"
 #include "drive/log.hpp"
-#include "drive/memfd_cell.hpp"
+#include "os/linux/memfd_cell.hpp"
 #include "drive/output.hpp"
 #include "drive/output_terminal.hpp"
 #include "drive/performer.hpp"
@@ -141,7 +141,7 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::Load> load_;
   std::unique_ptr<drive::QueueWatch> queues_;
   drive::FileTable table_;
-  std::unique_ptr<drive::MemfdCell> table_cell_;
+  std::unique_ptr<os::MemfdCell> table_cell_;
   std::unique_ptr<drive::Watcher> watcher_;
   std::unique_ptr<Suspects> suspects_;
   std::unique_ptr<Uncounted> uncounted_;

@@ -6,7 +6,7 @@
 #include "app/beside.hpp"
 #include "app/head.hpp"
 #include "control/last_words.hpp"
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 #include "os/linux/listen_queue.hpp"
 
 namespace runmain::app {
@@ -67,7 +67,7 @@ control::Queues Head::queues() {
 }
 
 std::string Head::instance_id(ChildKey key) {
-  return children_.contains(key) ? drive::instance_id(greeting_.welcome.secret, key) : std::string();
+  return children_.contains(key) ? runmain::instance_id(greeting_.welcome.secret, key) : std::string();
 }
 
 control::Identity Head::identity() { return {static_cast<std::int32_t>(getppid()), options_.config}; }

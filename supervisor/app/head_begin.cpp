@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "app/head.hpp"
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 
 namespace runmain::app {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "child_runtime/protocol.h"
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 #include "drive/json_text.hpp"
 #include "drive/notify.hpp"
 

@@ -14,7 +14,7 @@
 #include "base/env_file.hpp"
 #include "child_runtime/protocol.h"
 #include "drive/account.hpp"
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/sockets.hpp"
 

@@ -3,7 +3,7 @@
 
 #include "child_runtime/protocol.h"
 #include "drive/channel.hpp"
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 #include "support/catch.hpp"
 
 using namespace runmain;

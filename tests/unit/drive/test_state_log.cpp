@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "drive/memfd_cell.hpp"
+#include "os/linux/memfd_cell.hpp"
 #include "os/linux/fd.hpp"
 #include "support/catch.hpp"
 
@@ -140,13 +140,13 @@ TEST_CASE("a log asks for a checkpoint before it grows without bound") {
 
 TEST_CASE("a cell holds its latest value, and the old one until the new one is whole") {
   Memory memory;
-  MemfdCell cell(memory.fd.get());
+  os::MemfdCell cell(memory.fd.get());
   auto nothing = cell.load();
   REQUIRE(nothing);
   CHECK(nothing->empty());
   for (const std::string& value : {std::string("one"), std::string(100'000, 'x'), std::string("three")}) {
     REQUIRE(cell.store(value));
-    auto loaded = MemfdCell(memory.fd.get()).load();
+    auto loaded = os::MemfdCell(memory.fd.get()).load();
     REQUIRE(loaded);
     CHECK(*loaded == value);
   }

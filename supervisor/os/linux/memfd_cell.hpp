@@ -9,7 +9,7 @@
 
 #include "base/result.hpp"
 
-namespace runmain::drive {
+namespace runmain::os {
 
 inline constexpr std::uint64_t kCellMax = 512ULL << 20U;  // bytes of a value
 
@@ -27,4 +27,4 @@ class MemfdCell {
   int fd_;
 };
 
-}  // namespace runmain::drive
+}  // namespace runmain::os

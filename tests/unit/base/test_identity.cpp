@@ -1,11 +1,10 @@
 #include <set>
 #include <string>
 
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 #include "support/catch.hpp"
 
 using namespace runmain;
-using namespace runmain::drive;
 
 namespace {
 
@@ -78,4 +77,23 @@ TEST_CASE("secrets are equal only if every byte and the length are") {
   CHECK_FALSE(equal_secrets("abc", "ab"));
   CHECK_FALSE(equal_secrets("", "a"));
   CHECK_FALSE(equal_secrets(std::string("a\0b", 3), std::string("a\0c", 3)));
+}
+
+TEST_CASE("an OTLP token tells whose it is, and only who has the secret can make one") {
+  const ChildKey key{ServiceId{7}, 2, 30, 4};
+  const std::string token = otlp_token(kSecret, key);
+  CHECK(token.substr(0, 9) == "7.2.30.4.");
+  REQUIRE(owner_of_otlp_token(kSecret, token));
+  CHECK(*owner_of_otlp_token(kSecret, token) == key);
+  CHECK(token.find(nonce(kSecret, key)) == std::string::npos);
+  CHECK_FALSE(owner_of_otlp_token("another keeper's", token));
+  std::string other = token;
+  other[0] = '8';
+  for (const std::string& bad :
+       {other, token + "0", token.substr(0, token.size() - 1), std::string("7.2.30.4"),
+        std::string("7.2.30."), std::string("...."), std::string(), "0" + token,
+        std::string("99999999999.2.30.4.") + token.substr(9)}) {
+    CAPTURE(bad);
+    CHECK_FALSE(owner_of_otlp_token(kSecret, bad));
+  }
 }

@@ -1,4 +1,4 @@
-#include "drive/memfd_cell.hpp"
+#include "os/linux/memfd_cell.hpp"
 
 #include <fcntl.h>
 
@@ -6,7 +6,7 @@
 
 #include "os/linux/fd.hpp"
 
-namespace runmain::drive {
+namespace runmain::os {
 namespace {
 
 constexpr std::uint64_t kHeaderBytes = 4096;
@@ -19,7 +19,7 @@ struct Header {
 std::uint64_t offset_of(std::uint64_t side) { return kHeaderBytes + (side & 1U) * kCellMax; }
 
 Result<Header> read_header(int fd) {
-  auto raw = os::pread_some(fd, sizeof(Header), 0);
+  auto raw = pread_some(fd, sizeof(Header), 0);
   if (!raw) return raw.error();
   Header header;
   if (raw->size() == sizeof header) std::memcpy(&header, raw->data(), sizeof header);
@@ -33,9 +33,9 @@ Result<void> MemfdCell::store(std::string_view value) {
   auto old = read_header(fd_);
   if (!old) return old.error();
   const Header next{value.size(), (old->side + 1) & 1U};
-  if (auto written = os::pwrite_all(fd_, value, offset_of(next.side)); !written) return written;
+  if (auto written = pwrite_all(fd_, value, offset_of(next.side)); !written) return written;
   const std::string_view bytes(reinterpret_cast<const char*>(&next), sizeof next);
-  if (auto written = os::pwrite_all(fd_, bytes, 0); !written) return written;
+  if (auto written = pwrite_all(fd_, bytes, 0); !written) return written;
   fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset_of(old->side)),
             static_cast<off_t>(kCellMax));
   return {};
@@ -45,7 +45,7 @@ Result<std::string> MemfdCell::load() const {
   auto header = read_header(fd_);
   if (!header) return header.error();
   if (header->size == 0 || header->size > kCellMax) return std::string();
-  return os::pread_some(fd_, header->size, offset_of(header->side));
+  return pread_some(fd_, header->size, offset_of(header->side));
 }
 
-}  // namespace runmain::drive
+}  // namespace runmain::os

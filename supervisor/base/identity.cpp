@@ -1,11 +1,12 @@
-#include "drive/identity.hpp"
+#include "base/identity.hpp"
 
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cstddef>
 #include <utility>
 
-namespace runmain::drive {
+namespace runmain {
 namespace {
 
 // Little-endian, as the paper has it, on every machine. Bytes past the end count as 0.
@@ -90,6 +91,26 @@ std::string instance_id(std::string_view secret, const ChildKey& key) {
   return text;
 }
 
+std::string otlp_token(std::string_view secret, const ChildKey& key) {
+  std::string token;
+  for (const std::uint32_t part : {key.service.value, key.slot, key.generation, key.attempt}) {
+    token += std::to_string(part) + '.';
+  }
+  return token + hex(derive(secret, "runmain otlp", key));
+}
+
+std::optional<ChildKey> owner_of_otlp_token(std::string_view secret, std::string_view token) {
+  ChildKey key;
+  std::string_view rest = token;
+  for (std::uint32_t* part : {&key.service.value, &key.slot, &key.generation, &key.attempt}) {
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), *part);
+    if (error != std::errc() || end == rest.data() + rest.size() || *end != '.') return std::nullopt;
+    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()) + 1);
+  }
+  if (!equal_secrets(token, otlp_token(secret, key))) return std::nullopt;
+  return key;
+}
+
 bool equal_secrets(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   unsigned difference = 0;
@@ -99,4 +120,4 @@ bool equal_secrets(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-}  // namespace runmain::drive
+}  // namespace runmain
