@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "app/orphans.hpp"
-#include "base/wall_time.hpp"
 #include "base/identity.hpp"
+#include "base/wall_time.hpp"
 
 namespace runmain::app {
 namespace {

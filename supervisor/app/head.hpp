@@ -34,7 +34,6 @@
 #include "drive/keys.hpp"
 #include "drive/load.hpp"
 #include "drive/log.hpp"
-#include "os/linux/memfd_cell.hpp"
 #include "drive/output.hpp"
 #include "drive/output_terminal.hpp"
 #include "drive/performer.hpp"
@@ -42,6 +41,7 @@
 #include "drive/state_log.hpp"
 #include "drive/watcher.hpp"
 #include "keeper/board.hpp"
+#include "os/linux/memfd_cell.hpp"
 
 namespace runmain::app {
 

@@ -5,8 +5,8 @@
 
 #include "app/beside.hpp"
 #include "app/head.hpp"
-#include "control/last_words.hpp"
 #include "base/identity.hpp"
+#include "control/last_words.hpp"
 #include "os/linux/listen_queue.hpp"
 
 namespace runmain::app {

@@ -6,8 +6,8 @@
 #include <optional>
 #include <string_view>
 
-#include "child_runtime/protocol.h"
 #include "base/identity.hpp"
+#include "child_runtime/protocol.h"
 #include "drive/json_text.hpp"
 #include "drive/notify.hpp"
 

@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "base/env_file.hpp"
+#include "base/identity.hpp"
 #include "child_runtime/protocol.h"
 #include "drive/account.hpp"
-#include "base/identity.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/sockets.hpp"
 

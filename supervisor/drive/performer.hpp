@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "base/identity.hpp"
 #include "core/effect.hpp"
 #include "drive/channel.hpp"
 #include "drive/child_infos.hpp"
 #include "drive/examiner.hpp"
 #include "drive/health.hpp"
-#include "base/identity.hpp"
 #include "drive/keeper_client.hpp"
 #include "drive/queue_watch.hpp"
 #include "drive/readiness.hpp"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -17,8 +16,8 @@ inline constexpr const char* kOtlpListener = "|otlp";          // OTLP/HTTP, loo
 inline constexpr const char* kObserverListener = "|observer";  // unix path RUNTIME_DIR/observer
 
 struct ObserverDestination {
-  std::string name;                              // for people: its address
-  std::map<std::string, std::string> variables;  // OTEL_EXPORTER_OTLP_*, for read_endpoint()
+  std::string name;                    // for people: its address
+  std::vector<std::string> variables;  // "OTEL_EXPORTER_OTLP_…=value", for read_endpoint()
   friend bool operator==(const ObserverDestination&, const ObserverDestination&) = default;
   template <class A>
   void fields(A& a) {

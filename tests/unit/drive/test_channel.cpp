@@ -1,9 +1,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/identity.hpp"
 #include "child_runtime/protocol.h"
 #include "drive/channel.hpp"
-#include "base/identity.hpp"
 #include "support/catch.hpp"
 
 using namespace runmain;

@@ -8,8 +8,8 @@
 
 #include "base/archive.hpp"
 #include "base/env_file.hpp"
-#include "drive/account.hpp"
 #include "base/identity.hpp"
+#include "drive/account.hpp"
 #include "drive/launch.hpp"
 #include "os/linux/fd.hpp"
 #include "support/catch.hpp"

@@ -4,8 +4,8 @@
 
 #include <random>
 
-#include "os/linux/memfd_cell.hpp"
 #include "os/linux/fd.hpp"
+#include "os/linux/memfd_cell.hpp"
 #include "support/catch.hpp"
 
 using namespace runmain;
