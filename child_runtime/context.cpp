@@ -74,6 +74,29 @@ void keep_chain(const runmain_context* context) {
   }
 }
 
+bool is_in_chain_of(const runmain_context* top, const runmain_context* context) {
+  for (; top != nullptr; top = scope_of(top) != nullptr ? scope_of(top)->before : nullptr) {
+    if (top == context) return true;
+  }
+  return false;
+}
+
+// What stands below `top`, and not in the chain of `next`, leaves the calling thread's chain with it: it goes
+// on where `top` does, as in a coroutine that another thread resumes.
+void hand_over_below(const runmain_context* top, const runmain_context* next) {
+  const Scope* above = scope_of(top);
+  while (above != nullptr && above->keeps_before && !is_in_chain_of(next, above->before)) {
+    Scope* scope = scope_of(above->before);
+    if (scope == nullptr || (load_thread(*scope) & ~kLeft) != thread_self()) return;
+    if (!scope->keeps_before && scope->before != nullptr) {
+      scope->keeps_before = true;
+      add_holder(scope->before);
+    }
+    drop_from_chain(above->before, *scope);  // held by what is above it
+    above = scope;
+  }
+}
+
 runmain_context* new_context() {
   Block* block = take_block_here(sizeof(runmain_context));
   if (block == nullptr) return nullptr;
@@ -192,6 +215,7 @@ const runmain_context* runmain_swap_current(const runmain_context* context) {
                                      __ATOMIC_ACQUIRE) &&
         thread == (self | kLeft))
       continue;  // it was given back elsewhere in this moment
+    if (scope != nullptr && before != context) hand_over_below(before, context);
     become_current(context);
     return before;
   }

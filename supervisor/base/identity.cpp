@@ -54,6 +54,22 @@ std::pair<std::uint64_t, std::uint64_t> derive(std::string_view secret, std::str
   return {siphash24(secret, message + '\1'), siphash24(secret, message + '\2')};
 }
 
+// As bytes, of which one is never 0.
+template <std::size_t N>
+std::array<std::uint8_t, N> to_id(const std::pair<std::uint64_t, std::uint64_t>& bits) {
+  std::array<std::uint8_t, N> id{};
+  for (std::size_t i = 0; i < N; ++i) {
+    id[i] = static_cast<std::uint8_t>((i < 8 ? bits.first : bits.second) >> (8 * (i % 8)));
+  }
+  id[N - 1] |= 1U;
+  return id;
+}
+
+// All first starts of a generation came the same way.
+ChildKey key_of_coming(const ChildKey& key) {
+  return key.attempt > 1 ? key : ChildKey{key.service, 0, key.generation, 0};
+}
+
 std::string hex(std::pair<std::uint64_t, std::uint64_t> bits) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
@@ -109,6 +125,39 @@ std::optional<ChildKey> owner_of_otlp_token(std::string_view secret, std::string
   }
   if (!equal_secrets(token, otlp_token(secret, key))) return std::nullopt;
   return key;
+}
+
+SpanIdentity trace_of(std::string_view secret, std::string_view purpose, const ChildKey& key) {
+  return {to_id<16>(derive(secret, "runmain trace " + std::string(purpose), key)),
+          to_id<8>(derive(secret, "runmain root " + std::string(purpose), key))};
+}
+
+SpanIdentity part_of(std::string_view secret, std::string_view purpose, const SpanIdentity& trace,
+                     const ChildKey& key) {
+  return {trace.trace, to_id<8>(derive(secret, "runmain span " + std::string(purpose), key))};
+}
+
+SpanIdentity coming_of(std::string_view secret, const ChildKey& key) {
+  return trace_of(secret, "coming", key_of_coming(key));
+}
+
+SpanIdentity start_of(std::string_view secret, const ChildKey& key) {
+  return part_of(secret, "start", coming_of(secret, key), key);
+}
+
+std::string to_traceparent(const SpanIdentity& identity) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text = "00-";
+  const auto append = [&text](const auto& id) {
+    for (const std::uint8_t byte : id) {
+      text += kDigits[byte >> 4U];
+      text += kDigits[byte & 0xfU];
+    }
+    text += '-';
+  };
+  append(identity.trace);
+  append(identity.span);
+  return text + "01";
 }
 
 bool equal_secrets(std::string_view a, std::string_view b) {

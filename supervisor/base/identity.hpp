@@ -6,6 +6,7 @@
 // secrets that outlive a keeper. Thread: any.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,6 +33,29 @@ std::string instance_id(std::string_view secret, const ChildKey& key);
 std::string otlp_token(std::string_view secret, const ChildKey& key);
 // Whose token this is; nothing if it is none of this secret.
 std::optional<ChildKey> owner_of_otlp_token(std::string_view secret, std::string_view token);
+
+// ---- traces of the lifecycle: ids that every head finds again, and that a child can be told before its span
+// ends
+
+struct SpanIdentity {
+  std::array<std::uint8_t, 16> trace{};
+  std::array<std::uint8_t, 8> span{};  // all zero: none
+  friend bool operator==(const SpanIdentity&, const SpanIdentity&) = default;
+};
+
+// The root of how a child came to be: all first starts of a generation have one, and so have its settling and
+// its build; each later start of a slot in it (after a crash, a recycling) has its own.
+SpanIdentity coming_of(std::string_view secret, const ChildKey& key);
+// The start of this child, in that trace.
+SpanIdentity start_of(std::string_view secret, const ChildKey& key);
+// Another span of that trace, such as "drain".
+SpanIdentity part_of(std::string_view secret, std::string_view purpose, const SpanIdentity& trace,
+                     const ChildKey& key);
+// What has no child: a trace of its own.
+SpanIdentity trace_of(std::string_view secret, std::string_view purpose, const ChildKey& key);
+
+// "00-…-…-01" (W3C Trace Context, 3.2): TRACEPARENT of a child, whose parent is its start.
+std::string to_traceparent(const SpanIdentity& identity);
 
 // Whether both are equal, in a time that depends on their lengths only.
 bool equal_secrets(std::string_view a, std::string_view b);

@@ -329,6 +329,7 @@ struct Fact {
   std::int32_t pid = 0;
   std::int64_t number = 0;
   std::string text;
+  Duration drained_for{};  // child_stopped, child_exited: since it was asked to go
   template <class A>
   void fields(A& a) {
     a("type", type);
@@ -340,6 +341,7 @@ struct Fact {
     a("pid", pid);
     a("number", number);
     a("text", text);
+    a("drained_for", drained_for);
   }
 };
 

@@ -68,6 +68,8 @@ class Engine {
   void tell(const ServiceRecord& r, FactType type, std::int64_t number = 0, std::string text = {});
   void tell(const ServiceRecord& r, const Instance& i, FactType type, std::int64_t number = 0,
             std::string text = {});
+  static Fact about(const ServiceRecord& r, const Instance& i, FactType type, std::int64_t number,
+                    std::string text);
   void record(Fact fact);
   void touch(std::uint32_t index);
   void touch(const ServiceRecord& r) { touch(r.id.value); }

@@ -245,7 +245,11 @@ void Engine::operator()(const Exited& e) {
   const std::int64_t number = e.known ? e.status : -1;
   const bool asked = i->why == EndWhy::stop || i->why == EndWhy::announced;
   const bool helper = i->key.is_about();
-  if (!helper) tell(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, number, end.how);
+  if (!helper) {
+    Fact fact = about(*r, *i, asked ? FactType::child_stopped : FactType::child_exited, number, end.how);
+    if (i->phase == WorkerState::draining) fact.drained_for = now_ - i->since;
+    record(std::move(fact));
+  }
   stop_looking(*i);
   leave_terminal(*i);
   if (leaves_the_drain(*r, *i, e)) {

@@ -123,6 +123,11 @@ void Engine::tell(const ServiceRecord& r, FactType type, std::int64_t number, st
 
 void Engine::tell(const ServiceRecord& r, const Instance& i, FactType type, std::int64_t number,
                   std::string text) {
+  record(about(r, i, type, number, std::move(text)));
+}
+
+Fact Engine::about(const ServiceRecord& r, const Instance& i, FactType type, std::int64_t number,
+                   std::string text) {
   Fact fact;
   fact.type = type;
   fact.service = r.id;
@@ -131,7 +136,7 @@ void Engine::tell(const ServiceRecord& r, const Instance& i, FactType type, std:
   fact.pid = i.pid;
   fact.number = number;
   fact.text = std::move(text);
-  record(std::move(fact));
+  return fact;
 }
 
 void Engine::touch(std::uint32_t index) {

@@ -12,11 +12,6 @@ namespace {
 
 constexpr std::uint32_t kFlagsMask = 0x3ff;  // what OTLP has a meaning for
 constexpr std::uint32_t kKindMax = 5;
-constexpr std::uint32_t kStringValue = 1;
-constexpr std::uint32_t kBoolValue = 2;
-constexpr std::uint32_t kIntValue = 3;
-constexpr std::uint32_t kStatusMessage = 2;
-constexpr std::uint32_t kStatusCode = 3;
 constexpr std::int32_t kError = 2;
 
 bool is_zero(const std::uint8_t* id, std::size_t size) {
@@ -35,12 +30,12 @@ void add_attribute(protozero::pbf_writer& out, const char* key, F&& value) {
   value(any);
 }
 
+}  // namespace
+
 std::string signal_name(int signal) {
   const char* name = sigabbrev_np(signal);
   return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(signal);
 }
-
-}  // namespace
 
 std::string to_text(const Ending& ending) {
   switch (ending.how) {
@@ -68,12 +63,12 @@ std::optional<std::string> reconstructed_span(const runmain_open_slot& slot, con
   out.add_enum(kSpanKind, static_cast<std::int32_t>(slot.kind <= kKindMax ? slot.kind : 0));
   out.add_fixed64(kSpanStart, slot.start_unix_nano);
   out.add_fixed64(kSpanEnd, std::max(slot.start_unix_nano, ending.at_unix_nano));
-  add_attribute(out, "runmain.reconstructed", [](auto& value) { value.add_bool(kBoolValue, true); });
+  add_attribute(out, "runmain.reconstructed", [](auto& value) { value.add_bool(kAnyBool, true); });
   if (ending.how == Ending::How::exited) {
-    add_attribute(out, "process.exit.code", [&](auto& value) { value.add_int64(kIntValue, ending.number); });
+    add_attribute(out, "process.exit.code", [&](auto& value) { value.add_int64(kAnyInt, ending.number); });
   } else if (ending.how == Ending::How::killed) {
     add_attribute(out, "runmain.exit.signal",
-                  [&](auto& value) { value.add_string(kStringValue, signal_name(ending.number)); });
+                  [&](auto& value) { value.add_string(kAnyString, signal_name(ending.number)); });
   }
   {
     protozero::pbf_writer status(out, kSpanStatus);

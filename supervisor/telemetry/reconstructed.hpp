@@ -15,6 +15,9 @@ namespace runmain::telemetry {
 std::optional<std::string> reconstructed_span(const runmain_open_slot& slot, const Ending& ending,
                                               bool& is_span);
 
+// "SIGKILL"; "signal 99" for one without a name.
+std::string signal_name(int signal);
+
 // "exited with status 3", "was killed by SIGKILL", "is gone".
 std::string to_text(const Ending& ending);
 

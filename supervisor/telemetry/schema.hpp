@@ -90,9 +90,18 @@ inline constexpr std::uint32_t kSpanKind = 6;
 inline constexpr std::uint32_t kSpanStart = 7;
 inline constexpr std::uint32_t kSpanEnd = 8;
 inline constexpr std::uint32_t kSpanAttributes = 9;
+inline constexpr std::uint32_t kSpanLinks = 13;
 inline constexpr std::uint32_t kSpanStatus = 15;
 inline constexpr std::uint32_t kSpanFlags = 16;
+inline constexpr std::uint32_t kLinkTraceId = 1;
+inline constexpr std::uint32_t kLinkSpanId = 2;
+inline constexpr std::uint32_t kStatusMessage = 2;
+inline constexpr std::uint32_t kStatusCode = 3;
 inline constexpr std::uint32_t kKeyValueKey = 1;
 inline constexpr std::uint32_t kKeyValueValue = 2;
+inline constexpr std::uint32_t kAnyString = 1;
+inline constexpr std::uint32_t kAnyBool = 2;
+inline constexpr std::uint32_t kAnyInt = 3;
+inline constexpr std::uint32_t kAnyArray = 5;
 
 }  // namespace runmain::telemetry

@@ -31,7 +31,7 @@ inline const std::vector<Rule>& rules() {
        {"nlohmann/"}},
       {"supervisor/web/", {"base/", "os/"}, {}},
       {"supervisor/telemetry/",
-       {"base/", "core/effect.hpp", "os/", "child_runtime/mailbox.h"},
+       {"base/", "core/effect.hpp", "os/", "child_runtime/mailbox.h", "child_runtime/mailbox_writer.hpp"},
        {"nlohmann/", "protozero/", "curl/", "zlib.h"}},
       // up hands fds on, check, dev and up make the configuration, replay feeds a journal to the machine,
       // explain asks the watcher's rules where no head runs.

@@ -1,0 +1,68 @@
+#include "telemetry/lane_writer.hpp"
+
+#include <cstring>
+#include <protozero/pbf_writer.hpp>
+
+#include "child_runtime/mailbox_writer.hpp"
+#include "telemetry/mailbox_layout.hpp"
+
+namespace runmain::telemetry {
+
+struct LaneWriter::Impl {
+  os::UniqueFd memfd;
+  os::UniqueFd wake;
+  child::Mailbox mailbox{};
+  child::Lane lane{};
+  std::uint32_t scope = 0;
+};
+
+LaneWriter::LaneWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LaneWriter::LaneWriter(LaneWriter&&) noexcept = default;
+LaneWriter& LaneWriter::operator=(LaneWriter&&) noexcept = default;
+LaneWriter::~LaneWriter() {
+  if (impl_) child::close_lane(impl_->lane);
+}
+
+Result<LaneWriter> LaneWriter::open(os::UniqueFd memfd, os::UniqueFd wake, std::string_view resource,
+                                    const std::string& scope) {
+  auto impl = std::make_unique<Impl>();
+  impl->memfd = std::move(memfd);
+  impl->wake = std::move(wake);
+  if (const int error = child::open_mailbox(impl->mailbox, impl->memfd.get(), impl->wake.get()); error != 0) {
+    return Error::from_errno("mailbox", -error);
+  }
+  if (!child::take_lane(impl->mailbox, impl->lane, false, resource.data(), resource.size())) {
+    return Error::from_errno("mailbox: no lane is free", ENOSPC);
+  }
+  std::string entry(8, '\0');  // no schema address
+  protozero::pbf_writer message(entry);
+  message.add_string(1, scope);
+  impl->scope = child::add_entry(impl->lane, RUNMAIN_ENTRY_SCOPE, entry.data(), entry.size());
+  return LaneWriter(std::move(impl));
+}
+
+bool LaneWriter::write_span(std::string_view bytes) {
+  child::Lane& lane = impl_->lane;
+  const std::size_t length = 2 * sizeof(std::uint32_t) + bytes.size();
+  const std::size_t size = padded(sizeof(runmain_record) + length);
+  child::count(lane, lane.lines->started);
+  const bool too_big = size > RUNMAIN_RECORD_MAX;
+  std::uint8_t* at = too_big ? nullptr : child::reserve_record(lane, size);
+  if (at == nullptr) {
+    child::count(lane, lane.lines->lost[too_big ? RUNMAIN_LOST_TOO_BIG : RUNMAIN_LOST_FULL]);
+    child::count(lane, lane.lines->ended);
+    return false;
+  }
+  const runmain_record head{static_cast<std::uint32_t>(length), RUNMAIN_RECORD_SPAN, 0, 0, 0};
+  const std::uint32_t scope[2] = {impl_->scope, 0};
+  std::memcpy(at, &head, sizeof head);
+  std::memcpy(at + sizeof head, scope, sizeof scope);
+  std::memcpy(at + sizeof head + sizeof scope, bytes.data(), bytes.size());
+  std::memset(at + sizeof head + length, 0, size - sizeof head - length);
+  child::publish_record(lane, size);
+  child::count(lane, lane.lines->ended);
+  child::wake_if_asleep(impl_->mailbox);
+  return true;
+}
+
+}  // namespace runmain::telemetry
