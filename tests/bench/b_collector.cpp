@@ -1,0 +1,45 @@
+// Save to serving, with the collector up, refused, silent and saying 429, beside no telemetry at all: five
+// supervisors in turns.
+//   b_collector [ROUNDS]
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "spans_world.hpp"
+
+using namespace runmain::bench;
+using runmain::test::SpanSink;
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 60;
+  SpanSink sinks[4];
+  const std::pair<const char*, SpanSink::Mode> modes[] = {{"up", SpanSink::Mode::ok},
+                                                          {"refused", SpanSink::Mode::refused},
+                                                          {"silent", SpanSink::Mode::silent},
+                                                          {"429", SpanSink::Mode::too_many}};
+  std::vector<std::pair<std::string, std::unique_ptr<SpansWorld>>> worlds;
+  worlds.emplace_back("no telemetry", std::make_unique<SpansWorld>("", 1, 2, 500));
+  for (std::size_t i = 0; i < 4; ++i) {
+    sinks[i].set_mode(modes[i].second);
+    worlds.emplace_back(modes[i].first, std::make_unique<SpansWorld>(sinks[i].endpoint(), 1, 2, 500));
+  }
+  for (auto& [name, world] : worlds) {
+    if (!world->begin()) return 1;
+  }
+  std::vector<std::vector<double>> times(worlds.size());
+  for (int round = 0; round < rounds; ++round) {
+    for (std::size_t i = 0; i < worlds.size(); ++i) {
+      const double ms = worlds[(i + static_cast<std::size_t>(round)) % worlds.size()].second->reload_ms();
+      if (ms < 0) return 1;
+      times[(i + static_cast<std::size_t>(round)) % worlds.size()].push_back(ms);
+    }
+  }
+  const double floor = percentile(times[0], 50);
+  for (std::size_t i = 0; i < worlds.size(); ++i) {
+    row("save to serving, collector: " + worlds[i].first,
+        number(percentile(times[i], 50), " ms") + " (p99 " + number(percentile(times[i], 99), " ms") +
+            "), ratio " + number(percentile(times[i], 50) / floor),
+        i == 0 ? "" : "ratio at most 1.1");
+  }
+  return 0;
+}
