@@ -58,6 +58,8 @@ bool read_field(std::string_view line, Request& out) {
     out.has_body = out.has_body || value != "0";
   } else if (same_word(name, "transfer-encoding")) {
     out.has_body = true;
+  } else if (same_word(name, "traceparent") || same_word(name, "tracestate") || same_word(name, "baggage")) {
+    out.trace.emplace_back(name, value);
   }
   return true;
 }

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace hello {
 
@@ -17,6 +19,8 @@ struct Request {
   std::string_view query;  // without '?'
   bool keep_alive = true;
   bool has_body = false;
+  // The caller's trace, for the span of this request; empty: none. Twice the same field is no trace.
+  std::vector<std::pair<std::string_view, std::string_view>> trace;
 };
 
 enum class Parse { incomplete, complete, bad, too_large };

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "child_runtime/trace.hpp"
+
 namespace hello {
 namespace {
 
@@ -15,6 +17,7 @@ std::string variable(const char* name) {
 }
 
 std::string greeting() {
+  const auto span = runmain::start_as_current_span("greeting");
   return "Hello from generation " + variable("RUNMAIN_GENERATION") + ", worker " +
          variable("RUNMAIN_WORKER") + ".\n";
 }

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <system_error>
 
+#include "child_runtime/context_carrier.hpp"
 #include "pages.hpp"
 
 namespace hello {
@@ -50,6 +51,18 @@ void add_to(int epoll, int fd, std::uint32_t events, std::uint64_t key) {
   event.events = events;
   event.data.u64 = key;
   check(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+}
+
+// A span that is not current: other requests run before this one's answer is through.
+runmain::Span start_span_of(const Request& request) {
+  runmain::SpanOptions options;
+  options.kind = runmain::SpanKind::server;
+  options.parent = runmain::extract_context(request.trace);
+  runmain::Span span =
+      runmain::start_span(std::string(request.method) + " " + std::string(request.path), options);
+  span.set_attribute("http.request.method", request.method);
+  span.set_attribute("url.path", request.path);
+  return span;
 }
 
 }  // namespace
@@ -266,7 +279,13 @@ void Server::take_requests(Connection& c) {
 void Server::take(Connection& c, const Request& request) {
   c.keep = request.keep_alive;
   c.head_only = request.method == "HEAD";
-  Page page = page_for(request);
+  c.span.emplace(start_span_of(request));
+  Page page;
+  {
+    const runmain::Activation current(c.span->context());  // what the page does is below it
+    page = page_for(request);
+  }
+  c.span->set_attribute("http.response.status_code", page.answer.status);
   c.answer = std::move(page.answer);
   if (page.delay <= 0ms) return;
   c.state = State::waiting;
@@ -298,6 +317,7 @@ void Server::write_some(Connection& c) {
 
 void Server::answered(Connection& c) {
   c.in_flight.reset();
+  c.span.reset();  // ended
   c.fresh = false;
   if (c.keep) {
     expect_request(c);

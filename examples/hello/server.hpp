@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "child_runtime/child_runtime.hpp"
+#include "child_runtime/trace.hpp"
 #include "http.hpp"
 
 namespace hello {
@@ -66,6 +67,7 @@ class Server {
     Answer answer;  // while waiting
     Clock::time_point deadline;
     std::optional<runmain::InFlight> in_flight;  // from the first byte of a request to the last of its answer
+    std::optional<runmain::Span> span;           // from the whole request to the last byte of its answer
   };
 
   // What happens to a connection. Handlers change its state; settle() then tells epoll, or removes it.

@@ -1,0 +1,55 @@
+// Contexts out of headers, and into them.
+#include "child_runtime/context_carrier.hpp"
+
+#include <map>
+#include <string>
+
+#include "child_runtime/trace.hpp"
+#include "span_world.hpp"
+#include "support/catch.hpp"
+
+using Headers = std::map<std::string, std::string>;
+
+namespace {
+
+const char kParent[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+}  // namespace
+
+TEST_CASE("what headers carry can be made current, and goes out as it came in") {
+  const Headers in{{"TraceParent", kParent}, {"tracestate", "a=1,b=2"}, {"baggage", "user=alice;x=1"}};
+  const runmain::Context context = runmain::extract_context(in);
+  CHECK(context.span_context().is_remote == 1);
+  const runmain::Activation activation(context);
+  Headers out;
+  CHECK(runmain::inject_context(out));
+  CHECK(out == Headers{{"traceparent", kParent}, {"tracestate", "a=1,b=2"}, {"baggage", "user=alice;x=1"}});
+}
+
+TEST_CASE("headers without a trace make the empty context, or one with their baggage only") {
+  for (const Headers& in : {Headers{}, Headers{{"traceparent", "nonsense"}, {"tracestate", "a=1"}}}) {
+    CHECK(runmain::extract_context(in).get() == nullptr);
+  }
+  const runmain::Context context = runmain::extract_context(Headers{{"baggage", "user=alice"}});
+  Headers out;
+  CHECK(runmain::inject_context(out, context));
+  CHECK(out == Headers{{"baggage", "user=alice"}});
+}
+
+TEST_CASE("a span with a context of headers as its parent is below the caller's, with its tracestate") {
+  otlp::TestMailbox mailbox;
+  const auto spans = fakes::spans_of(mailbox, [] {
+    const Headers in{{"traceparent", kParent}, {"tracestate", "a=1"}};
+    runmain::SpanOptions options;
+    options.parent = runmain::extract_context(in);
+    auto span = runmain::start_as_current_span("GET /", options);
+    Headers out;
+    if (runmain::inject_context(out)) span.add_event(out["traceparent"] + " " + out["tracestate"]);
+  });
+  REQUIRE(spans.size() == 1);
+  CHECK(spans[0].trace_id == "0af7651916cd43dd8448eb211c80319c");
+  CHECK(spans[0].parent == "b7ad6b7169203331");
+  CHECK(spans[0].trace_state == "a=1");
+  REQUIRE(spans[0].events.size() == 1);
+  CHECK(spans[0].events[0].name == "00-" + spans[0].trace_id + "-" + spans[0].span_id + "-01 a=1");
+}
