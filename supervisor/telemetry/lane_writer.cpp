@@ -7,6 +7,15 @@
 #include "telemetry/mailbox_layout.hpp"
 
 namespace runmain::telemetry {
+namespace {
+
+constexpr std::size_t kScopeHead = 2 * sizeof(std::uint32_t);  // index of the scope, 0
+
+std::size_t size_of_record(std::string_view bytes) {
+  return padded(sizeof(runmain_record) + kScopeHead + bytes.size());
+}
+
+}  // namespace
 
 struct LaneWriter::Impl {
   os::UniqueFd memfd;
@@ -43,24 +52,35 @@ Result<LaneWriter> LaneWriter::open(os::UniqueFd memfd, os::UniqueFd wake, std::
 
 bool LaneWriter::write_span(std::string_view bytes) {
   child::Lane& lane = impl_->lane;
-  const std::size_t length = 2 * sizeof(std::uint32_t) + bytes.size();
-  const std::size_t size = padded(sizeof(runmain_record) + length);
   child::count(lane, lane.lines->started);
-  const bool too_big = size > RUNMAIN_RECORD_MAX;
-  std::uint8_t* at = too_big ? nullptr : child::reserve_record(lane, size);
-  if (at == nullptr) {
+  const bool written = write(RUNMAIN_RECORD_SPAN, bytes);
+  if (!written) {
+    const bool too_big = size_of_record(bytes) > RUNMAIN_RECORD_MAX;
     child::count(lane, lane.lines->lost[too_big ? RUNMAIN_LOST_TOO_BIG : RUNMAIN_LOST_FULL]);
-    child::count(lane, lane.lines->ended);
-    return false;
   }
-  const runmain_record head{static_cast<std::uint32_t>(length), RUNMAIN_RECORD_SPAN, 0, 0, 0};
+  child::count(lane, lane.lines->ended);
+  return written;
+}
+
+bool LaneWriter::write_other(std::uint16_t kind, std::string_view bytes) {
+  const bool written = write(kind, bytes);
+  if (!written) ++others_lost_;
+  return written;
+}
+
+bool LaneWriter::write(std::uint16_t kind, std::string_view bytes) {
+  child::Lane& lane = impl_->lane;
+  const std::size_t size = size_of_record(bytes);
+  if (size > RUNMAIN_RECORD_MAX) return false;
+  std::uint8_t* at = child::reserve_record(lane, size);
+  if (at == nullptr) return false;
+  const runmain_record head{static_cast<std::uint32_t>(kScopeHead + bytes.size()), kind, 0, 0, 0};
   const std::uint32_t scope[2] = {impl_->scope, 0};
+  std::memset(at + size - RUNMAIN_RECORD_ALIGN, 0, RUNMAIN_RECORD_ALIGN);  // what pads
   std::memcpy(at, &head, sizeof head);
   std::memcpy(at + sizeof head, scope, sizeof scope);
   std::memcpy(at + sizeof head + sizeof scope, bytes.data(), bytes.size());
-  std::memset(at + sizeof head + length, 0, size - sizeof head - length);
   child::publish_record(lane, size);
-  child::count(lane, lane.lines->ended);
   child::wake_if_asleep(impl_->mailbox);
   return true;
 }

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/result.hpp"
+#include "child_runtime/mailbox.h"
 #include "os/linux/fd.hpp"
 
 namespace runmain::telemetry {
@@ -29,11 +30,19 @@ class LaneWriter {
 
   // Appends an OTLP Span. False: there was no room, and it is counted as lost.
   bool write_span(std::string_view bytes);
+  // The same of an OTLP LogRecord, or a Metric. What is lost of them is not in the ledger, and counted here.
+  bool write_log(std::string_view bytes) { return write_other(RUNMAIN_RECORD_LOG, bytes); }
+  bool write_metric(std::string_view bytes) { return write_other(RUNMAIN_RECORD_METRIC, bytes); }
+  std::uint64_t others_lost() const { return others_lost_; }
 
  private:
   struct Impl;
   explicit LaneWriter(std::unique_ptr<Impl> impl);
+  bool write_other(std::uint16_t kind, std::string_view bytes);
+  bool write(std::uint16_t kind, std::string_view bytes);
+
   std::unique_ptr<Impl> impl_;
+  std::uint64_t others_lost_ = 0;
 };
 
 }  // namespace runmain::telemetry
