@@ -10,17 +10,19 @@
 
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "sockets.hpp"
 
 namespace runmain::child {
 namespace {
 
-constexpr int kConnectRetryMs = 10;  // a unix socket with a full backlog cannot be polled
+constexpr unsigned kFdsMax = kListenersMax + 2;  // with a mailbox and its wake fd
+constexpr int kConnectRetryMs = 10;              // a unix socket with a full backlog cannot be polled
 
 // The fds that came with the answer. What is not taken out is closed.
 struct FdList {
-  int fds[kListenersMax];
+  int fds[kFdsMax];
   unsigned count = 0;
   bool cut = false;  // more came than we hold
 
@@ -79,7 +81,7 @@ bool peer_is_trusted(int fd) {
 
 // Reads once into the free part of p.in. Bytes read, 0 at the end of the stream, or a negative errno.
 ssize_t receive(Process& p, int fd, FdList& fds) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kListenersMax)];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsMax)];
   iovec part{p.in + p.in_size, sizeof p.in - p.in_size};
   msghdr message{};
   message.msg_iov = &part;
@@ -98,7 +100,7 @@ ssize_t receive(Process& p, int fd, FdList& fds) {
     for (std::size_t i = 0; i < count; ++i) {
       int received = -1;
       std::memcpy(&received, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      if (fds.count < kListenersMax) {
+      if (fds.count < kFdsMax) {
         fds.fds[fds.count++] = received;
       } else {
         fds.cut = true;
@@ -124,8 +126,8 @@ Taken take_line(Process& p) {
   return known ? Taken::message : Taken::ignored;
 }
 
-// Gives the sockets of a granted role to the process.
-bool adopt(Process& p, FdList& fds) {
+// Gives the sockets of a granted role to the process, and the mailbox behind them to the caller.
+bool adopt(Process& p, FdList& fds, MailboxFds& mailbox) {
   const unsigned named = p.message.listener_count;
   if (fds.cut || fds.count < named) {
     set_reason(p, "channel: the answer names %u sockets and %u came with it", named, fds.count);
@@ -137,11 +139,14 @@ bool adopt(Process& p, FdList& fds) {
     if (!add_socket(p, fds.fds[i], p.message.listeners[i])) continue;
     fds.fds[i] = -1;  // taken: close(-1) does nothing
   }
+  if (p.message.mailbox && fds.count >= named + 2) {  // else there was none to be had
+    mailbox = {std::exchange(fds.fds[named], -1), std::exchange(fds.fds[named + 1], -1)};
+  }
   return true;
 }
 
 // Reads lines until one answers the claim.
-ClaimState await_answer(Process& p, int fd, std::int64_t deadline_ms) {
+ClaimState await_answer(Process& p, int fd, std::int64_t deadline_ms, MailboxFds& mailbox) {
   FdList fds;
   for (;;) {
     Taken taken = take_line(p);
@@ -151,7 +156,7 @@ ClaimState await_answer(Process& p, int fd, std::int64_t deadline_ms) {
     }
     if (taken == Taken::message) {
       if (p.message.kind == MessageKind::role) {
-        return adopt(p, fds) ? ClaimState::granted : ClaimState::unreachable;
+        return adopt(p, fds, mailbox) ? ClaimState::granted : ClaimState::unreachable;
       }
       if (p.message.kind == MessageKind::refused) {
         set_reason(p, "%s", p.message.why[0] != '\0' ? p.message.why : "refused, no reason given");
@@ -183,7 +188,7 @@ bool send_claim(Process& p, int fd, bool explicit_call) {
 
 }  // namespace
 
-ClaimState claim_role(Process& p, bool explicit_call) {
+ClaimState claim_role(Process& p, bool explicit_call, MailboxFds& mailbox) {
   const std::int64_t deadline = now_ms() + RUNMAIN_SERVE_TIMEOUT_MS;
   const int fd = connect_to(p.environment.channel, deadline);
   if (fd < 0) {
@@ -198,7 +203,7 @@ ClaimState claim_role(Process& p, bool explicit_call) {
   } else if (!send_claim(p, fd, explicit_call)) {
     set_reason(p, "channel %s: closed", p.environment.channel);
   } else {
-    state = await_answer(p, fd, deadline);
+    state = await_answer(p, fd, deadline, mailbox);
   }
   if (state != ClaimState::granted) {
     remember_channel(-1);

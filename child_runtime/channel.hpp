@@ -12,10 +12,16 @@ namespace runmain::child {
 
 inline constexpr int kReadsPerDispatch = 16;  // a supervisor that floods does not hold up the program's loop
 
+// The mailbox that came with a role: the caller's to close. -1: none.
+struct MailboxFds {
+  int memory = -1;
+  int wake = -1;
+};
+
 // Claims the role and waits for the answer. On `granted` the channel, the role and the sockets are this
 // process's; else reason says why and nothing is left open. Drain lines that came with the grant are still in
 // p.in.
-ClaimState claim_role(Process& p, bool explicit_call);
+ClaimState claim_role(Process& p, bool explicit_call, MailboxFds& mailbox);
 
 // Sends a line, or keeps it for later when the peer is slow. -ENOTCONN without a channel, -EPIPE if the peer
 // is gone, -ENOBUFS if too much is waiting (counted).

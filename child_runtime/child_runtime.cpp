@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
@@ -94,7 +95,7 @@ void begin_drain(Process& p) {
 
 // ---- claim
 
-ClaimState decide(Process& p, bool explicit_call) {
+ClaimState decide(Process& p, bool explicit_call, MailboxFds& mailbox) {
   const Environment& e = p.environment;
   if (!e.supervised) return ClaimState::unsupervised;
   if (e.void_token) {
@@ -106,7 +107,7 @@ ClaimState decide(Process& p, bool explicit_call) {
                                      : "RUNMAIN_CHANNEL is missing or too long");
     return ClaimState::unreachable;
   }
-  return claim_role(p, explicit_call);
+  return claim_role(p, explicit_call, mailbox);
 }
 
 int result_of(ClaimState state) {
@@ -118,23 +119,43 @@ int result_of(ClaimState state) {
   }
 }
 
-// Claims if nobody has, or if the last claim was not granted and the program asks by itself.
-int settle_claim(Process& p, bool explicit_call) {
-  bool drain_asked = false;
+struct Outcome {
   ClaimState state = ClaimState::undecided;
-  {
-    const Held held(p);
-    state = p.claim.load();
-    const bool again = explicit_call && (state == ClaimState::refused || state == ClaimState::unreachable);
-    if (state != ClaimState::undecided && !again) return result_of(state);
-    p.reason[0] = '\0';
-    state = decide(p, explicit_call);
-    if (state == ClaimState::unsupervised || state == ClaimState::unreachable) take_listen_fds(p);
-    if (state == ClaimState::granted) (void)handle_lines(p, drain_asked);
-    p.claim.store(state);
-  }
-  if (drain_asked) begin_drain(p);
-  return result_of(state);
+  bool drain_asked = false;
+  MailboxFds mailbox;
+};
+
+// Claims if nobody has, or if the last claim was not granted and the program asks by itself.
+Outcome claim(Process& p, bool explicit_call) {
+  Outcome out;
+  const Held held(p);
+  out.state = p.claim.load();
+  const bool unanswered = out.state == ClaimState::refused || out.state == ClaimState::unreachable;
+  if (out.state != ClaimState::undecided && !(explicit_call && unanswered)) return out;
+  p.reason[0] = '\0';
+  out.state = decide(p, explicit_call, out.mailbox);
+  if (out.state == ClaimState::unsupervised || out.state == ClaimState::unreachable) take_listen_fds(p);
+  if (out.state == ClaimState::granted) (void)handle_lines(p, out.drain_asked);
+  p.claim.store(out.state);
+  return out;
+}
+
+// Without it spans record nothing: no reason not to serve.
+void take_mailbox(const MailboxFds& fds) {
+  if (fds.memory < 0) return;
+  (void)runmain_mailbox_attach(fds.memory, fds.wake);
+  close(fds.memory);
+  close(fds.wake);
+}
+
+// Nobody's claim is settled before its mailbox is there: another thread's first span would record nothing.
+int settle_claim(Process& p, bool explicit_call) {
+  pthread_mutex_lock(&p.claim_lock);
+  const Outcome out = claim(p, explicit_call);
+  take_mailbox(out.mailbox);
+  pthread_mutex_unlock(&p.claim_lock);
+  if (out.drain_asked) begin_drain(p);
+  return result_of(out.state);
 }
 
 // ---- telling
@@ -162,6 +183,8 @@ void* listen_on_channel(void*) {
 }
 
 }  // namespace
+
+void claim_by_the_way(Process& p) { settle_claim(p, false); }
 
 Held::~Held() {
   pthread_mutex_unlock(&process_.lock);

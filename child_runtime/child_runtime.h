@@ -2,14 +2,15 @@
  * drain.
  *
  * Loading this library decides nothing and starts nothing: no thread, no socket, no signal handler, no
- * output. Serving begins with a claim (runmain_serve, or taking a listener). Without RUNMAIN_TOKEN in the
- * environment the program is unsupervised: it serves, and every call below is harmless.
+ * output. Serving begins with a claim (runmain_serve, taking a listener, or the first span). Without
+ * RUNMAIN_TOKEN in the environment the program is unsupervised: it serves, and every call below is harmless.
  *
  * Invariants: a forked child does not serve until it claims by itself; no call raises SIGPIPE; only
- * runmain_serve and the first taking of listeners wait for an answer, RUNMAIN_SERVE_TIMEOUT_MS at most, and
- * other threads' calls with them; runmain_request_begin, runmain_request_end, runmain_serving,
- * runmain_draining and runmain_channel_fd never wait. The structs below never change; what is new gets a new
- * name. The environment is read once, at a process's first call. Non-goal: telemetry (trace.h).
+ * runmain_serve, the first taking of listeners and the first span wait for an answer,
+ * RUNMAIN_SERVE_TIMEOUT_MS at most, and other threads' calls with them; runmain_request_begin,
+ * runmain_request_end, runmain_serving, runmain_draining and runmain_channel_fd never wait. The structs below
+ * never change; what is new gets a new name. The environment is read once, at a process's first call.
+ * Non-goal: telemetry (trace.h).
  *
  * Threads: every function may be called from every thread, none from a signal handler or between vfork and
  * exec. Results: 0 or a count on success, a negative errno on failure, unless said otherwise. The contract

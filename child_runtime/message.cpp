@@ -19,6 +19,8 @@ class Reader {
   // Reads a string, cut to fit.
   bool string(char* out, std::size_t size);
   bool unsigned_integer(std::uint32_t& out);
+  // Whether the value is true; any other one is skipped.
+  bool is_true(bool& out);
   bool skip();
   bool at_end() {
     space();
@@ -207,6 +209,12 @@ bool Reader::unsigned_integer(std::uint32_t& out) {
   return true;
 }
 
+bool Reader::is_true(bool& out) {
+  space();
+  out = word("true");
+  return out || skip();
+}
+
 bool Reader::skip() {
   space();
   if (at_ == end_) return false;
@@ -236,12 +244,14 @@ bool read_listener(Reader& in, ListenerText& out) {
 bool read_role(Reader& in, Message& message) {
   Role& out = message.role;
   out = Role{};
+  message.mailbox = false;
   message.listener_count = 0;
   return in.object([&](const char* key) {
     if (is(key, "service")) return in.string(out.service, sizeof out.service);
     if (is(key, "instance_id")) return in.string(out.instance_id, sizeof out.instance_id);
     if (is(key, "slot")) return in.unsigned_integer(out.slot);
     if (is(key, "generation")) return in.unsigned_integer(out.generation);
+    if (is(key, "mailbox")) return in.is_true(message.mailbox);
     if (is(key, "listeners")) {
       message.listener_count = 0;
       return in.array([&] {

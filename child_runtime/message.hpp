@@ -34,6 +34,7 @@ enum class MessageKind : std::uint8_t { none, role, refused, drain };
 struct Message {
   MessageKind kind;
   Role role;
+  bool mailbox;             // of the role
   unsigned listener_count;  // of the role
   ListenerText listeners[kListenersMax];
   char why[256];

@@ -56,6 +56,9 @@ struct Process {
   std::atomic<std::uint64_t> ignored_lines;
   std::atomic<std::uint64_t> dropped_lines;
 
+  pthread_mutex_t
+      claim_lock;  // held by who claims, until the mailbox that came with it is there; before `lock`
+
   pthread_mutex_t lock;  // zeros are PTHREAD_MUTEX_INITIALIZER; guards everything below
   bool ready_said;
   bool stopping_said;
@@ -88,6 +91,10 @@ void remember_channel(int fd);
 
 // Sets what runmain_reason tells; `format` as printf(3). Needs the lock.
 void set_reason(Process& p, const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+// Claims if nobody has, and waits for the answer as runmain_serve does; not asked for by the program itself.
+// Without locks.
+void claim_by_the_way(Process& p);
 
 // See runmain_scrub_environment.
 void scrub(Process& p);

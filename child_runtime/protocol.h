@@ -29,8 +29,11 @@
  *   {"v":1,"requests":{"done":1234,"in_flight":5}}
  * us to child:
  *   {"v":1,"role":{"service":"web","slot":0,"generation":3,"instance_id":"…",
- *                  "listeners":[{"name":"http","address":"127.0.0.1:8000","kind":"tcp"}]}}
- *        with one fd for each listener, in order, by SCM_RIGHTS on the first byte of the line
+ *                  "listeners":[{"name":"http","address":"127.0.0.1:8000","kind":"tcp"}],
+ *                  "mailbox":true}}
+ *        with one fd for each listener, in order, by SCM_RIGHTS on the first byte of the line; with
+ *        "mailbox":true two more may come: the mailbox (mailbox.h), and the eventfd that wakes its reader.
+ *        If they did not come there is none. What else comes is closed.
  *   {"v":1,"refused":{"why":"…"}}
  *   {"v":1,"drain":{"budget_ms":10000}}
  * Unknown keys are ignored on both sides; a line without a known key is ignored and counted. */

@@ -94,7 +94,7 @@ int why_off(Telemetry& t) {
 }
 
 void settle(Telemetry& t) {
-  runmain_serve();  // without our lock: it calls the program's drain callback
+  claim_by_the_way(process());  // without our lock: it calls the program's drain callback
   const Locked locked(t);
   if (t.mode.load() != Mode::undecided) return;
   configure(t);

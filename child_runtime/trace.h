@@ -3,7 +3,7 @@
  *
  * A span that has ended is in the mailbox (mailbox.h) before runmain_span_end returns, and outlives the
  * process. Nothing here starts a thread, opens a socket or waits for anybody; a mailbox that is full drops
- * and counts. The first span claims the role (runmain_serve) and initialises; a process that does not serve,
+ * and counts. The first span claims the role, as taking a listener does; a process that does not serve,
  * or has no mailbox, gets spans that record nothing and still carry their parent's context.
  *
  * Invariants: no function returns NULL for a span; all of them take a span that has ended and ignore it; the

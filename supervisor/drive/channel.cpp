@@ -169,6 +169,7 @@ std::string role_line(const Role& role) {
                {"generation", role.key.generation},
                {"instance_id", role.instance_id},
                {"listeners", json::array()}};
+  if (role.mailbox) body["mailbox"] = true;
   const auto make = [&](bool whole) {
     body["listeners"] = json::array();
     for (const RoleListener& l : role.listeners) {

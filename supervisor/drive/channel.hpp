@@ -93,6 +93,7 @@ struct Role {
   ChildKey key;
   std::string instance_id;
   std::vector<RoleListener> listeners;  // in the order of the fds that go with the line
+  bool mailbox = false;                 // one may come behind them
 };
 
 // Our lines, each with its newline and never longer than RUNMAIN_CHANNEL_LINE_MAX: texts are cut for that,

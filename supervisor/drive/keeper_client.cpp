@@ -121,6 +121,22 @@ void KeeperClient::type(const ChildKey& key, std::string_view bytes) {
 
 void KeeperClient::suspend_job() { queue(keeper::SuspendJob{}); }
 
+Result<void> KeeperClient::configure_observer(std::vector<std::string> argv,
+                                              std::vector<std::string> listeners,
+                                              std::string_view configuration) {
+  if (configuration.size() > keeper::kObserverConfigurationMax || listeners.size() > keeper::kListenersMax) {
+    return Error{"the observer's configuration is too large"};
+  }
+  auto memory = os::make_memfd("runmain-observer", configuration.size());
+  if (!memory) return memory.error();
+  if (auto written = os::pwrite_all(memory->get(), configuration, 0); !written) return written.error();
+  const keeper::Request request =
+      keeper::ConfigureObserver{configuration.size(), std::move(argv), std::move(listeners)};
+  if (to_binary(request).size() > keeper::kMessageMax) return Error{"the observer's command is too long"};
+  queue(request, std::move(*memory));
+  return {};
+}
+
 void KeeperClient::close_listeners(std::vector<std::string> ids) {
   queue(keeper::CloseListeners{std::move(ids)});
 }

@@ -47,6 +47,11 @@ class KeeperClient {
   void type(const ChildKey& key, std::string_view bytes);
   void suspend_job();
 
+  // From now on there is an observer (keeper/observer_messages.hpp); `listeners` are ids of open sockets. To
+  // be said by each head. On failure nothing was said.
+  Result<void> configure_observer(std::vector<std::string> argv, std::vector<std::string> listeners,
+                                  std::string_view configuration);
+
   // From now on happenings are delivered. `lost` is called when the keeper is gone.
   void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
              std::function<void()> lost);

@@ -217,11 +217,13 @@ void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) 
     c_.keeper->send(effect, std::move(order));
     return;
   }
-  Role role{entry->spec.name, grant.key, instance_id(c_.secret, grant.key), {}};
+  Role role{entry->spec.name, grant.key, instance_id(c_.secret, grant.key), {}, c_.observed};
   for (const LaunchListener& l : listeners_of(*entry, grant.key.slot)) {
     role.listeners.push_back({l.name, l.bound});
     order.listeners.push_back(l.id);
   }
+  order.mailbox = role.mailbox;
+  order.instance_id = role.instance_id;
   order.bind = true;
   order.bytes = role_line(role);
   c_.keeper->send(effect, std::move(order));

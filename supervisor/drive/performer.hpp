@@ -40,6 +40,7 @@ class Performer {
     std::string runtime_dir;
     std::vector<std::string> environment;
     std::string browser;                           // RUNMAIN_BROWSER, once it is known
+    bool observed = false;                         // there is an observer: roles come with a mailbox
     std::function<void(const std::string&)> tell;  // a survived failure, for a person
     std::function<void(const core::Event&)> feed;  // the answer to an Effect that is no order
   };
@@ -47,6 +48,7 @@ class Performer {
 
   void perform(const core::Effect& effect);
   void set_browser(std::string script) { c_.browser = std::move(script); }
+  void set_observed(bool on) { c_.observed = on; }
   // Looks for readiness of this child again, after a takeover.
   void probe(const ChildKey& key);
   // Looks after this worker; `again`: after a takeover; `closely`: as core::WatchHealth says.

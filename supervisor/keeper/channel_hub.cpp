@@ -6,11 +6,12 @@
 namespace runmain::keeper {
 
 ChannelHub::ChannelHub(Poller& poller, Happenings& happenings, Children& children, Listeners& listeners,
-                       os::UniqueFd listener)
+                       Mailboxes& mailboxes, os::UniqueFd listener)
     : poller_(poller),
       happenings_(happenings),
       children_(children),
       listeners_(listeners),
+      mailboxes_(mailboxes),
       listener_(std::move(listener)) {
   if (!listener_) return;
   (void)os::set_nonblocking(listener_.get(), true);
@@ -133,14 +134,12 @@ void ChannelHub::send_to(Connection& c, const SendChannel& order) {
     close(c);
     return;
   }
-  if (order.listeners.empty() || !c.out.empty()) {  // fds go only with the first bytes of an idle connection
+  const bool idle = c.out.empty();  // fds go only with the first bytes of an idle connection
+  const std::vector<int> fds = idle ? fds_of(order) : std::vector<int>{};
+  if (fds.empty()) {
     c.out += order.bytes;
     flush(c);
     return;
-  }
-  std::vector<int> fds;
-  for (const std::string& id : order.listeners) {
-    if (const int fd = listeners_.fd(id); fd >= 0) fds.push_back(fd);
   }
   auto sent = os::send_message(c.fd.get(), order.bytes, fds);
   if (!sent) {
@@ -149,6 +148,20 @@ void ChannelHub::send_to(Connection& c, const SendChannel& order) {
   }
   c.out += order.bytes.substr(*sent);
   flush(c);
+}
+
+// The mailbox comes behind all sockets that the line names: by their count the child tells them apart.
+std::vector<int> ChannelHub::fds_of(const SendChannel& order) {
+  std::vector<int> fds;
+  for (const std::string& id : order.listeners) {
+    if (const int fd = listeners_.fd(id); fd >= 0) fds.push_back(fd);
+  }
+  if (!order.mailbox || fds.size() != order.listeners.size()) return fds;
+  const auto child = children_.living(order.key);
+  const auto mailbox =
+      child ? mailboxes_.give(order.key, child->service, order.instance_id, child->pid) : std::nullopt;
+  if (mailbox) fds.insert(fds.end(), {mailbox->memory, mailbox->wake});
+  return fds;
 }
 
 void ChannelHub::acknowledged(const What& what) {

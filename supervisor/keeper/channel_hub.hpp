@@ -11,9 +11,11 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "keeper/children.hpp"
 #include "keeper/happenings.hpp"
+#include "keeper/mailboxes.hpp"
 #include "keeper/poller.hpp"
 #include "os/linux/fd.hpp"
 
@@ -25,7 +27,7 @@ inline constexpr std::size_t kUnreadMax = 64U << 10U;
 class ChannelHub {
  public:
   ChannelHub(Poller& poller, Happenings& happenings, Children& children, Listeners& listeners,
-             os::UniqueFd listener);
+             Mailboxes& mailboxes, os::UniqueFd listener);
 
   void on_listener();
   void on_connection(std::uint32_t serial, std::uint32_t events);
@@ -52,11 +54,13 @@ class ChannelHub {
   void close(Connection& c);
   void watch(Connection& c);
   void send_to(Connection& c, const SendChannel& order);
+  std::vector<int> fds_of(const SendChannel& order);
 
   Poller& poller_;
   Happenings& happenings_;
   Children& children_;
   Listeners& listeners_;
+  Mailboxes& mailboxes_;
   os::UniqueFd listener_;
   std::unordered_map<std::uint32_t, std::unique_ptr<Connection>> connections_;
   std::uint32_t last_serial_ = 0;

@@ -29,11 +29,13 @@ Time now() {
 }  // namespace
 
 Children::Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
-                   os::Spawner& spawner, const UserTerminal& terminal, const rlimit& original_nofile)
+                   Mailboxes& mailboxes, os::Spawner& spawner, const UserTerminal& terminal,
+                   const rlimit& original_nofile)
     : poller_(poller),
       happenings_(happenings),
       listeners_(listeners),
       streams_(streams),
+      mailboxes_(mailboxes),
       spawner_(spawner),
       terminal_(terminal),
       original_nofile_(original_nofile) {
@@ -207,19 +209,21 @@ void Children::kill_tree(const ChildKey& key, Time t) {
 bool Children::is_gone(const Child& child) const {
   const auto other = [&](pid_t pid) {
     const auto known = by_pid_.find(pid);
-    return pid == head_() || (known != by_pid_.end() && known->second != &child);
+    return is_stranger_(pid) || (known != by_pid_.end() && known->second != &child);
   };
   return !child.alive && !child.leader_alive && !child.main_pidfd &&
          os::is_gone_with_its_main(child.tag, other);
 }
 
 void Children::sweep_tree(Child& child, Time t) {
-  if (!is_gone(child)) {
-    killer_.add(child.tag, t + kSweepTimeout);
-    return;
-  }
-  child.empty = true;
-  happenings_.push(TreeEmpty{child.key, {}});
+  if (is_gone(child)) return tell_empty(child, {});
+  killer_.add(child.tag, t + kSweepTimeout);
+}
+
+void Children::tell_empty(Child& child, std::vector<std::string> survivors) {
+  child.empty = survivors.empty();
+  if (child.empty) mailboxes_.tree_gone(child.key);
+  happenings_.push(TreeEmpty{child.key, std::move(survivors)});
 }
 
 void Children::await_tree(const ChildKey& key) {
@@ -237,8 +241,7 @@ void Children::look_at_awaited() {
     if (!child->awaited || !is_gone(*child)) continue;
     child->awaited = false;
     --awaited_;
-    child->empty = true;
-    happenings_.push(TreeEmpty{key, {}});
+    tell_empty(*child, {});
   }
 }
 
@@ -255,6 +258,7 @@ void Children::forget(const ChildKey& key) {
   count_living(child, false);
   for (const std::string& id : child.listeners) listeners_.release(id);
   if (child.awaited) --awaited_;
+  mailboxes_.tree_gone(key);  // of survivors nobody hears any more
   by_serial_.erase(child.serial);
   by_tag_.erase(child.tag);
   std::erase_if(by_pid_, [&](const auto& entry) { return entry.second == &child; });
@@ -290,6 +294,7 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
     child.main_pidfd.reset();
   }
   if (child.stream != 0) streams_.drain(child.stream);
+  mailboxes_.child_gone(child.key, pid, status, known);
   happenings_.push(Died{child.key, pid, status, known});
   // The order for this always follows; who waits for the place of one that was asked to go is spared two
   // trips. But one that died of what it was asked with may be a wrapper, and its server is still at work.
@@ -401,8 +406,7 @@ void Children::sweep(Time t, const std::function<void()>& reap) {
   for (auto& done : settled) {
     const auto found = by_tag_.find(done.tag);
     if (found == by_tag_.end()) continue;
-    found->second->empty = done.survivors.empty();
-    happenings_.push(TreeEmpty{found->second->key, std::move(done.survivors)});
+    tell_empty(*found->second, std::move(done.survivors));
   }
 }
 
@@ -427,6 +431,12 @@ bool Children::any_alive() const {
     if (child->alive) return true;
   }
   return false;
+}
+
+std::optional<Children::Living> Children::living(const ChildKey& key) const {
+  const auto found = children_.find(key);
+  if (found == children_.end() || !found->second->alive) return std::nullopt;
+  return Living{found->second->pid, found->second->service};
 }
 
 std::vector<std::uint64_t> Children::sockets_of(const Child& child) const {

@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,7 @@
 #include "base/time.hpp"
 #include "keeper/happenings.hpp"
 #include "keeper/listeners.hpp"
+#include "keeper/mailboxes.hpp"
 #include "keeper/poller.hpp"
 #include "keeper/protocol.hpp"
 #include "keeper/streams.hpp"
@@ -34,7 +36,8 @@ inline constexpr Duration kSweepTimeout = std::chrono::seconds(5);  // then surv
 class Children {
  public:
   Children(Poller& poller, Happenings& happenings, Listeners& listeners, Streams& streams,
-           os::Spawner& spawner, const UserTerminal& terminal, const rlimit& original_nofile);
+           Mailboxes& mailboxes, os::Spawner& spawner, const UserTerminal& terminal,
+           const rlimit& original_nofile);
 
   void start(const SpawnChild& order);
   void refuse(const RefuseSpawn& order);
@@ -46,8 +49,8 @@ class Children {
   void forget(const ChildKey& key);
   void set_main_pid(const ChildKey& key, pid_t pid);
 
-  // Says which process is no child of a service.
-  void set_head(std::function<pid_t()> head) { head_ = std::move(head); }
+  // Says which of our processes are no children of a service.
+  void set_strangers(std::function<bool(pid_t)> are) { is_stranger_ = std::move(are); }
 
   // The process `pid` was waited for. False: it is none of ours (a stranger, the head).
   bool on_death(pid_t pid, int status);
@@ -68,6 +71,12 @@ class Children {
   void type(const ChildKey& key, std::string_view bytes);
 
   bool any_alive() const;
+  // A child whose main process lives.
+  struct Living {
+    pid_t pid = 0;
+    std::string service;
+  };
+  std::optional<Living> living(const ChildKey& key) const;
   std::vector<ChildEntry> entries() const;
   // The child whose tree this process belongs to, by its tag.
   const ChildKey* of_process(pid_t pid) const;
@@ -103,6 +112,7 @@ class Children {
   Result<std::string> open_notify(Child& child);
   void poll_notify(Child& child, bool on);
   void tell_death(Child& child, pid_t pid, int status, bool known);
+  void tell_empty(Child& child, std::vector<std::string> survivors);
   void sweep_tree(Child& child, Time t);
   bool is_gone(const Child& child) const;
   void look_at_awaited();
@@ -116,9 +126,10 @@ class Children {
   Happenings& happenings_;
   Listeners& listeners_;
   Streams& streams_;
+  Mailboxes& mailboxes_;
   os::Spawner& spawner_;
   const UserTerminal& terminal_;
-  std::function<pid_t()> head_ = [] { return 0; };
+  std::function<bool(pid_t)> is_stranger_ = [](pid_t) { return false; };
   os::TagSource tags_;
   os::TreeKiller killer_;
   os::UniqueFd null_;

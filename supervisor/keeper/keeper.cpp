@@ -84,12 +84,16 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   auto streams = Streams::make(k->poller_);
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
-  k->children_ = std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_,
-                                            *k->spawner_, k->terminal_, options.original_nofile);
+  k->children_ =
+      std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_, k->mailboxes_,
+                                 *k->spawner_, k->terminal_, options.original_nofile);
   k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_,
-                                         std::move(channel));
+                                         k->mailboxes_, std::move(channel));
   k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);
-  k->children_->set_head([head = k->head_.get()] { return head->pid(); });
+  k->observer_ = std::make_unique<ObserverLink>(k->poller_, *k->spawner_, k->listeners_, k->mailboxes_);
+  k->children_->set_strangers([head = k->head_.get(), observer = k->observer_.get()](pid_t pid) {
+    return pid == head->pid() || pid == observer->pid();
+  });
   k->poller_.add(k->signals_.get(), EPOLLIN, Token{Source::signals, 0});
   return k;
 }
@@ -98,9 +102,11 @@ int Keeper::run() {
   while (!done_) {
     const Time t = now();
     if (!quitting_ && !headless_) head_->start_if_due(t);
+    if (!quitting_) observer_->start_if_due(t);
     poller_.wait(timeout_ms(t), [this](const Poller::Happened& h) { handle(h); });
     policy(now());
     tell_head();
+    observer_->tell();
   }
   listeners_.close_all();
   terminal_.restore();
@@ -111,6 +117,7 @@ int Keeper::timeout_ms(Time t) const {
   Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop,
                         headless_kill_, quit_deadline_});
   if (!quitting_ && !headless_) next = std::min(next, head_->due());
+  if (!quitting_ || observer_->pid() != 0) next = std::min(next, observer_->due());
   if (next == kNever) return -1;
   if (next <= t) return 0;
   return static_cast<int>(std::min<long long>(to_ms(next - t) + 1, 60'000));
@@ -127,6 +134,7 @@ void Keeper::handle(const Poller::Happened& h) {
     case Source::notify: children_->on_notify(h.token.serial); break;
     case Source::main_pid: children_->on_main_pid_gone(h.token.serial); break;
     case Source::listener: listeners_.on_event(h.token.serial, h.events); break;
+    case Source::observer: observer_->on_socket(h.token.serial, h.events); break;
   }
 }
 
@@ -209,7 +217,8 @@ void Keeper::reap() {
       head_->died(status, now());
       answers_.clear();
       happenings_.tell_again();
-      if (quitting_) quit_deadline_ = now();
+    } else if (pid == observer_->pid()) {
+      observer_->died(status, now());
     } else {
       children_->on_death(pid, status);
     }
@@ -260,6 +269,8 @@ void Keeper::on_request(Request& request, std::vector<os::UniqueFd>& fds) {
     head_->send(TerminalsSeen{look->serial, children_->look_at_terminals()});
   } else if (std::holds_alternative<SuspendJob>(request)) {
     ::kill(0, SIGTSTP);
+  } else if (auto* observer = std::get_if<ConfigureObserver>(&request)) {
+    if (!fds.empty()) observer_->configure(std::move(*observer), std::move(fds[0]));
   }
 }
 
@@ -395,10 +406,18 @@ void Keeper::policy(Time t) {
     quit(128 + stop_signal_, t);
   }
   if (headless_ && !quitting_ && !children_->any_alive()) quit(128 + stop_signal_, t);
-  if (quitting_ && !children_->sweeping() && (head_->pid() == 0 || t >= quit_deadline_)) {
+  if (quitting_ && !children_->sweeping()) end(t);
+}
+
+// No child lives: the observer reads what they have left, while the head ends.
+void Keeper::end(Time t) {
+  observer_->finish(t);
+  if (!head_over_ && (head_->pid() == 0 || t >= quit_deadline_)) {
     head_->kill();
-    done_ = true;
+    head_over_ = true;
+    quit_deadline_ = kNever;
   }
+  done_ = head_over_ && observer_->is_over(t);
 }
 
 // The keeper's only policy: the user has asked for the end, and nobody decides how.

@@ -18,6 +18,7 @@
 #include "keeper/channel_hub.hpp"
 #include "keeper/children.hpp"
 #include "keeper/head_link.hpp"
+#include "keeper/observer_link.hpp"
 
 namespace runmain::keeper {
 
@@ -64,6 +65,7 @@ class Keeper {
   void tell_head();
   bool send_answers();
   void policy(Time now);
+  void end(Time now);
   void stop_without_head(Time now);
   void quit(int status, Time now);
 
@@ -72,6 +74,7 @@ class Keeper {
   UserTerminal terminal_;
   Happenings happenings_;
   Listeners listeners_{poller_, happenings_};
+  Mailboxes mailboxes_{mailboxes_max()};
   struct Answer {
     Opened opened;
     bool with_fd = false;
@@ -81,6 +84,7 @@ class Keeper {
   std::unique_ptr<Children> children_;
   std::unique_ptr<ChannelHub> hub_;
   std::unique_ptr<HeadLink> head_;
+  std::unique_ptr<ObserverLink> observer_;
   os::UniqueFd signals_;
   os::UniqueFd control_;
   os::UniqueFd lock_;
@@ -98,6 +102,7 @@ class Keeper {
   Time headless_kill_ = kNever;  // stopping without a head: when SIGKILL comes
   bool headless_ = false;
   bool quitting_ = false;
+  bool head_over_ = false;  // not waited for any more
   Time quit_deadline_ = kNever;
   int status_ = 0;
   bool done_ = false;

@@ -48,7 +48,7 @@ struct ObserverHello {
   }
 };
 
-// All of this mailbox is read, and saved in the cursors: the keeper may let go of it.
+// All of this mailbox is read, and saved in the cursors: the keeper may let go of it. Counts after TreeGone.
 struct MailboxRead {
   ChildKey key;
   template <class A>
@@ -106,7 +106,8 @@ struct MailboxMade {
   }
 };
 
-// The main process of a child that has a mailbox was waited for.
+// The main process of a child that has a mailbox was waited for. Comes once more if the child has named
+// another one (MAINPID): the latest counts.
 struct ChildGone {
   ChildKey key;
   std::int32_t pid = 0;

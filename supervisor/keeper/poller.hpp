@@ -21,12 +21,13 @@ enum class Source : std::uint8_t {
   pipe,
   notify,
   main_pid,
-  listener
+  listener,
+  observer
 };
 
 struct Token {
   Source source{};
-  std::uint32_t serial = 0;  // of the connection, stream, child or listener; they are never used twice
+  std::uint32_t serial = 0;  // of the connection, stream, child, listener or observer; never used twice
 };
 
 class Poller {

@@ -20,11 +20,12 @@
 #include "base/ids.hpp"
 #include "keeper/happening_messages.hpp"
 #include "keeper/listener_messages.hpp"
+#include "keeper/observer_messages.hpp"
 #include "keeper/terminal_messages.hpp"
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersion = 5;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -181,6 +182,8 @@ struct SetMainPid {
 
 // Bytes for a channel connection, with these listeners' fds beside the first byte. conn 0: every connection
 // that the key has been bound to. `bind` binds the connection to the key. A slow reader is cut off.
+// `mailbox`: behind the listeners' come two more fds, the key's mailbox (made now if there is none, with
+// `instance_id` in its header) and the eventfd that goes with it; none of the two if none can be made.
 struct SendChannel {
   std::uint64_t conn = 0;
   ChildKey key;
@@ -188,6 +191,8 @@ struct SendChannel {
   bool close = false;  // after the bytes are sent
   std::string bytes;
   std::vector<std::string> listeners;
+  bool mailbox = false;
+  std::string instance_id;
   template <class A>
   void fields(A& a) {
     a("conn", conn);
@@ -196,6 +201,8 @@ struct SendChannel {
     a("close", close);
     a("bytes", bytes);
     a("listeners", listeners);
+    a("mailbox", mailbox);
+    a("instance_id", instance_id);
   }
 };
 
@@ -234,7 +241,7 @@ struct Acknowledge {
 // SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most
 // once.
 using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel,
-                             TypeInput, LookAtTerminals, SuspendJob>;
+                             TypeInput, LookAtTerminals, SuspendJob, ConfigureObserver>;
 
 // ---- keeper to head
 // -------------------------------------------------------------------------------------------

@@ -46,6 +46,22 @@ TEST_CASE("a role line gives the role and its listeners in order") {
   CHECK(std::string(m.listeners[1].address).empty());
 }
 
+TEST_CASE("a role says by true and nothing else that a mailbox comes") {
+  const auto says = [](const std::string& role) {
+    Message m{};
+    REQUIRE(parse(R"({"v":1,"role":{)" + role + "}}", m));
+    return m.mailbox;
+  };
+  CHECK(says(R"("mailbox":true)"));
+  CHECK(says(R"("listeners":[],"mailbox" : true ,"slot":1)"));
+  CHECK_FALSE(says(R"("slot":1)"));
+  CHECK_FALSE(says(R"("mailbox":false)"));
+  CHECK_FALSE(says(R"("mailbox":{"size":[1]})"));
+  CHECK_FALSE(says(R"("mailbox":"true")"));
+  Message m{};
+  CHECK_FALSE(parse(R"({"v":1,"role":{"mailbox":tru}})", m));
+}
+
 TEST_CASE("refusals and drains are read, with and without their details") {
   Message m{};
   REQUIRE(parse(R"({"v":1,"refused":{"why":"the role is taken"}})", m));

@@ -293,14 +293,22 @@ TEST_CASE("our lines are one line each, of the protocol's form") {
         json::parse(R"({"v":1,"drain":{"budget_ms":10000}})"));
 }
 
-TEST_CASE("our lines never exceed the limit of the protocol, and hostile bytes stay JSON") {
+TEST_CASE("a role says that a mailbox comes only where one may") {
   Role role{"web", kKey, "id", {}};
+  CHECK_FALSE(json::parse(role_line(role))["role"].contains("mailbox"));
+  role.mailbox = true;
+  CHECK(json::parse(role_line(role))["role"]["mailbox"] == true);
+}
+
+TEST_CASE("our lines never exceed the limit of the protocol, and hostile bytes stay JSON") {
+  Role role{"web", kKey, "id", {}, true};
   for (std::size_t i = 0; i < keeper::kListenersMax; ++i) {
     role.listeners.push_back({std::string(255, 'n'), "unix:/" + std::string(100, 'p')});
   }
   const std::string text = role_line(role);
   CHECK(text.size() <= RUNMAIN_CHANNEL_LINE_MAX);
   CHECK(json::parse(text)["role"]["listeners"].size() == keeper::kListenersMax);
+  CHECK(json::parse(text)["role"]["mailbox"] == true);
   const std::string refused = refused_line(std::string(9000, '\x01') + "\xff");
   CHECK(refused.size() <= RUNMAIN_CHANNEL_LINE_MAX);
   CHECK(json::parse(refused).is_object());

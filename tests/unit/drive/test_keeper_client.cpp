@@ -115,3 +115,31 @@ TEST_CASE("a keeper that is gone is an error for whoever awaits its answer") {
   pair.keeper.fd.reset();
   CHECK_FALSE(client.open_listener(listener("a")));
 }
+
+TEST_CASE("the observer's configuration goes to the keeper in memory of its own") {
+  Pair pair;
+  KeeperClient client(std::move(pair.head));
+  const std::string text(100'000, 'c');
+  REQUIRE(client.configure_observer({"/libexec/observer", "--quiet"}, {"receiver"}, text));
+  client.flush();
+  std::string scratch;
+  auto got = os::receive_message(pair.keeper.fd.get(), keeper::kMessageMax, scratch);
+  REQUIRE(got);
+  REQUIRE(got->fds.size() == 1);
+  keeper::Request request;
+  REQUIRE(from_binary(got->bytes, request));
+  const auto& said = std::get<keeper::ConfigureObserver>(request);
+  CHECK(said.size == text.size());
+  CHECK(said.argv == std::vector<std::string>{"/libexec/observer", "--quiet"});
+  CHECK(said.listeners == std::vector<std::string>{"receiver"});
+  CHECK(*os::read_file("/proc/self/fd/" + std::to_string(got->fds[0].get()), 1U << 20U) == text);
+}
+
+TEST_CASE("a configuration that the keeper would not take is not said") {
+  Pair pair;
+  KeeperClient client(std::move(pair.head));
+  CHECK_FALSE(client.configure_observer({"o"}, {}, std::string(keeper::kObserverConfigurationMax + 1, 'c')));
+  CHECK_FALSE(client.configure_observer({std::string(keeper::kMessageMax, 'o')}, {}, "c"));
+  CHECK_FALSE(client.configure_observer({"o"}, std::vector<std::string>(keeper::kListenersMax + 1, "l"), ""));
+  CHECK(client.idle());
+}

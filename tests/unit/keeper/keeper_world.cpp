@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "base/archive.hpp"
 
@@ -27,18 +28,25 @@ bool readable(int fd) {
   return poll(&p, 1, kGuardMs) == 1;
 }
 
+struct Name {
+  sockaddr_un address{};
+  socklen_t size = 0;
+
+  explicit Name(const std::string& text) {
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path + 1, text.data(), text.size());
+    size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+  }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
+};
+
 }  // namespace
 
 KeeperWorld::KeeperWorld(int inherited) {
   static int worlds = 0;
   name_ = "runmain-test-keeper-" + std::to_string(getpid()) + "-" + std::to_string(++worlds);
-  listener_.reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name_.data(), name_.size());
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name_.size());
-  REQUIRE(bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0);
-  REQUIRE(listen(listener_.get(), 4) == 0);
+  listener_ = listen_at(name_, SOCK_SEQPACKET);
+  channel_ = listen_at(name_ + "-channel", SOCK_STREAM);
   int ends[2];
   REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
   output_.reset(ends[0]);
@@ -56,7 +64,10 @@ KeeperWorld::KeeperWorld(int inherited) {
     for (int i = 0; i < inherited; ++i) (void)!dup(STDERR_FILENO);
     const std::string keeper = kBin + "runmain-keeper";
     const std::string head = kBin + "t_head";
-    execl(keeper.c_str(), keeper.c_str(), "--", head.c_str(), name_.c_str(), nullptr);
+    fcntl(channel_.get(), F_SETFD, 0);
+    const std::string channel = std::to_string(channel_.get());
+    execl(keeper.c_str(), keeper.c_str(), "--channel-fd", channel.c_str(), "--", head.c_str(), name_.c_str(),
+          nullptr);
     _exit(127);
   }
   welcome_head();
@@ -72,13 +83,35 @@ KeeperWorld::~KeeperWorld() {
     auto got = os::receive_message(socket_.get(), kMessageMax, scratch_);
     read = !got || got->bytes.empty() || got->bytes.find("quit") != std::string::npos;
   }
-  kill(head_, SIGKILL);
+  if (head_ > 0) kill(head_, SIGKILL);
   // Its end of the pipe closes when it and all children are gone.
   char bytes[4096];
   while (readable(output_.get()) && read(output_.get(), bytes, sizeof bytes) > 0) {
   }
+  if (has_exited()) return;
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
+}
+
+void KeeperWorld::quit(std::int32_t status) {
+  order(QuitKeeper{status});
+  told();
+  kill(std::exchange(head_, 0), SIGKILL);
+}
+
+bool KeeperWorld::has_exited() {
+  if (status_ < 0 && waitpid(pid_, &status_, WNOHANG) != pid_) status_ = -1;
+  return status_ >= 0;
+}
+
+int KeeperWorld::exit_status() {
+  // Its end of the pipe closes when it and all of its processes are gone.
+  char bytes[4096];
+  while (readable(output_.get()) && read(output_.get(), bytes, sizeof bytes) > 0) {
+  }
+  if (status_ < 0) REQUIRE(waitpid(pid_, &status_, 0) == pid_);
+  REQUIRE(WIFEXITED(status_));
+  return WEXITSTATUS(status_);
 }
 
 void KeeperWorld::welcome_head() {
@@ -111,8 +144,17 @@ Welcome KeeperWorld::take_over() {
   return welcome_;
 }
 
-void KeeperWorld::request(const Request& request) {
-  REQUIRE(os::send_message(socket_.get(), to_binary(request), {}));
+void KeeperWorld::request(const Request& request, const std::vector<int>& fds) {
+  REQUIRE(os::send_message(socket_.get(), to_binary(request), fds));
+}
+
+KeeperWorld::Connection KeeperWorld::connect_channel() {
+  Connection made{os::UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), 0};
+  const Name name(name_ + "-channel");
+  REQUIRE(connect(made.socket.get(), name.get(), name.size) == 0);
+  REQUIRE(os::write_all(made.socket.get(), "a line\n"));
+  made.number = wait<Line>().conn;
+  return made;
 }
 
 Message KeeperWorld::receive() {
@@ -218,6 +260,14 @@ std::string KeeperWorld::printed(const std::string& text) {
     all.append(bytes, static_cast<std::size_t>(n));
   }
   return all;
+}
+
+os::UniqueFd listen_at(const std::string& text, int type) {
+  os::UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  const Name name(text);
+  REQUIRE(bind(fd.get(), name.get(), name.size) == 0);
+  REQUIRE(listen(fd.get(), 16) == 0);
+  return fd;
 }
 
 os::UniqueFd ask(std::uint16_t port) {

@@ -27,7 +27,7 @@ class KeeperWorld {
   // Kills the head, and is the next one.
   Welcome take_over();
 
-  void request(const Request& request);
+  void request(const Request& request, const std::vector<int>& fds = {});
   void order(Order order) { request(Numbered{++number_, std::move(order)}); }
   Opened open(const std::string& id, bool per_slot, std::uint8_t kind = 0, const std::string& path = {});
   // A copy of a plain TCP socket on 127.0.0.1.
@@ -38,6 +38,16 @@ class KeeperWorld {
   ChildKey key(std::uint32_t slot) const { return ChildKey{ServiceId{1}, slot, 1, attempts_.at(slot)}; }
   // Until it is told that it died.
   void kill_child(std::uint32_t slot);
+  // A connection to the channel, and its number.
+  struct Connection {
+    os::UniqueFd socket;
+    std::uint64_t number = 0;
+  };
+  Connection connect_channel();
+  // Orders the end, without waiting for it. Then its exit status.
+  void quit(std::int32_t status);
+  int exit_status();
+  bool has_exited();
 
   // The next happening of this kind; others that come before it are dropped. All are acknowledged.
   template <class T>
@@ -60,9 +70,11 @@ class KeeperWorld {
 
   std::string name_;
   os::UniqueFd listener_;
+  os::UniqueFd channel_;
   os::UniqueFd socket_;
   os::UniqueFd output_;
   pid_t pid_ = -1;
+  int status_ = -1;  // once it was waited for
   pid_t head_ = 0;
   Welcome welcome_;
   std::uint64_t number_ = 0;
@@ -72,6 +84,8 @@ class KeeperWorld {
   std::string scratch_;
 };
 
+// Listens at an abstract name.
+os::UniqueFd listen_at(const std::string& name, int type);
 // A TCP connection to the loopback that has sent a request.
 os::UniqueFd ask(std::uint16_t port);
 // Whether an answer comes.

@@ -21,7 +21,7 @@ inline const std::vector<Rule>& rules() {
       {"supervisor/config/", {"base/", "core/spec.hpp"}, {"toml++/"}},
       {"supervisor/os/linux/", {"base/"}, {}},
       {"supervisor/os/loop/", {"base/"}, {"uv.h"}},
-      {"supervisor/keeper/", {"base/", "os/linux/"}, {}},
+      {"supervisor/keeper/", {"base/", "os/linux/", "child_runtime/mailbox_format.h"}, {}},
       {"supervisor/drive/",
        {"base/", "core/spec.hpp", "core/event.hpp", "core/effect.hpp", "core/snapshot.hpp", "os/",
         "keeper/protocol.hpp", "keeper/board.hpp", "child_runtime/protocol.h"},

@@ -35,6 +35,7 @@ constexpr Reader kReaders[] = {
      "the content once more"},
     {"supervisor/drive/watch_git.cpp",
      "how old a lock of git is that was there before us, once; its time runs by the monotonic clock"},
+    {"supervisor/keeper/mailboxes.cpp", "names when a process was waited for, as its last spans' end"},
 };
 
 // Calls and clocks that jump with the wall clock, or that go on while the machine is suspended: a deadline by

@@ -1,0 +1,123 @@
+#include "keeper/mailboxes.hpp"
+
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/wall_time.hpp"
+#include "child_runtime/mailbox_format.h"
+
+namespace runmain::keeper {
+namespace {
+
+constexpr rlim_t kFdsShare = 4;  // of our fds a fourth at most are mailboxes'
+constexpr rlim_t kFdsEach = 2;
+
+os::UniqueFd make_memory(const std::string& instance_id) {
+  runmain_mailbox header{};
+  runmain_mailbox_layout(&header, instance_id.c_str());
+  auto memory = os::make_memfd("runmain-mailbox", 0);
+  if (!memory || runmain_mailbox_format(memory->get(), &header) != 0) return {};
+  return std::move(*memory);
+}
+
+}  // namespace
+
+std::size_t mailboxes_max() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return static_cast<std::size_t>(std::min<rlim_t>(kMailboxesMax, limit.rlim_cur / (kFdsShare * kFdsEach)));
+}
+
+Mailboxes::Mailbox* Mailboxes::find(const ChildKey& key) {
+  const auto found = mailboxes_.find(key);
+  return found == mailboxes_.end() ? nullptr : &found->second;
+}
+
+std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::string& service,
+                                              const std::string& instance_id, pid_t pid) {
+  if (const Mailbox* known = find(key)) return Fds{known->memory.get(), known->wake.get()};
+  Mailbox mailbox;
+  if (make_room()) {
+    mailbox.memory = make_memory(instance_id);
+    mailbox.wake.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  }
+  if (!mailbox.memory || !mailbox.wake) {
+    ++not_made_;
+    return std::nullopt;
+  }
+  mailbox.number = ++last_number_;
+  mailbox.made = {key, service, instance_id, pid};
+  const Fds fds{mailbox.memory.get(), mailbox.wake.get()};
+  mailboxes_.emplace(key, std::move(mailbox));
+  untold_ = true;
+  return fds;
+}
+
+bool Mailboxes::make_room() {
+  if (mailboxes_.size() < max_) return true;
+  auto oldest = mailboxes_.end();
+  for (auto it = mailboxes_.begin(); it != mailboxes_.end(); ++it) {
+    if (!it->second.tree_gone) continue;
+    if (oldest == mailboxes_.end() || it->second.number < oldest->second.number) oldest = it;
+  }
+  if (oldest == mailboxes_.end()) return false;
+  mailboxes_.erase(oldest);
+  ++lost_;
+  return true;
+}
+
+// Again for another main process: that one counts from now on.
+void Mailboxes::child_gone(const ChildKey& key, pid_t pid, int status, bool known) {
+  Mailbox* mailbox = find(key);
+  if (mailbox == nullptr) return;
+  mailbox->gone = ChildGone{key, pid, status, known, static_cast<std::uint64_t>(wall_now_ns())};
+  mailbox->gone_told = false;
+  untold_ = true;
+}
+
+void Mailboxes::tree_gone(const ChildKey& key) {
+  Mailbox* mailbox = find(key);
+  if (mailbox == nullptr) return;
+  mailbox->tree_gone = true;
+  untold_ = true;
+}
+
+void Mailboxes::read(const ChildKey& key) {
+  const auto found = mailboxes_.find(key);
+  if (found != mailboxes_.end() && found->second.tree_told) mailboxes_.erase(found);
+}
+
+void Mailboxes::tell_again() {
+  for (auto& [key, mailbox] : mailboxes_) mailbox.made_told = mailbox.gone_told = mailbox.tree_told = false;
+  untold_ = !mailboxes_.empty();
+}
+
+bool Mailboxes::tell(const Send& send) {
+  if (!untold_) return true;
+  for (auto& [key, mailbox] : mailboxes_) {
+    if (!tell_one(mailbox, send)) return false;
+  }
+  untold_ = false;
+  return true;
+}
+
+bool Mailboxes::tell_one(Mailbox& mailbox, const Send& send) {
+  if (!mailbox.made_told) {
+    mailbox.made_told = send(mailbox.made, {mailbox.memory.get(), mailbox.wake.get()});
+    if (!mailbox.made_told) return false;
+  }
+  if (mailbox.gone && !mailbox.gone_told) {
+    mailbox.gone_told = send(*mailbox.gone, {});
+    if (!mailbox.gone_told) return false;
+  }
+  if (mailbox.tree_gone && !mailbox.tree_told) {
+    mailbox.tree_told = send(TreeGone{mailbox.made.key}, {});
+    if (!mailbox.tree_told) return false;
+  }
+  return true;
+}
+
+}  // namespace runmain::keeper

@@ -1,0 +1,81 @@
+// The mailboxes of children (child_runtime/mailbox.h): made with a child's first claim, kept until the
+// observer has read them.
+//
+// The table has marks of what the present observer was told: nothing is queued for it, and a new one is told
+// all. Invariant: one mailbox a child, however many of its processes claim; it is let go when its tree is
+// gone and the observer says that it is read. Beyond `max` the oldest whose tree is gone goes unread,
+// counted; if there is none, none is made, counted. Thread: the keeper's. Non-goal: what is in a mailbox.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "keeper/observer_messages.hpp"
+#include "os/linux/fd.hpp"
+
+namespace runmain::keeper {
+
+// As many as leave the most of our fds to others.
+std::size_t mailboxes_max();
+
+class Mailboxes {
+ public:
+  explicit Mailboxes(std::size_t max = kMailboxesMax) : max_(max) {}
+
+  // Both stay the table's.
+  struct Fds {
+    int memory = -1;
+    int wake = -1;
+  };
+  // The child's mailbox, made now if it has none; nullopt: none can be made. `pid` is its main process, which
+  // lives.
+  std::optional<Fds> give(const ChildKey& key, const std::string& service, const std::string& instance_id,
+                          pid_t pid);
+
+  // What has become of a child, if it has a mailbox.
+  void child_gone(const ChildKey& key, pid_t pid, int status, bool known);
+  void tree_gone(const ChildKey& key);
+  // The observer has read all of it. What may still be written to is kept.
+  void read(const ChildKey& key);
+
+  // There is a new observer, who was told nothing.
+  void tell_again();
+  // Sends what was not told, for each mailbox in the order in which it happened. False: `send` could not.
+  using Send = std::function<bool(const ObserverMessage&, const std::vector<int>& fds)>;
+  bool tell(const Send& send);
+
+  std::size_t size() const { return mailboxes_.size(); }
+  std::uint64_t lost() const { return lost_; }          // let go unread
+  std::uint64_t not_made() const { return not_made_; }  // no room, or no memory
+
+ private:
+  struct Mailbox {
+    os::UniqueFd memory;
+    os::UniqueFd wake;
+    std::uint64_t number = 0;  // in the order of making
+    MailboxMade made;
+    std::optional<ChildGone> gone;
+    bool tree_gone = false;
+    bool made_told = false;  // to the present observer, as the next two
+    bool gone_told = false;
+    bool tree_told = false;
+  };
+  Mailbox* find(const ChildKey& key);
+  bool make_room();
+  static bool tell_one(Mailbox& mailbox, const Send& send);
+
+  std::size_t max_;
+  std::unordered_map<ChildKey, Mailbox> mailboxes_;
+  std::uint64_t last_number_ = 0;
+  std::uint64_t lost_ = 0;
+  std::uint64_t not_made_ = 0;
+  bool untold_ = false;  // something may not have been told
+};
+
+}  // namespace runmain::keeper
