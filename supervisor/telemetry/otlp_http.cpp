@@ -106,6 +106,11 @@ std::size_t HttpReader::feed_line(std::string_view bytes) {
   const std::size_t end = bytes.find('\n');
   const bool whole = end != std::string_view::npos;
   const std::size_t size = whole ? end + 1 : bytes.size();
+  const bool begins = step_ == Step::request_line && line_.empty();
+  if (begins && !is_token_char(bytes[0]) && bytes[0] != '\r') {
+    fail(400, "not HTTP; nor is TLS spoken here");  // whose line would never end
+    return size;
+  }
   if (!count_line(size)) return size;
   line_.append(bytes.substr(0, size));
   if (!whole) return size;
@@ -253,9 +258,8 @@ void HttpReader::use_length(std::string_view value) {
 }
 
 void HttpReader::use_connection(std::string_view value) {
-  each_member(value, [&](const std::string& option) {
+  each_member(value, [this](const std::string& option) {
     if (option == "close") request_.keeps_alive = false;
-    if (option == "keep-alive" && old_version_) request_.keeps_alive = true;
   });
 }
 

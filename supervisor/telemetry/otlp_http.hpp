@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace runmain::telemetry {
 
@@ -35,7 +36,7 @@ struct HttpRequest {
   std::string token;             // runmain-token
   std::string user_agent;
   bool has_token = false;
-  bool keeps_alive = true;
+  bool keeps_alive = true;       // HTTP/1.0 never does
   bool awaits_continue = false;  // the body comes after "100 Continue"
 };
 
@@ -60,6 +61,7 @@ class HttpReader {
   const HttpRequest& request() const { return request_; }  // from `decide` on
   const HttpFault& fault() const { return fault_; }        // in `failed`
   const std::string& body() const { return body_; }
+  std::string take_body() { return std::exchange(body_, {}); }
 
   void keep_body();  // in `decide`
   // What comes of it is read over, and what was kept is given up. In `decide` or `body`.
