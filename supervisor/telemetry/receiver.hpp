@@ -85,6 +85,7 @@ class Receiver {
 
   const ReceiverCounters& counters() const { return counters_; }
   std::size_t clients() const { return clients_.size(); }
+  std::size_t held() const { return held_; }  // bytes
 
  private:
   struct Client;
