@@ -8,7 +8,7 @@ namespace {
 constexpr std::size_t kChunkLineMax = 1024;
 constexpr std::size_t kLengthDigitsMax = 18;
 constexpr std::size_t kChunkDigitsMax = 15;
-constexpr std::size_t kEmptyLinesMax = 4;  // in front of a request
+constexpr int kEmptyLinesMax = 4;  // in front of a request: old clients send one behind a body
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
@@ -147,7 +147,8 @@ void HttpReader::take_line(std::string_view line) {
   switch (step_) {
     case Step::request_line:
       if (!line.empty()) return take_request_line(line);
-      if (head_size_ > 2 * kEmptyLinesMax) fail(400, "empty lines where a request was to begin");
+      head_size_ = 0;
+      if (++empty_lines_ > kEmptyLinesMax) fail(400, "empty lines where a request was to begin");
       return;
     case Step::fields: return line.empty() ? end_of_head() : take_field(line);
     case Step::chunk_size: return take_chunk_size(line);

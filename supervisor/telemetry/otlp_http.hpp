@@ -102,6 +102,7 @@ class HttpReader {
   HttpLimits limits_;
   Step step_ = Step::request_line;
   std::string line_;  // as far as it came
+  int empty_lines_ = 0;
   std::size_t head_size_ = 0;
   std::size_t field_count_ = 0;
   std::size_t framing_size_ = 0;  // of chunks' lines

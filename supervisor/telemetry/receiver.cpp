@@ -190,7 +190,7 @@ void Receiver::go_on(Client& client) {
   while (!client.dead && client.stage == Client::Stage::reading && step(client)) {
   }
   if (client.at == client.in.size()) {
-    client.in.clear();
+    client.in = std::string();
     client.at = 0;
   }
 }
@@ -210,9 +210,10 @@ bool Receiver::step(Client& client) {
 
 void Receiver::feed(Client& client) {
   client.at += client.reader.feed(std::string_view(client.in).substr(client.at));
-  if (!client.timed && client.reader.is_within()) {
-    client.timed = true;
-    client.deadline = os::Loop::now() + limits_.request;
+  const bool within = client.reader.is_within();
+  if (client.timed != within) {  // not, if all that came was an empty line behind the last request
+    client.timed = within;
+    client.deadline = os::Loop::now() + (within ? limits_.request : limits_.idle);
   }
   hold(client, client.reader.body().size());
   if (held_ <= limits_.held || client.held == 0) return;

@@ -168,6 +168,15 @@ TEST_CASE("heads and bodies and chunks and trailers are read up to their limits"
   CHECK(status(post(chunked, lines)) == "!413");
 }
 
+TEST_CASE("an empty line behind a request begins none") {
+  HttpReader reader;
+  CHECK_FALSE(reader.is_within());
+  reader.feed("\r\n");
+  CHECK_FALSE(reader.is_within());
+  reader.feed("P");
+  CHECK(reader.is_within());
+}
+
 TEST_CASE("a head says what it says") {
   const HttpRequest request =
       head_of(post("Content-Type: Application/JSON; charset=utf-8\r\ncontent-encoding: GZIP\r\n"
