@@ -1,3 +1,6 @@
+#include <iterator>
+
+#include "spans.hpp"
 #include "support/catch.hpp"
 #include "telemetry/otlp_http.hpp"
 
@@ -255,5 +258,30 @@ TEST_CASE("a body that is skipped is counted and not held") {
     at += reader.feed(std::string_view(bytes).substr(at));
     CHECK(at == bytes.size());
     CHECK(reader.body() == "xy");
+  }
+}
+
+TEST_CASE("damaged requests are read the same way however they are cut, within the limits") {
+  test::Random random(20261129);
+  HttpLimits limits;
+  limits.head = 300;
+  limits.fields = 8;
+  limits.body = 64;
+  const std::string whole = post("Content-Length: 3\r\nContent-Type: a/b\r\n", "abc") +
+                            post("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n",
+                                 "2;x\r\nab\r\n1\r\nc\r\n0\r\nT: u\r\n\r\n") +
+                            "GET http://h/p?q HTTP/1.0\r\nConnection: close\r\n\r\n";
+  const std::string_view parts[] = {"\r\n", "\n",   "\r", " ",        "\t",
+                                    ":",    ";",    "0",  "f",        "Host: x",
+                                    "\0",   "\xff", ",",  "\r\n\r\n", "Content-Length: 1\r\n"};
+  for (int i = 0; i < 20000; ++i) {
+    std::string bytes = whole;
+    for (std::uint64_t n = random.below(4) + 1; n > 0; --n) {
+      const std::size_t at = random.below(bytes.size());
+      bytes.replace(at, random.below(3), parts[random.below(std::size(parts))]);
+    }
+    const std::string seen = read_all(bytes, 0, limits);
+    REQUIRE(read_all(bytes, 1, limits) == seen);
+    REQUIRE(read_all(bytes, 1 + random.below(9), limits) == seen);
   }
 }
