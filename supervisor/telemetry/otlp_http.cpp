@@ -129,10 +129,16 @@ std::size_t HttpReader::feed_line(std::string_view bytes) {
 // Within a line as well as at its end: no limit waits for the end.
 bool HttpReader::count_line(std::size_t size) {
   if (step_ == Step::chunk_size || step_ == Step::chunk_end) {
+    const std::size_t line_room = kChunkLineMax - line_.size();
+    // Beyond this, somebody sends more lines than body.
+    const std::size_t framing_room = limits_.body + kChunkLineMax - framing_size_;
     framing_size_ += size;
-    if (line_.size() + size > kChunkLineMax) fail(400, "the line of a chunk is too long");
-    // Somebody sends more lines than body.
-    if (framing_size_ > limits_.body + kChunkLineMax) fail(413, "too many chunks");
+    // The limit that its bytes come to first, wherever they are cut.
+    if (size > line_room && line_room <= framing_room) {
+      fail(400, "the line of a chunk is too long");
+    } else if (size > framing_room) {
+      fail(413, "too many chunks");
+    }
   } else {
     head_size_ += size;
     if (head_size_ > limits_.head) {
