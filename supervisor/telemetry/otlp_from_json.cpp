@@ -14,6 +14,8 @@
 namespace runmain::telemetry {
 namespace {
 
+constexpr std::size_t kNameMax = 64;  // no field's is longer
+
 // A number as JSON may have it: 5, 5.0, "5", "5e0".
 struct Number {
   bool negative = false;
@@ -56,6 +58,17 @@ std::optional<std::uint64_t> in_range(const Number& number, std::uint64_t lowest
   return number.negative ? ~number.magnitude + 1 : number.magnitude;
 }
 
+// "resource_spans" to "resourceSpans"; empty if there is no underscore in it.
+std::string to_camel_case(std::string_view name) {
+  std::string out;
+  if (name.find('_') == std::string_view::npos || name.size() > kNameMax) return out;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const bool joins = name[i] == '_' && i + 1 < name.size() && name[i + 1] >= 'a' && name[i + 1] <= 'z';
+    out += joins ? static_cast<char>(name[++i] - 'a' + 'A') : name[i];
+  }
+  return out;
+}
+
 class Handler : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit Handler(const Message& root) : root_(root) {}
@@ -88,8 +101,14 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
   bool start_object(std::size_t) override;
   bool end_object() override;
   bool key(string_t& name) override {
-    if (skipping_ == 0) frames_.back().field = frames_.back().message->find(std::string_view(name));
-    return true;
+    if (skipping_ > 0) return true;
+    const Message& message = *frames_.back().message;
+    frames_.back().field = message.find(std::string_view(name));
+    if (frames_.back().field != nullptr) return true;
+    // To ignore it as unknown would lose all that is in it, and tell nobody.
+    const std::string camel = to_camel_case(name);
+    if (message.find(std::string_view(camel)) == nullptr) return true;
+    return fail(name + " is not a name in OTLP's JSON, " + camel + " is");
   }
   bool start_array(std::size_t) override;
   bool end_array() override {

@@ -1,6 +1,6 @@
 // OTLP's JSON form to protobuf and back. Follows the OTLP specification's "JSON Protobuf Encoding"
 // (opentelemetry.md, 48): ids in hex, enumerations as numbers, 64-bit integers as strings, unknown fields
-// ignored.
+// ignored, but a known one's name in snake_case is refused.
 //
 // Invariant: from_json() needs no more memory than a few times its text; messages are within each other at
 // most kWireDepthMax deep. No exception leaves. Non-goal: whether it is valid OTLP; check() tells.

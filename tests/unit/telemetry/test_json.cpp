@@ -91,7 +91,7 @@ TEST_CASE("what is written in another way means the same") {
       {R"({"kind":2.0})", R"({"kind":2})"},
       {R"({"name":null,"kind":null,"attributes":null})", "{}"},
       {R"({"to_come":{"a":[[{}],1,"x",null,true]},"name":"x"})", R"({"name":"x"})"},
-      {R"({"start_time_unix_nano":"5","name":"x"})", R"({"name":"x"})"},  // lowerCamelCase only
+      {R"({"new_field":"5","_":1,"name_":"y","Name":"z","name":"x"})", R"({"name":"x"})"},
       {R"({"attributes":[]})", "{}"},
       {R"({"status":{}})", R"({"status":{}})"},
       {R"({"droppedAttributesCount":"7"})", R"({"droppedAttributesCount":7})"},
@@ -117,6 +117,11 @@ TEST_CASE("what is no OTLP JSON is refused with the field's name") {
       {R"({"traceId":"W47/95gDgQPSabYzgT/GDA=="})", "traceId is not hexadecimal"},
       {R"({"traceId":5})", "traceId is not a number"},
       {R"({"kind":"SPAN_KIND_SERVER"})", "kind is a name, not a number"},
+      // Unknown fields are ignored; these would be lost with all that is in them, and nobody would know.
+      {R"({"start_time_unix_nano":"5"})",
+       "start_time_unix_nano is not a name in OTLP's JSON, startTimeUnixNano is"},
+      {R"({"trace_id":null})", "trace_id is not a name in OTLP's JSON, traceId is"},
+      {R"({"attributes":[{"value":{"string_value":"x"}}]})", "string_value is not a name"},
       {R"({"kind":4294967296})", "kind is not an integer in its range"},
       {R"({"startTimeUnixNano":-1})", "startTimeUnixNano is not an integer in its range"},
       {R"({"startTimeUnixNano":1.5})", "startTimeUnixNano is not an integer in its range"},
