@@ -45,7 +45,7 @@ class Traces {
         again_ = false;
         show_due();
       } else if (options_.follow && json.error().code == ECONNRESET) {
-        if (!follow_next(link)) return kClean;
+        if (!follow_next(link)) return end();
       } else {
         return complain_of(json.error());
       }
@@ -106,13 +106,17 @@ class Traces {
   }
 
   int end() {
-    show_before();
+    show_newest(before_ ? options_.traces : kTracesMax);
     return kClean;
   }
 
   void show_before() {
     before_ = false;
-    for (const TraceBook::Trace& trace : book_.take_newest(options_.traces)) show(trace);
+    show_newest(options_.traces);
+  }
+
+  void show_newest(std::size_t count) {
+    for (const TraceBook::Trace& trace : book_.take_newest(count)) show(trace);
     if (book_.dropped() > 0)
       terminal_.err << "and " << book_.dropped() << " spans of older traces that there was no room for\n";
     terminal_.out.flush();

@@ -47,11 +47,13 @@ class Observed {
   Observed(const Observed&) = delete;
   Observed& operator=(const Observed&) = delete;
 
-  Ran run(std::vector<std::string> args) {
+  // The same words, meant for this runmain.
+  std::vector<std::string> placed(std::vector<std::string> args) const {
     args.insert(args.end(),
                 {"--runtime-dir", world_.folder.path(), "-c", world_.folder.path() + "/supervisor.toml"});
-    return run_cli(args);
+    return args;
   }
+  Ran run(const std::vector<std::string>& args) const { return run_cli(placed(args)); }
   std::vector<control::Json> questions() {
     const std::lock_guard lock(mutex_);
     return questions_;

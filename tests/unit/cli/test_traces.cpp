@@ -63,19 +63,18 @@ TEST_CASE("programs get spans as the observer tells them, a line each") {
 }
 
 TEST_CASE("a follower shows what was there and goes on until runmain ends") {
-  Observed* running = nullptr;
-  std::string later = said(span("later", "9", "", 9'000'000));
-  auto observed = std::make_unique<Observed>([&](const Json&) { return three_traces() + later; });
-  running = observed.get();
-  std::ostringstream out;
-  std::ostringstream err;
-  Ran ran;
+  int asked = 0;
+  auto observed = std::make_unique<Observed>([&](const Json&) {
+    return three_traces() + (++asked == 1 ? said(span("later", "9", "", 9'000'000)) : "");
+  });
+  Observed* const running = observed.get();
   // The observer hangs up, and is asked again; then all of it ends.
   std::thread ends([&] {
     while (running->questions().size() < 3) std::this_thread::yield();
     observed.reset();
   });
-  ran = running->run({"traces", "-f", "-n", "1"});
+  const std::vector<std::string> args = running->placed({"traces", "-f", "-n", "1"});
+  const Ran ran = run_cli(args);
   ends.join();
   CHECK(ran.exit == kClean);
   CHECK(ran.out.find("trace new") == 0);
@@ -97,11 +96,9 @@ TEST_CASE("without an observer traces say so and status is as ever") {
 }
 
 TEST_CASE("status tells of the ledgers as a table and as JSON") {
-  const Json answer{
-      {"v", 1},
-      {"ok", true},
-      {"ledgers", {{{"service", "web"}, {"slot", 0}, {"generation", 3}, {"ended", 2}, {"exported", 2}}}},
-      {"destinations", {{{"name", "http://c:4318"}, {"failing", false}}}}};
+  const Json answer = Json::parse(
+      R"({"v":1,"ok":true,"ledgers":[{"service":"web","slot":0,"generation":3,"ended":2,"exported":2}],
+"destinations":[{"name":"http://c:4318","failing":false}]})");
   Observed observed([&](const Json&) { return line(answer); });
   const Ran table = observed.run({"status"});
   CHECK(table.out.find("\nTELEMETRY\n  web@3: 2 ended = 2 exported\n  to http://c:4318\n") !=
