@@ -32,7 +32,7 @@ struct Reading {
   Report& report;
   std::string folder;  // absolute: relative paths of the file start here
   core::Mode mode = core::Mode::dev;
-  bool check_host = true;  // folders, env files, users and groups must exist
+  bool check_host = true;           // folders, env files, users and groups must exist
   core::TelemetrySpec telemetry{};  // of [telemetry]
 };
 
