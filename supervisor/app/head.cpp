@@ -129,6 +129,7 @@ void Head::make_rooms() {
   c.tell = tell;
   c.feed = [this](const core::Event& answer) { feed(answer); };
   performer_ = std::make_unique<drive::Performer>(std::move(c));
+  make_telemetry(own_environment());
   browser_ = std::make_unique<Browser>(loop_, keeper_, [this] { return machine_.snapshot(); });
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(
@@ -337,6 +338,7 @@ void Head::prepare_facts() {
     if (entry != nullptr && fact.type == core::FactType::reload_starting)
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
+    note_start(fact);
     to_tell_.push_back(fact);
   }
 }

@@ -19,9 +19,11 @@
 #include "app/browser.hpp"
 #include "app/configuration.hpp"
 #include "app/narrator.hpp"
+#include "app/observer_client.hpp"
 #include "app/options.hpp"
 #include "app/stand_ins.hpp"
 #include "app/suspects.hpp"
+#include "app/telemetry.hpp"
 #include "app/uncounted.hpp"
 #include "control/server.hpp"
 #include "core/machine.hpp"
@@ -104,6 +106,11 @@ class Head final : public control::Backend {
   std::string advice(const core::Fact& failed);
   std::vector<std::string> words_of_failed(const core::Fact& failed);
 
+  // the observer (head_telemetry.cpp)
+  void make_telemetry(std::vector<std::string> environment);
+  void refresh_telemetry();
+  void note_start(const core::Fact& fact);
+
   // the person at the terminal (head_terminal.cpp)
   void make_keys();
   void set_up_terminal();
@@ -151,6 +158,8 @@ class Head final : public control::Backend {
   std::unique_ptr<drive::JournalWriter> journal_;
   std::unique_ptr<StandIns> stand_ins_;
   std::unique_ptr<Browser> browser_;
+  std::unique_ptr<Telemetry> telemetry_;
+  std::unique_ptr<ObserverClient> observer_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
   std::unique_ptr<os::Timer> narrator_timer_;

@@ -159,6 +159,7 @@ void Head::name_services(Configuration& configuration) {
   load_->refresh();
   output_->configure(named);
   set_up_terminal();
+  refresh_telemetry();
   open_browser();
 }
 

@@ -23,6 +23,7 @@ void add_scale(CLI::App& app, Options& options);
 void add_signal(CLI::App& app, Options& options);
 void add_logs(CLI::App& app, Options& options);
 void add_events(CLI::App& app, Options& options);
+void add_traces(CLI::App& app, Options& options);
 void add_why(CLI::App& app, Options& options);
 void add_explain(CLI::App& app, Options& options);
 void add_check(CLI::App& app, Options& options);

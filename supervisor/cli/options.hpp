@@ -26,7 +26,7 @@ struct Options {
   std::string runtime_dir;
   std::string state_dir;
   bool json = false;
-  std::string service;                // signal, why
+  std::string service;                // signal, why, traces
   std::vector<std::string> services;  // the others
   bool all = false;                   // start, stop, restart, reload: every service
   std::vector<std::string> paths;     // explain
@@ -37,6 +37,9 @@ struct Options {
   std::string signal;
   bool follow = false;
   std::size_t lines = 100;
+  std::size_t traces = 20;       // traces
+  std::uint32_t generation = 0;  // traces; 0: all
+  bool duplicates = false;       // traces
   bool detach = false;
   std::string journal;   // up: to write; replay: to read
   double timeout_s = 0;  // 0: no limit

@@ -25,6 +25,7 @@ void add_all(CLI::App& app, Options& options) {
   add_signal(app, options);
   add_logs(app, options);
   add_events(app, options);
+  add_traces(app, options);
   add_why(app, options);
   add_explain(app, options);
   add_check(app, options);

@@ -177,9 +177,10 @@ int exit_of(const Result<Answer>& answer, Terminal& terminal) {
 }
 
 std::optional<Json> question(const Options& options, Terminal& terminal, const std::string& verb,
-                             const Json& args, int& exit) {
+                             const Json& args, int& exit, std::string* runtime) {
   auto session = Session::open(options, terminal, exit);
   if (!session) return std::nullopt;
+  if (runtime != nullptr) *runtime = session->runtime();
   const auto answer = session->ask(verb, args, control::deadline_after(kQuestionLimit), true);
   if (!answer.ok() && answer.error().code == ETIMEDOUT) {
     Error error = answer.error();

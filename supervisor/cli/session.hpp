@@ -53,9 +53,10 @@ class Session {
 int exit_of(const Result<Answer>& answer, Terminal& terminal);
 int exit_of_code(const std::string& code);
 
-// A question: opens, asks within kQuestionLimit, complains. On failure nothing, with `exit` set.
+// A question: opens, asks within kQuestionLimit, complains. On failure nothing, with `exit` set. `runtime`:
+// where the answer came from.
 std::optional<Json> question(const Options& options, Terminal& terminal, const std::string& verb,
-                             const Json& args, int& exit);
+                             const Json& args, int& exit, std::string* runtime = nullptr);
 
 // start, stop, restart, reload: one verb for options.services, waited for.
 int service_command(const Options& options, Terminal& terminal, const std::string& done);

@@ -3,6 +3,7 @@
 #include "cli/commands.hpp"
 #include "cli/session.hpp"
 #include "cli/status_table.hpp"
+#include "cli/telemetry_status.hpp"
 
 namespace runmain::cli {
 namespace {
@@ -21,13 +22,17 @@ int run_status(const Options& options, Terminal& terminal) {
     return kUsage;
   }
   int exit = kClean;
-  const auto status = question(options, terminal, "status", Json::object(), exit);
+  std::string runtime;
+  auto status = question(options, terminal, "status", Json::object(), exit, &runtime);
   if (!status) return exit;
   if (options.check) return check(*status, options.services, terminal);
+  const auto telemetry = ask_telemetry(runtime + "/observer");
   if (options.json) {
+    if (telemetry) (*status)["telemetry"] = *telemetry;
     terminal.out << status->dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   } else {
     terminal.out << status_table(*status, terminal.colour, terminal.width);
+    if (telemetry) terminal.out << telemetry_text(*telemetry, terminal.colour, terminal.width);
   }
   return kClean;
 }

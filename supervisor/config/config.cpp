@@ -9,6 +9,7 @@
 #include "config/service_reader.hpp"
 #include "config/source.hpp"
 #include "config/table.hpp"
+#include "config/telemetry_reader.hpp"
 #include "config/text.hpp"
 #include "config/toml_reader.hpp"
 
@@ -90,6 +91,7 @@ std::vector<Draft> read_services(const Reading& reading, Table& top) {
 core::Desired read_desired(const Node& root, Reading& reading, const LoadOptions& options) {
   Table top(reading.report, root);
   read_mode(reading, top, options);
+  if (const Node* node = top.find("telemetry")) read_telemetry(reading, *node, reading.telemetry);
   const std::vector<Draft> drafts = read_services(reading, top);
   top.refuse_others(hint_for_top_key);
   check_dependencies(reading.report, drafts);

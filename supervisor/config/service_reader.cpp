@@ -8,6 +8,7 @@
 
 #include "config/address.hpp"
 #include "config/host.hpp"
+#include "config/telemetry_reader.hpp"
 #include "config/text.hpp"
 
 namespace runmain::config {
@@ -97,6 +98,7 @@ Draft ServiceReader::read() {
   read_log();
   read_identity();
   read_limits();
+  read_telemetry_of_service();
   table_.refuse_others(hint_for_service_key);
   return std::move(draft_);
 }
@@ -227,6 +229,11 @@ void ServiceReader::read_modes() {
     if (read_choice(report(), *node, "on_keeper_death", {"stop", "keep"}, choice))
       spec().die_with_keeper = choice == 0;
   }
+}
+
+void ServiceReader::read_telemetry_of_service() {
+  spec().telemetry = reading_.telemetry;
+  if (const Node* node = table_.find("telemetry")) read_telemetry(reading_, *node, spec().telemetry);
 }
 
 void ServiceReader::read_depends_on() {

@@ -32,7 +32,8 @@ struct Reading {
   Report& report;
   std::string folder;  // absolute: relative paths of the file start here
   core::Mode mode = core::Mode::dev;
-  bool check_host = true;  // folders, env files, users and groups must exist
+  bool check_host = true;           // folders, env files, users and groups must exist
+  core::TelemetrySpec telemetry{};  // of [telemetry]
 };
 
 // A service and the places that checks across services tell.
@@ -103,6 +104,7 @@ class ServiceReader {
   bool read_limit_value(const Node& node, const std::string& name, bool bytes, std::uint64_t& out);
   bool read_size(const Node& node, const std::string& name, std::uint64_t& out);
   void read_modes();
+  void read_telemetry_of_service();
 
   std::string absolute(const std::string& base, const std::string& path) const;
   Report& report() { return reading_.report; }

@@ -42,11 +42,11 @@ std::size_t extent(const std::vector<std::string_view>& line, std::size_t at) {
 
 std::string shown(std::string_view code_point) { return code_point == "\t" ? " " : harmless(code_point, 1); }
 
-// Whether the key `env` stands in this line, however it goes on: env =, env.NAME, "env" =, .env].
-bool names_env(std::string_view line) {
-  for (std::size_t at = line.find("env"); at != std::string_view::npos; at = line.find("env", at + 1)) {
+// Whether this key stands in this line, however it goes on: env =, env.NAME, "env" =, .env].
+bool names_key(std::string_view line, std::string_view key) {
+  for (std::size_t at = line.find(key); at != std::string_view::npos; at = line.find(key, at + 1)) {
     const char before = at == 0 ? ' ' : line[at - 1];
-    std::size_t after = at + 3;
+    std::size_t after = at + key.size();
     while (after < line.size() &&
            (line[after] == '"' || line[after] == '\'' || line[after] == ' ' || line[after] == '\t')) {
       ++after;
@@ -56,6 +56,9 @@ bool names_env(std::string_view line) {
   }
   return false;
 }
+
+// What is below these keys may be a secret.
+bool names_secrets(std::string_view line) { return names_key(line, "env") || names_key(line, "headers"); }
 
 }  // namespace
 
@@ -107,11 +110,11 @@ Place Source::inside_string(Place place, std::string_view value, std::size_t off
 }
 
 bool Source::may_hold_secrets(std::uint32_t number) const {
-  if (names_env(line(number))) return true;
+  if (names_secrets(line(number))) return true;
   for (; number > 0; --number) {
     std::string_view text = line(number);
     text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
-    if (!text.empty() && text[0] == '[') return names_env(text);
+    if (!text.empty() && text[0] == '[') return names_secrets(text);
   }
   return false;
 }

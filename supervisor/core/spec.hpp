@@ -14,6 +14,7 @@
 #include "base/ids.hpp"
 #include "base/time.hpp"
 #include "core/pool_spec.hpp"
+#include "core/telemetry_spec.hpp"
 
 namespace runmain::core {
 
@@ -208,6 +209,7 @@ struct ServiceSpec {
   bool browser = false;         // its pages reload when a new generation serves
   bool pty = false;             // stdio is a terminal of its own
   bool end_on_failure = false;  // failed for good is failed, whatever is watched: runmain ends
+  TelemetrySpec telemetry;
 
   // Nobody makes it smaller or larger than this.
   std::uint32_t workers_least() const { return workers_max == 0 ? 1 : workers; }
@@ -253,6 +255,7 @@ struct ServiceSpec {
     a("browser", browser);
     a("pty", pty);
     a("end_on_failure", end_on_failure);
+    a("telemetry", telemetry);
   }
 };
 

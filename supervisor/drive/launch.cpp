@@ -15,6 +15,7 @@
 #include "base/identity.hpp"
 #include "child_runtime/protocol.h"
 #include "drive/account.hpp"
+#include "drive/launch_telemetry.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/sockets.hpp"
 
@@ -172,6 +173,16 @@ void add_contract(const LaunchInput& in, Environment& env, keeper::SpawnChild& c
   add_listeners(in, env, child);
 }
 
+// Last of all: what a file or the specification says of the exporter has become the observer's.
+void add_telemetry(const LaunchInput& in, std::vector<std::string>& environment) {
+  const core::TelemetrySpec& telemetry = in.spec->telemetry;
+  if (in.otlp.empty() || !telemetry.enabled || telemetry.direct) return;
+  if (!in.key.is_worker()) return take_telemetry_out(environment);
+  export_to_observer(environment,
+                     {in.otlp, otlp_token(in.secret, in.key), in.spec->name, instance_id(in.secret, in.key),
+                      in.key.slot, in.key.generation, in.short_delays});
+}
+
 std::optional<Fault> add_environment(const LaunchInput& in, const Account& account,
                                      keeper::SpawnChild& child) {
   Environment env;
@@ -204,6 +215,7 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   if (in.key.is_worker()) add_contract(in, env, child);
   if (in.key.is_about()) add_subject(in, env);
   child.env = env.take();
+  add_telemetry(in, child.env);
   return std::nullopt;
 }
 

@@ -40,6 +40,8 @@ struct LaunchInput {
   std::string changed_file;              // RUNMAIN_CHANGED; empty: none
   std::string browser;                   // RUNMAIN_BROWSER; empty: none
   std::string traceparent;               // TRACEPARENT; empty: none
+  std::string otlp;                      // the observer's receiver, "127.0.0.1:41234"; empty: none
+  bool short_delays = false;             // of what is exported there
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
   ChildKey about;                        // of a hook or a look: the worker that it is about …
   std::int32_t about_pid = 0;            // … and its main process
@@ -51,8 +53,8 @@ using Launch = std::variant<keeper::SpawnChild, keeper::RefuseSpawn>;
 
 // On success a SpawnChild. On failure a RefuseSpawn with the stage: `user` for an unknown or forbidden user
 // or group, `resources` for an env_file that cannot be read, `exec` for a command that cannot be one. For a
-// helper the same environment and user, but no token, channel, listeners or notify socket; slot and
-// generation are those of the worker that a hook or a look is about.
+// helper the same environment and user, but no token, channel, listeners or notify socket, and no telemetry;
+// slot and generation are those of the worker that a hook or a look is about.
 Launch plan(const LaunchInput& input);
 
 // The port that a program of this slot shall bind: the one of the spec for every slot, or with "auto" a port

@@ -124,6 +124,8 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.about_pid = spawn.about_pid;
   input.hang = spawn.hang;
   input.browser = c_.browser;
+  input.otlp = c_.otlp;
+  input.short_delays = c_.short_delays;
   if (spawn.reason == core::Reason::change) input.changed_file = write_changed(*entry, spawn.key);
   std::visit([&](const auto& order) { c_.keeper->send(effect, order); }, plan(input));
 }

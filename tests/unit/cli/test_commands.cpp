@@ -81,7 +81,8 @@ TEST_CASE("where nothing runs every command that asks says so, exit 3") {
   const std::vector<std::vector<std::string>> commands{
       {"status"},         {"down"},          {"start", "web"},         {"stop", "--all"},
       {"restart", "web"}, {"reload", "web"}, {"signal", "web", "HUP"}, {"logs"},
-      {"events"},         {"why", "web"},    {"scale", "web=2"},       {"status", "--check"}};
+      {"events"},         {"why", "web"},    {"scale", "web=2"},       {"status", "--check"},
+      {"traces"}};
   for (auto args : commands) {
     args.insert(args.end(), {"--runtime-dir", folder.path()});
     const Ran ran = run_cli(args);

@@ -6,9 +6,9 @@
 namespace runmain::cli {
 namespace {
 
-const std::vector<std::string> kCommands{"up",     "dev",     "serve",  "down",   "status", "start",
-                                         "stop",   "restart", "reload", "scale",  "signal", "logs",
-                                         "events", "why",     "check",  "replay", "version"};
+const std::vector<std::string> kCommands{"up",     "dev",     "serve",  "down",   "status",  "start",
+                                         "stop",   "restart", "reload", "scale",  "signal",  "logs",
+                                         "events", "why",     "check",  "replay", "version", "traces"};
 
 TEST_CASE("every command has its own help with an example") {
   const Ran all = parse_only({"--help"});
@@ -47,6 +47,13 @@ TEST_CASE("arguments end up where they belong") {
   const Ran logs = parse_only({"logs", "-f", "-n", "5", "web"});
   CHECK(logs.options.follow);
   CHECK(logs.options.lines == 5);
+  const Ran traces = parse_only({"traces", "-f", "-n", "3", "--service", "web", "--generation", "7"});
+  CHECK(traces.options.follow);
+  CHECK(traces.options.traces == 3);
+  CHECK(traces.options.service == "web");
+  CHECK(traces.options.generation == 7);
+  CHECK_FALSE(traces.options.duplicates);
+  CHECK(parse_only({"traces"}).options.traces == 20);
   const Ran signal = parse_only({"signal", "web", "HUP"});
   CHECK(signal.options.service == "web");
   CHECK(signal.options.signal == "HUP");
@@ -112,6 +119,8 @@ TEST_CASE("a wrong command line is told in one line with a hint, exit 2") {
       {{"replay"}, "JOURNAL is required", "see `runmain replay --help`"},
       {{"logs", "-n", "-1"}, "--lines", "see `runmain logs --help`"},
       {{"logs", "-n", "5001"}, "--lines", "see `runmain logs --help`"},
+      {{"traces", "web"}, "\"web\" is one argument too many for traces", "see `runmain traces --help`"},
+      {{"traces", "--generation", "0"}, "--generation", "see `runmain traces --help`"},
       {{"down", "--timeout", "soon"}, "\"soon\" is not a time", "see `runmain down --help`"},
       {{"down", "--timeout", "-1"}, "is not a time", "see `runmain down --help`"},
       {{"up", "-c"}, "--config", "see `runmain up --help`"},

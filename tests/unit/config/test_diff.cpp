@@ -66,6 +66,8 @@ TEST_CASE("every key is named as the file spells it") {
       {"stop = { flush = '1s', lingering = 0 }", "stop"},
       {"restart = { success = 3, no_restart = 4, failed_start = 'wait' }", "restart"},
       {"listen = ':1'\nbalance = 'reuseport'", "listen, balance"},
+      {"telemetry = { enabled = false }", "telemetry"},
+      {"telemetry = { endpoint = 'http://a:4318', headers = { k = 'v' } }", "telemetry"},
   };
   for (const auto& [key, expected] : table) {
     CAPTURE(key);

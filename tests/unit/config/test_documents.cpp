@@ -20,7 +20,7 @@ std::string read_source(const std::string& name) {
 }  // namespace
 
 TEST_CASE("every example of the reference is a good file without warnings") {
-  const std::string text = read_source("docs/supervisor-toml.md");
+  const std::string text = read_source("docs/supervisor-toml.md") + read_source("docs/telemetry.md");
   const std::string open = "```toml\n";
   int count = 0;
   for (std::size_t at = text.find(open); at != std::string::npos; at = text.find(open, at + 1), ++count) {
@@ -46,7 +46,23 @@ TEST_CASE("the reference names every key of a service") {
     CAPTURE(key);
     CHECK(text.find("`" + key + "`") != std::string::npos);
   }
-  CHECK(count == 27);
+  CHECK(count == 28);
+}
+
+TEST_CASE("the page of telemetry names every key of it") {
+  const std::string text = read_source("docs/telemetry.md");
+  const Outcome outcome = golden::parse("[telemetry]\nzzzzzzzzzzzz = 1\n[service.x]\ncommand = 'x'\n");
+  const auto* faults = std::get_if<Faults>(&outcome);
+  REQUIRE(faults != nullptr);
+  std::string hint = faults->faults.at(0).hint;
+  REQUIRE(hint.find("expected one of ") == 0);
+  std::istringstream keys(hint.substr(16));
+  int count = 0;
+  for (std::string key; std::getline(keys >> std::ws, key, ','); ++count) {
+    CAPTURE(key);
+    CHECK(text.find("`" + key + "`") != std::string::npos);
+  }
+  CHECK(count == 10);
 }
 
 TEST_CASE("the repository's own supervisor.toml is good on this machine") {

@@ -6,9 +6,9 @@ using namespace runmain;
 using namespace runmain::config;
 
 TEST_CASE("every fault of a file is told in one go, with its place, a hint and the line") {
-  const std::string name =
-      GENERATE("unknown_keys", "wrong_types", "commands", "addresses", "collisions", "dependencies",
-               "placeholders", "lifecycle", "pools", "names", "places", "empty", "array_of_services", "mode");
+  const std::string name = GENERATE("unknown_keys", "wrong_types", "commands", "addresses", "collisions",
+                                    "dependencies", "placeholders", "lifecycle", "pools", "telemetry",
+                                    "names", "places", "empty", "array_of_services", "mode");
   CAPTURE(name);
   const std::string text = golden::read(name + ".toml");
   REQUIRE_FALSE(text.empty());
@@ -28,7 +28,7 @@ TEST_CASE("what is only likely a mistake is a warning of a good file") {
 }
 
 TEST_CASE("no fault repeats the value of a variable") {
-  for (const char* name : {"names", "commands", "wrong_types"}) {
+  for (const char* name : {"names", "commands", "wrong_types", "telemetry"}) {
     const Outcome outcome = golden::parse(golden::read(std::string(name) + ".toml"));
     const auto* faults = std::get_if<Faults>(&outcome);
     REQUIRE(faults != nullptr);

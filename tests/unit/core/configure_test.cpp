@@ -53,6 +53,14 @@ TEST_CASE("what a changed field of a running service does") {
        },
        true},
       {"the terminal", [](ServiceSpec& s) { s.pty = true; }, true},
+      {"where telemetry goes", [](ServiceSpec& s) { s.telemetry.endpoint = "http://a:4318"; }, false},
+      {"what goes with it",
+       [](ServiceSpec& s) {
+         s.telemetry.headers = {{"key", "x"}};
+       },
+       false},
+      {"telemetry or not", [](ServiceSpec& s) { s.telemetry.enabled = false; }, true},
+      {"telemetry by itself", [](ServiceSpec& s) { s.telemetry.direct = true; }, true},
       {"a death with the keeper", [](ServiceSpec& s) { s.die_with_keeper = false; }, true},
   };
   for (const Row& row : rows) {

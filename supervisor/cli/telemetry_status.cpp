@@ -1,0 +1,140 @@
+#include "cli/telemetry_status.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "cli/observer_link.hpp"
+#include "cli/terminal.hpp"
+#include "control/client.hpp"
+
+namespace runmain::cli {
+namespace {
+
+using control::Json;
+using control::number_of;
+using control::text_of;
+
+constexpr std::size_t kLinesMax = 200;  // of ledgers; the newest generations of each service come last
+
+const Json& list_in(const Json& object, const char* key) {
+  static const Json none = Json::array();
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() && found->is_array() ? *found : none;
+}
+
+// Of all workers of a generation.
+struct Sum {
+  std::int64_t ended = 0;
+  std::int64_t reconstructed = 0;
+  std::int64_t exported = 0;
+  std::int64_t rejected = 0;
+  std::int64_t dropped = 0;
+  std::int64_t duplicates = 0;
+  std::int64_t waiting = 0;
+  std::map<std::string, std::int64_t> reasons;  // of `dropped`
+  std::string imbalance;
+
+  std::int64_t gone() const { return exported + rejected + dropped + duplicates + waiting; }
+};
+
+// A number, or an object of numbers by reason.
+void add_dropped(const Json& ledger, Sum& sum) {
+  sum.dropped += number_of(ledger, "dropped");
+  const auto found = ledger.find("dropped");
+  if (found == ledger.end() || !found->is_object()) return;
+  for (const auto& [reason, count] : found->items()) {
+    if (!count.is_number_integer() || count.get<std::int64_t>() == 0) continue;
+    sum.dropped += count.get<std::int64_t>();
+    sum.reasons[reason] += count.get<std::int64_t>();
+  }
+}
+
+void add(const Json& ledger, Sum& sum) {
+  sum.ended += number_of(ledger, "ended");
+  sum.reconstructed += number_of(ledger, "reconstructed");
+  sum.exported += number_of(ledger, "exported");
+  sum.rejected += number_of(ledger, "rejected");
+  sum.duplicates += number_of(ledger, "duplicates");
+  sum.waiting += number_of(ledger, "waiting");
+  add_dropped(ledger, sum);
+  const std::string imbalance = text_of(ledger, "imbalance");
+  if (imbalance.empty()) return;
+  sum.imbalance += (sum.imbalance.empty() ? "" : "; ") +
+                   ("worker " + std::to_string(number_of(ledger, "slot"))) + ": " + harmless(imbalance);
+}
+
+// "12 ended + 1 cut off = 10 exported + 2 dropped (ring full 2) + 1 waiting"
+std::string equation(const Sum& sum) {
+  std::string text = std::to_string(sum.ended) + " ended";
+  if (sum.reconstructed > 0) text += " + " + std::to_string(sum.reconstructed) + " cut off";
+  std::string right;
+  const auto term = [&](std::int64_t count, const std::string& word) {
+    if (count > 0) right += (right.empty() ? "" : " + ") + std::to_string(count) + " " + word;
+  };
+  term(sum.exported, "exported");
+  term(sum.rejected, "rejected");
+  std::string reasons;
+  for (const auto& [reason, count] : sum.reasons)
+    reasons += (reasons.empty() ? "" : ", ") + harmless(reason) + " " + std::to_string(count);
+  term(sum.dropped, "dropped" + (reasons.empty() ? "" : " (" + reasons + ")"));
+  term(sum.duplicates, "come twice");
+  // What has ended and was not read yet waits in the mailbox.
+  const std::int64_t unread = sum.imbalance.empty() ? sum.ended + sum.reconstructed - sum.gone() : 0;
+  term(sum.waiting + std::max<std::int64_t>(0, unread), "waiting");
+  return text + (right.empty() ? "" : " = " + right);
+}
+
+Style style_of(const Sum& sum) {
+  if (!sum.imbalance.empty()) return Style::red;
+  return sum.dropped > 0 || sum.rejected > 0 ? Style::yellow : Style::plain;
+}
+
+void add_ledgers(const Json& telemetry, bool colour, std::size_t width, std::string& text) {
+  std::map<std::pair<std::string, std::int64_t>, Sum> sums;
+  for (const Json& ledger : list_in(telemetry, "ledgers")) {
+    if (ledger.is_object()) add(ledger, sums[{text_of(ledger, "service"), number_of(ledger, "generation")}]);
+  }
+  std::size_t left_out = sums.size() - std::min(sums.size(), kLinesMax);
+  if (left_out > 0) text += "  " + std::to_string(left_out) + " older ones are not shown\n";
+  for (const auto& [who, sum] : sums) {
+    if (left_out > 0) {
+      --left_out;
+      continue;
+    }
+    std::string line = "  " + harmless(who.first) + "@" + std::to_string(who.second) + ": " + equation(sum);
+    if (!sum.imbalance.empty()) line += "; does not balance: " + sum.imbalance;
+    text += styled(cut_to(line, width), style_of(sum), colour) + "\n";
+  }
+}
+
+void add_destinations(const Json& telemetry, bool colour, std::size_t width, std::string& text) {
+  for (const Json& destination : list_in(telemetry, "destinations")) {
+    const std::string name = harmless(text_of(destination, "name"));
+    if (name.empty()) continue;
+    const bool failing = control::flag_of(destination, "failing");
+    std::string line = "  to " + name + (failing ? ": fails, is tried again" : "");
+    text += styled(cut_to(line, width), failing ? Style::red : Style::dim, colour) + "\n";
+  }
+}
+
+}  // namespace
+
+std::optional<Json> ask_telemetry(const std::string& path) {
+  const Time limit = control::deadline_after(kObserverPatience);
+  auto link = ObserverLink::connect(path, limit);
+  if (!link || !link->ask(Json{{"v", 1}, {"verb", "status"}}, limit)) return std::nullopt;
+  const auto answer = link->next(limit);
+  if (!answer.ok() || !control::flag_of(*answer, "ok")) return std::nullopt;
+  return Json{{"ledgers", list_in(*answer, "ledgers")}, {"destinations", list_in(*answer, "destinations")}};
+}
+
+std::string telemetry_text(const Json& telemetry, bool colour, std::size_t width) {
+  std::string text;
+  add_ledgers(telemetry, colour, width, text);
+  add_destinations(telemetry, colour, width, text);
+  return text.empty() ? text : "\n" + cut_to("TELEMETRY", width) + "\n" + text;
+}
+
+}  // namespace runmain::cli
