@@ -212,6 +212,7 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
   log_->append({happening, now, event});
   if (const auto* changed = std::get_if<core::Changed>(&event)) {
     narrator_.changes().noted(*changed);
+    own_telemetry_->on_change(*changed, now);
   }
   out_.clear();
   machine_.handle(event, now, out_);
@@ -339,6 +340,7 @@ void Head::prepare_facts() {
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
     note_start(fact);
+    own_telemetry_->on_fact(fact);
     to_tell_.push_back(fact);
   }
 }

@@ -21,6 +21,7 @@
 #include "app/narrator.hpp"
 #include "app/observer_client.hpp"
 #include "app/options.hpp"
+#include "app/own_telemetry.hpp"
 #include "app/stand_ins.hpp"
 #include "app/suspects.hpp"
 #include "app/telemetry.hpp"
@@ -109,6 +110,7 @@ class Head final : public control::Backend {
   // the observer (head_telemetry.cpp)
   void make_telemetry(std::vector<std::string> environment);
   void refresh_telemetry();
+  void begin_own_telemetry();
   void note_start(const core::Fact& fact);
 
   // the person at the terminal (head_terminal.cpp)
@@ -160,6 +162,7 @@ class Head final : public control::Backend {
   std::unique_ptr<Browser> browser_;
   std::unique_ptr<Telemetry> telemetry_;
   std::unique_ptr<ObserverClient> observer_;
+  std::unique_ptr<OwnTelemetry> own_telemetry_;
   std::unique_ptr<control::Server> server_;
   std::unique_ptr<os::Timer> timer_;
   std::unique_ptr<os::Timer> narrator_timer_;

@@ -1,33 +1,16 @@
 // The head and the observer: what it is told, and what it has to tell.
 #include "app/head.hpp"
+#include "base/identity.hpp"
 
 namespace runmain::app {
-namespace {
-
-// How an observer is configured, and who hears of it; nothing where the keeper knows of no observer.
-template <class Keeper, class Configure>
-void use_keeper(Keeper& keeper, Configure& configure) {
-  if constexpr (requires(std::vector<std::string> words, std::string_view bytes) {
-                  keeper.configure_observer(words, words, bytes);
-                }) {
-    configure = [&keeper](std::vector<std::string> argv, std::vector<std::string> listeners,
-                          std::string_view configuration) -> Result<void> {
-      return keeper.configure_observer(std::move(argv), std::move(listeners), configuration);
-    };
-  }
-}
-
-template <class Performer>
-void set_observed(Performer& performer, bool on) {
-  if constexpr (requires { performer.set_observed(on); }) performer.set_observed(on);
-}
-
-}  // namespace
 
 void Head::make_telemetry(std::vector<std::string> environment) {
   Telemetry::Context c;
   c.open = [this](const keeper::OpenListener& wanted) { return keeper_.open_listener(wanted); };
-  use_keeper(keeper_, c.configure);
+  c.configure = [this](std::vector<std::string> argv, std::vector<std::string> listeners,
+                       std::string_view configuration) {
+    return keeper_.configure_observer(std::move(argv), std::move(listeners), configuration);
+  };
   c.say = [this](const Line& line) { say(line); };
   if (auto program = find_observer()) c.program = std::move(*program);
   c.environment = std::move(environment);
@@ -35,6 +18,8 @@ void Head::make_telemetry(std::vector<std::string> environment) {
   c.runtime_dir = options_.runtime_dir;
   c.state_dir = options_.state_dir;
   telemetry_ = std::make_unique<Telemetry>(std::move(c));
+  own_telemetry_ = std::make_unique<OwnTelemetry>(loop_, greeting_.welcome.secret,
+                                                  [this](ServiceId id) { return services_.name(id); });
   observer_ =
       std::make_unique<ObserverClient>(loop_, telemetry_->socket(), [this](const Line& line) { say(line); });
 }
@@ -44,8 +29,22 @@ void Head::refresh_telemetry() {
   telemetry_->refresh(services_, desired_.mode);
   const bool on = !telemetry_->receiver().empty();
   performer_->set_otlp(telemetry_->receiver(), desired_.mode == core::Mode::dev);
-  set_observed(*performer_, on);
-  if (on) observer_->start();
+  performer_->set_observed(on);
+  if (!on) return;
+  observer_->start();
+  begin_own_telemetry();
+}
+
+// From the first observer on.
+void Head::begin_own_telemetry() {
+  auto& fds = greeting_.fds;
+  if (own_telemetry_->begun() || fds.count(keeper::WelcomeFd::mailbox) == 0) return;
+  const std::string instance = runmain::instance_id(greeting_.welcome.secret, {kNoService, 0, 0, 0});
+  auto begun = own_telemetry_->begin(std::move(fds[keeper::WelcomeFd::mailbox]),
+                                     std::move(fds[keeper::WelcomeFd::mailbox_wake]), instance,
+                                     desired_.mode == core::Mode::dev);
+  fds.erase(keeper::WelcomeFd::mailbox);
+  if (!begun) say({Tone::bad, "the supervisor's own telemetry is lost, ignoring: " + begun.error().text()});
 }
 
 // A start reads the env files again, so their variables may be others by now.

@@ -160,6 +160,25 @@ std::string to_traceparent(const SpanIdentity& identity) {
   return text + "01";
 }
 
+std::optional<SpanIdentity> parse_traceparent(std::string_view text) {
+  constexpr std::size_t kLength = 55;
+  SpanIdentity identity;
+  const auto read = [text](std::size_t at, auto& id) {
+    bool any = false;
+    for (std::uint8_t& byte : id) {
+      const char* end = text.data() + at + 2;
+      if (std::from_chars(text.data() + at, end, byte, 16).ptr != end) return false;
+      any = any || byte != 0;
+      at += 2;
+    }
+    return any;
+  };
+  if (text.size() != kLength || text.substr(0, 3) != "00-" || text[35] != '-' || text[52] != '-')
+    return std::nullopt;
+  if (!read(3, identity.trace) || !read(36, identity.span)) return std::nullopt;
+  return identity;
+}
+
 bool equal_secrets(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   unsigned difference = 0;

@@ -56,6 +56,8 @@ SpanIdentity trace_of(std::string_view secret, std::string_view purpose, const C
 
 // "00-…-…-01" (W3C Trace Context, 3.2): TRACEPARENT of a child, whose parent is its start.
 std::string to_traceparent(const SpanIdentity& identity);
+// The same the other way round; nothing if it is none of version 00.
+std::optional<SpanIdentity> parse_traceparent(std::string_view text);
 
 // Whether both are equal, in a time that depends on their lengths only.
 bool equal_secrets(std::string_view a, std::string_view b);

@@ -126,6 +126,10 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.browser = c_.browser;
   input.otlp = c_.otlp;
   input.short_delays = c_.short_delays;
+  // The start of the worker is a span (telemetry/lifecycle.hpp), and what it tells of its own start is below
+  // it.
+  if (!c_.otlp.empty() && spawn.key.is_worker() && input.spec->telemetry.enabled)
+    input.traceparent = to_traceparent(start_of(c_.secret, spawn.key));
   if (spawn.reason == core::Reason::change) input.changed_file = write_changed(*entry, spawn.key);
   std::visit([&](const auto& order) { c_.keeper->send(effect, order); }, plan(input));
 }

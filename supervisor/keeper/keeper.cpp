@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "base/archive.hpp"
+#include "base/identity.hpp"
 
 namespace runmain::keeper {
 namespace {
@@ -295,6 +296,11 @@ void Keeper::welcome() {
   give(WelcomeFd::output_event, streams_->output_event());
   give(WelcomeFd::space_event, streams_->room_event());
   give(WelcomeFd::journal, journal_.get());
+  const ChildKey own{kNoService, 0, 0, 0};
+  if (const auto mailbox = mailboxes_.give(own, "runmain", instance_id(secret_, own), 0)) {
+    give(WelcomeFd::mailbox, mailbox->memory);
+    give(WelcomeFd::mailbox_wake, mailbox->wake);
+  }
   const std::vector<ChildEntry> all = children_->entries();
   std::size_t at = 0;
   do {

@@ -275,7 +275,9 @@ enum class WelcomeFd : std::uint8_t {
   history,
   output_event,
   space_event,
-  journal
+  journal,
+  mailbox,       // runmain's own telemetry goes where everybody's goes …
+  mailbox_wake,  // … and wakes the observer
 };
 
 // The answer to Hello; may come in several messages with `more` set, the fds with the first.

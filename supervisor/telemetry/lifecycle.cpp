@@ -91,8 +91,8 @@ std::string to_otlp(const LifecycleSpan& span, std::int64_t wall) {
   return bytes;
 }
 
-Lifecycle::Lifecycle(std::string secret, NameOf name_of)
-    : secret_(std::move(secret)), name_of_(std::move(name_of)) {}
+Lifecycle::Lifecycle(std::string secret, NameOf name_of, std::optional<SpanIdentity> outer)
+    : secret_(std::move(secret)), name_of_(std::move(name_of)), outer_(outer) {}
 
 Lifecycle::Service* Lifecycle::at(ServiceId service) {
   if (service == kNoService) return nullptr;
@@ -236,6 +236,7 @@ void Lifecycle::coming_ended(Service& service, const Fact& fact, bool error) {
   if (coming.file_count > 0)
     whole.attributes.emplace_back("runmain.changed_count", static_cast<std::int64_t>(coming.file_count));
   if (!is_none(service.latest) && service.latest != root) whole.links.push_back(service.latest);
+  if (coming.first && outer_) whole.links.push_back(*outer_);
   add(std::move(whole));
   if (error) return;
   service.latest = root;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -44,7 +45,8 @@ std::string to_otlp(const LifecycleSpan& span, std::int64_t wall);
 class Lifecycle {
  public:
   using NameOf = std::function<std::string(ServiceId)>;
-  Lifecycle(std::string secret, NameOf name_of);
+  // `outer`: the span in which runmain was started; first starts are linked to it.
+  Lifecycle(std::string secret, NameOf name_of, std::optional<SpanIdentity> outer = {});
 
   // Files of a service have changed; before the facts that follow from it.
   void on_change(ServiceId service, const std::vector<std::string>& paths, std::uint32_t count, Time now);
@@ -98,6 +100,7 @@ class Lifecycle {
 
   std::string secret_;
   NameOf name_of_;
+  std::optional<SpanIdentity> outer_;
   std::map<ServiceId, Service> services_;
   std::map<std::pair<Place, std::uint32_t>, Worker> workers_;  // by place and generation
   std::map<Place, Time> gone_;                                 // slots that wait for their next worker

@@ -104,7 +104,6 @@ std::string to_log_record(const LoggedLine& line) {
   add_text(out, "runmain.service", line.service);
   add_number(out, "runmain.worker", line.worker);
   add_number(out, "runmain.generation", line.generation);
-  add_number(out, "process.pid", line.pid);
   if (const auto ids = ids_in_line(line.text)) {
     const auto is_set = [](std::uint8_t b) { return b != 0; };
     out.add_bytes(kLogTraceId, reinterpret_cast<const char*>(ids->trace.data()), ids->trace.size());

@@ -27,7 +27,6 @@ struct LoggedLine {
   std::string_view service;
   std::uint32_t worker = 0;
   std::uint32_t generation = 0;
-  std::int32_t pid = 0;
 };
 std::string to_log_record(const LoggedLine& line);
 

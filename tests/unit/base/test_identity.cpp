@@ -97,3 +97,28 @@ TEST_CASE("an OTLP token tells whose it is, and only who has the secret can make
     CHECK_FALSE(owner_of_otlp_token(kSecret, bad));
   }
 }
+
+TEST_CASE("a traceparent is read back, and nothing else is taken for one") {
+  const SpanIdentity identity = start_of(kSecret, {ServiceId{1}, 2, 3, 4});
+  const std::string text = to_traceparent(identity);
+  REQUIRE(parse_traceparent(text));
+  CHECK(*parse_traceparent(text) == identity);
+  for (const std::string& bad :
+       {std::string(), text.substr(1), text + "0", "01" + text.substr(2),
+        "00-" + std::string(32, '0') + text.substr(35), text.substr(0, 36) + std::string(16, '0') + "-01",
+        text.substr(0, 10) + "x" + text.substr(11), text.substr(0, 10) + "+" + text.substr(11)}) {
+    INFO(bad);
+    CHECK_FALSE(parse_traceparent(bad));
+  }
+}
+
+TEST_CASE("first starts of a generation share a trace, later ones have their own") {
+  const auto trace = [](std::uint32_t slot, std::uint32_t generation, std::uint32_t attempt) {
+    return coming_of(kSecret, {ServiceId{1}, slot, generation, attempt}).trace;
+  };
+  CHECK(trace(0, 3, 1) == trace(5, 3, 1));
+  CHECK(trace(0, 3, 1) != trace(0, 4, 1));
+  CHECK(trace(0, 3, 2) != trace(0, 3, 1));
+  CHECK(trace(0, 3, 2) != trace(1, 3, 2));
+  CHECK(start_of(kSecret, {ServiceId{1}, 0, 3, 1}).span != start_of(kSecret, {ServiceId{1}, 1, 3, 1}).span);
+}

@@ -46,7 +46,7 @@ TEST_CASE("what the supervisor writes of itself is read as anybody's") {
   World world;
   LaneWriter writer = world.writer();
   CHECK(writer.write_span(a_span()));
-  CHECK(writer.write_log(to_log_record({"hello", 5, "web", 0, 1, 2})));
+  CHECK(writer.write_log(to_log_record({"hello", 5, "web", 0, 1})));
   OwnMetric metric{"runmain.reloads", "{reload}", "", true, {{{}, 1}}};
   CHECK(writer.write_metric(to_otlp(metric, 1, 2)));
   auto reader = MailboxReader::open(world.again(world.memfd));
@@ -71,7 +71,7 @@ TEST_CASE("a second writer takes another lane, and what is full or too big is co
   CHECK_FALSE(second.write_span(std::string(RUNMAIN_RECORD_MAX, 'x')));
   CHECK_FALSE(second.write_log(std::string(RUNMAIN_RECORD_MAX, 'x')));
   CHECK(second.others_lost() == 1);
-  const std::string log = to_log_record({std::string(30'000, 'x'), 5, "web", 0, 1, 2});
+  const std::string log = to_log_record({std::string(30'000, 'x'), 5, "web", 0, 1});
   while (second.write_log(log)) {
   }
   CHECK(second.others_lost() == 2);
