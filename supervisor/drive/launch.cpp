@@ -209,7 +209,9 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   env.set(RUNMAIN_ENV_REASON, text_of(in.reason));
   env.set_if(RUNMAIN_ENV_CHANGED, in.changed_file);
   if (in.spec->browser) env.set_if(RUNMAIN_ENV_BROWSER, in.browser);
-  env.set_if("TRACEPARENT", in.traceparent);
+  const auto is_own = [](const auto& pair) { return pair.first == "TRACEPARENT"; };
+  if (std::none_of(in.spec->env.begin(), in.spec->env.end(), is_own))
+    env.set_if("TRACEPARENT", in.traceparent);
   if (const auto port = own_port(*in.spec, subject(in).slot, in.auto_port))
     env.set("PORT", std::to_string(port));
   if (in.key.is_worker()) add_contract(in, env, child);
