@@ -42,7 +42,7 @@ inline const std::vector<Rule>& rules() {
         "os/linux/sockets.hpp"},
        {"CLI/", "nlohmann/"}},
       {"supervisor/app/",
-       {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/",
+       {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/", "telemetry/",
         "child_runtime/"},
        {"nlohmann/"}},
       {"child_runtime/", {}, {}},

@@ -35,6 +35,8 @@ constexpr Reader kReaders[] = {
      "the content once more"},
     {"supervisor/drive/watch_git.cpp",
      "how old a lock of git is that was there before us, once; its time runs by the monotonic clock"},
+    {"supervisor/telemetry/exporter.cpp", "a Retry-After that is a date"},
+    {"supervisor/telemetry/observed_mailbox.cpp", "names the end of a process that nobody has waited for"},
 };
 
 // Calls and clocks that jump with the wall clock, or that go on while the machine is suspended: a deadline by
