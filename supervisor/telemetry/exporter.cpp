@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <set>
 
 #include "base/identity.hpp"
 #include "base/wall_time.hpp"
@@ -141,6 +142,7 @@ Exporter::Route& Exporter::route(const ObserverDestination& destination, const s
   route->destination = destination;
   route->folder = name;
   const Environment environment = environment_of(destination);
+  std::set<std::string> warned;
   for (const Signal signal : kAllSignals) {
     Out& out = route->outs[static_cast<std::size_t>(signal)];
     out.signal = signal;
@@ -148,9 +150,8 @@ Exporter::Route& Exporter::route(const ObserverDestination& destination, const s
     out.name = std::string(to_text(signal)) + " to " + destination.name;
     const Endpoint endpoint = read_endpoint(signal, environment);
     for (const std::string& warning : endpoint.warnings) {
-      if (signal == Signal::traces || warning.find("TRACES") == std::string::npos) {
-        calls_.tell({"destination.warns", out.name + ": " + warning});
-      }
+      if (!warned.insert(warning).second) continue;  // of a variable for all signals
+      calls_.tell({"destination.warns", destination.name + ": " + warning});
     }
     out.enabled = endpoint.enabled && !endpoint.url.empty();
     if (out.enabled) open(out, endpoint, folder + "/" + to_text(signal), limits);

@@ -34,7 +34,7 @@ struct ObserverLimits {
   std::size_t round = 4U << 20U;                     // bytes of a round, about
   Duration gap_busy = std::chrono::milliseconds(5);  // between rounds, when much was there
   Duration gap_dev = std::chrono::milliseconds(10);  // … and else
-  Duration gap_prod = std::chrono::milliseconds(100);
+  Duration gap_prod = std::chrono::milliseconds(50);
   std::size_t busy = 256U << 10U;                   // bytes of a round that are much
   std::uint32_t save_share = 20;                    // saving takes at most one part in so many of the time
   Duration save_again = std::chrono::seconds(1);    // after a failure
@@ -92,6 +92,8 @@ class Observer {
   // saved yet, or we finish). Of spans that this worker has sent before, byte by byte, no second one is
   // taken.
   bool receive(const ChildKey& worker, std::span<const Item> items);
+  // Spans that it had to refuse: counted as invalid.
+  void receive_invalid(const ChildKey& worker, std::uint64_t spans);
   // Called once, when all that was received up to now outlives us.
   void when_saved(std::function<void()> call);
 
@@ -125,6 +127,7 @@ class Observer {
   std::string encoded();
   void commit(Time now);
   void close(ObservedMailbox& mailbox, Time now);
+  Ledger& receiving_ledger(const ChildKey& worker);
   bool is_repeated(const Item& item);
 
   // observer_tell.cpp: ledgers' ends, facts and status

@@ -92,11 +92,7 @@ bool Observer::receive(const ChildKey& worker, std::span<const Item> items) {
   }
   const TraceStore::Source source{worker, name_of(worker.service), instance_id(config_->secret, worker)};
   Exporter::Route* route = exporter_->route_of(worker.service);
-  if (ledgers_.all().count(worker) == 0 && mailboxes_.count(worker) == 0) {
-    ended_.push_back(worker);  // no end of a mailbox will tell us
-    forget_ledgers();
-  }
-  Ledger& ledger = ledgers_.of(worker);
+  Ledger& ledger = receiving_ledger(worker);
   for (const Item& item : items) {
     unsaved_bytes_ += item.bytes.size();
     if (item.signal == Signal::traces) {
@@ -113,6 +109,24 @@ bool Observer::receive(const ChildKey& worker, std::span<const Item> items) {
   dirty_ = true;
   wake_at(std::max(next_save_, os::Loop::now()));
   return true;
+}
+
+void Observer::receive_invalid(const ChildKey& worker, std::uint64_t spans) {
+  if (dead_ || !cell_) return;
+  Ledger& ledger = receiving_ledger(worker);
+  ledger.receive(spans);
+  ledger.take(spans);
+  ledger.drop(Drop::invalid, spans);
+  dirty_ = true;
+  wake_at(std::max(next_save_, os::Loop::now()));
+}
+
+Ledger& Observer::receiving_ledger(const ChildKey& worker) {
+  if (ledgers_.all().count(worker) == 0 && mailboxes_.count(worker) == 0) {
+    ended_.push_back(worker);  // no end of a mailbox will tell us
+    forget_ledgers();
+  }
+  return ledgers_.of(worker);
 }
 
 // Who has got no answer sends again what has come already.
