@@ -99,6 +99,7 @@ class Ledgers {
   const std::map<ChildKey, Ledger>& all() const { return ledgers_; }
   // Of all workers of a generation.
   Ledger sum(ServiceId service, std::uint32_t generation) const;
+  void forget(const ChildKey& worker) { ledgers_.erase(worker); }
   // Ledgers of generations before this one that have nothing waiting are given up.
   void forget_before(ServiceId service, std::uint32_t generation);
 

@@ -86,6 +86,7 @@ std::optional<ProcessState> parse_stat(std::string_view text) {
   const std::string_view rest = text.substr(close + 2);  // from field 3, the state, on
   out.state = rest[0];
   out.threads = static_cast<long>(parse_number(field(rest, 17)).value_or(0));  // field 20, num_threads
+  out.started = parse_number(field(rest, 19)).value_or(0);                     // field 22, starttime
   return out;
 }
 

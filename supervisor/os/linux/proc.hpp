@@ -17,6 +17,8 @@ struct ProcessState {
   char state = '?';  // as in proc(5): R, S, D, T, Z, X …
   long threads = 0;  // that are not yet gone
   std::string name;  // comm, without control characters
+  std::uint64_t started =
+      0;  // in ticks since the machine's start; with the pid it names a process. 0: unknown
 
   // A zombie whose other threads still run (its main thread has ended) is a living process.
   bool living() const { return (state != 'Z' && state != 'X' && state != 'x') || threads > 1; }

@@ -35,7 +35,10 @@ constexpr Reader kReaders[] = {
      "the content once more"},
     {"supervisor/drive/watch_git.cpp",
      "how old a lock of git is that was there before us, once; its time runs by the monotonic clock"},
+    {"supervisor/app/own_telemetry.cpp", "names the times of spans, metrics and logs of our own"},
     {"supervisor/keeper/mailboxes.cpp", "names when a process was waited for, as its last spans' end"},
+    {"supervisor/telemetry/exporter.cpp", "a Retry-After that is a date"},
+    {"supervisor/telemetry/observed_mailbox.cpp", "names the end of a process that nobody has waited for"},
 };
 
 // Calls and clocks that jump with the wall clock, or that go on while the machine is suspended: a deadline by

@@ -1,0 +1,149 @@
+#include "app/observer_process.hpp"
+
+#include <sys/wait.h>
+
+#include <cstdio>
+
+#include "base/archive.hpp"
+
+namespace runmain::app {
+namespace {
+
+constexpr std::size_t kMessageMax = 64U << 10U;
+constexpr int kMessagesATurn = 64;
+// Each mailbox is said to be read once.
+constexpr std::size_t kUnsaidMax = 2 * keeper::kMailboxesMax;
+
+telemetry::Ending ending_of(const keeper::ChildGone& message) {
+  telemetry::Ending ending;
+  ending.at_unix_nano = message.at_unix_nano;
+  if (message.known && WIFEXITED(message.status)) {
+    ending.how = telemetry::Ending::How::exited;
+    ending.number = WEXITSTATUS(message.status);
+  } else if (message.known && WIFSIGNALED(message.status)) {
+    ending.how = telemetry::Ending::How::killed;
+    ending.number = WTERMSIG(message.status);
+  }
+  return ending;
+}
+
+}  // namespace
+
+ObserverProcess::ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits limits)
+    : keeper_(std::move(keeper)),
+      observer_(loop_,
+                {[this](const ChildKey& key) { say(keeper::MailboxRead{key}); },
+                 [this] {
+                   finished_ = true;
+                   say(keeper::ObserverFinished{});
+                 }},
+                std::move(limits)),
+      server_(loop_, observer_) {
+  observer_.on_fact([this](const telemetry::ObserverFact& fact) { server_.tell(fact); });
+}
+
+int ObserverProcess::run() {
+  poll_ = loop_.poll(keeper_.get(), os::kReadable, [this](int events) {
+    if ((events & os::kWritable) != 0) write_messages();
+    if ((events & os::kReadable) != 0) read_messages();
+  });
+  say(keeper::ObserverHello{});
+  loop_.run();
+  poll_.reset();
+  return status_;
+}
+
+void ObserverProcess::end(int status, const std::string& why) {
+  if (!why.empty()) std::fprintf(stderr, "runmain-observer: %s\n", why.c_str());
+  status_ = status;
+  poll_->want(0);
+  loop_.stop();
+}
+
+// ---- to us
+
+void ObserverProcess::read_messages() {
+  for (int i = 0; i < kMessagesATurn && status_ == 0; ++i) {
+    auto received = os::receive_message(keeper_.get(), kMessageMax, buffer_);
+    if (!received) {
+      if (received.error().code == EAGAIN) return;
+      return end(1, "the keeper: " + received.error().text());
+    }
+    if (received->bytes.empty()) return end(0);
+    keeper::ObserverMessage message;
+    if (received->truncated || !from_binary(received->bytes, message)) {
+      return end(1, "the keeper says what cannot be understood");
+    }
+    take(std::move(message), received->fds);
+  }
+}
+
+void ObserverProcess::take(keeper::ObserverMessage message, std::vector<os::UniqueFd>& fds) {
+  std::visit([&](const auto& one) { on(one, fds); }, message);
+}
+
+void ObserverProcess::on(const keeper::ObserverWelcome& message, std::vector<os::UniqueFd>& fds) {
+  if (message.version != keeper::kObserverVersion || fds.size() != 1) {
+    return end(1, "the keeper is of another version");
+  }
+  observer_.on_welcome(std::move(fds[0]), message.mailboxes_lost);
+}
+
+void ObserverProcess::on(const keeper::ObserverConfiguration& message, std::vector<os::UniqueFd>& fds) {
+  if (fds.empty() || message.size > keeper::kObserverConfigurationMax) {
+    return end(1, "a configuration that is none");
+  }
+  const auto bytes = os::pread_some(fds[0].get(), static_cast<std::size_t>(message.size), 0);
+  telemetry::ObserverConfig config;
+  if (!bytes || !from_binary(*bytes, config)) return end(1, "a configuration that is none");
+  fds.erase(fds.begin());
+  listen(message.listeners, fds);
+  observer_.on_configuration(config);
+}
+
+void ObserverProcess::listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds) {
+  for (std::size_t i = 0; i < names.size() && i < fds.size(); ++i) {
+    if (names[i] == telemetry::kObserverListener) server_.listen(std::move(fds[i]));
+    if (names[i] == telemetry::kOtlpListener) otlp_listener_ = std::move(fds[i]);
+  }
+}
+
+void ObserverProcess::on(const keeper::MailboxMade& message, std::vector<os::UniqueFd>& fds) {
+  if (fds.size() != 2) return end(1, "a mailbox without its fds");
+  observer_.on_mailbox({message.key, message.service, message.instance_id, message.pid}, std::move(fds[0]),
+                       std::move(fds[1]));
+}
+
+void ObserverProcess::on(const keeper::ChildGone& message, std::vector<os::UniqueFd>&) {
+  observer_.on_child_gone(message.key, ending_of(message));
+}
+
+void ObserverProcess::on(const keeper::TreeGone& message, std::vector<os::UniqueFd>&) {
+  observer_.on_tree_gone(message.key);
+}
+
+void ObserverProcess::on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>&) {
+  constexpr std::uint64_t kLongest = 24ULL * 3600 * 1000;
+  observer_.finish(std::chrono::milliseconds(std::min(message.budget_ms, kLongest)));
+}
+
+// ---- to the keeper
+
+void ObserverProcess::say(const keeper::ObserverSays& words) {
+  if (unsaid_.size() >= kUnsaidMax) return end(1, "the keeper does not listen");
+  unsaid_.push_back(to_binary(words));
+  write_messages();
+}
+
+void ObserverProcess::write_messages() {
+  while (!unsaid_.empty()) {
+    const auto sent = os::send_message(keeper_.get(), unsaid_.front());
+    if (!sent && sent.error().code == EAGAIN) return poll_->want(os::kReadable | os::kWritable);
+    if (!sent) return end(finished_ ? 0 : 1);
+    unsaid_.pop_front();
+  }
+  poll_->want(os::kReadable);
+  if (finished_) end(0);
+}
+
+}  // namespace runmain::app

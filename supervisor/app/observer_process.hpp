@@ -1,0 +1,57 @@
+// runmain-observer's process: the keeper's messages on fd 3 become calls of telemetry's Observer, its answers
+// go back, and its socket is served.
+//
+// Invariant: what the keeper does not take at once waits, bounded; when its socket is at its end so are we.
+// Thread: one. Non-goal: an observer of another version than its keeper.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "keeper/observer_messages.hpp"
+#include "os/linux/fd.hpp"
+#include "os/loop/loop.hpp"
+#include "telemetry/observer.hpp"
+#include "telemetry/observer_server.hpp"
+
+namespace runmain::app {
+
+class ObserverProcess {
+ public:
+  // `keeper`: the SOCK_SEQPACKET socket.
+  explicit ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits limits = {});
+
+  // Until the keeper has gone, or has told us to finish. Returns the exit status.
+  int run();
+
+ private:
+  void read_messages();
+  void take(keeper::ObserverMessage message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::ObserverWelcome& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::ObserverConfiguration& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::MailboxMade& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::ChildGone& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::TreeGone& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>& fds);
+  void listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds);
+
+  void say(const keeper::ObserverSays& words);
+  void write_messages();
+  void end(int status, const std::string& why = {});
+
+  os::Loop loop_;
+  os::UniqueFd keeper_;
+  std::string buffer_;
+  std::deque<std::string> unsaid_;
+  bool finished_ = false;
+  int status_ = 0;
+  std::unique_ptr<os::Poll> poll_;
+  telemetry::Observer observer_;
+  telemetry::ObserverServer server_;
+  os::UniqueFd otlp_listener_;  // the receiver's
+};
+
+}  // namespace runmain::app

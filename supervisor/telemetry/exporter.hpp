@@ -1,0 +1,111 @@
+// All destinations, three signals each: an Outbox in a folder of its own, and who sends what it gives.
+//
+// Invariant: a destination that a new configuration does not name any more goes on sending until it is empty.
+// What an answer means is in the ledgers before answered() is called. Thread: the loop's. Non-goals: when
+// things are saved, and spills of destinations that no configuration names.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "os/loop/loop.hpp"
+#include "telemetry/http_sender.hpp"
+#include "telemetry/observer_config.hpp"
+#include "telemetry/observer_fact.hpp"
+#include "telemetry/outbox.hpp"
+
+namespace runmain::telemetry {
+
+inline constexpr std::size_t kDestinationsMax = 64;  // those that only finish included
+
+// How far an outbox was filled, as the next observer has to know.
+struct SavedOutbox {
+  std::string destination;  // its folder's name
+  std::uint8_t signal = 0;
+  std::uint64_t last_number = 0;
+  template <class A>
+  void fields(A& a) {
+    a("destination", destination);
+    a("signal", signal);
+    a("last_number", last_number);
+  }
+};
+
+struct OutboxStatus {
+  std::string name;  // of the destination
+  Signal signal = Signal::traces;
+  bool failing = false;
+  bool leaving = false;  // no configuration names it any more
+  std::uint64_t queued_items = 0;
+  std::uint64_t spilled_bytes = 0;
+  std::string fault;  // why it takes nothing
+};
+
+const char* to_text(Signal signal);
+
+class Exporter {
+ public:
+  struct Calls {
+    std::function<void(ObserverFact)> tell;
+    std::function<void()> answered;  // the ledgers have changed; may call send()
+    Dies dies;
+  };
+  // All outlive this.
+  Exporter(os::Loop& loop, Ledgers& ledgers, ObserverCounters& counters, Calls calls);
+  ~Exporter();
+
+  // What an observer before this one has saved. Before the first configure().
+  void restore(std::vector<SavedOutbox> saved);
+  std::vector<SavedOutbox> saved() const;
+
+  // What it opens for the first time has to be saved before anything is added.
+  void configure(const ObserverConfig& config, const OutboxLimits& limits);
+
+  // Where a service's items go; nothing where they go nowhere.
+  struct Route;
+  Route* route_of(ServiceId service) const;
+  // A route may be none: then, and where the signal goes nowhere, the items are dropped.
+  void add(Route* route, const ChildKey& worker, const Item& item);
+  void flush();
+
+  // Sends what there is. Only when all that was added is flushed and saved. Returns whether that has changed
+  // a ledger.
+  bool send(Time now);
+  Time next_deadline() const;
+  // Lets go of destinations that have finished.
+  void tidy();
+
+  bool empty() const;
+  // Nobody takes what is left.
+  bool stuck() const;
+  std::vector<OutboxStatus> status() const;
+
+ private:
+  struct Out;
+  using Facts = Outbox::Facts;
+
+  Route& route(const ObserverDestination& destination, const std::string& folder, const OutboxLimits& limits);
+  void open(Out& out, const Endpoint& endpoint, const std::string& folder, const OutboxLimits& limits);
+  void on_answer(Out& out, std::uint64_t id, const Answer& answer);
+  void take(Out& out, const Facts& facts);
+  void count(const DestinationFact& fact);
+  void tell(Out& out, const DestinationFact& fact);
+  void tell_dropped(Out& out, const DestinationFact& fact);
+
+  os::Loop& loop_;
+  Ledgers& ledgers_;
+  ObserverCounters& counters_;
+  Calls calls_;
+  std::map<std::pair<std::string, std::uint8_t>, std::uint64_t> saved_;
+  std::map<std::string, std::unique_ptr<Route>> routes_;  // by folder's name
+  std::map<ServiceId, Route*> of_service_;
+  bool full_told_ = false;
+};
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,27 @@
+#include "telemetry/exporter_text.hpp"
+
+#include <algorithm>
+
+namespace runmain::telemetry {
+
+std::string grouped(std::uint64_t number) {
+  constexpr std::size_t kGroup = 3;
+  std::string text = std::to_string(number);
+  for (std::size_t at = text.size(); at > kGroup;) text.insert(at -= kGroup, 1, ',');
+  return text;
+}
+
+std::string items_text(Signal signal, std::uint64_t items) {
+  static constexpr const char* kNames[] = {"span", "metric", "log record"};
+  return grouped(items) + " " + kNames[static_cast<std::size_t>(signal)] + (items == 1 ? "" : "s");
+}
+
+std::string failing_text(std::string said, Time next, Time now, Signal signal, std::uint64_t waiting) {
+  if (next != kNever) {
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(std::max(next - now, Duration{})).count();
+    said += " in " + std::to_string(std::max<std::int64_t>(seconds, 1)) + " s";
+  }
+  return said + "; nothing is lost, " + items_text(signal, waiting) + (waiting == 1 ? " waits" : " wait");
+}
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,225 @@
+// A round: from mailboxes to outboxes, to the cell, and back.
+#include <algorithm>
+
+#include "base/archive.hpp"
+#include "base/identity.hpp"
+#include "telemetry/observer.hpp"
+
+namespace runmain::telemetry {
+namespace {
+
+constexpr std::size_t kDrainBytesMin = 16U << 10U;  // what a look at a mailbox counts, at least
+constexpr std::size_t kFingerprints = 1U << 16U;
+constexpr Duration kTellDuplicates = std::chrono::seconds(10);
+// Two slots that only differ in this key would have to collide for a span to be taken for another one.
+constexpr std::string_view kFingerprintKey = "runmain repeated";
+
+}  // namespace
+
+// ---- in
+
+void Observer::drain_round() {
+  if (ready_.empty()) return;
+  std::size_t bytes = 0;
+  while (bytes < limits_.round && !ready_.empty()) {
+    ObservedMailbox& mailbox = *ready_.front();
+    ready_.pop_front();
+    mailbox.queued = false;
+    bytes += std::max(drain(mailbox), kDrainBytesMin);
+    if (dies(Step::drained)) return;
+    if (mailbox.is_open() && mailbox.has_more()) enqueue(mailbox);
+  }
+  const bool dev = config_ && config_->dev;
+  const Duration gap = !ready_.empty() || finish_by_ ? Duration{}
+                       : bytes >= limits_.busy       ? limits_.gap_busy
+                       : dev                         ? limits_.gap_dev
+                                                     : limits_.gap_prod;
+  next_round_ = os::Loop::now() + gap;
+}
+
+// Returns how many bytes of items there were.
+std::size_t Observer::drain(ObservedMailbox& mailbox) {
+  dirty_ = true;
+  if (!std::exchange(mailbox.drained, true)) drained_.push_back(&mailbox);
+  if (!mailbox.is_open()) return 0;
+  const MailboxOwner& owner = mailbox.owner();
+  const std::span<const Item> items = mailbox.drain(limits_.slice);
+  Ledger& ledger = ledgers_.of(owner.key);
+  ledger.set_mailbox(mailbox.tallies());
+  const TraceStore::Source source{owner.key, owner.service, owner.instance_id};
+  Exporter::Route* route = exporter_->route_of(owner.key.service);
+  std::size_t bytes = 0;
+  for (const Item& item : items) {
+    if (item.signal == Signal::traces) ledger.take(1);
+    take(source, route, item);
+    bytes += item.bytes.size();
+  }
+  for (const LaneFault& fault : mailbox.take_faults()) {
+    ++counters_.lanes_aside;
+    tell({"lane.aside",
+          worker_text(owner.key) + ": a lane of its mailbox is put aside: " + fault.reason +
+              "; what else stands there is lost",
+          owner.service, owner.key});
+  }
+  return bytes;
+}
+
+void Observer::take(const TraceStore::Source& source, Exporter::Route* route, const Item& item) {
+  std::uint64_t& count = item.signal == Signal::traces ? counters_.spans
+                         : item.signal == Signal::logs ? counters_.logs
+                                                       : counters_.metrics;
+  ++count;
+  if (store_.on() && store_.add(source, item)) tell_duplicate(source);
+  exporter_->add(route, source.worker, item);
+}
+
+void Observer::tell_duplicate(const TraceStore::Source& source) {
+  ++counters_.spans_duplicated;
+  const Time now = os::Loop::now();
+  if (duplicate_told_ == source.worker.service && now - duplicate_told_at_ < kTellDuplicates) return;
+  duplicate_told_ = source.worker.service;
+  duplicate_told_at_ = now;
+  tell({"spans.duplicated",
+        worker_text(source.worker) +
+            ": a span came twice: does something else export it, too? (runmain traces --duplicates)",
+        source.service, source.worker});
+}
+
+bool Observer::receive(const ChildKey& worker, std::span<const Item> items) {
+  if (dead_ || !cell_ || !config_ || first_save_ || finish_by_ || unsaved_bytes_ >= limits_.unsaved) {
+    counters_.not_received += items.size();
+    return false;
+  }
+  const TraceStore::Source source{worker, name_of(worker.service), instance_id(config_->secret, worker)};
+  Exporter::Route* route = exporter_->route_of(worker.service);
+  Ledger& ledger = receiving_ledger(worker);
+  for (const Item& item : items) {
+    unsaved_bytes_ += item.bytes.size();
+    if (item.signal == Signal::traces) {
+      ledger.receive(1);
+      ledger.take(1);
+      if (is_repeated(item)) {
+        ledger.duplicate(1);
+        tell_duplicate(source);
+        continue;
+      }
+    }
+    take(source, route, item);
+  }
+  dirty_ = true;
+  wake_at(std::max(next_save_, os::Loop::now()));
+  return true;
+}
+
+void Observer::receive_invalid(const ChildKey& worker, std::uint64_t spans) {
+  if (dead_ || !cell_) return;
+  Ledger& ledger = receiving_ledger(worker);
+  ledger.receive(spans);
+  ledger.take(spans);
+  ledger.drop(Drop::invalid, spans);
+  dirty_ = true;
+  wake_at(std::max(next_save_, os::Loop::now()));
+}
+
+Ledger& Observer::receiving_ledger(const ChildKey& worker) {
+  if (ledgers_.all().count(worker) == 0 && mailboxes_.count(worker) == 0) {
+    ended_.push_back(worker);  // no end of a mailbox will tell us
+    forget_ledgers();
+  }
+  return ledgers_.of(worker);
+}
+
+// Who has got no answer sends again what has come already.
+bool Observer::is_repeated(const Item& item) {
+  if (received_.empty()) received_.resize(kFingerprints);
+  const std::uint64_t print = siphash24(kFingerprintKey, item.bytes) | 1U;
+  std::uint64_t& slot = received_[(print >> 1U) % kFingerprints];
+  return std::exchange(slot, print) == print;
+}
+
+void Observer::when_saved(std::function<void()> call) {
+  when_saved_.push_back(std::move(call));
+  dirty_ = true;
+  wake_at(std::max(next_save_, os::Loop::now()));
+}
+
+// ---- to the cell, and back
+
+std::string Observer::encoded() {
+  ObserverState state;
+  state.outboxes = exporter_->saved();
+  state.ledgers.assign(ledgers_.all().begin(), ledgers_.all().end());
+  state.ended.assign(ended_.begin(), ended_.end());
+  std::copy_if(ended_.begin(), ended_.end(), std::back_inserter(state.told),
+               [this](const ChildKey& worker) { return untold_.count(worker) == 0; });
+  state.counters = counters_;
+  if (os::Loop::now() >= cursors_until_) cursors_.clear();
+  std::vector<std::pair<ChildKey, std::string_view>> mailboxes(cursors_.begin(), cursors_.end());
+  for (const auto& [key, mailbox] : mailboxes_) {
+    if (mailbox->is_open()) mailboxes.emplace_back(key, mailbox->encoded());
+  }
+  // The keeper does not know yet that we need these no more.
+  for (const auto& [key, cursor] : closed_) {
+    if (!cursor.empty()) mailboxes.emplace_back(key, cursor);
+  }
+  return encode(state, mailboxes);
+}
+
+// True: all that is here outlives us.
+bool Observer::save() {
+  exporter_->flush();
+  if (dies(Step::flushed)) return false;
+  const Time begin = os::Loop::now();
+  const auto stored = os::MemfdCell(cell_.get()).store(encoded());
+  const Time now = os::Loop::now();
+  if (!stored) {
+    next_save_ = now + limits_.save_again;
+    if (counters_.saves_failed++ == 0) {
+      tell({"destination.warns", "nothing is sent now: " + stored.error().text() + ", retrying in 1 s"});
+    }
+    return false;
+  }
+  next_save_ = finish_by_ ? now : now + (now - begin) * limits_.save_share;
+  dirty_ = false;
+  unsaved_bytes_ = 0;
+  if (dies(Step::saved)) return false;
+  for (const auto& [key, cursor] : std::exchange(closed_, {})) {
+    if (says_.mailbox_read) says_.mailbox_read(key);
+  }
+  commit(now);
+  if (dies(Step::committed)) return false;
+  for (const auto& call : std::exchange(when_saved_, {})) call();
+  return true;
+}
+
+void Observer::commit(Time now) {
+  for (ObservedMailbox* mailbox : std::exchange(drained_, {})) {
+    mailbox->drained = false;
+    if (mailbox->is_open()) mailbox->commit();
+    const bool cut = mailbox->is_tree_gone() && now - mailbox->tree_gone_at() > limits_.close_after;
+    if (mailbox->at_end() || cut) {
+      counters_.mailboxes_cut += mailbox->at_end() ? 0 : 1;
+      close(*mailbox, now);
+    } else if (mailbox->is_tree_gone() || !mailbox->rest()) {
+      enqueue(*mailbox);
+    } else {
+      look_at_ = std::min(look_at_, mailbox->next_look(now));
+    }
+  }
+}
+
+// Its cursor is saved once more, and then the keeper is told.
+void Observer::close(ObservedMailbox& mailbox, Time now) {
+  const ChildKey key = mailbox.key();
+  if (mailbox.queued) std::erase(ready_, &mailbox);
+  if (mailbox.is_open()) {
+    ended_.push_back(key);
+    untold_[key] = now + limits_.tell_after;
+  }
+  closed_.emplace_back(key, mailbox.encoded());
+  mailboxes_.erase(key);
+  forget_ledgers();
+  dirty_ = true;
+}
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,50 @@
+// What an observer leaves to the next one, as one value: how far mailboxes were read, how far outboxes were
+// filled, and the ledgers. In base/archive.hpp's form.
+//
+// Invariant: all of it is of one moment; encode() and ObserverState's own form are the same bytes. Non-goal:
+// an observer of another version, which begins as if nothing was saved.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "telemetry/exporter.hpp"
+#include "telemetry/ledger.hpp"
+#include "telemetry/mailbox_cursor.hpp"
+#include "telemetry/observer_fact.hpp"
+
+namespace runmain::telemetry {
+
+inline constexpr std::uint32_t kStateVersion = 1;
+
+struct ObserverState {
+  std::uint32_t version = kStateVersion;
+  std::vector<SavedOutbox> outboxes;
+  std::vector<std::pair<ChildKey, Ledger>> ledgers;
+  std::vector<ChildKey> ended;  // of these: of workers that are gone
+  std::vector<ChildKey> told;   // of these: that this was told
+  ObserverCounters counters;
+  std::vector<std::pair<ChildKey, MailboxCursor>> mailboxes;
+  template <class A>
+  void fields(A& a) {
+    a("version", version);
+    a("outboxes", outboxes);
+    a("ledgers", ledgers);
+    a("ended", ended);
+    a("told", told);
+    a("counters", counters);
+    a("mailboxes", mailboxes);
+  }
+};
+
+// `state`, with these mailboxes instead of its own: each with its cursor's bytes.
+std::string encode(const ObserverState& state,
+                   const std::vector<std::pair<ChildKey, std::string_view>>& mailboxes);
+// False if these are not the bytes of a state of this version.
+[[nodiscard]] bool decode(std::string_view bytes, ObserverState& state);
+
+}  // namespace runmain::telemetry

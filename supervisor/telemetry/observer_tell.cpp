@@ -1,0 +1,86 @@
+// Ledgers' ends, facts and status.
+#include <algorithm>
+
+#include "telemetry/observer.hpp"
+
+namespace runmain::telemetry {
+namespace {
+
+// Of workers that are gone and have spans waiting, as a multiple of the limit.
+constexpr std::size_t kWaitingLedgers = 8;
+
+}  // namespace
+
+void Observer::tell(const ObserverFact& fact) const {
+  if (tell_) tell_(fact);
+}
+
+std::string Observer::name_of(ServiceId service) const {
+  const auto found = names_.find(service);
+  return found == names_.end() ? "service " + std::to_string(service.value) : found->second;
+}
+
+std::string Observer::worker_text(const ChildKey& worker) const {
+  const char* helper = helper_name(worker.slot);
+  return name_of(worker.service) + "." + (helper != nullptr ? helper : std::to_string(worker.slot)) +
+         " generation " + std::to_string(worker.generation);
+}
+
+// Those whose spans have all gone on, or have waited long enough.
+void Observer::tell_ended(Time now, bool all) {
+  for (auto at = untold_.begin(); at != untold_.end();) {
+    const auto found = ledgers_.all().find(at->first);
+    const bool known = found != ledgers_.all().end();
+    if (known && !all && found->second.waiting > 0 && now < at->second) {
+      ++at;
+      continue;
+    }
+    if (known) tell_ledger(at->first);
+    at = untold_.erase(at);
+    dirty_ = true;
+  }
+}
+
+void Observer::tell_ledger(const ChildKey& worker) {
+  const Ledger& ledger = ledgers_.of(worker);
+  if (ledger.started == 0 && ledger.ended == 0 && ledger.read == 0) return;
+  const std::string imbalance = ledger.imbalance(true);
+  tell({"ledger.ended",
+        worker_text(worker) + ": spans " + ledger.text() +
+            (imbalance.empty() ? "" : "; it does not balance: " + imbalance),
+        name_of(worker.service), worker});
+}
+
+void Observer::forget_ledgers() {
+  while (ended_.size() > limits_.ledgers) {
+    auto goes = std::find_if(ended_.begin(), ended_.end(), [this](const ChildKey& worker) {
+      const auto found = ledgers_.all().find(worker);
+      return found == ledgers_.all().end() || (found->second.waiting <= 0 && untold_.count(worker) == 0);
+    });
+    if (goes == ended_.end()) {
+      if (ended_.size() <= limits_.ledgers * kWaitingLedgers) return;
+      goes = ended_.begin();
+    }
+    counters_.ledgers_forgotten += ledgers_.all().count(*goes);
+    ledgers_.forget(*goes);
+    untold_.erase(*goes);
+    ended_.erase(goes);
+  }
+}
+
+ObserverStatus Observer::status() const {
+  ObserverStatus status;
+  for (const auto& [worker, ledger] : ledgers_.all()) {
+    LedgerLine line{worker, name_of(worker.service), ledger, false, {}};
+    line.ended = mailboxes_.count(worker) == 0;
+    line.imbalance = ledger.imbalance(line.ended);
+    status.ledgers.push_back(std::move(line));
+  }
+  status.destinations = exporter_->status();
+  status.counters = counters_;
+  status.mailboxes = mailboxes_.size();
+  status.store = store_.counters();
+  return status;
+}
+
+}  // namespace runmain::telemetry

@@ -1,0 +1,120 @@
+// Recent spans in memory, for `runmain traces`: found by service and generation, and followed.
+//
+// Invariant: bounded in bytes and spans; over that the oldest trace goes as a whole, counted, and no trace
+// has more than half of the room. While it is off it holds nothing, and add() does nothing. Text is cut where
+// a character ends. Thread: the loop's. Non-goal: what is not recent; that is a collector's.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/ids.hpp"
+#include "telemetry/item.hpp"
+
+namespace runmain::telemetry {
+
+struct TraceStoreLimits {
+  std::size_t bytes = 16U << 20U;
+  std::size_t spans = 50'000;
+  std::size_t attributes = 32;  // of a span
+  std::size_t text = 256;       // bytes of a name or value
+};
+
+struct StoredSpan {
+  ChildKey worker;
+  std::string service;
+  std::string instance_id;
+  SpanIds ids;
+  std::optional<std::array<std::uint8_t, 8>> parent;
+  std::string name;
+  std::int32_t kind = 0;
+  std::uint64_t start_unix_nano = 0;
+  std::uint64_t end_unix_nano = 0;
+  std::int32_t status = 0;  // 0 unset, 1 ok, 2 error
+  std::string status_text;
+  std::vector<std::pair<std::string, std::string>> attributes;
+  std::uint32_t attributes_left_out = 0;
+  bool reconstructed = false;
+  bool duplicate = false;  // another one with these ids is here
+  std::size_t size() const;
+};
+
+// Nothing set: all.
+struct TraceQuery {
+  std::optional<std::string> service;
+  std::optional<std::uint32_t> generation;
+  bool duplicates = false;  // only those
+  bool matches(const StoredSpan& span) const;
+};
+
+// The span that these bytes are, checked before; nothing if they are none.
+std::optional<StoredSpan> decode_span(std::string_view bytes, const TraceStoreLimits& limits);
+
+class TraceStore {
+ public:
+  struct Counters {
+    std::uint64_t added = 0;
+    std::uint64_t duplicates = 0;
+    std::uint64_t traces_gone = 0;  // over the limit
+    std::uint64_t spans_gone = 0;
+    std::uint64_t spans_refused = 0;  // of a trace that is too long
+  };
+
+  explicit TraceStore(TraceStoreLimits limits = {}) : limits_(limits) {}
+
+  // Off: forgets everything.
+  void set_on(bool on);
+  bool on() const { return on_; }
+
+  // Whose it is.
+  struct Source {
+    ChildKey worker;
+    std::string service;
+    std::string instance_id;
+  };
+  // Returns true if a span with the same ids is here already.
+  bool add(const Source& source, const Item& item);
+
+  // Told after each span that was added; may call everything but add() and set_on().
+  void on_added(std::function<void()> added) { added_ = std::move(added); }
+
+  // The first one after number `after` (from 0 on) that is asked for, with its number; numbers rise in the
+  // order of arrival. It stays as long as nothing is added.
+  std::optional<std::pair<std::uint64_t, const StoredSpan*>> next(std::uint64_t after,
+                                                                  const TraceQuery& query) const;
+  std::uint64_t last_number() const { return last_number_; }
+
+  std::size_t spans() const { return spans_.size(); }
+  std::size_t bytes() const { return bytes_; }
+  const Counters& counters() const { return counters_; }
+
+ private:
+  using TraceId = std::array<std::uint8_t, 16>;
+  struct Trace {
+    std::uint64_t first = 0;                                 // number of its first span
+    std::vector<std::uint64_t> numbers;                      // of its spans
+    std::unordered_map<std::uint64_t, std::uint64_t> by_id;  // of each id the first span's number
+    std::size_t bytes = 0;
+  };
+  void drop_over_limit();
+  bool find_duplicate(Trace& trace, std::uint64_t number, StoredSpan& span);
+
+  TraceStoreLimits limits_;
+  bool on_ = false;
+  std::map<std::uint64_t, StoredSpan> spans_;  // by number
+  std::map<TraceId, Trace> traces_;
+  std::map<std::uint64_t, TraceId> by_age_;  // by number of the first span
+  std::uint64_t last_number_ = 0;
+  std::size_t bytes_ = 0;
+  std::function<void()> added_;
+  Counters counters_;
+};
+
+}  // namespace runmain::telemetry
