@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kMessageMax = 64U << 10U;
 constexpr int kMessagesATurn = 64;
+constexpr Duration kReceiveLook = std::chrono::milliseconds(5);
+constexpr Duration kReceiveRest = std::chrono::milliseconds(500);  // for what dead clients have left
 // Each mailbox is said to be read once.
 constexpr std::size_t kUnsaidMax = 2 * keeper::kMailboxesMax;
 
@@ -38,7 +40,8 @@ ObserverProcess::ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits 
                    say(keeper::ObserverFinished{});
                  }},
                 std::move(limits)),
-      server_(loop_, observer_) {
+      server_(loop_, observer_),
+      finish_timer_(loop_.timer([this] { finish_receiving(); })) {
   observer_.on_fact([this](const telemetry::ObserverFact& fact) { server_.tell(fact); });
 }
 
@@ -97,15 +100,29 @@ void ObserverProcess::on(const keeper::ObserverConfiguration& message, std::vect
   telemetry::ObserverConfig config;
   if (!bytes || !from_binary(*bytes, config)) return end(1, "a configuration that is none");
   fds.erase(fds.begin());
-  listen(message.listeners, fds);
   observer_.on_configuration(config);
+  listen(message.listeners, fds, config.secret);
 }
 
-void ObserverProcess::listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds) {
+void ObserverProcess::listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds,
+                             const std::string& secret) {
   for (std::size_t i = 0; i < names.size() && i < fds.size(); ++i) {
     if (names[i] == telemetry::kObserverListener) server_.listen(std::move(fds[i]));
-    if (names[i] == telemetry::kOtlpListener) otlp_listener_ = std::move(fds[i]);
+    // One that is here already is the same socket: each head passes it again.
+    if (names[i] == telemetry::kOtlpListener && !receiver_) receive_on(std::move(fds[i]), secret);
   }
+}
+
+void ObserverProcess::receive_on(os::UniqueFd listener, const std::string& secret) {
+  const auto take = [this](const telemetry::Received& r, std::function<void()> saved) {
+    if (!observer_.receive(r.worker, {r.connection, r.request}, r.items)) return telemetry::Taken::full;
+    if (r.signal == telemetry::Signal::traces && r.invalid > 0)
+      observer_.receive_invalid(r.worker, r.invalid);
+    observer_.when_saved(std::move(saved));
+    return telemetry::Taken::ok;
+  };
+  if (!os::set_nonblocking(listener.get(), true)) return;
+  receiver_ = std::make_unique<telemetry::Receiver>(loop_, std::move(listener), secret, take);
 }
 
 void ObserverProcess::on(const keeper::MailboxMade& message, std::vector<os::UniqueFd>& fds) {
@@ -124,7 +141,19 @@ void ObserverProcess::on(const keeper::TreeGone& message, std::vector<os::Unique
 
 void ObserverProcess::on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>&) {
   constexpr std::uint64_t kLongest = 24ULL * 3600 * 1000;
-  observer_.finish(std::chrono::milliseconds(std::min(message.budget_ms, kLongest)));
+  const Time now = os::Loop::now();
+  finish_by_ = now + std::chrono::milliseconds(std::min(message.budget_ms, kLongest));
+  if (!receiver_) return observer_.finish(finish_by_ - now);
+  receive_by_ = std::min(now + kReceiveRest, finish_by_);
+  finish_timer_->set(now + kReceiveLook);
+}
+
+// All children are gone, so that every client is at its end once what it has sent was read.
+void ObserverProcess::finish_receiving() {
+  const Time now = os::Loop::now();
+  if (receiver_->clients() > 0 && now < receive_by_) return finish_timer_->set(now + kReceiveLook);
+  receiver_->retire();
+  observer_.finish(std::max(finish_by_ - now, Duration{}));
 }
 
 // ---- to the keeper

@@ -16,6 +16,7 @@
 #include "os/loop/loop.hpp"
 #include "telemetry/observer.hpp"
 #include "telemetry/observer_server.hpp"
+#include "telemetry/receiver.hpp"
 
 namespace runmain::app {
 
@@ -36,7 +37,11 @@ class ObserverProcess {
   void on(const keeper::ChildGone& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::TreeGone& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>& fds);
-  void listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds);
+  void listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds,
+              const std::string& secret);
+  void receive_on(os::UniqueFd listener, const std::string& secret);
+
+  void finish_receiving();
 
   void say(const keeper::ObserverSays& words);
   void write_messages();
@@ -51,7 +56,10 @@ class ObserverProcess {
   std::unique_ptr<os::Poll> poll_;
   telemetry::Observer observer_;
   telemetry::ObserverServer server_;
-  os::UniqueFd otlp_listener_;  // the receiver's
+  std::unique_ptr<telemetry::Receiver> receiver_;
+  std::unique_ptr<os::Timer> finish_timer_;
+  Time receive_by_{};
+  Time finish_by_{};
 };
 
 }  // namespace runmain::app

@@ -60,6 +60,7 @@ void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
 
 void Observer::on_configuration(const ObserverConfig& config) {
   config_ = config;
+  if (!duplicates_) duplicates_.emplace(config.secret);
   names_.clear();
   for (const ObservedService& service : config.services) names_[service.id] = service.name;
   store_.set_on(config.dev || store_wanted_ > 0);

@@ -20,6 +20,7 @@
 
 #include "os/linux/memfd_cell.hpp"
 #include "os/loop/loop.hpp"
+#include "telemetry/duplicates.hpp"
 #include "telemetry/exporter.hpp"
 #include "telemetry/observed_mailbox.hpp"
 #include "telemetry/observer_config.hpp"
@@ -91,7 +92,7 @@ class Observer {
   // Takes copies of checked items of a worker. False: not now (there is no configuration, too much is not
   // saved yet, or we finish). Of spans that this worker has sent before, byte by byte, no second one is
   // taken.
-  bool receive(const ChildKey& worker, std::span<const Item> items);
+  bool receive(const ChildKey& worker, const Arrival& arrival, std::span<const Item> items);
   // Spans that it had to refuse: counted as invalid.
   void receive_invalid(const ChildKey& worker, std::uint64_t spans);
   // Called once, when all that was received up to now outlives us.
@@ -121,14 +122,13 @@ class Observer {
   // observer_round.cpp: from mailboxes to outboxes, to the cell, and back
   void drain_round();
   std::size_t drain(ObservedMailbox& mailbox);
-  void take(const TraceStore::Source& source, Exporter::Route* route, const Item& item);
+  void take(const TraceStore::Source& source, Exporter::Route* route, const Item& item, bool by_mailbox);
   void tell_duplicate(const TraceStore::Source& source);
   bool save();
   std::string encoded();
   void commit(Time now);
   void close(ObservedMailbox& mailbox, Time now);
   Ledger& receiving_ledger(const ChildKey& worker);
-  bool is_repeated(const Item& item);
 
   // observer_tell.cpp: ledgers' ends, facts and status
   void tell(const ObserverFact& fact) const;
@@ -153,7 +153,7 @@ class Observer {
   ObserverCounters counters_;
   TraceStore store_;
   std::size_t store_wanted_ = 0;
-  std::vector<std::uint64_t> received_;  // fingerprints of spans, by their lowest bits
+  std::optional<Duplicates> duplicates_;  // among what is received; from the first configuration on
 
   std::map<ChildKey, std::unique_ptr<ObservedMailbox>> mailboxes_;
   std::deque<ObservedMailbox*> ready_;

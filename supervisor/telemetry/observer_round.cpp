@@ -9,10 +9,7 @@ namespace runmain::telemetry {
 namespace {
 
 constexpr std::size_t kDrainBytesMin = 16U << 10U;  // what a look at a mailbox counts, at least
-constexpr std::size_t kFingerprints = 1U << 16U;
 constexpr Duration kTellDuplicates = std::chrono::seconds(10);
-// Two slots that only differ in this key would have to collide for a span to be taken for another one.
-constexpr std::string_view kFingerprintKey = "runmain repeated";
 
 }  // namespace
 
@@ -51,7 +48,7 @@ std::size_t Observer::drain(ObservedMailbox& mailbox) {
   std::size_t bytes = 0;
   for (const Item& item : items) {
     if (item.signal == Signal::traces) ledger.take(1);
-    take(source, route, item);
+    take(source, route, item, true);
     bytes += item.bytes.size();
   }
   for (const LaneFault& fault : mailbox.take_faults()) {
@@ -64,12 +61,14 @@ std::size_t Observer::drain(ObservedMailbox& mailbox) {
   return bytes;
 }
 
-void Observer::take(const TraceStore::Source& source, Exporter::Route* route, const Item& item) {
+void Observer::take(const TraceStore::Source& source, Exporter::Route* route, const Item& item,
+                    bool by_mailbox) {
   std::uint64_t& count = item.signal == Signal::traces ? counters_.spans
                          : item.signal == Signal::logs ? counters_.logs
                                                        : counters_.metrics;
   ++count;
-  if (store_.on() && store_.add(source, item)) tell_duplicate(source);
+  const bool again = store_.on() && store_.add(source, item);
+  if (again && by_mailbox) tell_duplicate(source);  // what is received, Duplicates knows better
   exporter_->add(route, source.worker, item);
 }
 
@@ -85,7 +84,7 @@ void Observer::tell_duplicate(const TraceStore::Source& source) {
         source.service, source.worker});
 }
 
-bool Observer::receive(const ChildKey& worker, std::span<const Item> items) {
+bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span<const Item> items) {
   if (dead_ || !cell_ || !config_ || first_save_ || finish_by_ || unsaved_bytes_ >= limits_.unsaved) {
     counters_.not_received += items.size();
     return false;
@@ -98,13 +97,17 @@ bool Observer::receive(const ChildKey& worker, std::span<const Item> items) {
     if (item.signal == Signal::traces) {
       ledger.receive(1);
       ledger.take(1);
-      if (is_repeated(item)) {
+      if (duplicates_->look(worker, arrival, item).is_duplicate()) {
         ledger.duplicate(1);
-        tell_duplicate(source);
+        ++counters_.spans_duplicated;
         continue;
       }
     }
-    take(source, route, item);
+    take(source, route, item, false);
+  }
+  for (const DuplicateNote& note : duplicates_->take_notes()) {
+    tell({"spans.duplicated", to_text(note, worker_text(note.worker), worker_text(note.tally.other_child)),
+          name_of(note.worker.service), note.worker});
   }
   dirty_ = true;
   wake_at(std::max(next_save_, os::Loop::now()));
@@ -127,14 +130,6 @@ Ledger& Observer::receiving_ledger(const ChildKey& worker) {
     forget_ledgers();
   }
   return ledgers_.of(worker);
-}
-
-// Who has got no answer sends again what has come already.
-bool Observer::is_repeated(const Item& item) {
-  if (received_.empty()) received_.resize(kFingerprints);
-  const std::uint64_t print = siphash24(kFingerprintKey, item.bytes) | 1U;
-  std::uint64_t& slot = received_[(print >> 1U) % kFingerprints];
-  return std::exchange(slot, print) == print;
 }
 
 void Observer::when_saved(std::function<void()> call) {
