@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/archive.hpp"
+#include "base/wall_time.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -54,7 +55,9 @@ void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
     for (auto& [key, cursor] : state.mailboxes) cursors_[key] = to_binary(cursor);
     cursors_until_ = now + kAllTold;
     counters_ = state.counters;
+    begun_unix_nano_ = state.begun_unix_nano;
   }
+  if (begun_unix_nano_ == 0) begun_unix_nano_ = static_cast<std::uint64_t>(wall_now_ns());
   counters_.mailboxes_lost = mailboxes_lost;
 }
 
@@ -155,12 +158,13 @@ void Observer::work() {
   if (dead_) return;
   exporter_->tidy();
   tell_ended(now, false);
+  if (now >= metrics_at_) export_metrics(now);
   if (finish_by_) end_finish(now);
   if (!finished_) schedule();
 }
 
 void Observer::schedule() {
-  Time next = look_at_;
+  Time next = std::min(look_at_, metrics_at_);
   if (dirty_ || first_save_) next = std::min(next, next_save_);
   if (config_ && !ready_.empty()) next = std::min(next, std::max(next_round_, next_save_));
   if (!dirty_ && !first_save_) next = std::min(next, exporter_->next_deadline());

@@ -41,6 +41,8 @@ struct ObserverLimits {
   Duration save_again = std::chrono::seconds(1);    // after a failure
   Duration close_after = std::chrono::seconds(30);  // a mailbox that is written to without a tree
   Duration tell_after = std::chrono::seconds(2);    // of a worker that is gone and has spans waiting
+  Duration metrics_dev = std::chrono::seconds(5);   // of our own, while something happens
+  Duration metrics_prod = std::chrono::seconds(60);
   std::size_t ledgers = 128;                        // of workers that are gone
   std::size_t unsaved = 32U << 20U;                 // bytes of receive() between two saves
   OutboxLimits outbox{{4U << 20U, 2048}, {.in_flight = 4}, {}};
@@ -135,6 +137,8 @@ class Observer {
   void tell_ended(Time now, bool all);
   void forget_ledgers();
   void tell_ledger(const ChildKey& worker);
+  void metrics_soon();
+  void export_metrics(Time now);
   std::string worker_text(const ChildKey& worker) const;
 
   os::Loop& loop_;
@@ -171,6 +175,8 @@ class Observer {
   Time next_round_{};
   Time next_save_{};
   Time look_at_ = kNever;
+  Time metrics_at_ = kNever;
+  std::uint64_t begun_unix_nano_ = 0;
   Time wake_at_ = kNever;
   std::optional<Time> finish_by_;
   bool finished_ = false;

@@ -51,6 +51,7 @@ std::size_t Observer::drain(ObservedMailbox& mailbox) {
     take(source, route, item, true);
     bytes += item.bytes.size();
   }
+  if (!items.empty()) metrics_soon();
   for (const LaneFault& fault : mailbox.take_faults()) {
     ++counters_.lanes_aside;
     tell({"lane.aside",
@@ -110,6 +111,7 @@ bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span
           name_of(note.worker.service), note.worker});
   }
   dirty_ = true;
+  metrics_soon();
   wake_at(std::max(next_save_, os::Loop::now()));
   return true;
 }
@@ -148,6 +150,7 @@ std::string Observer::encoded() {
   std::copy_if(ended_.begin(), ended_.end(), std::back_inserter(state.told),
                [this](const ChildKey& worker) { return untold_.count(worker) == 0; });
   state.counters = counters_;
+  state.begun_unix_nano = begun_unix_nano_;
   if (os::Loop::now() >= cursors_until_) cursors_.clear();
   std::vector<std::pair<ChildKey, std::string_view>> mailboxes(cursors_.begin(), cursors_.end());
   for (const auto& [key, mailbox] : mailboxes_) {

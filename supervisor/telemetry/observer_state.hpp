@@ -28,6 +28,7 @@ struct ObserverState {
   std::vector<ChildKey> ended;  // of these: of workers that are gone
   std::vector<ChildKey> told;   // of these: that this was told
   ObserverCounters counters;
+  std::uint64_t begun_unix_nano = 0;  // when the first observer began to count
   std::vector<std::pair<ChildKey, MailboxCursor>> mailboxes;
   template <class A>
   void fields(A& a) {
@@ -37,6 +38,7 @@ struct ObserverState {
     a("ended", ended);
     a("told", told);
     a("counters", counters);
+    a("begun", begun_unix_nano);
     a("mailboxes", mailboxes);
   }
 };

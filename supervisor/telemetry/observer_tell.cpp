@@ -1,7 +1,13 @@
 // Ledgers' ends, facts and status.
+#include <unistd.h>
+
 #include <algorithm>
 
+#include "base/identity.hpp"
+#include "base/wall_time.hpp"
 #include "telemetry/observer.hpp"
+#include "telemetry/own_metrics.hpp"
+#include "telemetry/resource.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -66,6 +72,36 @@ void Observer::forget_ledgers() {
     untold_.erase(*goes);
     ended_.erase(goes);
   }
+}
+
+// ---- the ledgers as metrics
+
+// Once an interval, as long as something happens.
+void Observer::metrics_soon() {
+  if (metrics_at_ != kNever || !config_) return;
+  metrics_at_ = os::Loop::now() + (config_->dev ? limits_.metrics_dev : limits_.metrics_prod);
+}
+
+void Observer::export_metrics(Time now) {
+  metrics_at_ = kNever;
+  Exporter::Route* route = exporter_->route_of(kNoService);
+  if (route == nullptr || first_save_) return;
+  const ChildKey ourselves{kNoService, 1, 0, 0};  // the head is {kNoService, 0, 0, 0}
+  const std::string resource = own_resource(instance_id(config_->secret, ourselves), getpid());
+  Item item;
+  item.signal = Signal::metrics;
+  item.origin.resource = resource;
+  const auto wall = static_cast<std::uint64_t>(wall_now_ns());
+  bool waiting = false;
+  for (const auto& [worker, ledger] : ledgers_.all()) waiting = waiting || ledger.waiting > 0;
+  for (const OwnMetric& metric : metrics_of(ledgers_, [this](ServiceId id) { return name_of(id); })) {
+    const std::string bytes = to_otlp(metric, begun_unix_nano_, wall);
+    item.bytes = bytes;
+    exporter_->add(route, ourselves, item);
+  }
+  dirty_ = true;
+  if (waiting) metrics_at_ = now + limits_.metrics_prod;
+  soon();
 }
 
 ObserverStatus Observer::status() const {

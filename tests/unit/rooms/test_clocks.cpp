@@ -38,6 +38,8 @@ constexpr Reader kReaders[] = {
     {"supervisor/app/own_telemetry.cpp", "names the times of spans, metrics and logs of our own"},
     {"supervisor/keeper/mailboxes.cpp", "names when a process was waited for, as its last spans' end"},
     {"supervisor/telemetry/exporter.cpp", "a Retry-After that is a date"},
+    {"supervisor/telemetry/observer.cpp", "since when metrics of our own count"},
+    {"supervisor/telemetry/observer_tell.cpp", "names the time of metrics of our own"},
     {"supervisor/telemetry/observed_mailbox.cpp", "names the end of a process that nobody has waited for"},
 };
 
