@@ -388,11 +388,15 @@ void Head::say(const Line& line) { lines_->say(line.tone, line.text); }
 
 // Lines are only copied for clients that follow.
 void Head::follow_output() {
-  const bool wanted = server_ && server_->follows_logs();
+  const bool wanted = (server_ && server_->follows_logs()) || exports_logs_;
   if (wanted == following_) return;
   following_ = wanted;
   if (!wanted) return output_->follow(nullptr);
-  output_->follow([this](const drive::OutputLine& line) { server_->log_line(log_line(line)); });
+  output_->follow([this](const drive::OutputLine& line) {
+    if (server_ && server_->follows_logs()) server_->log_line(log_line(line));
+    const auto* entry = exports_logs_ ? services_.find(line.service) : nullptr;
+    if (entry != nullptr && entry->spec.telemetry.logs) own_telemetry_->on_line(line);
+  });
 }
 
 // ---- the ends

@@ -209,6 +209,7 @@ class Head final : public control::Backend {
   std::uint64_t acknowledged_ = 0;
   std::uint64_t request_ = 0;
   bool following_ = false;
+  bool exports_logs_ = false;  // some service wants its output exported
   bool quitting_ = false;
   int status_ = 0;
 };

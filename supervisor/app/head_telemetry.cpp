@@ -1,4 +1,6 @@
 // The head and the observer: what it is told, and what it has to tell.
+#include <algorithm>
+
 #include "app/head.hpp"
 #include "base/identity.hpp"
 
@@ -30,6 +32,11 @@ void Head::refresh_telemetry() {
   const bool on = !telemetry_->receiver().empty();
   performer_->set_otlp(telemetry_->receiver(), desired_.mode == core::Mode::dev);
   performer_->set_observed(on);
+  const auto exports = [](const auto& entry) {
+    return entry.second.spec.telemetry.enabled && entry.second.spec.telemetry.logs;
+  };
+  exports_logs_ = on && std::any_of(services_.all().begin(), services_.all().end(), exports);
+  follow_output();
   if (!on) return;
   observer_->start();
   begin_own_telemetry();

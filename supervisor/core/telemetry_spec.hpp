@@ -16,6 +16,7 @@ namespace runmain::core {
 struct TelemetrySpec {
   bool enabled = true;
   bool direct = false;      // the program exports by itself: its environment is left alone
+  bool logs = false;        // what it prints is exported as logs
   std::string endpoint;     // "http://HOST:4318": the base of all signals
   std::string protocol;     // "http/protobuf", "http/json"
   std::string compression;  // "gzip", "none"
@@ -30,6 +31,7 @@ struct TelemetrySpec {
   void fields(A& a) {
     a("enabled", enabled);
     a("direct", direct);
+    a("logs", logs);
     a("endpoint", endpoint);
     a("protocol", protocol);
     a("compression", compression);

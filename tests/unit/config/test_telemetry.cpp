@@ -34,6 +34,7 @@ TEST_CASE("telemetry is read key by key") {
   core::TelemetrySpec expected;
   expected.enabled = false;
   expected.direct = true;
+  expected.logs = true;
   expected.endpoint = "https://collector:4318/base";
   expected.protocol = "http/json";
   expected.compression = "gzip";
@@ -43,7 +44,7 @@ TEST_CASE("telemetry is read key by key") {
   expected.client_certificate = "/etc/own.pem";
   expected.client_key = "/srv/own.key";
   CHECK(
-      of("enabled = false, direct = true, endpoint = 'https://collector:4318/base', protocol = 'http/json', "
+      of("enabled = false, direct = true, logs = true, endpoint = 'https://collector:4318/base', protocol = 'http/json', "
          "compression = 'gzip', headers = { Authorization = 'Bearer x', x-scope = '' }, timeout = '3s', "
          "certificate = 'ca.pem', client_certificate = '/etc/own.pem', client_key = '../own.key'") ==
       expected);
