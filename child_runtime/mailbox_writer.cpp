@@ -170,6 +170,8 @@ int open_mailbox(Mailbox& m, int memfd, int wake_fd) {
   m.pid = static_cast<std::uint32_t>(getpid());
   m.pid_started = process_start();
   syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+  m.process_number =
+      __atomic_fetch_add(&reinterpret_cast<runmain_mailbox*>(mapped)->processes, 1, __ATOMIC_RELAXED);
   m.header.store(reinterpret_cast<runmain_mailbox*>(mapped), std::memory_order_release);
   return 0;
 }

@@ -56,6 +56,19 @@ void make_instance_id(char (&out)[40]) {
                 static_cast<unsigned>(b >> 48U), static_cast<unsigned long long>(b & 0xffffffffffffULL));
 }
 
+// Each process that serves has an id of its own (opentelemetry.md, 52): the worker's, with another last group.
+// False: the worker's is none that can be changed so.
+bool make_forked_id(const char* of_worker, std::uint32_t number, char (&out)[40]) {
+  constexpr std::size_t kLength = 36;
+  constexpr std::size_t kGroup = 24;  // where the last one begins
+  if (std::strlen(of_worker) != kLength) return false;
+  char* end = nullptr;
+  const unsigned long long group = std::strtoull(of_worker + kGroup, &end, 16);
+  if (end != of_worker + kLength) return false;
+  std::snprintf(out, sizeof out, "%.24s%012llx", of_worker, group ^ number);
+  return true;
+}
+
 // Needs the lock.
 void make_resource(Telemetry& t) {
   runmain_role role{};
@@ -63,6 +76,8 @@ void make_resource(Telemetry& t) {
   ResourceOf of{nullptr, own_id, 0, 0};
   if (runmain_get_role(&role) == 0) {
     of = {role.service, role.instance_id, role.slot, role.generation};
+    if (t.mailbox.process_number > 0 && make_forked_id(role.instance_id, t.mailbox.process_number, own_id))
+      of.instance_id = own_id;
   } else {
     make_instance_id(own_id);
   }
