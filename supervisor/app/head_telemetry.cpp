@@ -46,7 +46,7 @@ void Head::refresh_telemetry() {
 void Head::begin_own_telemetry() {
   auto& fds = greeting_.fds;
   if (own_telemetry_->begun() || fds.count(keeper::WelcomeFd::mailbox) == 0) return;
-  const std::string instance = runmain::instance_id(greeting_.welcome.secret, {kNoService, 0, 0, 0});
+  const std::string instance = runmain::instance_id(greeting_.welcome.secret, kHeadKey);
   auto begun = own_telemetry_->begin(std::move(fds[keeper::WelcomeFd::mailbox]),
                                      std::move(fds[keeper::WelcomeFd::mailbox_wake]), instance,
                                      desired_.mode == core::Mode::dev);

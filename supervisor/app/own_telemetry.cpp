@@ -60,7 +60,7 @@ void OwnTelemetry::on_fact(const core::Fact& fact) {
 
 void OwnTelemetry::on_line(const drive::OutputLine& line) {
   if (!begun()) return;
-  (void)writer_->write_log(to_log_record(
+  (void)writer_->write_log(telemetry::to_log_record(
       {line.text, static_cast<std::uint64_t>(line.time_ns), line.service_name, line.slot, line.generation}));
 }
 

@@ -68,6 +68,11 @@ struct ChildKey {
   }
 };
 
+// Nobody, and ourselves: what runmain's own processes tell is kept under keys as children's is.
+inline constexpr ChildKey kNoChild{kNoService, 0, 0, 0};
+inline constexpr ChildKey kHeadKey{kNoService, 1, 0, 0};
+inline constexpr ChildKey kObserverKey{kNoService, 2, 0, 0};
+
 }  // namespace runmain
 
 template <>

@@ -296,8 +296,7 @@ void Keeper::welcome() {
   give(WelcomeFd::output_event, streams_->output_event());
   give(WelcomeFd::space_event, streams_->room_event());
   give(WelcomeFd::journal, journal_.get());
-  const ChildKey own{kNoService, 0, 0, 0};
-  if (const auto mailbox = mailboxes_.give(own, "runmain", instance_id(secret_, own), 0)) {
+  if (const auto mailbox = mailboxes_.give(kHeadKey, "runmain", instance_id(secret_, kHeadKey), 0)) {
     give(WelcomeFd::mailbox, mailbox->memory);
     give(WelcomeFd::mailbox_wake, mailbox->wake);
   }

@@ -27,7 +27,7 @@ const char* to_text(Drop reason) {
     case Drop::request_too_big: return "request too big";
     case Drop::spill_full: return "spill full";
     case Drop::spill_damaged: return "spill damaged";
-    case Drop::no_destination: return "no destination";
+    case Drop::no_destination: return "no endpoint";
     default: return "other";
   }
 }
@@ -107,13 +107,17 @@ std::string Ledger::text() const {
                std::to_string(dropped[i]);
   }
   std::string text = "started " + std::to_string(started) + ", ended " + std::to_string(ended) +
-                     ", exported " + std::to_string(exported) + ", rejected " + std::to_string(rejected) +
-                     ", dropped " + std::to_string(dropped_all()) +
-                     (reasons.empty() ? "" : " (" + reasons + ")") + ", reconstructed " +
-                     std::to_string(reconstructed) + ", waiting " +
-                     std::to_string(waiting + std::max<std::int64_t>(0, unread()));
-  if (duplicates > 0) text += ", duplicates " + std::to_string(duplicates);
-  if (resent > 0) text += ", resent " + std::to_string(resent);
+                     ", exported " + std::to_string(exported);
+  const auto tell = [&text](const char* what, std::uint64_t count, const std::string& more = {}) {
+    if (count > 0) text += std::string(", ") + what + " " + std::to_string(count) + more;
+  };
+  tell("rejected", rejected);
+  tell("dropped", dropped_all(), " (" + reasons + ")");
+  tell("reconstructed", reconstructed);
+  tell("waiting",
+       static_cast<std::uint64_t>(std::max<std::int64_t>(0, waiting) + std::max<std::int64_t>(0, unread())));
+  tell("duplicates", duplicates);
+  tell("resent", resent);
   return text;
 }
 

@@ -73,7 +73,7 @@ void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
 
 void Outbox::lost(Drop reason, std::string_view begin, std::uint32_t items) {
   const auto parcel = unpack(begin);
-  lost_.push_back(dropped(parcel ? parcel->worker : ChildKey{kNoService}, signal_, items, reason));
+  lost_.push_back(dropped(parcel ? parcel->worker : kNoChild, signal_, items, reason));
 }
 
 void Outbox::tell_lost(Facts& facts) {
@@ -114,7 +114,7 @@ void Outbox::answer(std::uint64_t id, const Answer& answer, Time now, std::int64
 }
 
 void apply(const DestinationFact& fact, Ledgers& ledgers) {
-  if (fact.signal != Signal::traces || fact.worker.service == kNoService) return;
+  if (fact.signal != Signal::traces || fact.worker == kNoChild) return;
   switch (fact.type) {
     case Type::exported: ledgers.of(fact.worker).export_spans(fact.items); break;
     case Type::rejected: ledgers.of(fact.worker).reject(fact.items); break;

@@ -99,7 +99,7 @@ TEST_CASE("status tells ledgers, destinations and counters") {
   CHECK(ledger["service"] == "web");
   CHECK(ledger["generation"] == 3);
   CHECK(ledger["ended"] == 1);
-  CHECK(ledger["dropped"]["no destination"] == 1);
+  CHECK(ledger["dropped"]["no endpoint"] == 1);
   CHECK(ledger["imbalance"] == "");
   CHECK(ledger["text"].get<std::string>().find("started 1, ended 1") == 0);
   CHECK(status["destinations"].is_array());
