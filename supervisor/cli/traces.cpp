@@ -83,6 +83,10 @@ class Traces {
       if (before_) show_before();
       return true;
     }
+    if (const std::string why = control::text_of(json, "error"); !why.empty()) {
+      refused_ = why;
+      return false;
+    }
     const auto found = json.find("span");
     if (found == json.end()) return true;
     auto span = span_of(*found);
@@ -106,6 +110,7 @@ class Traces {
   }
 
   int end() {
+    if (!refused_.empty()) return complain_of(Error{"the observer: " + refused_});
     show_newest(before_ ? options_.traces : kTracesMax);
     return kClean;
   }
@@ -157,6 +162,7 @@ class Traces {
   std::string path_;
   TraceBook book_;
   std::set<std::string> shown_;
+  std::string refused_;  // why the observer answers nothing
   Time look_at_{};
   bool before_ = true;  // what was there before is not shown yet
   bool again_ = false;  // … and comes once more
