@@ -1,4 +1,5 @@
 // `runmain traces`: recent traces as trees, out of the observer's memory.
+#include <algorithm>
 #include <cerrno>
 #include <set>
 #include <thread>
@@ -72,7 +73,7 @@ class Traces {
   // Of the next line that is waited for.
   Time deadline() const {
     if (!options_.follow) return control::deadline_after(kQuestionLimit);
-    return before_ ? control::deadline_after(TraceBook::kQuiet) : book_.due();
+    return before_ ? std::min(control::deadline_after(TraceBook::kQuiet), before_until_) : book_.due();
   }
 
   // False: that was all.
@@ -97,7 +98,7 @@ class Traces {
     } else {
       book_.add({std::move(*span), *found}, now());
     }
-    if (options_.follow && !before_ && now() >= look_at_) show_due();
+    if (options_.follow && now() >= (before_ ? before_until_ : look_at_)) show_due();
     return true;
   }
 
@@ -164,8 +165,10 @@ class Traces {
   std::set<std::string> shown_;
   std::string refused_;  // why the observer answers nothing
   Time look_at_{};
-  bool before_ = true;  // what was there before is not shown yet
-  bool again_ = false;  // … and comes once more
+  bool before_ =
+      true;  // what was there before is not shown yet: it ends where nothing comes for a moment, or …
+  Time before_until_ = control::deadline_after(TraceBook::kPatience);  // … where spans come without a pause
+  bool again_ = false;                                                 // … and comes once more
   bool first_ = true;
 };
 
