@@ -65,7 +65,9 @@ class Traces {
 
   int complain_of(Error error) {
     if (error.code == ENOENT || error.code == ECONNREFUSED)
-      error = Error{"no observer runs here", {}, "`[telemetry] enabled = false`? `runmain logs` tells more"};
+      error = Error{"no observer runs here",
+                    {},
+                    "is telemetry off, or runmain-observer missing? what `up` says tells it"};
     complain(terminal_, error);
     return error.code == ETIMEDOUT ? kTimedOut : kServiceFailed;
   }
