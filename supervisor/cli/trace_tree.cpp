@@ -5,6 +5,7 @@
 #include <ctime>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "cli/age.hpp"
 #include "cli/terminal.hpp"
@@ -76,7 +77,7 @@ class Tree {
     }
     // What no root leads to is in a circle, or below one.
     for (const std::size_t i : order_) {
-      if (!drawn_[i]) walk(i, "(its parents are a circle)");
+      if (!drawn_[i]) walk(circle_above(i), "(its parents are a circle)");
     }
     return std::move(rows_);
   }
@@ -87,6 +88,19 @@ class Tree {
     return !parent.empty() && first_.count(parent) == 0;
   }
   bool is_root(std::size_t i) const { return spans_[i].parent_span_id.empty() || is_orphan(i); }
+
+  std::size_t parent_of(std::size_t i) const { return first_.at(spans_[i].parent_span_id); }
+
+  // The earliest span of the circle that this one's parents lead to.
+  std::size_t circle_above(std::size_t i) const {
+    std::unordered_set<std::size_t> seen;
+    while (seen.insert(i).second) i = parent_of(i);
+    std::size_t earliest = i;
+    for (std::size_t at = parent_of(i); at != i; at = parent_of(at)) {
+      if (spans_[at].start_ns < spans_[earliest].start_ns) earliest = at;
+    }
+    return earliest;
+  }
 
   struct Step {
     std::size_t span = 0;
