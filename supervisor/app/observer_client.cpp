@@ -77,7 +77,7 @@ std::optional<Line> line_of_fact(const Json& fact) {
     const std::string imbalance = text_of(fact, "imbalance");
     if (number_of(fact, "ended") == 0 && number_of(fact, "reconstructed") <= 0 && imbalance.empty())
       return std::nullopt;  // nothing was to be told of
-    if (!imbalance.empty()) line.tone = Tone::bad;
+    if (!imbalance.empty() || text.find("does not balance") != std::string::npos) line.tone = Tone::bad;
     if (!imbalance.empty() && text.find(imbalance) == std::string::npos) text += ": " + imbalance;
   }
   text = printable(subject_of(fact, text) + text, false);

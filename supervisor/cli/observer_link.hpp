@@ -18,7 +18,7 @@ namespace runmain::cli {
 
 class ObserverLink {
  public:
-  static constexpr std::size_t kLineMax = 4U << 20U;  // bytes of one that comes
+  static constexpr std::size_t kLineMax = 16U << 20U;  // bytes of one that comes
 
   static Result<ObserverLink> connect(const std::string& path, Time deadline);
 

@@ -109,13 +109,43 @@ void add_ledgers(const Json& telemetry, bool colour, std::size_t width, std::str
   }
 }
 
+// Of one destination, which has a queue for each signal.
+struct Queues {
+  std::string failing;  // signals
+  std::string fault;
+  std::int64_t items = 0;
+  std::int64_t spilled = 0;
+};
+
+std::string text_of_queues(const Queues& queues) {
+  std::string text;
+  if (!queues.failing.empty()) text += ": fails (" + queues.failing + "), is tried again";
+  if (queues.items > 0) text += (text.empty() ? ": " : ", ") + std::to_string(queues.items) + " queued";
+  if (queues.spilled > 0)
+    text += (text.empty() ? ": " : ", ") + std::to_string((queues.spilled + 1023) / 1024) + " KiB on disk";
+  if (!queues.fault.empty()) text += (text.empty() ? ": " : "; ") + queues.fault;
+  return text;
+}
+
 void add_destinations(const Json& telemetry, bool colour, std::size_t width, std::string& text) {
+  std::map<std::string, Queues> all;
   for (const Json& destination : list_in(telemetry, "destinations")) {
     const std::string name = harmless(text_of(destination, "name"));
     if (name.empty()) continue;
-    const bool failing = control::flag_of(destination, "failing");
-    std::string line = "  to " + name + (failing ? ": fails, is tried again" : "");
-    text += styled(cut_to(line, width), failing ? Style::red : Style::dim, colour) + "\n";
+    Queues& queues = all[name];
+    if (control::flag_of(destination, "failing"))
+      queues.failing +=
+          (queues.failing.empty() ? "" : ", ") + harmless(text_of(destination, "signal", "all"));
+    if (const std::string fault = text_of(destination, "fault"); !fault.empty())
+      queues.fault = harmless(fault);
+    queues.items += number_of(destination, "queued_items");
+    queues.spilled += number_of(destination, "spilled_bytes");
+  }
+  for (const auto& [name, queues] : all) {
+    const bool bad = !queues.failing.empty() || !queues.fault.empty();
+    text += styled(cut_to("  to " + name + text_of_queues(queues), width), bad ? Style::red : Style::dim,
+                   colour) +
+            "\n";
   }
 }
 
@@ -124,10 +154,13 @@ void add_destinations(const Json& telemetry, bool colour, std::size_t width, std
 std::optional<Json> ask_telemetry(const std::string& path) {
   const Time limit = control::deadline_after(kObserverPatience);
   auto link = ObserverLink::connect(path, limit);
-  if (!link || !link->ask(Json{{"v", 1}, {"verb", "status"}}, limit)) return std::nullopt;
+  if (!link.ok() || !link->ask(Json{{"v", 1}, {"verb", "status"}}, limit)) return std::nullopt;
   const auto answer = link->next(limit);
   if (!answer.ok() || !control::flag_of(*answer, "ok")) return std::nullopt;
-  return Json{{"ledgers", list_in(*answer, "ledgers")}, {"destinations", list_in(*answer, "destinations")}};
+  Json telemetry = *answer;
+  telemetry.erase("v");
+  telemetry.erase("ok");
+  return telemetry;
 }
 
 std::string telemetry_text(const Json& telemetry, bool colour, std::size_t width) {

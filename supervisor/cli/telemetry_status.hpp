@@ -13,7 +13,8 @@ namespace runmain::cli {
 // A status does not wait longer for an observer.
 inline constexpr std::chrono::milliseconds kObserverPatience{500};
 
-// {"ledgers":[…],"destinations":[…]} as the observer at this socket says it; nothing if none answers in time.
+// {"ledgers":[…],"destinations":[…],…} as the observer at this socket says it; nothing if none answers in
+// time.
 std::optional<control::Json> ask_telemetry(const std::string& path);
 
 // A line for each service and generation that has a ledger, and for each destination. Empty if there is none.

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "cli/age.hpp"
 #include "cli/terminal.hpp"
@@ -76,7 +77,7 @@ class Tree {
     }
     // What no root leads to is in a circle, or below one.
     for (const std::size_t i : order_) {
-      if (!drawn_[i]) walk(i, "(its parents are a circle)");
+      if (!drawn_[i]) walk(circle_above(i), "(its parents are a circle)");
     }
     return std::move(rows_);
   }
@@ -87,6 +88,19 @@ class Tree {
     return !parent.empty() && first_.count(parent) == 0;
   }
   bool is_root(std::size_t i) const { return spans_[i].parent_span_id.empty() || is_orphan(i); }
+
+  std::size_t parent_of(std::size_t i) const { return first_.at(spans_[i].parent_span_id); }
+
+  // The earliest span of the circle that this one's parents lead to.
+  std::size_t circle_above(std::size_t i) const {
+    std::unordered_set<std::size_t> seen;
+    while (seen.insert(i).second) i = parent_of(i);
+    std::size_t earliest = i;
+    for (std::size_t at = parent_of(i); at != i; at = parent_of(at)) {
+      if (spans_[at].start_ns < spans_[earliest].start_ns) earliest = at;
+    }
+    return earliest;
+  }
 
   struct Step {
     std::size_t span = 0;
@@ -106,11 +120,12 @@ class Tree {
       rows_.push_back(
           {step.span, is_top ? "" : step.before + (step.last ? "└─ " : "├─ "), is_top ? mark : ""});
       const TraceSpan& span = spans_[step.span];
-      if (first_.at(span.span_id) != step.span) {
+      const bool is_first = first_.at(span.span_id) == step.span;
+      if (span.duplicate || !is_first) {
         std::string& own = rows_.back().mark;
         own += own.empty() ? "(duplicate)" : " (duplicate)";
-        continue;  // its children are those of the first one
       }
+      if (!is_first) continue;  // its children are those of the first one
       const auto children = children_.find(span.span_id);
       if (children == children_.end()) continue;
       const bool deeper = step.depth + 1 < kDepthShown;
@@ -232,20 +247,25 @@ std::optional<TraceSpan> span_of(const Json& json) {
   span.trace_id = text_of(json, "trace_id");
   span.span_id = text_of(json, "span_id");
   if (span.trace_id.empty() || span.span_id.empty()) return std::nullopt;
-  span.parent_span_id = text_of(json, "parent_span_id");
+  span.parent_span_id = text_of(json, "parent_span_id", text_of(json, "parent_id"));
   span.name = text_of(json, "name");
   span.start_ns = nanoseconds_of(json, "start_unix_nano");
   span.end_ns = nanoseconds_of(json, "end_unix_nano");
   span.status = status_of(json);
-  span.status_message = text_of(json, "status_message");
+  span.status_message = text_of(json, "status_message", text_of(json, "status_text"));
   span.service = text_of(json, "service");
   span.slot = control::number_of(json, "slot");
   span.generation = control::number_of(json, "generation");
   span.reconstructed = control::flag_of(json, "reconstructed");
+  span.duplicate = control::flag_of(json, "duplicate");
+  span.attributes_left_out = control::number_of(json, "attributes_left_out");
   const auto attributes = json.find("attributes");
   if (attributes == json.end() || !attributes->is_object()) return span;
   for (const auto& [key, value] : attributes->items()) {
-    if (span.attributes.size() >= kAttributesShown) break;
+    if (span.attributes.size() >= kAttributesShown) {
+      ++span.attributes_left_out;
+      continue;
+    }
     span.attributes.emplace_back(key, value.is_string() ? value.get<std::string>() : control::to_line(value));
   }
   return span;
@@ -287,6 +307,8 @@ std::string trace_tree(const std::vector<TraceSpan>& spans, bool colour, std::si
     add_status(line, rows[i], span);
     for (const auto& [key, value] : span.attributes)
       line.add("  " + harmless(key) + "=" + cut_to(harmless(value), kValueMax), Style::dim);
+    if (span.attributes_left_out > 0)
+      line.add("  and " + std::to_string(span.attributes_left_out) + " more", Style::dim);
     text += line.take();
   }
   if (more > 0) text += "  and " + std::to_string(more) + (more == 1 ? " span more\n" : " spans more\n");

@@ -30,10 +30,12 @@ struct TraceSpan {
   enum class Status : std::uint8_t { unset, ok, error } status = Status::unset;
   std::string status_message;
   std::vector<std::pair<std::string, std::string>> attributes;
+  std::int64_t attributes_left_out = 0;
   std::string service;
   std::int64_t slot = 0;
   std::int64_t generation = 0;
   bool reconstructed = false;  // its process ended before it did
+  bool duplicate = false;      // another one with the same ids is known
 };
 
 // As the observer writes a span; nothing if it has no ids. What else is missing is empty.

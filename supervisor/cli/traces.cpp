@@ -1,4 +1,5 @@
 // `runmain traces`: recent traces as trees, out of the observer's memory.
+#include <algorithm>
 #include <cerrno>
 #include <set>
 #include <thread>
@@ -64,7 +65,9 @@ class Traces {
 
   int complain_of(Error error) {
     if (error.code == ENOENT || error.code == ECONNREFUSED)
-      error = Error{"no observer runs here", {}, "`[telemetry] enabled = false`? `runmain logs` tells more"};
+      error = Error{"no observer runs here",
+                    {},
+                    "is telemetry off, or runmain-observer missing? what `up` says tells it"};
     complain(terminal_, error);
     return error.code == ETIMEDOUT ? kTimedOut : kServiceFailed;
   }
@@ -72,7 +75,7 @@ class Traces {
   // Of the next line that is waited for.
   Time deadline() const {
     if (!options_.follow) return control::deadline_after(kQuestionLimit);
-    return before_ ? control::deadline_after(TraceBook::kQuiet) : book_.due();
+    return before_ ? std::min(control::deadline_after(TraceBook::kQuiet), before_until_) : book_.due();
   }
 
   // False: that was all.
@@ -82,6 +85,10 @@ class Traces {
       if (!options_.follow) return false;
       if (before_) show_before();
       return true;
+    }
+    if (const std::string why = control::text_of(json, "error"); !why.empty()) {
+      refused_ = why;
+      return false;
     }
     const auto found = json.find("span");
     if (found == json.end()) return true;
@@ -93,7 +100,7 @@ class Traces {
     } else {
       book_.add({std::move(*span), *found}, now());
     }
-    if (options_.follow && !before_ && now() >= look_at_) show_due();
+    if (options_.follow && now() >= (before_ ? before_until_ : look_at_)) show_due();
     return true;
   }
 
@@ -106,6 +113,7 @@ class Traces {
   }
 
   int end() {
+    if (!refused_.empty()) return complain_of(Error{"the observer: " + refused_});
     show_newest(before_ ? options_.traces : kTracesMax);
     return kClean;
   }
@@ -157,9 +165,12 @@ class Traces {
   std::string path_;
   TraceBook book_;
   std::set<std::string> shown_;
+  std::string refused_;  // why the observer answers nothing
   Time look_at_{};
-  bool before_ = true;  // what was there before is not shown yet
-  bool again_ = false;  // … and comes once more
+  bool before_ =
+      true;  // what was there before is not shown yet: it ends where nothing comes for a moment, or …
+  Time before_until_ = control::deadline_after(TraceBook::kPatience);  // … where spans come without a pause
+  bool again_ = false;                                                 // … and comes once more
   bool first_ = true;
 };
 

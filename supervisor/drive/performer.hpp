@@ -39,22 +39,23 @@ class Performer {
     std::string channel_path;
     std::string runtime_dir;
     std::vector<std::string> environment;
+    // The observer's receiver, once it is known, and whether a person waits for what comes there.
+    std::string otlp;
+    bool short_delays = false;
     std::string browser;                           // RUNMAIN_BROWSER, once it is known
     bool observed = false;                         // there is an observer: roles come with a mailbox
-    std::string otlp;                              // the observer's receiver, once it is known …
-    bool short_delays = false;                     // … and whether a person waits for what comes there
     std::function<void(const std::string&)> tell;  // a survived failure, for a person
     std::function<void(const core::Event&)> feed;  // the answer to an Effect that is no order
   };
   explicit Performer(Context context) : c_(std::move(context)) {}
 
   void perform(const core::Effect& effect);
-  void set_browser(std::string script) { c_.browser = std::move(script); }
   void set_observed(bool on) { c_.observed = on; }
   void set_otlp(std::string receiver, bool short_delays) {
     c_.otlp = std::move(receiver);
     c_.short_delays = short_delays;
   }
+  void set_browser(std::string script) { c_.browser = std::move(script); }
   // Looks for readiness of this child again, after a takeover.
   void probe(const ChildKey& key);
   // Looks after this worker; `again`: after a takeover; `closely`: as core::WatchHealth says.

@@ -178,6 +178,14 @@ TEST_CASE("a span is read as far as its JSON goes") {
         TraceSpan::Status::ok);
   for (const char* text : {"null", "[]", "{}", R"({"trace_id":"t"})", R"({"trace_id":5,"span_id":"s"})"})
     CHECK_FALSE(span_of(Json::parse(text)));
+  const auto other = span_of(Json::parse(
+      R"({"trace_id":"t","span_id":"s","parent_id":"p","status_text":"m","duplicate":true,"attributes_left_out":3})"));
+  REQUIRE(other);
+  CHECK(other->parent_span_id == "p");
+  CHECK(other->status_message == "m");
+  CHECK(other->duplicate);
+  CHECK(trace_tree({*other}, false, 0).find("(parent unknown) (duplicate)  and 3 more\n") !=
+        std::string::npos);
   const auto odd = span_of(Json::parse(
       R"({"trace_id":"t","span_id":"s","start_unix_nano":18446744073709551615,"end_unix_nano":-5,"status":[],
 "attributes":[1],"slot":"x"})"));
@@ -259,7 +267,9 @@ TEST_CASE("what became of spans is an equation for each generation") {
 {"service":"api","slot":0,"generation":1,"ended":0,"exported":0},
 {"service":"db","slot":4,"generation":1,"ended":5,"exported":3,"imbalance":"2 spans that came went nowhere"},
 null,{"service":5}],
-"destinations":[{"name":"http://c:4318","failing":true},{"name":"http://d:4318","failing":false},7,{}]})");
+"destinations":[{"name":"http://c:4318","failing":true},{"name":"http://d:4318","failing":false},7,{},
+{"name":"http://e:4318","signal":"traces","failing":true,"queued_items":5,"spilled_bytes":2000},
+{"name":"http://e:4318","signal":"logs","failing":true,"queued_items":1,"fault":"no room on the disk"}]})");
   check_golden("telemetry.txt", telemetry_text(telemetry, false, 0));
   CHECK(telemetry_text(telemetry, true, 0).find("\x1b[31m") != std::string::npos);
   for (std::size_t width = 1; width < 100; ++width)

@@ -127,6 +127,10 @@ TEST_CASE("an observer that says something else is told to the person") {
   const Ran ran = observed.run({"traces"});
   CHECK(ran.exit == kServiceFailed);
   CHECK(ran.err.find("something else than JSON") != std::string::npos);
+  Observed busy([](const Json&) { return line({{"v", 1}, {"ok", false}, {"error", "too many clients"}}); });
+  const Ran refused = busy.run({"traces"});
+  CHECK(refused.exit == kServiceFailed);
+  CHECK(refused.err.find("the observer: too many clients") != std::string::npos);
 }
 
 }  // namespace runmain::cli
