@@ -117,6 +117,7 @@ class Observer {
   void look(Time now);
   void end_finish(Time now);
   bool dies(Step step);
+  bool has_mailbox(ServiceId service) const;
 
   // observer_round.cpp: from mailboxes to outboxes, to the cell, and back
   void drain_round();
