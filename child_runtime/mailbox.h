@@ -17,7 +17,7 @@
 
 #define RUNMAIN_MAILBOX_MAGIC 0x584f424c49414d52ULL /* "RMAILBOX" */
 #define RUNMAIN_MAILBOX_MAJOR 1
-#define RUNMAIN_MAILBOX_MINOR 1 /* 1: `processes` */
+#define RUNMAIN_MAILBOX_MINOR 1          /* 1: `processes` */
 #define RUNMAIN_MAILBOX_HEADER_SIZE 4096 /* lane 0 begins here; a lane's parts begin at multiples of this */
 #define RUNMAIN_MAILBOX_INSTANCE_MAX 64
 
@@ -53,8 +53,9 @@ struct runmain_mailbox {
   uint32_t reserved1[15];
 
   /* written by everybody, atomically */
-  uint64_t no_lane;   /* records lost because there was no lane */
-  uint32_t processes; /* that have taken it up; the first one has the worker's instance id, others their own */
+  uint64_t no_lane; /* records lost because there was no lane */
+  uint32_t
+      processes; /* that have taken it up; the first one has the worker's instance id, others their own */
   uint32_t reserved2;
   uint64_t reserved3[6];
 };

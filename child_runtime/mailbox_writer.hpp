@@ -39,7 +39,7 @@ struct Mailbox {
   std::uint64_t ring_size;
   std::uint32_t pid;
   std::uint64_t pid_started;
-  std::uint32_t process_number;  // 0: the first one that took it up
+  std::uint32_t process_number;                 // 0: the first one that took it up
   std::atomic<std::uint8_t*> lanes[kLanesMax];  // where they are mapped
 };
 

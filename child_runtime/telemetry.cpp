@@ -56,8 +56,8 @@ void make_instance_id(char (&out)[40]) {
                 static_cast<unsigned>(b >> 48U), static_cast<unsigned long long>(b & 0xffffffffffffULL));
 }
 
-// Each process that serves has an id of its own (opentelemetry.md, 52): the worker's, with another last group.
-// False: the worker's is none that can be changed so.
+// Each process that serves has an id of its own (opentelemetry.md, 52): the worker's, with another last
+// group. False: the worker's is none that can be changed so.
 bool make_forked_id(const char* of_worker, std::uint32_t number, char (&out)[40]) {
   constexpr std::size_t kLength = 36;
   constexpr std::size_t kGroup = 24;  // where the last one begins

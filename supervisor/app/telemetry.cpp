@@ -88,7 +88,8 @@ std::string Telemetry::configuration(const drive::ServiceTable& services, core::
   config.destinations = std::move(plan.destinations);
   config.services = std::move(plan.services);
   // What the supervisor tells of itself goes where most goes: to the first one.
-  config.services.push_back({kNoService, "runmain", config.destinations.empty() ? telemetry::kNoDestination : 0});
+  config.services.push_back(
+      {kNoService, "runmain", config.destinations.empty() ? telemetry::kNoDestination : 0});
   std::string bytes = to_binary(config);
   if (bytes.size() <= keeper::kObserverConfigurationMax) return bytes;
   say_once("nothing is exported: the variables of all services together are too long");

@@ -108,9 +108,12 @@ std::vector<SavedOutbox> Exporter::saved() const {
 
 // ---- configuration
 
-void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limits) {
+void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limits,
+                         const std::function<bool(ServiceId)>& lives) {
   for (const auto& [folder, route] : routes_) route->leaving = true;
-  of_service_.clear();
+  of_leaving_service_.merge(std::exchange(of_service_, {}));
+  for (const ObservedService& service : config.services) of_leaving_service_.erase(service.id);
+  std::erase_if(of_leaving_service_, [&](const auto& one) { return !lives(one.first); });
   std::vector<Route*> named;
   for (const ObserverDestination& destination : config.destinations) {
     const std::string folder = folder_name(destination);
@@ -179,9 +182,13 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
 }
 
 Exporter::Route* Exporter::route_of(ServiceId service) const {
-  const auto found = of_service_.find(service);
-  return found == of_service_.end() ? nullptr : found->second;
+  for (const auto* map : {&of_service_, &of_leaving_service_}) {
+    if (const auto found = map->find(service); found != map->end()) return found->second;
+  }
+  return nullptr;
 }
+
+void Exporter::forget(ServiceId service) { of_leaving_service_.erase(service); }
 
 // ---- items
 
@@ -247,7 +254,9 @@ void Exporter::on_answer(Out& out, std::uint64_t id, const Answer& answer) {
 void Exporter::tidy() {
   for (auto at = routes_.begin(); at != routes_.end();) {
     const Route& route = *at->second;
-    if (!route.leaving || !route.empty()) {
+    const bool used = std::any_of(of_leaving_service_.begin(), of_leaving_service_.end(),
+                                  [&route](const auto& one) { return one.second == &route; });
+    if (!route.leaving || used || !route.empty()) {
       ++at;
       continue;
     }

@@ -64,8 +64,11 @@ class Exporter {
   void restore(std::vector<SavedOutbox> saved);
   std::vector<SavedOutbox> saved() const;
 
-  // What it opens for the first time has to be saved before anything is added.
-  void configure(const ObserverConfig& config, const OutboxLimits& limits);
+  // What it opens for the first time has to be saved before anything is added. A service that is not named
+  // any more keeps its route while `lives` says so, until forget().
+  void configure(const ObserverConfig& config, const OutboxLimits& limits,
+                 const std::function<bool(ServiceId)>& lives);
+  void forget(ServiceId service);
 
   // Where a service's items go; nothing where they go nowhere.
   struct Route;
@@ -105,6 +108,7 @@ class Exporter {
   std::map<std::pair<std::string, std::uint8_t>, std::uint64_t> saved_;
   std::map<std::string, std::unique_ptr<Route>> routes_;  // by folder's name
   std::map<ServiceId, Route*> of_service_;
+  std::map<ServiceId, Route*> of_leaving_service_;
   bool full_told_ = false;
 };
 

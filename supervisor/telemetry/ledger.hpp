@@ -71,8 +71,8 @@ struct Ledger {
   // Empty if it balances, else one sentence that says what does not. `at_rest`: its processes are gone and
   // all was read; before, spans may still lie in the mailbox.
   std::string imbalance(bool at_rest) const;
-  // "started 12, ended 10, exported 9, dropped 1 (ring full 1), reconstructed 2": what is 0 behind "exported" is
-  // left out.
+  // "started 12, ended 10, exported 9, dropped 1 (ring full 1), reconstructed 2": what is 0 behind "exported"
+  // is left out.
   std::string text() const;
   void add(const Ledger& other);
 

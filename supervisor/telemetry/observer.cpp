@@ -63,17 +63,30 @@ void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
 
 void Observer::on_configuration(const ObserverConfig& config) {
   config_ = config;
+<<<<<<< HEAD
   if (!duplicates_) duplicates_.emplace(config.secret);
   names_.clear();
+=======
+  const auto counted = [this](ServiceId service) {
+    const auto found = ledgers_.all().lower_bound(ChildKey{service});
+    return found != ledgers_.all().end() && found->first.service == service;
+  };
+  std::erase_if(names_, [&](const auto& name) { return !counted(name.first); });
+>>>>>>> wt/observer
   for (const ObservedService& service : config.services) names_[service.id] = service.name;
   store_.set_on(config.dev || store_wanted_ > 0);
   OutboxLimits limits = limits_.outbox;
   if (config.dev) {
     limits.destination.backoff_max = std::min(limits.destination.backoff_max, kBackoffMaxDev);
   }
-  exporter_->configure(config, limits);
+  exporter_->configure(config, limits, [this](ServiceId service) { return has_mailbox(service); });
   first_save_ = true;
   soon();
+}
+
+bool Observer::has_mailbox(ServiceId service) const {
+  const auto found = mailboxes_.lower_bound(ChildKey{service});
+  return found != mailboxes_.end() && found->first.service == service;
 }
 
 void Observer::on_mailbox(MailboxOwner owner, os::UniqueFd memory, os::UniqueFd wake) {

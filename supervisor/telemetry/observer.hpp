@@ -43,8 +43,8 @@ struct ObserverLimits {
   Duration tell_after = std::chrono::seconds(2);    // of a worker that is gone and has spans waiting
   Duration metrics_dev = std::chrono::seconds(5);   // of our own, while something happens
   Duration metrics_prod = std::chrono::seconds(60);
-  std::size_t ledgers = 128;                        // of workers that are gone
-  std::size_t unsaved = 32U << 20U;                 // bytes of receive() between two saves
+  std::size_t ledgers = 128;         // of workers that are gone
+  std::size_t unsaved = 32U << 20U;  // bytes of receive() between two saves
   OutboxLimits outbox{{4U << 20U, 2048}, {.in_flight = 4}, {}};
   TraceStoreLimits store;
   Dies dies;  // tests only
@@ -120,6 +120,7 @@ class Observer {
   void look(Time now);
   void end_finish(Time now);
   bool dies(Step step);
+  bool has_mailbox(ServiceId service) const;
 
   // observer_round.cpp: from mailboxes to outboxes, to the cell, and back
   void drain_round();

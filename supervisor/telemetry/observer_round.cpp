@@ -216,6 +216,7 @@ void Observer::close(ObservedMailbox& mailbox, Time now) {
   }
   closed_.emplace_back(key, mailbox.encoded());
   mailboxes_.erase(key);
+  if (!has_mailbox(key.service)) exporter_->forget(key.service);
   forget_ledgers();
   dirty_ = true;
 }

@@ -101,8 +101,9 @@ TEST_CASE("requests of the example are spans below their callers', and status ba
   up.start();
   REQUIRE(up.wait_ready());
   const std::string address = up.address("web");
-  const Ran asked = run({"curl", "-s", "-H", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-                         "http://" + address + "/"});
+  const Ran asked =
+      run({"curl", "-s", "-H", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+           "http://" + address + "/"});
   REQUIRE(asked.status == 0);
   const auto spans = wait_named(sink, "GET /", 1);
   REQUIRE(spans.size() == 1);

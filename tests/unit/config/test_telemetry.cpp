@@ -43,11 +43,11 @@ TEST_CASE("telemetry is read key by key") {
   expected.certificate = "/srv/app/ca.pem";
   expected.client_certificate = "/etc/own.pem";
   expected.client_key = "/srv/own.key";
-  CHECK(
-      of("enabled = false, direct = true, logs = true, endpoint = 'https://collector:4318/base', protocol = 'http/json', "
-         "compression = 'gzip', headers = { Authorization = 'Bearer x', x-scope = '' }, timeout = '3s', "
-         "certificate = 'ca.pem', client_certificate = '/etc/own.pem', client_key = '../own.key'") ==
-      expected);
+  CHECK(of("enabled = false, direct = true, logs = true, endpoint = 'https://collector:4318/base', protocol "
+           "= 'http/json', "
+           "compression = 'gzip', headers = { Authorization = 'Bearer x', x-scope = '' }, timeout = '3s', "
+           "certificate = 'ca.pem', client_certificate = '/etc/own.pem', client_key = '../own.key'") ==
+        expected);
   CHECK(of("compression = 'none', protocol = 'http/protobuf'").compression == "none");
 }
 

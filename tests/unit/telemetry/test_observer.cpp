@@ -354,6 +354,26 @@ TEST_CASE("a destination that is not named any more goes on until it is empty, a
   REQUIRE(scene.wait([&] { return arrivals(fresh).size() == 2; }));
 }
 
+TEST_CASE("a service that is not named any more sends until its last mailbox is read") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  Worker worker;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  scene.config.services.clear();
+  scene.config.destinations.clear();
+  scene.observer->on_configuration(scene.config);
+  REQUIRE(worker.write(1));
+  REQUIRE(scene.wait([&] { return scene.ledger().exported == 1; }));
+  CHECK(scene.observer->status().destinations.size() == 3);
+  REQUIRE(worker.write(2));
+  end_worker(scene);
+  REQUIRE(scene.wait([&] { return scene.was_read() && scene.ledger().exported == 2; }));
+  REQUIRE(scene.wait([&] { return scene.observer->status().destinations.empty(); }));
+  REQUIRE(scene.wait([&] { return scene.count("ledger.ended") == 1; }));
+  CHECK(scene.text("ledger.ended").find("web.0 generation 3") == 0);
+}
+
 TEST_CASE("what is received is saved before its sender hears of it, and comes once") {
   const Collector collector(kTakesAll);
   ObserverScene scene(base_url(collector));
