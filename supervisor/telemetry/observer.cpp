@@ -63,16 +63,12 @@ void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
 
 void Observer::on_configuration(const ObserverConfig& config) {
   config_ = config;
-<<<<<<< HEAD
   if (!duplicates_) duplicates_.emplace(config.secret);
-  names_.clear();
-=======
   const auto counted = [this](ServiceId service) {
     const auto found = ledgers_.all().lower_bound(ChildKey{service});
     return found != ledgers_.all().end() && found->first.service == service;
   };
   std::erase_if(names_, [&](const auto& name) { return !counted(name.first); });
->>>>>>> wt/observer
   for (const ObservedService& service : config.services) names_[service.id] = service.name;
   store_.set_on(config.dev || store_wanted_ > 0);
   OutboxLimits limits = limits_.outbox;
