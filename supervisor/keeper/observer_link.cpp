@@ -150,10 +150,10 @@ void ObserverLink::close_socket() {
   greeted_ = writing_ = false;
 }
 
-// Without its socket it is of no use. One that finishes has closed it and is about to end.
+// Without its socket it is of no use. One that was told to finish has closed it and is about to end.
 void ObserverLink::drop() {
   close_socket();
-  if (pid_ != 0 && !finishing_) ::kill(pid_, SIGKILL);
+  if (pid_ != 0 && !finish_told_) ::kill(pid_, SIGKILL);
 }
 
 void ObserverLink::died(int status, Time now) {
