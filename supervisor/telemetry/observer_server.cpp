@@ -146,11 +146,16 @@ void ObserverServer::serve(Client& client) {
   if (!client.dead) show_interest(client);
 }
 
-void ObserverServer::show_interest(Client& client) {
+// Something is there that it does not take: its socket can be full to the byte.
+bool ObserverServer::waits(const Client& client) const {
   const bool more = client.work == Work::traces && client.seen < observer_.store().last_number();
+  return client.pending() > 0 || more;
+}
+
+void ObserverServer::show_interest(Client& client) {
   const bool reads = !client.half_closed && client.in.size() <= limits_.request;
-  client.poll->want((reads ? os::kReadable : 0) | (client.pending() > 0 || more ? os::kWritable : 0));
-  if (client.pending() > 0) check_later();
+  client.poll->want((reads ? os::kReadable : 0) | (waits(client) ? os::kWritable : 0));
+  if (waits(client)) check_later();
 }
 
 void ObserverServer::check_later() {
@@ -162,7 +167,7 @@ void ObserverServer::on_timer() {
   if (accepting_) accepting_->want(os::kReadable);
   const Time now = os::Loop::now();
   for (Client& client : clients_) {
-    if (client.pending() == 0) continue;
+    if (!waits(client)) continue;
     if (now - client.sent_at < limits_.stalled) {
       check_later();
       continue;

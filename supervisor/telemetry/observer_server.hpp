@@ -79,6 +79,7 @@ class ObserverServer {
   void answer(Client& client, const std::string& line);
   void fail(Client& client, const char* why);
   void pump(Client& client);
+  bool waits(const Client& client) const;
   void show_interest(Client& client);
   void check_later();
   void tidy();

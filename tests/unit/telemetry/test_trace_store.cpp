@@ -33,10 +33,12 @@ std::string span_of(const std::string& trace, std::uint64_t span, const std::str
 
 std::vector<std::string> names(const TraceStore& store, const TraceQuery& query = {}) {
   std::vector<std::string> all;
-  for (std::uint64_t at = 0; const auto next = store.next(at, query); at = next->first) {
+  for (std::uint64_t at = 0;;) {
+    const auto next = store.next(at, query);
+    if (!next) return all;
     all.push_back(next->second->name);
+    at = next->first;
   }
-  return all;
 }
 
 std::string number_value(std::uint32_t field, std::int64_t number) {
