@@ -35,8 +35,8 @@ async function metrics() {
 
 async function logs() {
   const { LoggerProvider, BatchLogRecordProcessor } = require("@opentelemetry/sdk-logs");
-  const processor = new BatchLogRecordProcessor(new (exporters("logs").OTLPLogExporter)());
-  const provider = new LoggerProvider({ processors: [processor] });
+  const exporter = new (exporters("logs").OTLPLogExporter)();
+  const provider = new LoggerProvider({ processors: [new BatchLogRecordProcessor({ exporter })] });
   provider.getLogger("client").emit({ severityNumber: 17, body: "it went wrong: really" });
   await provider.shutdown();
 }

@@ -16,7 +16,7 @@
 #include "support/catch.hpp"
 #include "telemetry/receiver.hpp"
 
-namespace runmain::telemetry::test {
+namespace runmain::telemetry::test::receiving {
 
 inline const std::string kSecret = "0123456789abcdef";
 inline const ChildKey kWorker{ServiceId{3}, 1, 4, 2};
@@ -79,8 +79,12 @@ struct World {
   template <class Fact>
   bool until(const Fact& fact) {
     const Time end = os::Loop::now() + kPatience;
-    while (!fact() && os::Loop::now() < end) loop.turn(std::chrono::milliseconds(5));
-    return fact();
+    bool holds = fact();
+    while (!holds && os::Loop::now() < end) {
+      loop.turn(std::chrono::milliseconds(5));
+      holds = fact();
+    }
+    return holds;
   }
   // What is on its way has come, and what it makes has been done.
   void settle() {
@@ -176,4 +180,4 @@ inline std::string post(const std::string& body, const std::string& fields = tok
 
 inline bool is_200(const std::string& answer) { return answer.starts_with("HTTP/1.1 200 OK\r\n"); }
 
-}  // namespace runmain::telemetry::test
+}  // namespace runmain::telemetry::test::receiving

@@ -253,7 +253,7 @@ TEST_CASE("answers have the form of their request") {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
         "Connection: close\r\n\r\n{}");
   const OtlpAnswer fault = fault_answer(OtlpEncoding::json, 401, "a \"b\" \xff\n");
-  CHECK(fault.body == "{\"code\":16,\"message\":\"a \\\"b\\\" \xef\xbf\xbd\\n\"}");
+  CHECK(fault.body == "{\"code\":16,\"message\":\"a \\\"b\\\" \xef\xbf\xbd\\u000a\"}");
   CHECK(to_bytes(fault, true, true)
             .ends_with("Content-Length: " + std::to_string(fault.body.size()) + "\r\n\r\n"));
   CHECK(status_message(fault_answer(OtlpEncoding::protobuf, 503, "later").body) == "later");

@@ -6,6 +6,7 @@
 using namespace runmain;
 using namespace runmain::telemetry;
 using namespace runmain::telemetry::test;
+using namespace runmain::telemetry::test::receiving;
 
 TEST_CASE("what a client sends is handed over with its worker, and answered when it is saved") {
   World world;
