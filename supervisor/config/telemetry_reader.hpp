@@ -9,7 +9,7 @@
 #include "base/time.hpp"
 #include "config/node.hpp"
 #include "config/service_reader.hpp"
-#include "core/telemetry_spec.hpp"
+#include "core/spec.hpp"
 
 namespace runmain::config {
 
