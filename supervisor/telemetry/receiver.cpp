@@ -9,6 +9,8 @@
 #include <optional>
 #include <variant>
 
+#include "base/text.hpp"
+
 namespace runmain::telemetry {
 namespace {
 
@@ -16,12 +18,22 @@ constexpr int kAcceptsATurn = 16;
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);  // where no fd or no place is free
 constexpr Duration kEvictableAfter = std::chrono::seconds(1);      // a client that rests between requests
 constexpr std::size_t kReadSize = 64U << 10U;
+constexpr std::size_t kRefusalPartMax = 80;  // bytes of a stranger's that are told
 constexpr const char* kComeAgain = "Retry-After: 1\r\n";
 
 OtlpAnswer full_answer(OtlpEncoding encoding, std::string_view message) {
   OtlpAnswer answer = fault_answer(encoding, 503, message);
   answer.fields = kComeAgain;
   return answer;
+}
+
+std::string refusal_text(int status, const HttpRequest& request) {
+  std::string text = std::to_string(status);
+  for (const std::string& part : {request.method, request.path}) {
+    if (!part.empty()) text += " " + printable(part.substr(0, kRefusalPartMax), false);
+  }
+  if (request.user_agent.empty()) return text;
+  return text + " (" + printable(request.user_agent.substr(0, kRefusalPartMax), false) + ")";
 }
 
 class Within {
@@ -318,6 +330,7 @@ void Receiver::on_broken(Client& client) {
 
 void Receiver::respond(Client& client, const OtlpAnswer& answer, bool keeps_alive) {
   const HttpRequest& request = client.reader.request();
+  if (answer.status >= 400 && answer.status != 503) last_refusal_ = refusal_text(answer.status, request);
   client.keeps_alive = keeps_alive && request.keeps_alive && !retired_;
   client.out += to_bytes(answer, client.keeps_alive, request.method == "HEAD");
   client.stage = Client::Stage::writing;

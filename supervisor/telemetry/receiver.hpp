@@ -84,6 +84,9 @@ class Receiver {
   void retire();
 
   const ReceiverCounters& counters() const { return counters_; }
+  // The last one that was not taken, for a person: "401 POST /v1/traces (OTel-OTLP-Exporter-Python/1.45.2)".
+  // Harmless text, and bounded.
+  const std::string& last_refusal() const { return last_refusal_; }
   std::size_t clients() const { return clients_.size(); }
   std::size_t held() const { return held_; }  // bytes
 
@@ -118,6 +121,7 @@ class Receiver {
   Take take_;
   ReceiverLimits limits_;
   ReceiverCounters counters_;
+  std::string last_refusal_;
   std::uint64_t last_client_ = 0;
   std::uint64_t last_request_ = 0;
   std::size_t held_ = 0;

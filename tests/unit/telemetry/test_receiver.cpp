@@ -159,6 +159,11 @@ TEST_CASE("who shows no token of ours is told what to do, and nothing of it is t
   CHECK(world.seen.empty());
   CHECK(world.receiver.counters().no_token == 1);
   CHECK(world.receiver.counters().foreign_token == 1);
+  CHECK(world.receiver.last_refusal() == "401 POST /v1/traces");
+  peer.say(post("", "User-Agent: a\x9b\xff " + std::string(500, 'x') + "\r\n"));
+  CHECK(peer.hear().starts_with("HTTP/1.1 401 "));
+  CHECK(world.receiver.last_refusal().starts_with("401 POST /v1/traces (a\\x9b\\xff xxx"));
+  CHECK(world.receiver.last_refusal().size() < 120);
   peer.say(post(spans_of(0, 1)));  // the connection is kept all the same
   CHECK(is_200(peer.hear()));
 }
