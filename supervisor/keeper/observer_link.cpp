@@ -15,7 +15,8 @@
 namespace runmain::keeper {
 namespace {
 
-constexpr int kMessagesATurn = 64;  // then the others get their turn
+constexpr int kMessagesATurn = 64;   // then the others get their turn
+constexpr int kMessagesLeft = 8192;  // of one that is dead; its socket holds fewer
 
 }  // namespace
 
@@ -75,7 +76,11 @@ Time ObserverLink::due() const {
 void ObserverLink::on_socket(std::uint32_t serial, std::uint32_t events) {
   if (serial != starts_) return;  // of one that is gone
   if ((events & EPOLLOUT) != 0) want_write(false);
-  for (int i = 0; i < kMessagesATurn && socket_; ++i) {
+  read_messages(kMessagesATurn);
+}
+
+void ObserverLink::read_messages(int limit) {
+  for (int i = 0; i < limit && socket_; ++i) {
     auto got = os::receive_message(socket_.get(), kMessageMax, scratch_);
     if (!got && got.error().code == EAGAIN) return;
     ObserverSays says;
@@ -157,8 +162,9 @@ void ObserverLink::drop() {
 }
 
 void ObserverLink::died(int status, Time now) {
-  close_socket();
   pid_ = 0;
+  read_messages(kMessagesLeft);  // what it has read need not be told to the next one
+  close_socket();
   if (now - started_ >= kObserverWell) backoff_ = Duration(0);
   due_ = now + backoff_;
   if (backoff_ != Duration(0) && !finishing_) {

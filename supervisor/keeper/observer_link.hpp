@@ -55,6 +55,7 @@ class ObserverLink {
 
  private:
   bool make_cursors();
+  void read_messages(int limit);
   bool take(const ObserverSays& says);
   bool tell_configuration();
   bool send(const ObserverMessage& message, const std::vector<int>& fds = {});
