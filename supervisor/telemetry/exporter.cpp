@@ -90,20 +90,23 @@ Exporter::~Exporter() = default;
 // ---- what is saved
 
 void Exporter::restore(std::vector<SavedOutbox> saved) {
-  for (SavedOutbox& one : saved) saved_[{std::move(one.destination), one.signal}] = one.last_number;
+  for (SavedOutbox& one : saved) saved_[{one.destination, one.signal}] = std::move(one);
+}
+
+SavedOutbox Exporter::saved_of(const Out& out) {
+  return {out.folder, static_cast<std::uint8_t>(out.signal), out.outbox->last_number(),
+          out.outbox->done_early()};
 }
 
 std::vector<SavedOutbox> Exporter::saved() const {
-  auto all = saved_;
+  std::vector<SavedOutbox> all;
+  for (const auto& [key, one] : saved_) all.push_back(one);
   for (const auto& [folder, route] : routes_) {
     for (const Out& out : route->outs) {
-      if (!out.outbox) continue;
-      all[{folder, static_cast<std::uint8_t>(out.signal)}] = out.outbox->last_number();
+      if (out.outbox) all.push_back(saved_of(out));
     }
   }
-  std::vector<SavedOutbox> list;
-  for (const auto& [key, number] : all) list.push_back({key.first, key.second, number});
-  return list;
+  return all;
 }
 
 // ---- configuration
@@ -166,7 +169,7 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
                     const OutboxLimits& limits) {
   const auto known = saved_.find({out.folder, static_cast<std::uint8_t>(out.signal)});
   // What an earlier runmain has left there was saved by it.
-  const std::uint64_t saved = known == saved_.end() ? kKeepAll : known->second;
+  const std::uint64_t saved = known == saved_.end() ? kKeepAll : known->second.last_number;
   const auto made = make_folder(folder);
   auto outbox = made ? Outbox::open(out.signal, out.name, folder, saved, limits,
                                     static_cast<std::uint64_t>(os::Loop::now().time_since_epoch().count()))
@@ -178,6 +181,10 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
     return calls_.tell({"destination.fails", out.name + " fails: " + out.fault + "; what comes is lost"});
   }
   out.outbox.emplace(std::move(*outbox));
+  if (known != saved_.end()) {
+    out.outbox->skip(known->second.done);
+    saved_.erase(known);
+  }
   out.sender = std::move(*sender);
 }
 
@@ -261,8 +268,7 @@ void Exporter::tidy() {
       continue;
     }
     for (const Out& out : route.outs) {
-      if (out.outbox)
-        saved_[{route.folder, static_cast<std::uint8_t>(out.signal)}] = out.outbox->last_number();
+      if (out.outbox) saved_[{route.folder, static_cast<std::uint8_t>(out.signal)}] = saved_of(out);
     }
     at = routes_.erase(at);
   }

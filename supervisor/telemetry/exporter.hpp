@@ -29,11 +29,13 @@ struct SavedOutbox {
   std::string destination;  // its folder's name
   std::uint8_t signal = 0;
   std::uint64_t last_number = 0;
+  std::vector<std::uint64_t> done;  // Outbox::done_early()
   template <class A>
   void fields(A& a) {
     a("destination", destination);
     a("signal", signal);
     a("last_number", last_number);
+    a("done", done);
   }
 };
 
@@ -96,6 +98,7 @@ class Exporter {
   Route& route(const ObserverDestination& destination, const std::string& folder, const OutboxLimits& limits);
   void open(Out& out, const Endpoint& endpoint, const std::string& folder, const OutboxLimits& limits);
   void on_answer(Out& out, std::uint64_t id, const Answer& answer);
+  static SavedOutbox saved_of(const Out& out);
   void take(Out& out, const Facts& facts);
   void count(const DestinationFact& fact);
   void tell(Out& out, const DestinationFact& fact);
@@ -105,8 +108,8 @@ class Exporter {
   Ledgers& ledgers_;
   ObserverCounters& counters_;
   Calls calls_;
-  std::map<std::pair<std::string, std::uint8_t>, std::uint64_t> saved_;
-  std::map<std::string, std::unique_ptr<Route>> routes_;  // by folder's name
+  std::map<std::pair<std::string, std::uint8_t>, SavedOutbox> saved_;  // of those that are not open
+  std::map<std::string, std::unique_ptr<Route>> routes_;               // by folder's name
   std::map<ServiceId, Route*> of_service_;
   std::map<ServiceId, Route*> of_leaving_service_;
   bool full_told_ = false;

@@ -81,6 +81,12 @@ void Outbox::tell_lost(Facts& facts) {
   lost_.clear();
 }
 
+std::vector<std::uint64_t> Outbox::done_early() const {
+  std::vector<std::uint64_t> done = spill_.done_early();
+  done.insert(done.end(), skipped_.begin(), skipped_.end());  // not handed out yet
+  return done;
+}
+
 void Outbox::pump(Facts& facts) {
   const Listening listening(spill_, [this](Drop reason, std::string_view begin, std::uint32_t items) {
     lost(reason, begin, items);
@@ -88,6 +94,10 @@ void Outbox::pump(Facts& facts) {
   while (destination_.has_room()) {
     const auto record = spill_.next();
     if (!record) break;
+    if (skipped_.erase(record->number) > 0) {
+      spill_.done(record->number);
+      continue;
+    }
     auto parcel = unpack(record->payload);
     if (!parcel) {  // of another version
       lost(Drop::spill_damaged, {}, record->items);

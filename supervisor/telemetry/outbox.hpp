@@ -2,7 +2,7 @@
 // and what is on its way. For one signal.
 //
 //     add each item that a drain has given; flush(): all of it is on disk
-//     save the mailboxes' cursors together with last_number()
+//     save the mailboxes' cursors together with last_number() and done_early()
 //     commit the mailboxes; pump(); send what next() gives, tell answer()
 //
 // A new observer opens the same folder with the number that was saved: what was pushed after it is forgotten,
@@ -13,6 +13,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,9 @@ class Outbox {
   // All that was added goes to disk. What cannot be written is dropped.
   void flush(Facts& facts);
   std::uint64_t last_number() const { return spill_.last_number(); }
+  // Requests that are done, of which the disk does not know it yet; a new observer is to skip() them.
+  std::vector<std::uint64_t> done_early() const;
+  void skip(const std::vector<std::uint64_t>& done) { skipped_.insert(done.begin(), done.end()); }
 
   // Fetches from disk what the destination has room for.
   void pump(Facts& facts);
@@ -63,7 +67,8 @@ class Outbox {
   std::map<ChildKey, Batch> batches_;
   Spill spill_;
   Destination destination_;
-  Facts lost_;  // of what the spill has lost during a call
+  std::set<std::uint64_t> skipped_;  // done before us
+  Facts lost_;                       // of what the spill has lost during a call
 };
 
 // What a fact means for the ledger of its worker. Of other signals than traces: nothing.

@@ -329,6 +329,14 @@ void Spill::done(std::uint64_t number) {
   advance();
 }
 
+std::vector<std::uint64_t> Spill::done_early() const {
+  std::vector<std::uint64_t> numbers;
+  for (const Flight& flight : flights_) {
+    if (flight.done) numbers.push_back(flight.number);
+  }
+  return numbers;
+}
+
 // Past all records at the beginning that are done.
 void Spill::advance() {
   bool moved = false;

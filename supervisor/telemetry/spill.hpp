@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "os/linux/fd.hpp"
@@ -64,6 +65,8 @@ class Spill {
   std::optional<Record> next();
   // It needs no more be kept. Numbers that are not handed out are ignored.
   void done(std::uint64_t number);
+  // Those that are done and would be handed out again after a restart: an older one is not done yet.
+  std::vector<std::uint64_t> done_early() const;
 
   // Cuts off what was pushed after this number, so that it can be pushed anew: for a caller that died before
   // it saved how far it had come. Requires that nothing was handed out since open(). Returns how many

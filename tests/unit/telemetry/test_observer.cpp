@@ -197,6 +197,34 @@ TEST_CASE("through hundreds of deaths every span arrives and the ledger balances
   CHECK(again <= static_cast<std::uint64_t>(deaths) * 4 * 4 + ledger.resent);
 }
 
+TEST_CASE("what was taken while an older request still waits is not sent again by the next observer") {
+  std::atomic<bool> well{false};
+  // The first span's request gets no answer.
+  const Collector collector([&](const Collector::Seen& seen, std::size_t) {
+    const bool stuck = !well && seen.body.find("span 1") != std::string::npos;
+    return stuck ? Collector::kSilence : answer_text("200 OK", "", "");
+  });
+  ObserverScene scene(base_url(collector));
+  Worker worker;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  for (std::uint64_t n = 1; n <= 6; ++n) {
+    REQUIRE(worker.write(n + (n > 1 ? 20 : 0)));
+    REQUIRE(scene.wait([&] { return arrivals(collector).size() == n; }));
+    REQUIRE(scene.wait([&] { return scene.ledger().exported == n - 1; }));
+  }
+  bool saved = false;
+  scene.observer->when_saved([&] { saved = true; });
+  REQUIRE(scene.wait([&] { return saved; }));
+  well = true;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  REQUIRE(scene.wait([&] { return scene.ledger().exported == 6; }));
+  for (const auto& [span, times] : arrivals(collector)) CHECK(times == (span == span_number(1) ? 2 : 1));
+  CHECK(scene.ledger().resent == 1);
+  CHECK(scene.ledger().imbalance(false) == "");
+}
+
 TEST_CASE("what its process had open when it was killed is ended with its signal") {
   const Collector collector(kTakesAll);
   ObserverScene scene(base_url(collector));
@@ -550,7 +578,7 @@ TEST_CASE("ledgers of workers that are gone are kept up to a limit") {
 
 TEST_CASE("the state's bytes are those of its plain form") {
   ObserverState state;
-  state.outboxes = {{"00ff", 1, 77}};
+  state.outboxes = {{"00ff", 1, 77, {75}}};
   state.ledgers.emplace_back(kWeb, Ledger{});
   state.ledgers[0].second.started = 5;
   state.ended = {kWeb};
