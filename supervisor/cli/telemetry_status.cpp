@@ -94,7 +94,8 @@ Style style_of(const Sum& sum) {
 void add_ledgers(const Json& telemetry, bool colour, std::size_t width, std::string& text) {
   std::map<std::pair<std::string, std::int64_t>, Sum> sums;
   for (const Json& ledger : list_in(telemetry, "ledgers")) {
-    if (ledger.is_object()) add(ledger, sums[{text_of(ledger, "service"), number_of(ledger, "generation")}]);
+    if (!text_of(ledger, "service").empty())
+      add(ledger, sums[{text_of(ledger, "service"), number_of(ledger, "generation")}]);
   }
   std::size_t left_out = sums.size() - std::min(sums.size(), kLinesMax);
   if (left_out > 0) text += "  " + std::to_string(left_out) + " older ones are not shown\n";
@@ -135,7 +136,7 @@ void add_destinations(const Json& telemetry, bool colour, std::size_t width, std
     Queues& queues = all[name];
     if (control::flag_of(destination, "failing"))
       queues.failing +=
-          (queues.failing.empty() ? "" : ", ") + harmless(text_of(destination, "signal", "all"));
+          (queues.failing.empty() ? "" : ", ") + harmless(text_of(destination, "signal", "all signals"));
     if (const std::string fault = text_of(destination, "fault"); !fault.empty())
       queues.fault = harmless(fault);
     queues.items += number_of(destination, "queued_items");

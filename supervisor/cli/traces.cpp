@@ -43,7 +43,6 @@ class Traces {
       if (json.ok()) {
         if (!take(*json)) return end();
       } else if (options_.follow && json.error().code == ETIMEDOUT) {
-        again_ = false;
         show_due();
       } else if (options_.follow && json.error().code == ECONNRESET) {
         if (!follow_next(link)) return end();
@@ -81,7 +80,7 @@ class Traces {
   // False: that was all.
   bool take(const Json& json) {
     if (control::flag_of(json, "end")) {
-      again_ = false;
+      again_until_ = {};
       if (!options_.follow) return false;
       if (before_) show_before();
       return true;
@@ -109,7 +108,7 @@ class Traces {
     const std::string id = span.trace_id + span.span_id;
     const bool known = shown_.count(id) != 0;
     if (!known && shown_.size() < kShownBeforeMax) shown_.insert(id);
-    return !(again_ && known);
+    return !known || now() >= again_until_;
   }
 
   int end() {
@@ -150,10 +149,10 @@ class Traces {
 
   bool follow_next(Result<ObserverLink>& link) {
     show_due();
-    again_ = true;
     for (const Time limit = control::deadline_after(kObserverBack); now() < limit;) {
       std::this_thread::sleep_for(kTriedAgain);
       link = ask();
+      again_until_ = control::deadline_after(TraceBook::kPatience);
       if (link) return true;
       if (!Session::find(options_)) return false;  // all of it has ended
     }
@@ -170,7 +169,7 @@ class Traces {
   bool before_ =
       true;  // what was there before is not shown yet: it ends where nothing comes for a moment, or …
   Time before_until_ = control::deadline_after(TraceBook::kPatience);  // … where spans come without a pause
-  bool again_ = false;                                                 // … and comes once more
+  Time again_until_{};  // until then what comes may be what was shown
   bool first_ = true;
 };
 
