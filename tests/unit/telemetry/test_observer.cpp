@@ -421,7 +421,9 @@ TEST_CASE("what is received is saved before its sender hears of it, and comes on
   CHECK(arrivals(collector)[span] == 1);
 
   scene.observer->receive_invalid(kWeb, 2);
+  scene.observer->receive_duplicates(kWeb, 3);
   CHECK(scene.dropped(Drop::invalid) == 2);
+  CHECK(scene.ledger().duplicates == 4);
   CHECK(scene.ledger().imbalance(true) == "");
 
   bool dead = false;
