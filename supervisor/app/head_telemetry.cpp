@@ -32,6 +32,9 @@ void Head::refresh_telemetry() {
   const bool on = !telemetry_->receiver().empty();
   performer_->set_otlp(telemetry_->receiver(), desired_.mode == core::Mode::dev);
   performer_->set_observed(on);
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    if (auto* entry = services_.find(view.id)) entry->by_observer = telemetry_->takes(view.id);
+  }
   const auto exports = [](const auto& entry) {
     return entry.second.spec.telemetry.enabled && entry.second.spec.telemetry.logs;
   };

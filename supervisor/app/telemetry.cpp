@@ -81,10 +81,15 @@ std::string Telemetry::configuration(const drive::ServiceTable& services, core::
     all.push_back({id, entry.spec.name, entry.spec.telemetry, telemetry_variables(entry.spec)});
   TelemetryPlan plan = plan_telemetry(all, c_.environment);
   for (const std::string& warning : plan.warnings) say_once(warning);
+  dev_ = mode == core::Mode::dev;
+  with_destination_.clear();
+  for (const telemetry::ObservedService& service : plan.services) {
+    if (service.destination != telemetry::kNoDestination) with_destination_.insert(service.id);
+  }
   telemetry::ObserverConfig config;
   config.secret = c_.secret;
   config.folder = c_.state_dir.empty() ? "" : c_.state_dir + "/telemetry";
-  config.dev = mode == core::Mode::dev;
+  config.dev = dev_;
   config.destinations = std::move(plan.destinations);
   config.services = std::move(plan.services);
   // What the supervisor tells of itself goes where most goes: to the first one.

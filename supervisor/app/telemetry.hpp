@@ -42,6 +42,9 @@ class Telemetry {
 
   // Where children export to, "127.0.0.1:41234"; empty: there is no observer.
   const std::string& receiver() const { return receiver_; }
+  // Whether what the service exports comes to us: it goes on from here, or a person may look at it. Without
+  // either, programs are left alone: who counts on OpenTelemetry's own default gets it.
+  bool takes(ServiceId service) const { return dev_ || with_destination_.count(service) > 0; }
   // Where the observer is asked, RUNTIME_DIR/observer; empty: nowhere.
   std::string socket() const;
 
@@ -55,7 +58,9 @@ class Telemetry {
   std::string bound_;  // the receiver's socket, once it is open
   std::string receiver_;
   std::vector<std::string> listeners_;
-  std::string told_;              // the configuration that the keeper has
+  std::string told_;  // the configuration that the keeper has
+  bool dev_ = true;
+  std::set<ServiceId> with_destination_;
   std::set<std::string> warned_;  // at most kWarnedMax
 };
 

@@ -124,7 +124,7 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.about_pid = spawn.about_pid;
   input.hang = spawn.hang;
   input.browser = c_.browser;
-  input.otlp = c_.otlp;
+  if (entry->by_observer) input.otlp = c_.otlp;
   input.short_delays = c_.short_delays;
   // The start of the worker is a span (telemetry/lifecycle.hpp), and what it tells of its own start is below
   // it.
@@ -223,7 +223,11 @@ void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) 
     c_.keeper->send(effect, std::move(order));
     return;
   }
-  Role role{entry->spec.name, grant.key, instance_id(c_.secret, grant.key), {}, c_.observed};
+  Role role{entry->spec.name,
+            grant.key,
+            instance_id(c_.secret, grant.key),
+            {},
+            c_.observed && entry->spec.telemetry.enabled};
   for (const LaunchListener& l : listeners_of(*entry, grant.key.slot)) {
     role.listeners.push_back({l.name, l.bound});
     order.listeners.push_back(l.id);

@@ -20,6 +20,7 @@ struct ServiceEntry {
   std::vector<LaunchListener> listeners;  // in the order of spec.listen
   std::vector<std::uint64_t> inodes;      // of the same
   std::uint16_t auto_port = 0;
+  bool by_observer = false;  // what its programs export goes to the observer
   std::vector<std::string>
       changed;  // what is new in the generation that is being started, for RUNMAIN_CHANGED
 };

@@ -36,6 +36,7 @@ struct Parcel {
   Request request;
   bool may_have_arrived = false;  // was in flight when an observer died
   std::uint64_t number = 0;       // in a spill; 0: in none
+  std::uint64_t run = 0;          // of runmain: its keys mean something in it only
 };
 
 // How an attempt has ended.

@@ -113,6 +113,7 @@ std::vector<SavedOutbox> Exporter::saved() const {
 
 void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limits,
                          const std::function<bool(ServiceId)>& lives) {
+  run_ = siphash24(config.secret, "runmain run");
   for (const auto& [folder, route] : routes_) route->leaving = true;
   of_leaving_service_.merge(std::exchange(of_service_, {}));
   for (const ObservedService& service : config.services) of_leaving_service_.erase(service.id);
@@ -171,9 +172,10 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
   // What an earlier runmain has left there was saved by it.
   const std::uint64_t saved = known == saved_.end() ? kKeepAll : known->second.last_number;
   const auto made = make_folder(folder);
-  auto outbox = made ? Outbox::open(out.signal, out.name, folder, saved, limits,
-                                    static_cast<std::uint64_t>(os::Loop::now().time_since_epoch().count()))
-                     : Result<Outbox>(made.error());
+  auto outbox =
+      made ? Outbox::open(out.signal, out.name, folder, saved, limits,
+                          static_cast<std::uint64_t>(os::Loop::now().time_since_epoch().count()), run_)
+           : Result<Outbox>(made.error());
   auto sender = HttpSender::make(
       loop_, endpoint, [this, &out](std::uint64_t id, const Answer& answer) { on_answer(out, id, answer); });
   if (!outbox || !sender) {

@@ -108,6 +108,7 @@ class Exporter {
   Ledgers& ledgers_;
   ObserverCounters& counters_;
   Calls calls_;
+  std::uint64_t run_ = 0;                                              // of runmain
   std::map<std::pair<std::string, std::uint8_t>, SavedOutbox> saved_;  // of those that are not open
   std::map<std::string, std::unique_ptr<Route>> routes_;               // by folder's name
   std::map<ServiceId, Route*> of_service_;

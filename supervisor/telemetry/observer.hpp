@@ -97,8 +97,6 @@ class Observer {
   bool receive(const ChildKey& worker, const Arrival& arrival, std::span<const Item> items);
   // Spans that it had to refuse: counted as invalid.
   void receive_invalid(const ChildKey& worker, std::uint64_t spans);
-  // Spans that it knows to have come before: counted, and go nowhere.
-  void receive_duplicates(const ChildKey& worker, std::uint64_t spans);
   // Called once, when all that was received up to now outlives us.
   void when_saved(std::function<void()> call);
 

@@ -126,17 +126,6 @@ void Observer::receive_invalid(const ChildKey& worker, std::uint64_t spans) {
   wake_at(std::max(next_save_, os::Loop::now()));
 }
 
-void Observer::receive_duplicates(const ChildKey& worker, std::uint64_t spans) {
-  if (dead_ || !cell_) return;
-  Ledger& ledger = receiving_ledger(worker);
-  ledger.receive(spans);
-  ledger.take(spans);
-  ledger.duplicate(spans);
-  counters_.spans_duplicated += spans;
-  dirty_ = true;
-  wake_at(std::max(next_save_, os::Loop::now()));
-}
-
 Ledger& Observer::receiving_ledger(const ChildKey& worker) {
   if (ledgers_.all().count(worker) == 0 && mailboxes_.count(worker) == 0) {
     ended_.push_back(worker);  // no end of a mailbox will tell us

@@ -28,16 +28,18 @@ class Listening {
 }  // namespace
 
 Result<Outbox> Outbox::open(Signal signal, const std::string& name, const std::string& folder,
-                            std::uint64_t saved, const OutboxLimits& limits, std::uint64_t seed) {
+                            std::uint64_t saved, const OutboxLimits& limits, std::uint64_t seed,
+                            std::uint64_t run) {
   auto spill = Spill::open(folder, limits.spill);
   if (!spill) return spill.error();
   spill->forget_after(saved);
-  return Outbox(signal, name, std::move(*spill), limits, seed);
+  return Outbox(signal, name, std::move(*spill), limits, seed, run);
 }
 
 Outbox::Outbox(Signal signal, const std::string& name, Spill spill, const OutboxLimits& limits,
-               std::uint64_t seed)
+               std::uint64_t seed, std::uint64_t run)
     : signal_(signal),
+      run_(run),
       limits_(limits),
       spill_(std::move(spill)),
       destination_(name, limits.destination, seed) {}
@@ -62,6 +64,7 @@ void Outbox::flush(Facts& facts) {
 void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
   Parcel parcel;
   parcel.worker = worker;
+  parcel.run = run_;
   parcel.request = batch.take();
   const Listening listening(spill_, [this](Drop reason, std::string_view begin, std::uint32_t items) {
     lost(reason, begin, items);
@@ -73,7 +76,8 @@ void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
 
 void Outbox::lost(Drop reason, std::string_view begin, std::uint32_t items) {
   const auto parcel = unpack(begin);
-  lost_.push_back(dropped(parcel ? parcel->worker : kNoChild, signal_, items, reason));
+  const bool known = parcel && parcel->run == run_;
+  lost_.push_back(dropped(known ? parcel->worker : kNoChild, signal_, items, reason));
 }
 
 void Outbox::tell_lost(Facts& facts) {
@@ -104,6 +108,7 @@ void Outbox::pump(Facts& facts) {
       spill_.done(record->number);
       continue;
     }
+    if (parcel->run != run_) parcel->worker = kNoChild;  // whose key may be another one's now
     parcel->number = record->number;
     parcel->may_have_arrived = record->again;
     for (const Parcel& over : destination_.offer(std::move(*parcel))) {

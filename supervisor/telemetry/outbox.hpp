@@ -33,9 +33,11 @@ class Outbox {
  public:
   using Facts = std::vector<DestinationFact>;
 
+  // `run`: of runmain: facts of what another one has left are about nobody.
   // `saved`: last_number() as it was saved. On failure the folder cannot be used.
   static Result<Outbox> open(Signal signal, const std::string& name, const std::string& folder,
-                             std::uint64_t saved, const OutboxLimits& limits, std::uint64_t seed);
+                             std::uint64_t saved, const OutboxLimits& limits, std::uint64_t seed,
+                             std::uint64_t run = 0);
 
   // Takes a copy. An item that fits nowhere is dropped.
   void add(const ChildKey& worker, const Item& item, Facts& facts);
@@ -57,12 +59,14 @@ class Outbox {
   bool failing() const { return destination_.failing(); }
 
  private:
-  Outbox(Signal signal, const std::string& name, Spill spill, const OutboxLimits& limits, std::uint64_t seed);
+  Outbox(Signal signal, const std::string& name, Spill spill, const OutboxLimits& limits, std::uint64_t seed,
+         std::uint64_t run);
   void close(const ChildKey& worker, Batch& batch, Facts& facts);
   void lost(Drop reason, std::string_view begin, std::uint32_t items);
   void tell_lost(Facts& facts);
 
   Signal signal_;
+  std::uint64_t run_;
   OutboxLimits limits_;
   std::map<ChildKey, Batch> batches_;
   Spill spill_;
