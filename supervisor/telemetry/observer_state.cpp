@@ -14,6 +14,7 @@ std::string encode(const ObserverState& state,
   out.put(state.ended);
   out.put(state.told);
   out.put(state.counters);
+  out.put(state.begun_unix_nano);
   out.put_unsigned(mailboxes.size());
   for (const auto& [key, cursor] : mailboxes) {
     out.put(key);

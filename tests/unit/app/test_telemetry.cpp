@@ -75,8 +75,9 @@ TEST_CASE("the observer's sockets are opened once and it is told what has change
   CHECK(w.told[0].folder == "/state/x/telemetry");
   CHECK_FALSE(w.told[0].dev);
   CHECK(w.told[0].destinations.empty());
-  REQUIRE(w.told[0].services.size() == 1);
+  REQUIRE(w.told[0].services.size() == 2);
   CHECK(w.told[0].services[0].name == "web");
+  CHECK(w.told[0].services[1].id == kNoService);  // runmain itself
 
   telemetry.refresh(w.services, core::Mode::prod);  // nothing new
   CHECK(w.told.size() == 1);
@@ -135,7 +136,7 @@ TEST_CASE("variables that are too long for the observer cost the export and noth
   Telemetry telemetry(w.context());
   telemetry.refresh(w.services, core::Mode::dev);
   REQUIRE(w.told.size() == 1);
-  CHECK(w.told[0].services.size() == 20);
+  CHECK(w.told[0].services.size() == 21);  // and runmain itself
   CHECK(w.told[0].destinations.empty());
   CHECK(w.said.size() == 1);
   CHECK(telemetry.receiver() == "127.0.0.1:41234");

@@ -30,7 +30,8 @@ ObserverMessage Observer::hear() {
   ObserverMessage message;
   REQUIRE(from_binary(got->bytes, message));
   fds_ = std::move(got->fds);
-  return message;
+  const auto* made = std::get_if<MailboxMade>(&message);
+  return made != nullptr && made->key == kHeadKey ? hear() : message;  // of each head; these tests have one
 }
 
 ObserverWelcome Observer::greet() {

@@ -439,12 +439,14 @@ TEST_CASE("more than is to wait for one save is not received") {
   scene.start();
   const std::string resource = make_resource("web");
   const std::string spans[] = {span_number(1), span_number(2)};
-  REQUIRE(
-      scene.wait([&] { return scene.observer->receive(kWeb, std::vector{item_of(spans[0], resource)}); }));
-  CHECK_FALSE(scene.observer->receive(kWeb, std::vector{item_of(spans[1], resource)}));
+  REQUIRE(scene.wait([&] {
+    return scene.observer->receive(kWeb, {1, 1}, std::vector{item_of(spans[0], resource)});
+  }));
+  CHECK_FALSE(scene.observer->receive(kWeb, {1, 1}, std::vector{item_of(spans[1], resource)}));
   CHECK(scene.observer->status().counters.not_received > 0);
-  REQUIRE(
-      scene.wait([&] { return scene.observer->receive(kWeb, std::vector{item_of(spans[1], resource)}); }));
+  REQUIRE(scene.wait([&] {
+    return scene.observer->receive(kWeb, {1, 1}, std::vector{item_of(spans[1], resource)});
+  }));
 }
 
 TEST_CASE("at the end what is left is read and sent, and then it is over") {

@@ -43,7 +43,7 @@ struct Scene : ObserverScene {
     Item item;
     item.bytes = bytes;
     const ChildKey worker{ServiceId{1}, 0, generation, 1};
-    REQUIRE(wait([&] { return observer->receive(worker, {&item, 1}); }));
+    REQUIRE(wait([&] { return observer->receive(worker, {1, 1}, {&item, 1}); }));
   }
 };
 
