@@ -561,7 +561,8 @@ TEST_CASE("who goes on writing to a mailbox whose tree is gone is heard for a wh
 }
 
 TEST_CASE("ledgers of workers that are gone are kept up to a limit") {
-  ObserverScene scene("");
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
   scene.limits.ledgers = 3;
   scene.limits.tell_after = 0ms;
   scene.start();
