@@ -79,8 +79,22 @@ const runmain_context* parent_for(const runmain_start* start) {
   hold(c.baggage);
 }
 
+// The ids that the caller has for this span; nullptr: none.
+inline const runmain_span_context* given_ids(const runmain_start* start) {
+  if (start == nullptr || start->size < offsetof(runmain_start, ids) + sizeof start->ids) return nullptr;
+  return start->ids != nullptr && is_valid(*start->ids) ? start->ids : nullptr;
+}
+
+[[gnu::noinline]] Ids ids_of(const runmain_span_context& given) {
+  return {{load8(given.trace_id), load8(given.trace_id + 8)},
+          load8(given.span_id),
+          static_cast<std::uint8_t>(given.flags & RUNMAIN_FLAG_RANDOM)};
+}
+
 // Ids and flags that are right whatever the sampler says.
 [[gnu::always_inline]] inline Ids make_ids(Live& live, const Request& request) {
+  if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
+    return ids_of(*given);
   Ids out{};
   if (request.has_parent) {
     const runmain_span_context& parent = request.parent->span;
@@ -109,6 +123,8 @@ const runmain_context* parent_for(const runmain_start* start) {
 
 [[gnu::always_inline]] inline bool is_sampled(const SamplerState& state, const Request& request,
                                               const Ids& ids) {
+  if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
+    return (given->flags & RUNMAIN_FLAG_SAMPLED) != 0;
   if (state.kind.load(std::memory_order_relaxed) == RUNMAIN_SAMPLER_ALWAYS_ON &&
       state.custom.load(std::memory_order_relaxed) == nullptr) {
     return !request.has_parent || state.ignore_parent.load(std::memory_order_relaxed) != 0 ||

@@ -174,6 +174,9 @@ struct runmain_start {
   size_t attribute_count;
   const struct runmain_link* links;
   size_t link_count;
+  /* NULL: new ones. Else the span has these ids, and RUNMAIN_FLAG_SAMPLED of its flags decides instead of the
+   * sampler: for spans that another SDK has begun. What is not valid counts as NULL. */
+  const struct runmain_span_context* ids;
 };
 
 /* Starts a span; `tracer` and `start` may be NULL. The handle is the caller's to release. It is not current:
