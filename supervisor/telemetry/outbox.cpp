@@ -70,7 +70,12 @@ void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
     lost(reason, begin, items);
   });
   const auto number = spill_.push(pack(parcel), parcel.request.items);
-  if (!number) facts.push_back(dropped(worker, signal_, parcel.request.items, Drop::spill_full));
+  if (!number) {  // the disk is full: as long as its queue has room, by memory alone
+    for (const Parcel& over : destination_.offer(std::move(parcel))) {
+      facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::spill_full));
+      if (over.number != 0) spill_.done(over.number);
+    }
+  }
   tell_lost(facts);
 }
 
