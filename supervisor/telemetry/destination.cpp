@@ -86,8 +86,9 @@ std::optional<Destination::Attempt> Destination::next(Time now, Facts& facts) {
   if (found == entries_.end()) return std::nullopt;
   found->in_flight = true;
   ++in_flight_;
-  const Parcel& parcel = found->parcel;
-  if (parcel.may_have_arrived) facts.push_back(fact_of(Type::resent, parcel, parcel.request.items));
+  Parcel& parcel = found->parcel;
+  if (parcel.may_have_arrived && !std::exchange(parcel.resend_told, false))
+    facts.push_back(fact_of(Type::resent, parcel, parcel.request.items));
   return Attempt{found->id, &parcel.request};
 }
 

@@ -299,6 +299,15 @@ bool Exporter::send(Time now) {
       if (!out.outbox) continue;
       Facts facts;
       out.outbox->pump(facts);
+      take(out, facts);
+      changed = changed || !facts.empty();
+    }
+  }
+  if (changed) return true;  // saved first: what goes out again is counted, whenever we die
+  for (const auto& [folder, route] : routes_) {
+    for (Out& out : route->outs) {
+      if (!out.outbox) continue;
+      Facts facts;
       while (const auto attempt = out.outbox->next(now, facts)) {
         out.sender->send(attempt->id, *attempt->request);
         out.sent_at = now;

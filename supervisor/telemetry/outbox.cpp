@@ -116,6 +116,10 @@ void Outbox::pump(Facts& facts) {
     if (parcel->run != run_) parcel->worker = kNoChild;  // whose key may be another one's now
     parcel->number = record->number;
     parcel->may_have_arrived = record->again;
+    if (record->again) {  // told now, so that it can be saved before it goes out again
+      parcel->resend_told = true;
+      facts.push_back({Type::resent, parcel->worker, signal_, parcel->request.items});
+    }
     for (const Parcel& over : destination_.offer(std::move(*parcel))) {
       facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::queue_full));
       spill_.done(over.number);
