@@ -1,12 +1,27 @@
 // runmain-observer: the eyes. See app/observer_process.hpp. Started by the keeper, with fd 3 to talk to it.
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
 #include <exception>
 
 #include "app/observer_process.hpp"
+
+namespace {
+
+// As root it keeps the one that opens files of other users: a state folder, a key of TLS (capabilities(7)).
+void give_up_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (geteuid() == 0) data[0].effective = data[0].permitted = 1U << CAP_DAC_OVERRIDE;
+  (void)syscall(SYS_capset, &header, data);  // where it is refused there were none
+}
+
+}  // namespace
 
 int main() {
   // Signals from the terminal reach the keeper, which tells us what they mean.
@@ -22,6 +37,7 @@ int main() {
   }
   // It parses what strangers send: nothing that it could ever start may do more than it may.
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  give_up_capabilities();
   constexpr mode_t kNobodyElse = 077;
   umask(kNobodyElse);
   try {

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMessageMax = 64U << 10U;
 constexpr int kMessagesATurn = 64;
+constexpr Duration kLastWords = std::chrono::seconds(1);  // without a keeper
 constexpr Duration kReceiveLook = std::chrono::milliseconds(5);
 constexpr Duration kReceiveRest = std::chrono::milliseconds(500);  // for what dead clients have left
 // Each mailbox is said to be read once.
@@ -37,6 +38,7 @@ ObserverProcess::ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits 
                 {[this](const ChildKey& key) { say(keeper::MailboxRead{key}); },
                  [this] {
                    finished_ = true;
+                   tell_what_waits();
                    say(keeper::ObserverFinished{});
                  }},
                 std::move(limits)),
@@ -72,7 +74,7 @@ void ObserverProcess::read_messages() {
       if (received.error().code == EAGAIN) return;
       return end(1, "the keeper: " + received.error().text());
     }
-    if (received->bytes.empty()) return end(0);
+    if (received->bytes.empty()) return on_keeper_gone();
     keeper::ObserverMessage message;
     if (received->truncated || !from_binary(received->bytes, message)) {
       return end(1, "the keeper says what cannot be understood");
@@ -148,6 +150,14 @@ void ObserverProcess::on(const keeper::FinishObserving& message, std::vector<os:
   finish_timer_->set(now + kReceiveLook);
 }
 
+// What its children have left is still here, and goes to disk.
+void ObserverProcess::on_keeper_gone() {
+  if (finished_) return end(0);
+  keeper_gone_ = true;
+  poll_->want(0);
+  observer_.finish(kLastWords);
+}
+
 // All children are gone, so that every client is at its end once what it has sent was read.
 void ObserverProcess::finish_receiving() {
   const Time now = os::Loop::now();
@@ -156,9 +166,24 @@ void ObserverProcess::finish_receiving() {
   observer_.finish(std::max(finish_by_ - now, Duration{}));
 }
 
+// The head is gone by now: nobody else tells a person.
+void ObserverProcess::tell_what_waits() const {
+  std::uint64_t items = 0;
+  for (const telemetry::OutboxStatus& one : observer_.status().destinations) {
+    if (one.signal == telemetry::Signal::traces) items += one.queued_items;
+  }
+  if (items > 0)
+    std::fprintf(stderr, "runmain: %llu spans wait on disk; the next start sends them\n",
+                 static_cast<unsigned long long>(items));
+}
+
 // ---- to the keeper
 
 void ObserverProcess::say(const keeper::ObserverSays& words) {
+  if (keeper_gone_) {
+    if (finished_) end(0);
+    return;
+  }
   if (unsaid_.size() >= kUnsaidMax) return end(1, "the keeper does not listen");
   unsaid_.push_back(to_binary(words));
   write_messages();
@@ -168,7 +193,7 @@ void ObserverProcess::write_messages() {
   while (!unsaid_.empty()) {
     const auto sent = os::send_message(keeper_.get(), unsaid_.front());
     if (!sent && sent.error().code == EAGAIN) return poll_->want(os::kReadable | os::kWritable);
-    if (!sent) return end(finished_ ? 0 : 1);
+    if (!sent) return on_keeper_gone();
     unsaid_.pop_front();
   }
   poll_->want(os::kReadable);

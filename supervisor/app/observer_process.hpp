@@ -42,6 +42,8 @@ class ObserverProcess {
   void receive_on(os::UniqueFd listener, const std::string& secret);
 
   void finish_receiving();
+  void on_keeper_gone();
+  void tell_what_waits() const;
 
   void say(const keeper::ObserverSays& words);
   void write_messages();
@@ -52,6 +54,7 @@ class ObserverProcess {
   std::string buffer_;
   std::deque<std::string> unsaid_;
   bool finished_ = false;
+  bool keeper_gone_ = false;
   int status_ = 0;
   std::unique_ptr<os::Poll> poll_;
   telemetry::Observer observer_;

@@ -40,12 +40,13 @@ bool Telemetry::wanted(const drive::ServiceTable& services) const {
 
 void Telemetry::refresh(const drive::ServiceTable& services, core::Mode mode) {
   if (!wanted(services)) return;
+  std::string bytes = configuration(services, mode);
+  if (bytes == told_) return;
+  if (told_.empty() && !dev_ && with_destination_.empty()) return;  // no process for what nobody would hear
   if (c_.program.empty())
     return say_once(std::string(kProgram) + " is missing: there is no telemetry, ignoring");
   if (auto opened = open_sockets(); !opened)
     return say_once("there is no telemetry, ignoring: " + opened.error().text());
-  std::string bytes = configuration(services, mode);
-  if (bytes == told_) return;
   if (auto told = c_.configure({c_.program}, listeners_, bytes); !told)
     return say_once("the observer cannot be told its configuration, ignoring: " + told.error().text());
   told_ = std::move(bytes);

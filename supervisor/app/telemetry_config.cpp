@@ -9,6 +9,7 @@
 #include "base/env_file.hpp"
 #include "base/text.hpp"
 #include "os/linux/fd.hpp"
+#include "telemetry/endpoint.hpp"
 
 namespace runmain::app {
 namespace {
@@ -29,9 +30,8 @@ std::string lowered(std::string_view text) {
 
 bool is_ours(std::string_view name) { return name.starts_with("OTEL_"); }
 
-bool is_http(std::string_view url) {
-  const std::string small = lowered(url.substr(0, 8));
-  return small.starts_with("http://") || small == "https://";
+bool is_http(const std::string& url) {
+  return !telemetry::signal_url(telemetry::Signal::traces, url).empty();
 }
 
 std::string text_of(const Map& map, const std::string& name) {

@@ -217,7 +217,33 @@ std::string plain_ruby_options(std::string_view value) {
   });
 }
 
+namespace {
+
+// A proxy of the user's would be asked for our loopback address, and cannot reach it.
+void pass_by_proxy(Lines& environment) {
+  const auto is_proxy = [](const std::string& line) {
+    std::string name(name_of(line));
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    return name == "http_proxy" || name == "all_proxy";
+  };
+  if (std::none_of(environment.begin(), environment.end(), is_proxy)) return;
+  for (const char* name : {"NO_PROXY", "no_proxy"}) {
+    const auto found = find(environment, name);
+    const std::string value = found == environment.end() ? "" : std::string(value_of(*found));
+    const auto parts = split(value, ',');
+    const auto covers = [](std::string_view part) {
+      return trimmed(part) == "127.0.0.1" || trimmed(part) == "*";
+    };
+    if (std::any_of(parts.begin(), parts.end(), covers)) continue;
+    set(environment, name, value.empty() ? "127.0.0.1" : value + ",127.0.0.1");
+  }
+}
+
+}  // namespace
+
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to) {
+  pass_by_proxy(environment);
   erase_prefixed(environment, kOtlp);
   set(environment, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + to.receiver);
   set(environment, "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");

@@ -54,7 +54,7 @@ void ObserverLink::start_if_due(Time now) {
   plan.stdio[0] = null_.get();
   plan.fds = {pair->second.get()};
   plan.new_session = false;  // it writes to our terminal
-  plan.parent_death_signal = SIGKILL;
+  // No PDEATHSIG: at our death it reads what is left, and ends by itself.
   const os::SpawnOutcome outcome = spawner_.spawn(plan);
   ++starts_;
   started_ = now;

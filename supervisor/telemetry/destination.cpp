@@ -86,8 +86,9 @@ std::optional<Destination::Attempt> Destination::next(Time now, Facts& facts) {
   if (found == entries_.end()) return std::nullopt;
   found->in_flight = true;
   ++in_flight_;
-  const Parcel& parcel = found->parcel;
-  if (parcel.may_have_arrived) facts.push_back(fact_of(Type::resent, parcel, parcel.request.items));
+  Parcel& parcel = found->parcel;
+  if (parcel.may_have_arrived && !std::exchange(parcel.resend_told, false))
+    facts.push_back(fact_of(Type::resent, parcel, parcel.request.items));
   return Attempt{found->id, &parcel.request};
 }
 
@@ -108,7 +109,9 @@ void Destination::answer(std::uint64_t id, const Answer& answer, Time now, std::
   const bool whole = answer.how == Answer::How::answered;
   const bool again = whole ? is_retryable(answer.status) : answer.how != Answer::How::too_long;
   if (again) return retry(*found, answer, now, wall_seconds, facts);
-  if (whole && answer.status / 100 == 2) {
+  // A success whose words are too long for us is a success.
+  const bool success = answer.status / 100 == 2 && (whole || answer.how == Answer::How::too_long);
+  if (success) {
     taken(*found, answer, now, facts);
   } else {
     refused(*found, answer, now, facts);
@@ -184,9 +187,11 @@ void Destination::recovered(Time now, Facts& facts) {
 }
 
 void Destination::warn(const Entry& entry, const std::string& text, Time now, Facts& facts) {
-  const bool known = text == warned_ && warned_at_ != kNever && now - warned_at_ < limits_.tell_again;
+  std::string what = text;  // but for how many it is about
+  std::erase_if(what, [](char c) { return c >= '0' && c <= '9'; });
+  const bool known = what == warned_ && warned_at_ != kNever && now - warned_at_ < limits_.tell_again;
   if (known) return;
-  warned_ = text;
+  warned_ = what;
   warned_at_ = now;
   facts.push_back(fact_of(Type::warns, entry.parcel, 0, name_ + " " + text));
 }

@@ -35,6 +35,7 @@ struct Parcel {
   ChildKey worker;
   Request request;
   bool may_have_arrived = false;  // was in flight when an observer died
+  bool resend_told = false;       // and that it goes out again was told before that
   std::uint64_t number = 0;       // in a spill; 0: in none
   std::uint64_t run = 0;          // of runmain: its keys mean something in it only
 };

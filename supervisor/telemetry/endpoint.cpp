@@ -175,7 +175,10 @@ class Reader {
     const auto found = of("ENDPOINT");
     if (!found) return;
     const auto parsed = parse_url(found->value);
-    if (!parsed) return warn(*found, "is not an http or https URL, ignoring");
+    if (!parsed) {  // elsewhere than where it was meant to go nothing is sent
+      out_.enabled = false;
+      return warn(*found, "is not an http or https URL: nothing is exported");
+    }
     if (found->name == own) {
       out_.url = parsed->before + (parsed->path.empty() ? "/" : parsed->path) + parsed->query;
     } else {

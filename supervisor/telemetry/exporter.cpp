@@ -1,12 +1,18 @@
 #include "telemetry/exporter.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <limits>
 #include <set>
+#include <system_error>
 
+#include "base/archive.hpp"
 #include "base/identity.hpp"
 #include "base/wall_time.hpp"
 #include "telemetry/exporter_text.hpp"
@@ -19,6 +25,8 @@ using Type = DestinationFact::Type;
 constexpr std::int64_t kNanoseconds = 1'000'000'000;
 constexpr std::uint64_t kKeepAll = std::numeric_limits<std::uint64_t>::max();
 constexpr Duration kTellDropped = std::chrono::minutes(1);
+constexpr Duration kSilence =
+    std::chrono::milliseconds(500);  // what waits is on disk: no reason to wait longer at the end
 constexpr Signal kAllSignals[kSignals] = {Signal::traces, Signal::metrics, Signal::logs};
 
 // What makes a destination another one. The name is no secret and gives none away: variables may have keys.
@@ -51,6 +59,31 @@ Environment environment_of(const ObserverDestination& destination) {
   return environment;
 }
 
+// In a destination's folder: what it is, so that the next observer can send what waits there although no
+// configuration names it any more. Of our user only, as the folder: there may be keys in it.
+constexpr const char* kDestinationFile = "/destination";
+
+// The file, made if it is not there, and locked for us. Nothing: it cannot be, or another runmain has it.
+os::UniqueFd hold_destination(const std::string& folder, const ObserverDestination* destination) {
+  constexpr mode_t kOurs = 0600;
+  const std::string path = folder + kDestinationFile;
+  os::UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | (destination != nullptr ? O_CREAT : 0), kOurs));
+  if (!fd || flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return {};
+  if (destination == nullptr) return fd;
+  ObserverDestination copy = *destination;
+  const std::string bytes = to_binary(copy);
+  if (ftruncate(fd.get(), 0) != 0 || !os::pwrite_all(fd.get(), bytes, 0)) return {};
+  return fd;
+}
+
+std::optional<ObserverDestination> read_destination(int fd) {
+  constexpr std::size_t kMost = 1U << 20U;
+  const auto bytes = os::pread_some(fd, kMost, 0);
+  ObserverDestination destination;
+  if (!bytes || bytes->empty() || !from_binary(*bytes, destination)) return std::nullopt;
+  return destination;
+}
+
 }  // namespace
 
 const char* to_text(Signal signal) {
@@ -67,12 +100,15 @@ struct Exporter::Out {
   std::optional<Outbox> outbox;
   std::unique_ptr<HttpSender> sender;  // goes first: what it sends is the outbox's
   Time dropped_told = kNever;
+  Time sent_at{};  // the latest attempt
 };
 
 struct Exporter::Route {
   ObserverDestination destination;
   std::string folder;
+  std::string path;  // of its folder
   bool leaving = false;
+  os::UniqueFd held;  // the folder is ours
   std::array<Out, kSignals> outs;
 
   bool empty() const {
@@ -116,7 +152,10 @@ void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limit
   run_ = siphash24(config.secret, "runmain run");
   for (const auto& [folder, route] : routes_) route->leaving = true;
   of_leaving_service_.merge(std::exchange(of_service_, {}));
-  for (const ObservedService& service : config.services) of_leaving_service_.erase(service.id);
+  for (const ObservedService& service :
+       config.services) {  // one that goes nowhere now may have spans of before
+    if (service.destination != kNoDestination) of_leaving_service_.erase(service.id);
+  }
   std::erase_if(of_leaving_service_, [&](const auto& one) { return !lives(one.first); });
   std::vector<Route*> named;
   for (const ObserverDestination& destination : config.destinations) {
@@ -135,6 +174,7 @@ void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limit
     const auto index = static_cast<std::size_t>(service.destination);
     if (service.destination >= 0 && index < named.size()) of_service_[service.id] = named[index];
   }
+  take_up_left(config.folder, limits);
 }
 
 Exporter::Route& Exporter::route(const ObserverDestination& destination, const std::string& folder,
@@ -146,12 +186,20 @@ Exporter::Route& Exporter::route(const ObserverDestination& destination, const s
     return *route;
   }
   route = std::make_unique<Route>();
-  route->destination = destination;
-  route->folder = name;
+  fill(*route, destination, folder, limits);
+  return *route;
+}
+
+void Exporter::fill(Route& route, const ObserverDestination& destination, const std::string& folder,
+                    const OutboxLimits& limits) {
+  const std::string name = folder_name(destination);
+  route.destination = destination;
+  route.folder = name;
+  route.path = folder;
   const Environment environment = environment_of(destination);
   std::set<std::string> warned;
   for (const Signal signal : kAllSignals) {
-    Out& out = route->outs[static_cast<std::size_t>(signal)];
+    Out& out = route.outs[static_cast<std::size_t>(signal)];
     out.signal = signal;
     out.folder = name;
     out.name = std::string(to_text(signal)) + " to " + destination.name;
@@ -163,7 +211,27 @@ Exporter::Route& Exporter::route(const ObserverDestination& destination, const s
     out.enabled = endpoint.enabled && !endpoint.url.empty();
     if (out.enabled) open(out, endpoint, folder + "/" + to_text(signal), limits);
   }
-  return *route;
+  if (!route.held) route.held = hold_destination(folder, &destination);
+}
+
+// What an observer before this one, or an earlier runmain, has left for destinations that nobody names now.
+void Exporter::take_up_left(const std::string& folder, const OutboxLimits& limits) {
+  if (std::exchange(took_up_, true)) return;
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    names.push_back(entry.path().filename().string());
+  }
+  for (const std::string& name : names) {
+    if (routes_.count(name) != 0 || routes_.size() >= kDestinationsMax) continue;
+    os::UniqueFd held = hold_destination(folder + "/" + name, nullptr);
+    const auto destination = held ? read_destination(held.get()) : std::nullopt;
+    if (!destination || folder_name(*destination) != name) continue;
+    routes_[name] = std::make_unique<Route>();
+    routes_[name]->held = std::move(held);
+    fill(*routes_[name], *destination, folder + "/" + name, limits);
+    routes_[name]->leaving = true;
+  }
 }
 
 void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folder,
@@ -231,8 +299,18 @@ bool Exporter::send(Time now) {
       if (!out.outbox) continue;
       Facts facts;
       out.outbox->pump(facts);
+      take(out, facts);
+      changed = changed || !facts.empty();
+    }
+  }
+  if (changed) return true;  // saved first: what goes out again is counted, whenever we die
+  for (const auto& [folder, route] : routes_) {
+    for (Out& out : route->outs) {
+      if (!out.outbox) continue;
+      Facts facts;
       while (const auto attempt = out.outbox->next(now, facts)) {
         out.sender->send(attempt->id, *attempt->request);
+        out.sent_at = now;
         if (calls_.dies(Step::sent)) return false;
       }
       take(out, facts);
@@ -269,9 +347,11 @@ void Exporter::tidy() {
       ++at;
       continue;
     }
-    for (const Out& out : route.outs) {
-      if (out.outbox) saved_[{route.folder, static_cast<std::uint8_t>(out.signal)}] = saved_of(out);
-    }
+    // Nothing waits there: the folder goes, and with it how far it was filled.
+    const std::string path = route.path;
+    for (const Out& out : route.outs) saved_.erase({route.folder, static_cast<std::uint8_t>(out.signal)});
+    std::error_code error;
+    std::filesystem::remove_all(path, error);
     at = routes_.erase(at);
   }
 }
@@ -325,10 +405,11 @@ bool Exporter::empty() const {
   return std::all_of(routes_.begin(), routes_.end(), [](const auto& one) { return one.second->empty(); });
 }
 
-bool Exporter::stuck() const {
+bool Exporter::stuck(Time now) const {
   for (const auto& [folder, route] : routes_) {
     for (const Out& out : route->outs) {
-      if (out.outbox && !out.outbox->empty() && !out.outbox->failing()) return false;
+      const bool silent = out.sender && out.sender->in_flight() > 0 && now - out.sent_at >= kSilence;
+      if (out.outbox && !out.outbox->empty() && !out.outbox->failing() && !silent) return false;
     }
   }
   return true;

@@ -87,8 +87,8 @@ class Exporter {
   void tidy();
 
   bool empty() const;
-  // Nobody takes what is left.
-  bool stuck() const;
+  // Nobody takes what is left, or has not answered for a while.
+  bool stuck(Time now) const;
   std::vector<OutboxStatus> status() const;
 
  private:
@@ -96,6 +96,9 @@ class Exporter {
   using Facts = Outbox::Facts;
 
   Route& route(const ObserverDestination& destination, const std::string& folder, const OutboxLimits& limits);
+  void fill(Route& route, const ObserverDestination& destination, const std::string& folder,
+            const OutboxLimits& limits);
+  void take_up_left(const std::string& folder, const OutboxLimits& limits);
   void open(Out& out, const Endpoint& endpoint, const std::string& folder, const OutboxLimits& limits);
   void on_answer(Out& out, std::uint64_t id, const Answer& answer);
   static SavedOutbox saved_of(const Out& out);
@@ -114,6 +117,7 @@ class Exporter {
   std::map<ServiceId, Route*> of_service_;
   std::map<ServiceId, Route*> of_leaving_service_;
   bool full_told_ = false;
+  bool took_up_ = false;
 };
 
 }  // namespace runmain::telemetry

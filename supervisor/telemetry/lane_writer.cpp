@@ -57,8 +57,8 @@ bool LaneWriter::write_span(std::string_view bytes) {
   if (!written) {
     const bool too_big = size_of_record(bytes) > RUNMAIN_RECORD_MAX;
     child::count(lane, lane.lines->lost[too_big ? RUNMAIN_LOST_TOO_BIG : RUNMAIN_LOST_FULL]);
+    child::count(lane, lane.lines->ended);
   }
-  child::count(lane, lane.lines->ended);
   return written;
 }
 
@@ -81,7 +81,8 @@ bool LaneWriter::write(std::uint16_t kind, std::string_view bytes) {
   std::memcpy(at + sizeof head, scope, sizeof scope);
   std::memcpy(at + sizeof head + sizeof scope, bytes.data(), bytes.size());
   child::publish_record(lane, size);
-  child::wake_if_asleep(impl_->mailbox);
+  if (kind == RUNMAIN_RECORD_SPAN) child::count(lane, lane.lines->ended);
+  child::wake_if_asleep(impl_->mailbox);  // last: who wakes up reads the counts
   return true;
 }
 

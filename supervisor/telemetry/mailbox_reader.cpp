@@ -107,6 +107,9 @@ bool MailboxReader::look_at(LaneCursor& lane) {
     return false;
   }
   if (state != RUNMAIN_LANE_TAKEN && state != RUNMAIN_LANE_CLOSED) {
+    lane.round = round;  // whose it says to be, so that it has an end with that process
+    lane.pid_started = pid_started;
+    lane.pid = load(shared.pid);
     put_aside(lane, "a state that is none");
     return false;
   }

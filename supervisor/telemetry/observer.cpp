@@ -12,6 +12,7 @@ namespace {
 
 // By then a keeper has told a new observer of all mailboxes that it has.
 constexpr Duration kAllTold = std::chrono::minutes(1);
+constexpr Duration kFinishLook = std::chrono::milliseconds(50);
 constexpr Duration kBackoffMaxDev = std::chrono::seconds(5);
 
 }  // namespace
@@ -178,7 +179,7 @@ void Observer::schedule() {
   if (config_ && !ready_.empty()) next = std::min(next, std::max(next_round_, next_save_));
   if (!dirty_ && !first_save_) next = std::min(next, exporter_->next_deadline());
   for (const auto& [worker, by] : untold_) next = std::min(next, by);
-  if (finish_by_) next = std::min(next, *finish_by_);
+  if (finish_by_) next = std::min({next, *finish_by_, os::Loop::now() + kFinishLook});
   wake_at(next);
 }
 
@@ -194,7 +195,7 @@ void Observer::look(Time now) {
 
 void Observer::end_finish(Time now) {
   const bool read = !config_ || (mailboxes_.empty() && closed_.empty() && !dirty_);
-  const bool sent = exporter_->empty() || exporter_->stuck();
+  const bool sent = exporter_->empty() || exporter_->stuck(now);
   if (now < *finish_by_ && !(read && sent)) return;
   tell_ended(now, true);
   if (dirty_) save();

@@ -53,7 +53,7 @@ std::size_t Observer::drain(ObservedMailbox& mailbox) {
   }
   if (!items.empty()) metrics_soon();
   for (const LaneFault& fault : mailbox.take_faults()) {
-    ++counters_.lanes_aside;
+    if (++counters_.lanes_aside > 1 && mailbox.tallies().lanes_aside > 1) continue;  // once a mailbox
     tell({"lane.aside",
           worker_text(owner.key) + ": a lane of its mailbox is put aside: " + fault.reason +
               "; what else stands there is lost",

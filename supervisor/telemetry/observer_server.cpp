@@ -200,6 +200,7 @@ void ObserverServer::handle(Client& client, const std::string& line) {
   client.follows = request->verb == "follow" || request->follow;
   if (request->verb == "follow") {
     client.work = Work::facts;
+    for (const std::string& untold : std::exchange(untold_, {})) answer(client, untold);
     return;
   }
   client.work = Work::traces;
@@ -242,6 +243,12 @@ void ObserverServer::pump(Client& client) {
 }
 
 void ObserverServer::tell(const ObserverFact& fact) {
+  const auto follows = [](const Client& client) { return client.work == Work::facts && !client.dead; };
+  if (std::none_of(clients_.begin(), clients_.end(), follows)) {
+    if (untold_.size() >= kUntoldMax) untold_.pop_front();
+    untold_.push_back(fact_line(fact));
+    return;
+  }
   std::string line;
   for (Client& client : clients_) {
     if (client.work != Work::facts || client.dead) continue;

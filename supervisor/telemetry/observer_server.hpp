@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <string>
@@ -45,6 +46,7 @@ class ObserverServer {
 
   // A listening unix socket; it takes the place of the one before.
   void listen(os::UniqueFd listener);
+  // To all who follow; while nobody does, the latest kUntoldMax wait for the first one who will.
   void tell(const ObserverFact& fact);
 
   std::size_t clients() const { return clients_.size(); }
@@ -95,6 +97,8 @@ class ObserverServer {
   bool grown_set_ = false;
   bool checking_ = false;      // timer_ is set
   std::list<Client> clients_;  // the oldest first
+  static constexpr std::size_t kUntoldMax = 50;
+  std::deque<std::string> untold_;
   Counters counters_;
 };
 

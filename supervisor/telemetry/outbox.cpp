@@ -70,7 +70,12 @@ void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
     lost(reason, begin, items);
   });
   const auto number = spill_.push(pack(parcel), parcel.request.items);
-  if (!number) facts.push_back(dropped(worker, signal_, parcel.request.items, Drop::spill_full));
+  if (!number) {  // the disk is full: as long as its queue has room, by memory alone
+    for (const Parcel& over : destination_.offer(std::move(parcel))) {
+      facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::spill_full));
+      if (over.number != 0) spill_.done(over.number);
+    }
+  }
   tell_lost(facts);
 }
 
@@ -111,6 +116,10 @@ void Outbox::pump(Facts& facts) {
     if (parcel->run != run_) parcel->worker = kNoChild;  // whose key may be another one's now
     parcel->number = record->number;
     parcel->may_have_arrived = record->again;
+    if (record->again) {  // told now, so that it can be saved before it goes out again
+      parcel->resend_told = true;
+      facts.push_back({Type::resent, parcel->worker, signal_, parcel->request.items});
+    }
     for (const Parcel& over : destination_.offer(std::move(*parcel))) {
       facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::queue_full));
       spill_.done(over.number);

@@ -54,7 +54,7 @@ class Outbox {
   void answer(std::uint64_t id, const Answer& answer, Time now, std::int64_t wall_seconds, Facts& facts);
   Time next_deadline() const { return destination_.next_deadline(); }
 
-  bool empty() const { return batches_.empty() && spill_.empty(); }
+  bool empty() const { return batches_.empty() && spill_.empty() && destination_.parcels() == 0; }
   const Spill& spill() const { return spill_; }
   bool failing() const { return destination_.failing(); }
 

@@ -15,15 +15,6 @@ using runmain::test::SpanSink;
 
 namespace {
 
-pid_t observer_of(const runmain::test::Supervised& up) {
-  for (const pid_t child : runmain::test::children_of(up.keeper_pid())) {
-    std::ifstream file("/proc/" + std::to_string(child) + "/comm");
-    std::string name;
-    if (std::getline(file, name) && name.rfind("runmain-observe", 0) == 0) return child;
-  }
-  return 0;
-}
-
 double cpu_seconds(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
   std::string text;
@@ -68,7 +59,7 @@ int main(int argc, char** argv) {
   const auto begin = Clock::now();
   std::vector<double> with;
   std::vector<double> memory;
-  const pid_t observer = observer_of(world.up());
+  const pid_t observer = runmain::test::observer_of(world.up().keeper_pid());
   while (ms_since(begin) < seconds * 1000.0) {
     for (const double ms : reloads(world, 1, std::chrono::milliseconds(seconds * 1000 / 30)))
       with.push_back(ms);
@@ -76,7 +67,7 @@ int main(int argc, char** argv) {
   }
   const double took = ms_since(begin) / 1000;
   const double cpu = cpu_seconds(observer) / took;
-  const bool same = observer_of(world.up()) == observer;
+  const bool same = runmain::test::observer_of(world.up().keeper_pid()) == observer;
   world.up().stop();
   std::uint64_t came = 0;
   std::uint64_t again = 0;

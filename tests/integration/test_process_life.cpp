@@ -127,8 +127,8 @@ TEST_CASE("a hundred commands in parallel end in the state of the last one, with
   REQUIRE(a.is_object());
   CHECK(a["state"] == "ready");
   CHECK(a["workers"].size() == 1);
-  // The keeper's children are the head and this one.
-  CHECK(children_of(up.keeper_pid()).size() == 2);
+  // The keeper's children are the head, the observer and this one.
+  CHECK(children_of(up.keeper_pid()).size() == 3);
 }
 
 TEST_CASE("SIGTERM while everything is starting ends it with 0 and leaves nothing") {
@@ -156,7 +156,7 @@ TEST_CASE("a terminal that is closed ends everything") {
                 "/t_child\", \"print\", \"here\", \"pause\"]\n");
   REQUIRE(read_until(up.terminal, up.shown, "ready"));
   const std::vector<pid_t> children = children_of(up.pid);
-  REQUIRE(children.size() == 2);
+  REQUIRE(children.size() == 3);
   close(up.terminal);
   up.terminal = -1;
   CHECK(up.wait_exit() != -1);

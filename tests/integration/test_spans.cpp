@@ -1,6 +1,5 @@
 // Spans of real workers through keeper, observer and collector: what has ended arrives, once, whoever dies.
 #include <csignal>
-#include <fstream>
 #include <random>
 #include <thread>
 
@@ -26,16 +25,6 @@ std::string toml(const SpanSink& sink, const std::string& counters, const std::s
 int rounds(int in_ci) {
   const char* text = std::getenv("RUNMAIN_TEST_ROUNDS");
   return text != nullptr ? std::atoi(text) : in_ci;
-}
-
-// The observer: the keeper's child of that name. 0: there is none.
-pid_t observer_of(const Supervised& up) {
-  for (const pid_t child : children_of(up.keeper_pid())) {
-    std::ifstream file("/proc/" + std::to_string(child) + "/comm");
-    std::string name;
-    if (std::getline(file, name) && name.rfind("runmain-observe", 0) == 0) return child;
-  }
-  return 0;
 }
 
 template <class F>
@@ -146,10 +135,10 @@ TEST_CASE("killing the observer loses nothing, and sends nothing twice but what 
     REQUIRE(up.wait_ready());
     for (int round = 0; round < rounds(6); ++round) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20 + random() % 120));
-      const pid_t observer = observer_of(up);
+      const pid_t observer = observer_of(up.keeper_pid());
       if (observer > 0) kill(observer, SIGKILL);
       REQUIRE(until([&] {
-        const pid_t next = observer_of(up);
+        const pid_t next = observer_of(up.keeper_pid());
         return next > 0 && next != observer;
       }));
       if (round % 2 != 0) continue;

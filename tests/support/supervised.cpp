@@ -403,6 +403,15 @@ std::vector<pid_t> children_of(pid_t pid) {
   return all;
 }
 
+pid_t observer_of(pid_t keeper) {
+  for (const pid_t child : children_of(keeper)) {
+    std::ifstream file("/proc/" + std::to_string(child) + "/comm");
+    std::string name;
+    if (std::getline(file, name) && name.rfind("runmain-observe", 0) == 0) return child;
+  }
+  return 0;
+}
+
 std::vector<pid_t> grandchildren_in(const std::string& output) {
   const std::string word = "grandchild ";
   std::vector<pid_t> all;

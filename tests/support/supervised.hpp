@@ -136,6 +136,8 @@ bool alive(pid_t pid);
 // Stops it, and returns when it stands still: it accepts and answers nothing from here on. False: it is gone.
 bool freeze(pid_t pid);
 std::vector<pid_t> children_of(pid_t pid);
+// The observer among them, by its name; 0: there is none.
+pid_t observer_of(pid_t keeper);
 // The pids that t_child printed as "grandchild PID".
 std::vector<pid_t> grandchildren_in(const std::string& output);
 // Waits until the first service serves in this generation, with one worker and none of another left.

@@ -63,6 +63,9 @@ TEST_CASE("the observer's sockets are opened once and it is told what has change
   CHECK(telemetry.receiver().empty());
   CHECK(telemetry.socket() == "/run/x/observer");
   telemetry.refresh(w.services, core::Mode::prod);
+  CHECK(w.opened.empty());  // nobody would hear: no process for that
+  w.web().telemetry.endpoint = "http://first:4318";
+  telemetry.refresh(w.services, core::Mode::prod);
   CHECK(telemetry.receiver() == "127.0.0.1:41234");
   REQUIRE(w.opened.size() == 2);
   CHECK(w.opened[0].host == "127.0.0.1");
@@ -74,7 +77,8 @@ TEST_CASE("the observer's sockets are opened once and it is told what has change
   CHECK(w.told[0].secret == "0123456789abcdef");
   CHECK(w.told[0].folder == "/state/x/telemetry");
   CHECK_FALSE(w.told[0].dev);
-  CHECK(w.told[0].destinations.empty());
+  CHECK(w.told[0].destinations.size() == 1);
+  CHECK(telemetry.takes(ServiceId{0}));
   REQUIRE(w.told[0].services.size() == 2);
   CHECK(w.told[0].services[0].name == "web");
   CHECK(w.told[0].services[1].id == kNoService);  // runmain itself

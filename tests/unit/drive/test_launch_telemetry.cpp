@@ -187,7 +187,9 @@ TEST_CASE("telemetry of a plan: workers export and helpers do not and who is off
   core::ServiceSpec spec;
   spec.name = "web";
   spec.command.argv = {"./server"};
-  spec.watch.emplace().build = core::CommandSpec{{"make"}, false};
+  core::WatchSpec watch;  // apart: GCC 12 else takes its lists for uninitialized when a sanitizer watches
+  watch.build = core::CommandSpec{{"make"}, false};
+  spec.watch = watch;
   spec.cwd = "/srv";
   spec.env = {{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://far:4318"}};
   LaunchInput in;

@@ -381,6 +381,36 @@ TEST_CASE("a destination that is not named any more goes on until it is empty, a
   REQUIRE(scene.wait([&] { return arrivals(fresh).size() == 2; }));
 }
 
+TEST_CASE(
+    "what waits for a destination that nobody names any more is sent by the next observer, and its folder "
+    "goes") {
+  std::atomic<bool> well{false};
+  const Collector old([&](const Collector::Seen&, std::size_t) {
+    return well ? answer_text("200 OK", "", "") : answer_text("503 Service Unavailable", "", "");
+  });
+  const Collector fresh(kTakesAll);
+  ObserverScene scene(base_url(old));
+  Worker worker;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  REQUIRE(worker.write(1));
+  REQUIRE(scene.wait([&] { return scene.count("destination.fails") == 1; }));
+  scene.config.destinations = {{base_url(fresh), {"OTEL_EXPORTER_OTLP_ENDPOINT=" + base_url(fresh)}}};
+  bool same_runmain = true;
+  SECTION("of the same runmain") { same_runmain = true; }
+  SECTION("of the next one, which knows nothing of cursors") { same_runmain = false; }
+  scene.observer.reset();
+  if (!same_runmain) scene.cell = make_cell();
+  well = true;
+  scene.start();
+  REQUIRE(scene.wait([&] { return arrivals(old).size() == 1; }));
+  REQUIRE(scene.wait([&] { return scene.observer->status().destinations.size() == 3; }));
+  std::size_t folders = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(scene.config.folder))
+    folders += entry.is_directory();
+  CHECK(folders == 1);
+}
+
 TEST_CASE("a service that is not named any more sends until its last mailbox is read") {
   const Collector collector(kTakesAll);
   ObserverScene scene(base_url(collector));
