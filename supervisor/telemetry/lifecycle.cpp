@@ -150,7 +150,6 @@ void Lifecycle::on_fact(const Fact& fact) {
     case FactType::reload_building:
       if (coming.since == kNever) begin_coming(*s, fact.time);
       coming.build = fact.time;
-      coming.built = kNever;
       coming.build_key = {fact.service, kBuildSlot, fact.generation, static_cast<std::uint32_t>(fact.number)};
       break;
     case FactType::reload_build_failed: return build_failed(*s, fact);
@@ -253,7 +252,7 @@ void Lifecycle::child_started(const Fact& fact) {
   }
   Worker& worker = workers_[{{fact.service, fact.slot}, fact.generation}];
   const auto gone = gone_.find({fact.service, fact.slot});
-  worker = {static_cast<std::uint32_t>(fact.number), fact.generation, fact.time, kNever, kNever, false};
+  worker = {static_cast<std::uint32_t>(fact.number), fact.time, kNever, kNever, false};
   if (worker.attempt > 1 && gone != gone_.end()) worker.restarts = gone->second;
   if (gone != gone_.end()) gone_.erase(gone);
 }
@@ -337,6 +336,7 @@ void Lifecycle::stopped(Service& service, const Fact& fact) {
   }
   service.stopping = kNever;
   service.coming = Coming{};
+  std::erase_if(gone_, [&](const auto& slot) { return slot.first.first == fact.service; });  // nobody follows
   if (fact.type == FactType::service_removed) services_.erase(fact.service);
 }
 

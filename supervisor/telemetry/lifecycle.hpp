@@ -61,7 +61,6 @@ class Lifecycle {
   struct Coming {
     Time since = kNever;
     Time build = kNever;  // since when it builds
-    Time built = kNever;
     ChildKey build_key;
     Time launch = kNever;
     std::uint32_t generation = 0;
@@ -71,7 +70,6 @@ class Lifecycle {
   };
   struct Worker {
     std::uint32_t attempt = 0;
-    std::uint32_t generation = 0;
     Time started = kNever;
     Time restarts = kNever;  // since the one before it was gone
     Time drained = kNever;

@@ -88,7 +88,8 @@ TEST_CASE("what had ended in a worker that is killed arrives once") {
     for (int round = 0; round < rounds(10); ++round) {
       const std::uint32_t used = counters->used;
       REQUIRE(until([&] { return counters->rows[used - 1].ended[0] > 20; }));
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 30'000));  // any moment
+      const std::uint64_t any_moment = counters->rows[used - 1].ended[0] + random() % 60;
+      REQUIRE(until([&] { return counters->rows[used - 1].ended[0] >= any_moment; }));
       for (const pid_t pid : up.pids("web")) kill(pid, SIGKILL);
       REQUIRE(until([&] { return counters->used > used; }));
     }
@@ -134,7 +135,9 @@ TEST_CASE("killing the observer loses nothing, and sends nothing twice but what 
     up.start();
     REQUIRE(up.wait_ready());
     for (int round = 0; round < rounds(6); ++round) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20 + random() % 120));
+      const std::uint32_t last = counters->used - 1;
+      const std::uint64_t any_moment = counters->rows[last].ended[0] + 40 + random() % 240;
+      REQUIRE(until([&] { return counters->rows[last].ended[0] >= any_moment; }));
       const pid_t observer = observer_of(up.keeper_pid());
       if (observer > 0) kill(observer, SIGKILL);
       REQUIRE(until([&] {
