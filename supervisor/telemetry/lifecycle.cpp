@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <protozero/pbf_writer.hpp>
 
+#include "telemetry/attribute.hpp"
 #include "telemetry/mailbox_cursor.hpp"
 #include "telemetry/reconstructed.hpp"
 #include "telemetry/schema.hpp"
@@ -73,10 +74,7 @@ std::string to_otlp(const LifecycleSpan& span, std::int64_t wall) {
   out.add_fixed64(kSpanStart, unix_nanos(span.start, wall));
   out.add_fixed64(kSpanEnd, unix_nanos(std::max(span.start, span.end), wall));
   for (const auto& [key, value] : span.attributes) {
-    protozero::pbf_writer attribute(out, kSpanAttributes);
-    attribute.add_string(kKeyValueKey, key);
-    protozero::pbf_writer any(attribute, kKeyValueValue);
-    add_value(any, value);
+    add_attribute(out, kSpanAttributes, key, [&v = value](auto& any) { add_value(any, v); });
   }
   for (const SpanIdentity& link : span.links) {
     protozero::pbf_writer one(out, kSpanLinks);

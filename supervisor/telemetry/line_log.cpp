@@ -4,9 +4,8 @@
 #include <cctype>
 #include <protozero/pbf_writer.hpp>
 
+#include "telemetry/attribute.hpp"
 #include "telemetry/encoding.hpp"
-#include "telemetry/schema.hpp"
-#include "telemetry/utf8.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -69,19 +68,6 @@ bool traceparent_in(std::string_view line, SpanIds& ids) {
   return false;
 }
 
-void add_text(protozero::pbf_writer& out, const char* key, std::string_view value) {
-  protozero::pbf_writer attribute(out, kLogAttributes);
-  attribute.add_string(kKeyValueKey, key);
-  protozero::pbf_writer any(attribute, kKeyValueValue);
-  any.add_string(kAnyString, to_utf8(value));
-}
-void add_number(protozero::pbf_writer& out, const char* key, std::int64_t value) {
-  protozero::pbf_writer attribute(out, kLogAttributes);
-  attribute.add_string(kKeyValueKey, key);
-  protozero::pbf_writer any(attribute, kKeyValueValue);
-  any.add_int64(kAnyInt, value);
-}
-
 }  // namespace
 
 std::optional<SpanIds> ids_in_line(std::string_view line) {
@@ -101,9 +87,9 @@ std::string to_log_record(const LoggedLine& line) {
     protozero::pbf_writer body(out, kLogBody);
     body.add_string(kAnyString, to_utf8(line.text.substr(0, kLogBodyMax)));
   }
-  add_text(out, "runmain.service", line.service);
-  add_number(out, "runmain.worker", line.worker);
-  add_number(out, "runmain.generation", line.generation);
+  add_text(out, kLogAttributes, "runmain.service", line.service);
+  add_number(out, kLogAttributes, "runmain.worker", line.worker);
+  add_number(out, kLogAttributes, "runmain.generation", line.generation);
   if (const auto ids = ids_in_line(line.text)) {
     const auto is_set = [](std::uint8_t b) { return b != 0; };
     out.add_bytes(kLogTraceId, reinterpret_cast<const char*>(ids->trace.data()), ids->trace.size());

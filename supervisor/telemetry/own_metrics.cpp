@@ -2,8 +2,7 @@
 
 #include <protozero/pbf_writer.hpp>
 
-#include "telemetry/schema.hpp"
-#include "telemetry/utf8.hpp"
+#include "telemetry/attribute.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -29,12 +28,7 @@ void add_point(protozero::pbf_writer& sum, const MetricPoint& point, std::uint64
   out.add_fixed64(kPointStart, begin);
   out.add_fixed64(kPointTime, now);
   out.add_sfixed64(kPointInt, point.value);
-  for (const auto& [key, value] : point.attributes) {
-    protozero::pbf_writer attribute(out, kPointAttributes);
-    attribute.add_string(kKeyValueKey, key);
-    protozero::pbf_writer any(attribute, kKeyValueValue);
-    any.add_string(kAnyString, to_utf8(value));
-  }
+  for (const auto& [key, value] : point.attributes) add_text(out, kPointAttributes, key, value);
 }
 
 using Attributes = std::vector<std::pair<std::string, std::string>>;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <protozero/pbf_writer.hpp>
 
+#include "telemetry/attribute.hpp"
 #include "telemetry/schema.hpp"
 #include "telemetry/utf8.hpp"
 
@@ -20,14 +21,6 @@ bool is_zero(const std::uint8_t* id, std::size_t size) {
 
 void add_id(protozero::pbf_writer& out, std::uint32_t field, const std::uint8_t* id, std::size_t size) {
   out.add_bytes(field, reinterpret_cast<const char*>(id), size);
-}
-
-template <class F>
-void add_attribute(protozero::pbf_writer& out, const char* key, F&& value) {
-  protozero::pbf_writer attribute(out, kSpanAttributes);
-  attribute.add_string(kKeyValueKey, key);
-  protozero::pbf_writer any(attribute, kKeyValueValue);
-  value(any);
 }
 
 }  // namespace
@@ -63,11 +56,13 @@ std::optional<std::string> reconstructed_span(const runmain_open_slot& slot, con
   out.add_enum(kSpanKind, static_cast<std::int32_t>(slot.kind <= kKindMax ? slot.kind : 0));
   out.add_fixed64(kSpanStart, slot.start_unix_nano);
   out.add_fixed64(kSpanEnd, std::max(slot.start_unix_nano, ending.at_unix_nano));
-  add_attribute(out, "runmain.reconstructed", [](auto& value) { value.add_bool(kAnyBool, true); });
+  add_attribute(out, kSpanAttributes, "runmain.reconstructed",
+                [](auto& value) { value.add_bool(kAnyBool, true); });
   if (ending.how == Ending::How::exited) {
-    add_attribute(out, "process.exit.code", [&](auto& value) { value.add_int64(kAnyInt, ending.number); });
+    add_attribute(out, kSpanAttributes, "process.exit.code",
+                  [&](auto& value) { value.add_int64(kAnyInt, ending.number); });
   } else if (ending.how == Ending::How::killed) {
-    add_attribute(out, "runmain.exit.signal",
+    add_attribute(out, kSpanAttributes, "runmain.exit.signal",
                   [&](auto& value) { value.add_string(kAnyString, signal_name(ending.number)); });
   }
   {

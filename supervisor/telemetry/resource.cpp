@@ -2,20 +2,12 @@
 
 #include <protozero/pbf_writer.hpp>
 
-#include "telemetry/schema.hpp"
+#include "telemetry/attribute.hpp"
 
 namespace runmain::telemetry {
 namespace {
 
 constexpr std::uint32_t kResourceAttributes = 1;
-
-template <class F>
-void add(protozero::pbf_writer& out, const char* key, F&& value) {
-  protozero::pbf_writer attribute(out, kResourceAttributes);
-  attribute.add_string(kKeyValueKey, key);
-  protozero::pbf_writer any(attribute, kKeyValueValue);
-  value(any);
-}
 
 }  // namespace
 
@@ -23,7 +15,7 @@ std::string own_resource(const std::string& instance_id, std::int64_t pid) {
   std::string bytes;
   protozero::pbf_writer out{bytes};
   const auto text = [&](const char* key, const std::string& value) {
-    add(out, key, [&](auto& any) { any.add_string(kAnyString, value); });
+    add_text(out, kResourceAttributes, key, value);
   };
   text("service.name", "runmain");
   text("service.version", RUNMAIN_VERSION);
@@ -31,7 +23,7 @@ std::string own_resource(const std::string& instance_id, std::int64_t pid) {
   text("telemetry.sdk.name", "runmain");
   text("telemetry.sdk.language", "cpp");
   text("telemetry.sdk.version", RUNMAIN_VERSION);
-  add(out, "process.pid", [&](auto& any) { any.add_int64(kAnyInt, pid); });
+  add_number(out, kResourceAttributes, "process.pid", pid);
   return bytes;
 }
 
