@@ -26,10 +26,13 @@ struct runmain_span_head {
   uint8_t* limit;  /* write <= limit: there is room for a short attribute */
   uintptr_t owner; /* 0: records nothing (any more) */
   uint32_t quick;  /* so many attributes may be set here; 0: by the library */
-  uint32_t reserved0;
+  uint32_t none;   /* 1: the span that is none, whose end needs no call */
   uint64_t reserved1[4];
   uint64_t keys[RUNMAIN_KEY_WORDS]; /* bits of the keys so far: one that is not set was not there */
 };
+
+/* runmain_span_finish, without a call where there is nothing to end: in a process that does not serve. */
+#define RUNMAIN_SPAN_IS_NONE(span) (((const struct runmain_span_head*)(span))->none != 0)
 
 #define RUNMAIN_SHORT_ATTRIBUTE 121 /* bytes of key and value: every length in it is one byte */
 

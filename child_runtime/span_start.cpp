@@ -8,7 +8,7 @@
 
 namespace runmain::child {
 
-runmain_span g_no_span{{}, {1, 0, {}, nullptr, nullptr, nullptr}};
+runmain_span g_no_span{{nullptr, nullptr, 0, 0, 1, {}, {}}, {1, 0, {}, nullptr, nullptr, nullptr}};
 
 namespace {
 
@@ -144,6 +144,7 @@ inline const runmain_span_context* given_ids(const runmain_start* start) {
   auto* span = reinterpret_cast<runmain_span*>(block->data());
   span->head.owner = 0;
   span->head.quick = 0;
+  span->head.none = 0;
   begin_context(*span, parent);
   span->context.span = parent->span;
   if (request.current) enter(*span);
@@ -161,6 +162,7 @@ inline const runmain_span_context* given_ids(const runmain_start* start) {
   auto* span = reinterpret_cast<runmain_span*>(block->data());
   span->head.owner = 0;
   span->head.quick = 0;
+  span->head.none = 0;
   begin_context(*span, request.parent);
   store_context(span->context.span, ids);
   return span;
@@ -213,6 +215,7 @@ inline const runmain_span_context* given_ids(const runmain_start* start) {
   const std::uint32_t attributes = limits.attributes.load(std::memory_order_relaxed);
   const bool any_length = limits.value_length.load(std::memory_order_relaxed) == RUNMAIN_NO_LIMIT;
   span.head.quick = any_length ? attributes : 0;  // what is cut is not set inline
+  span.head.none = 0;
   span.left = any_length ? 0 : attributes;
   span.events_left = limits.events.load(std::memory_order_relaxed);
   span.links_left = limits.links.load(std::memory_order_relaxed);

@@ -248,7 +248,7 @@ class Span : public SpanRef {
   Span(const Span&) = delete;
   Span& operator=(const Span&) = delete;
   ~Span() {
-    if (span_ != nullptr) runmain_span_finish(span_);
+    if (span_ != nullptr && !RUNMAIN_SPAN_IS_NONE(span_)) runmain_span_finish(span_);
   }
 };
 
@@ -258,7 +258,9 @@ class ScopedSpan : public SpanRef {
   explicit ScopedSpan(runmain_span* span) noexcept : SpanRef(span) {}
   ScopedSpan(const ScopedSpan&) = delete;
   ScopedSpan& operator=(const ScopedSpan&) = delete;
-  ~ScopedSpan() { runmain_span_finish(span_); }
+  ~ScopedSpan() {
+    if (!RUNMAIN_SPAN_IS_NONE(span_)) runmain_span_finish(span_);
+  }
   // Before the scope's end: it is not current any more, either.
   void end() noexcept {
     runmain_span_leave(span_);

@@ -12,10 +12,10 @@
 
 #include "base/archive.hpp"
 #include "core/state.hpp"
-#include "scene.hpp"
 #include "support/catch.hpp"
 #include "support/fake_world.hpp"
 #include "support/shape.hpp"
+#include "unit/core/scene.hpp"
 
 namespace runmain::core {
 

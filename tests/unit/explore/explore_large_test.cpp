@@ -1,5 +1,5 @@
 // The worlds of explore_pool_test.cpp and explore_test.cpp with more going wrong at once: minutes each, so
-// they are hidden and run by hand in a release build:  bin/test_core "[large]"
+// they are hidden and run by hand in a release build:  bin/test_explore "[large]"
 #include "explorer.hpp"
 
 using namespace runmain;
