@@ -102,6 +102,7 @@ void Head::make_rooms() {
     const drive::ServiceEntry* entry = services_.find(id);
     return entry == nullptr ? nullptr : &entry->spec.recycle;
   });
+  channel_->watch_holders([this](const ChildKey& key) { return machine_.holders_of(key); });
   table_cell_ = std::make_unique<os::MemfdCell>(fds[keeper::WelcomeFd::table].get());
   if (auto saved = table_cell_->load(); saved && !saved->empty()) {
     (void)table_.restore(*saved);  // what cannot be read is as good as none: the first scan fills it

@@ -173,6 +173,7 @@ struct Claimed {
   std::int32_t pid = 0;
   bool explicit_call = false;  // serve() or a hook, not a side effect of listening
   std::string runtime;
+  std::vector<std::int32_t> ended;  // processes that held the role and are no more: they hold it no longer
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -180,6 +181,7 @@ struct Claimed {
     a("pid", pid);
     a("explicit_call", explicit_call);
     a("runtime", runtime);
+    a("ended", ended);
   }
 };
 

@@ -391,6 +391,11 @@ void Engine::operator()(const MainPid& e) {
 void Engine::operator()(const Claimed& e) {
   const auto [r, i] = find(e.key);
   std::string why;
+  if (i != nullptr) {
+    std::erase_if(i->claims, [&e](std::int32_t holder) {
+      return std::count(e.ended.begin(), e.ended.end(), holder) != 0;
+    });
+  }
   const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
   if (i == nullptr || !i->key.is_worker() || !i->living()) {
     why = "no such child";

@@ -50,6 +50,13 @@ const ServiceSpec* Machine::spec_of(const ChildKey& key) const {
   const ServiceRecord& r = state_->services[key.service.value];
   return key.is_worker() ? &r.spec_of(key.generation) : &r.spec;
 }
+std::vector<std::int32_t> Machine::holders_of(const ChildKey& key) const {
+  if (key.service.value >= state_->services.size()) return {};
+  const auto& instances = state_->services[key.service.value].instances;
+  const auto found =
+      std::find_if(instances.begin(), instances.end(), [&](const Instance& i) { return i.key == key; });
+  return found == instances.end() ? std::vector<std::int32_t>{} : found->claims;
+}
 std::uint64_t Machine::event_number() const { return state_->events; }
 std::uint64_t Machine::effect_number() const { return state_->effects; }
 

@@ -56,6 +56,10 @@ class Machine {
   // Valid until the next handle().
   const ServiceSpec* spec_of(const ChildKey& key) const;
 
+  // The processes of this child that hold the role, the first one first; nobody for a child that is not
+  // known.
+  std::vector<std::int32_t> holders_of(const ChildKey& key) const;
+
   // The number of the latest Event, and of the latest Effect.
   std::uint64_t event_number() const;
   std::uint64_t effect_number() const;

@@ -10,6 +10,7 @@
 #include "child_runtime/protocol.h"
 #include "drive/json_text.hpp"
 #include "drive/notify.hpp"
+#include "os/linux/proc.hpp"
 
 namespace runmain::drive {
 namespace {
@@ -76,7 +77,8 @@ LineOutcome Channel::receive(const keeper::Line& line) {
     out.claim = true;
     if (std::string why = check_claim(line, *claim, secret_); !why.empty()) return refuse(std::move(why));
     out.events.emplace_back(core::Claimed{line.key, line.conn, line.pid, get_true(*claim, "explicit"),
-                                          clip_status(get_text(*claim, "runtime"), kRuntimeTextMax)});
+                                          clip_status(get_text(*claim, "runtime"), kRuntimeTextMax),
+                                          ended_holders(line.key)});
     return out;
   }
   if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");
@@ -95,6 +97,16 @@ LineOutcome Channel::receive(const keeper::Line& line) {
   }
   if (out.events.empty()) ++ignored_;
   return out;
+}
+
+// A pid that has been given to another process since counts as its holder still: rare, and only a refusal.
+std::vector<std::int32_t> Channel::ended_holders(const ChildKey& key) const {
+  std::vector<std::int32_t> holders = holders_of_ ? holders_of_(key) : std::vector<std::int32_t>{};
+  std::erase_if(holders, [](std::int32_t pid) {
+    const auto state = os::process_state(pid);
+    return state && state->living();
+  });
+  return holders;
 }
 
 void Channel::count(std::uint64_t conn, const ChildKey& key, const RequestCounts& counts) {

@@ -34,6 +34,8 @@ struct RequestCounts {
 
 // Recycling as a service wants it; nullptr: there is no such service.
 using RecycleOf = std::function<const core::RecycleSpec*(ServiceId)>;
+// The processes of a child that hold the role, as core has it.
+using HoldersOf = std::function<std::vector<std::int32_t>(const ChildKey&)>;
 
 class Channel {
  public:
@@ -47,6 +49,11 @@ class Channel {
   // The connection is gone, and with it what it had in flight. The child is gone, with all its counts.
   void closed(std::uint64_t conn);
   void forget(const ChildKey& key);
+
+  // From now on each claim says who of these has ended since. A watcher within a child (nodemon, `node
+  // --watch`) starts a next server below the same launcher: that one is not kept from the role by the one
+  // before it.
+  void watch_holders(HoldersOf holders_of) { holders_of_ = std::move(holders_of); }
 
   // From now on counts that have come close to a service's recycle.requests are told as core::Requests: at
   // the limit less the jitter, and again after each further hundredth of it.
@@ -71,11 +78,13 @@ class Channel {
     ChildKey key;
     RequestCounts counts;
   };
+  std::vector<std::int32_t> ended_holders(const ChildKey& key) const;
   void count(std::uint64_t conn, const ChildKey& key, const RequestCounts& counts);
   std::optional<core::Requests> to_tell(const ChildKey& key);
 
   std::string secret_;
   RecycleOf recycle_of_;
+  HoldersOf holders_of_;
   std::map<ChildKey, std::uint64_t> told_;  // `done` of the latest core::Requests
   std::map<std::uint64_t, Counted> by_conn_;
   std::map<ChildKey, std::uint64_t> done_before_;  // of connections that are closed

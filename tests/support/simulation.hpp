@@ -240,7 +240,8 @@ class Simulation {
       case 5: return StatusText{c.key, "serving " + std::to_string(pick(100))};
       case 6: return Reloading{c.key};
       default:
-        return Claimed{c.key, pick(100), c.pid + static_cast<std::int32_t>(pick(3)), chance(300), "python"};
+        return Claimed{c.key,       pick(100), c.pid + static_cast<std::int32_t>(pick(3)),
+                       chance(300), "python",  {}};
     }
   }
 

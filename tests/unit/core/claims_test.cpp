@@ -16,6 +16,16 @@ TEST_CASE("the first process that claims holds the role; another one only by an 
            {"claim 0:0:1:1 503", "refuse 0:0:1:1 (the role belongs to process 501)"}});
 }
 
+TEST_CASE("a holder that has ended gives its role to who claims next") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  play(s, {{"claim 0:0:1:1 501", "grant 0:0:1:1", "child.claimed"},
+           {"claim 0:0:1:1 502 after 499", "refuse 0:0:1:1 (the role belongs to process 501)"},
+           {"claim 0:0:1:1 502 after 501", "grant 0:0:1:1", "child.claimed"},
+           {"claim 0:0:1:1 503", "refuse 0:0:1:1 (the role belongs to process 502)"}});
+}
+
 TEST_CASE("a claim in each phase of a child") {
   struct Row {
     const char* what;
@@ -91,7 +101,7 @@ TEST_CASE("the number of processes of one child that serve is bounded") {
   s.configure({service("web")});
   s.serve({0, 0, 1, 1});
   for (std::size_t n = 0; n < kClaimsMax; ++n) {
-    s.handle(Claimed{K{0, 0, 1, 1}, n, static_cast<std::int32_t>(500 + n), true, ""});
+    s.handle(Claimed{K{0, 0, 1, 1}, n, static_cast<std::int32_t>(500 + n), true, "", {}});
     REQUIRE(s.effects() == "grant 0:0:1:1");
   }
   play(s, {{"claim 0:0:1:1 999 explicit", "refuse 0:0:1:1 (too many processes of this child hold the role)"},
@@ -102,7 +112,7 @@ TEST_CASE("a claim is answered to the connection that made it, known or not") {
   Scene s;
   s.configure({service("web")});
   for (const ChildKey& key : {ChildKey{K{0, 0, 1, 1}}, ChildKey{K{0, 9, 1, 1}}, ChildKey{K{77, 0, 1, 1}}}) {
-    s.handle(Claimed{key, 4711, 5, false, "node"});
+    s.handle(Claimed{key, 4711, 5, false, "node", {}});
     REQUIRE(s.out.effects.size() == 1);
     const auto& answer = std::get<GrantRole>(s.out.effects[0].action);
     CHECK(answer.conn == 4711);

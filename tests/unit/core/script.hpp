@@ -138,7 +138,11 @@ class Script {
     }
     if (verb_ == "claim") {
       const auto pid = static_cast<std::int32_t>(number());
-      return take(Claimed{k, 7, pid, word() == "explicit", "python"});
+      // "claim KEY 502 explicit", "claim KEY 502 after 501": that one has ended.
+      const std::string how = word();
+      std::vector<std::int32_t> ended;
+      if (how == "after") ended.push_back(static_cast<std::int32_t>(number()));
+      return take(Claimed{k, 7, pid, how == "explicit", "python", ended});
     }
     return false;
   }

@@ -1,3 +1,6 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -234,6 +237,26 @@ TEST_CASE("counts are kept for a limited number of connections, the rest is coun
   channel.receive(l);
   CHECK(channel.counts_dropped() == 1);
   CHECK(channel.requests(kKey).done == kRequestEntriesMax);
+}
+
+TEST_CASE("a claim says which holders of the role have ended") {
+  const pid_t ended = fork();
+  if (ended == 0) _exit(0);
+  REQUIRE(ended > 0);
+  siginfo_t info{};
+  REQUIRE(waitid(P_PID, static_cast<id_t>(ended), &info, WEXITED | WNOWAIT) == 0);  // a zombie has ended, too
+  Channel channel(kSecret);
+  channel.watch_holders([&](const ChildKey& key) {
+    return key == kKey ? std::vector<std::int32_t>{getpid(), ended} : std::vector<std::int32_t>{};
+  });
+  const auto ended_holders = [&] {
+    const LineOutcome out = channel.receive(line(claim(nonce(kSecret, kKey))));
+    REQUIRE(out.events.size() == 1);
+    return std::get<core::Claimed>(out.events[0]).ended;
+  };
+  CHECK(ended_holders() == std::vector<std::int32_t>{ended});
+  REQUIRE(waitpid(ended, nullptr, 0) == ended);
+  CHECK(ended_holders() == std::vector<std::int32_t>{ended});
 }
 
 TEST_CASE("counts near the limit of a service are told, and again after each hundredth") {
