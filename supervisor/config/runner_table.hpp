@@ -40,12 +40,12 @@ struct Row {
   std::string_view worker_flags{};  // how many processes it makes of itself
   std::string_view worker_env{};
   std::string_view add{};                  // turns it off; appended
-  std::vector<std::string_view> always{};  // appended, too: without them it could not be stopped well
-  bool binds = true;                       // it serves on a socket at all
-  bool stop_main = false;                  // a signal to all its processes would cut what they are at
   std::string_view env{};                  // "NAME=value" between blanks
   std::string_view off{};                  // its reloader as a person knows it: "its own OFF is off"
   std::string_view note{};                 // what else is promised where it binds by itself
+  std::vector<std::string_view> always{};  // appended: without them it could not be stopped well
+  bool binds = true;                       // it serves on a socket at all
+  bool stop_main = false;                  // a signal to all its processes would cut what they are at
   bool own_words = false;                  // its flags end at its first other word, the rest is the script's
   std::string_view ignore{};               // what it writes itself, globs as in .gitignore
   std::string_view include{};  // only a change of these needs a restart: the rest it sees by itself
