@@ -13,6 +13,7 @@
 #define RUNMAIN_ENV_HUNG_PID "RUNMAIN_HUNG_PID"   /* the same, of a hook only */
 #define RUNMAIN_ENV_HANG_KIND "RUNMAIN_HANG_KIND" /* how that one hangs */
 #define RUNMAIN_ENV_REASON "RUNMAIN_REASON"       /* start, change, crash, scale, recycle */
+#define RUNMAIN_ENV_AUTO "RUNMAIN_AUTO"           /* 1: Python and Node are instrumented as they are */
 #define RUNMAIN_ENV_BROWSER                                                                                 \
   "RUNMAIN_BROWSER"                           /* a script that reloads pages, where the service asks for it \
                                                */

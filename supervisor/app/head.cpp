@@ -127,10 +127,12 @@ void Head::make_rooms() {
   c.channel_path = options_.runtime_dir.empty() ? "" : options_.runtime_dir + "/channel";
   c.runtime_dir = options_.runtime_dir;
   c.environment = own_environment();
+  c.bootstrap = drive::find_bootstrap();
+  const drive::Bootstrap bootstrap = c.bootstrap;
   c.tell = tell;
   c.feed = [this](const core::Event& answer) { feed(answer); };
   performer_ = std::make_unique<drive::Performer>(std::move(c));
-  make_telemetry(own_environment());
+  make_telemetry(own_environment(), bootstrap);
   browser_ = std::make_unique<Browser>(loop_, keeper_, [this] { return machine_.snapshot(); });
   stand_ins_ = std::make_unique<StandIns>(loop_, [this](ServiceId id) { return last_words(id); });
   reader_ = std::make_unique<drive::HappeningReader>(

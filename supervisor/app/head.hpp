@@ -108,7 +108,7 @@ class Head final : public control::Backend {
   std::vector<std::string> words_of_failed(const core::Fact& failed);
 
   // the observer (head_telemetry.cpp)
-  void make_telemetry(std::vector<std::string> environment);
+  void make_telemetry(std::vector<std::string> environment, drive::Bootstrap bootstrap);
   void refresh_telemetry();
   void begin_own_telemetry();
   void note_start(const core::Fact& fact);

@@ -6,7 +6,7 @@
 
 namespace runmain::app {
 
-void Head::make_telemetry(std::vector<std::string> environment) {
+void Head::make_telemetry(std::vector<std::string> environment, drive::Bootstrap bootstrap) {
   Telemetry::Context c;
   c.open = [this](const keeper::OpenListener& wanted) { return keeper_.open_listener(wanted); };
   c.configure = [this](std::vector<std::string> argv, std::vector<std::string> listeners,
@@ -16,6 +16,7 @@ void Head::make_telemetry(std::vector<std::string> environment) {
   c.say = [this](const Line& line) { say(line); };
   if (auto program = find_observer()) c.program = std::move(*program);
   c.environment = std::move(environment);
+  c.bootstrap = std::move(bootstrap);
   c.secret = greeting_.welcome.secret;
   c.runtime_dir = options_.runtime_dir;
   c.state_dir = options_.state_dir;

@@ -41,6 +41,7 @@ bool Telemetry::wanted(const drive::ServiceTable& services) const {
 void Telemetry::refresh(const drive::ServiceTable& services, core::Mode mode) {
   if (!wanted(services)) return;
   std::string bytes = configuration(services, mode);
+  warn_of_auto(services);
   if (bytes == told_) return;
   if (told_.empty() && !dev_ && with_destination_.empty()) return;  // no process for what nobody would hear
   if (c_.program.empty())
@@ -102,6 +103,22 @@ std::string Telemetry::configuration(const drive::ServiceTable& services, core::
   config.destinations.clear();
   for (telemetry::ObservedService& service : config.services) service.destination = telemetry::kNoDestination;
   return to_binary(config);
+}
+
+// What is asked for and cannot be.
+void Telemetry::warn_of_auto(const drive::ServiceTable& services) {
+  for (const auto& [id, entry] : services.all()) {
+    const core::TelemetrySpec& spec = entry.spec.telemetry;
+    if (!spec.automatic || !spec.enabled || spec.direct) continue;
+    if (c_.bootstrap.empty()) {
+      say_once("share/runmain is missing beside the executables: telemetry.auto does nothing, ignoring");
+    } else if (!takes(id)) {
+      say_once(entry.spec.name + ": telemetry.auto does nothing without an endpoint to export to, ignoring");
+    } else if (!c_.bootstrap.others_can_read && !(entry.spec.user.empty() && entry.spec.group.empty())) {
+      say_once(entry.spec.name +
+               ": telemetry.auto does nothing, as other users may not read share/runmain, ignoring");
+    }
+  }
 }
 
 void Telemetry::say_once(const std::string& text) {

@@ -15,6 +15,7 @@
 #include "app/narrator.hpp"
 #include "base/result.hpp"
 #include "core/spec.hpp"
+#include "drive/bootstrap.hpp"
 #include "drive/keeper_client.hpp"
 #include "drive/service_table.hpp"
 
@@ -31,6 +32,7 @@ class Telemetry {
     std::function<void(const Line&)> say;
     std::string program;  // the observer's absolute path
     std::vector<std::string> environment;
+    drive::Bootstrap bootstrap;
     std::string secret;
     std::string runtime_dir;
     std::string state_dir;
@@ -52,6 +54,7 @@ class Telemetry {
   bool wanted(const drive::ServiceTable& services) const;
   Result<void> open_sockets();
   std::string configuration(const drive::ServiceTable& services, core::Mode mode);
+  void warn_of_auto(const drive::ServiceTable& services);
   void say_once(const std::string& text);
 
   Context c_;

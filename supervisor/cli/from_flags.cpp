@@ -103,6 +103,7 @@ void add_life(CLI::App* command, Options& options) {
   command->add_option("--env-file", flags.env_file, "read variables from it at each start")
       ->type_name("FILE")
       ->allow_extra_args(false);
+  command->add_flag("--auto", flags.automatic, "instrument Python and Node without a change of the program");
   command->add_option("--name", flags.name, "of the service (default: by the command)")->type_name("NAME");
   command->add_option("--journal", options.journal, "record every event, for `runmain replay`")
       ->type_name("FILE");

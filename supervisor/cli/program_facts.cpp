@@ -71,8 +71,11 @@ config::RunnerFacts gather_facts(const std::vector<std::string>& argv, const std
     facts.is_shim = facts.interpreter.empty() && access(python.c_str(), X_OK) == 0;
     if (facts.is_shim) facts.interpreter = {python};
   }
+  const std::string package = text_of_file(folder, "package.json");
   if (const std::string name = config::package_script_of(argv); !name.empty())
-    facts.package_script = script_in_package(text_of_file(folder, "package.json"), name);
+    facts.package_script = script_in_package(package, name);
+  facts.has_nodemon_file = access((folder + "/nodemon.json").c_str(), F_OK) == 0 ||
+                           package.find("\"nodemonConfig\"") != std::string::npos;
   return facts;
 }
 

@@ -68,6 +68,8 @@ void FlagReader::defaults() {
   spec_.cwd = options_.folder;
   spec_.command.argv = runner_.argv;
   spec_.env = runner_.env;
+  spec_.stop.group = !runner_.stop_main;
+  spec_.telemetry.automatic = options_.automatic;
   // Nobody takes over what outlives its keeper yet: it would serve on unattended, and hold the address.
   spec_.die_with_keeper = true;
   serves() ? defaults_of_serve() : defaults_of_dev();

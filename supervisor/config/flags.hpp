@@ -54,7 +54,8 @@ struct Flags {
   bool exit_on_error = false;
   bool no_runner = false;
   bool browser = false;
-  bool terminal = false;  // stdin and stdout are one
+  bool automatic = false;  // --auto
+  bool terminal = false;   // stdin and stdout are one
 };
 
 struct FromFlags {

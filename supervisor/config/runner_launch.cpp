@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/runner_watchers.hpp"
+
 namespace runmain::config {
 namespace {
 
@@ -148,7 +150,8 @@ bool launch_by(Launcher launcher, const Program& program, const RunnerFacts& fac
   return true;
 }
 
-std::string console_script_of(const Argv& argv) {
+std::string console_script_of(const Argv& given) {
+  const Argv argv = watched_words(given);
   const auto program = find_program_word(argv);
   if (!program || program->python || is_in_environment(argv, *program)) return {};
   const Row* row = row_of(argv, *program);

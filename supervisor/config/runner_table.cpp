@@ -121,6 +121,24 @@ std::vector<Row> python_rows() {
                   .port = 8000,
                   .add = "--noreload",
                   .off = "reloader"});
+  // Tried with Celery 5.7: SIGTERM lets the main process finish its tasks, and ends a process of its pool in
+  // the middle of one.
+  rows.push_back({.name = "celery",
+                  .sub = "worker beat",
+                  .worker_flags = "-c --concurrency",
+                  .binds = false,
+                  .stop_main = true});
+  // Tried with uWSGI 2.0.30. SIGTERM means reload to its master, or without one an end at once.
+  rows.push_back(
+      {.name = "uwsgi",
+       .way = Way::uwsgi,
+       .host = "0.0.0.0",
+       .bind_flags = "--http-socket --http --socket -s --uwsgi-socket",
+       .drop_valued = "--py-autoreload --py-auto-reload --python-autoreload --python-auto-reload",
+       .worker_flags = "-p --processes --workers",
+       .off = "--py-autoreload",
+       .always = {"--master", "--need-app", "--hook-master-start=unix_signal:15 gracefully_kill_them_all"},
+       .stop_main = true});
   rows.push_back({.name = "http.server", .host = "0.0.0.0", .port = 8000, .host_flags = "-b --bind"});
   return rows;
 }

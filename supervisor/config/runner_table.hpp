@@ -14,6 +14,7 @@ enum class Way : std::uint8_t {
   own,         // not at all: it binds by itself
   fd_flag,     // --fd N
   bind_fd,     // --bind fd://N
+  uwsgi,       // --http-socket fd://N, or --socket, whichever it was told
   werkzeug,    // WERKZEUG_SERVER_FD, read where WERKZEUG_RUN_MAIN is "true"
   listen_fds,  // LISTEN_FDS and LISTEN_PID, sd_listen_fds(3)
   launcher,    // not by itself, but by its launcher
@@ -38,12 +39,15 @@ struct Row {
   std::string_view drop_valued{};   // the same with a value
   std::string_view worker_flags{};  // how many processes it makes of itself
   std::string_view worker_env{};
-  std::string_view add{};      // turns it off; appended
-  std::string_view env{};      // "NAME=value" between blanks
-  std::string_view off{};      // its reloader as a person knows it: "its own OFF is off"
-  std::string_view note{};     // what else is promised where it binds by itself
-  bool own_words = false;      // its flags end at its first other word, the rest is the script's
-  std::string_view ignore{};   // what it writes itself, globs as in .gitignore
+  std::string_view add{};                  // turns it off; appended
+  std::string_view env{};                  // "NAME=value" between blanks
+  std::string_view off{};                  // its reloader as a person knows it: "its own OFF is off"
+  std::string_view note{};                 // what else is promised where it binds by itself
+  std::vector<std::string_view> always{};  // appended: without them it could not be stopped well
+  bool binds = true;                       // it serves on a socket at all
+  bool stop_main = false;                  // a signal to all its processes would cut what they are at
+  bool own_words = false;                  // its flags end at its first other word, the rest is the script's
+  std::string_view ignore{};               // what it writes itself, globs as in .gitignore
   std::string_view include{};  // only a change of these needs a restart: the rest it sees by itself
 };
 

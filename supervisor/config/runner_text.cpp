@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "config/runner_table.hpp"
+#include "config/runner_watchers.hpp"
 #include "config/runner_words.hpp"
 #include "config/runners.hpp"
 #include "config/service_reader.hpp"
@@ -23,7 +24,8 @@ std::string interpreted(const Argv& argv, const Program& program) {
 }
 
 // What a person would call it, before it is made a good name.
-std::string plain_name(const Argv& argv) {
+std::string plain_name(const Argv& given) {
+  const Argv argv = watched_words(given);
   if (std::string script = package_script_of(argv); !script.empty()) return script;
   const auto program = find_program_word(argv);
   if (!program) return {};
@@ -70,7 +72,7 @@ std::string describe(const Runner& runner, const Described& chosen) {
   } else if (port) {
     text = (*port == 0 ? "binds a port by itself" : "binds port " + std::to_string(*port) + " by itself");
     text += ", refused while it restarts";
-  } else if (!runner.name.empty()) {
+  } else if (!runner.name.empty() && runner.binds) {
     text = "binds by itself, refused while it restarts";
   } else {
     text = watched ? "restarted at each change" : "has no socket of ours";

@@ -27,6 +27,16 @@ bool is_assignment(std::string_view word) {
   return equals != std::string_view::npos && equals > 0 && !is_flag(word);
 }
 
+// opentelemetry-instrument has a flag with a value for each variable of OpenTelemetry; another one ends it.
+std::size_t past_instrument(const Argv& argv, std::size_t at) {
+  std::size_t next = at + 1;
+  while (next < argv.size() && is_flag(argv[next])) {
+    if (argv[next] == "-h" || argv[next] == "--help" || argv[next] == "--version") return at;
+    next += argv[next].find('=') == std::string::npos ? 2 : 1;
+  }
+  return next < argv.size() ? next : at;
+}
+
 // One step over `env A=1`, `uv run` and their like; the same place if there is none.
 std::size_t past_wrapper(const Argv& argv, std::size_t at) {
   const std::string name = base_name(argv[at]);
@@ -35,6 +45,7 @@ std::size_t past_wrapper(const Argv& argv, std::size_t at) {
     while (next < argv.size() && is_assignment(argv[next])) ++next;
     return next < argv.size() && !is_flag(argv[next]) ? next : at;
   }
+  if (name == "opentelemetry-instrument") return past_instrument(argv, at);
   for (const Wrapper& wrapper : kWrappers) {
     if (wrapper.name != name) continue;
     const std::size_t next = at + (wrapper.sub.empty() ? 1 : 2);

@@ -4,6 +4,7 @@
 
 #include "config/runner_launch.hpp"
 #include "config/runner_table.hpp"
+#include "config/runner_watchers.hpp"
 #include "config/runner_where.hpp"
 #include "config/runner_words.hpp"
 #include "config/words.hpp"
@@ -32,13 +33,31 @@ void add_env(std::string_view list, Runner& runner) {
 void turn_reloader_off(const Row& row, const Program& program, Runner& runner) {
   const std::size_t from = program.at + 1;
   const auto end = [&] { return row.own_words ? end_of_own_words(runner.argv, from) : runner.argv.size(); };
-  const bool on = drop_flags(runner.argv, from, end(), row.drop) > 0;
-  drop_valued_flags(runner.argv, from, end(), row.drop_valued);
-  if (!row.add.empty() && std::find(runner.argv.begin(), runner.argv.end(), row.add) == runner.argv.end())
-    runner.argv.emplace_back(row.add);
+  const std::size_t dropped = drop_flags(runner.argv, from, end(), row.drop);
+  // With these alone nothing would be watched, unless they are all that turns it on.
+  const std::size_t valued = drop_valued_flags(runner.argv, from, end(), row.drop_valued);
+  const bool on = dropped + (row.drop.empty() ? valued : 0) > 0;
+  const auto append = [&](std::string_view word) {
+    if (!word.empty() && std::find(runner.argv.begin(), runner.argv.end(), word) == runner.argv.end())
+      runner.argv.emplace_back(word);
+  };
+  append(row.add);
+  for (const std::string_view word : row.always) append(word);
   add_env(row.env, runner);
   const bool always = !row.add.empty() || !row.env.empty() || on;
   if (always && !row.off.empty()) runner.promise = "its own " + std::string(row.off) + " is off";
+}
+
+// How uWSGI shall speak on its socket; empty: a file says it, or it has several.
+std::string http_or_socket(const Row& row, const Program& program, const Argv& argv) {
+  std::string flag;
+  std::size_t count = 0;
+  for (const std::string_view each : words_of(row.bind_flags)) {
+    if (!flag_value(argv, program.at + 1, argv.size(), each)) continue;
+    ++count;
+    flag = each == "--http" || each == "--http-socket" ? "--http-socket" : "--socket";
+  }
+  return count == 1 ? flag : std::string();
 }
 
 // Its socket is given to it.
@@ -56,6 +75,13 @@ void give_socket(const Row& row, const Program& program, Runner& runner) {
       runner.argv.insert(runner.argv.end(), {"--bind", "fd://{fd}"});
       runner.how = "--bind fd://3";
       return;
+    case Way::uwsgi: {
+      const std::string flag = http_or_socket(row, program, runner.argv);
+      drop_valued_flags(runner.argv, program.at + 1, runner.argv.size(), row.bind_flags);
+      runner.argv.insert(runner.argv.end(), {flag, "fd://{fd}"});
+      runner.how = flag + " fd://3";
+      return;
+    }
     case Way::werkzeug:
       add_env("WERKZEUG_RUN_MAIN=true WERKZEUG_SERVER_FD=3", runner);
       runner.how = "WERKZEUG_SERVER_FD";
@@ -71,6 +97,7 @@ void give_socket(const Row& row, const Program& program, Runner& runner) {
 
 bool gets_socket(const Row& row, const Program& program, const RunnerFacts& facts, Runner& runner) {
   if (row.way == Way::own) return false;
+  if (row.way == Way::uwsgi && http_or_socket(row, program, runner.argv).empty()) return false;
   Runner with = runner;
   give_socket(row, program, with);
   if (!launch_by(row.launcher, program, facts, with) && row.way == Way::launcher) return false;
@@ -83,6 +110,8 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   Runner runner;
   runner.name = row.name;
   runner.argv = argv;
+  runner.binds = row.binds;
+  runner.stop_main = row.stop_main;
   for (const std::string_view glob : words_of(row.include)) runner.include.emplace_back(glob);
   for (const std::string_view glob : words_of(row.ignore)) runner.ignore.emplace_back(glob);
   const Where where = where_of(argv, row, program, facts);
@@ -161,6 +190,7 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
   inside.package_script.clear();
   const Argv line = split_words(facts.package_script).words;
   Runner inner = choose_runner(line, inside, {});
+  const bool has_watcher = without_watcher(line).has_value();
   if (inner.name.empty()) return {};
   Runner runner;
   runner.name = manager + ": " + inner.name;
@@ -168,6 +198,8 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
   runner.include = inner.include;
   runner.ignore = inner.ignore;
   runner.port = inner.port;
+  runner.binds = inner.binds;
+  runner.stop_main = inner.stop_main;
   for (const auto& [name, value] : inner.env) {
     if (name.substr(0, 8) != "WERKZEUG") runner.env.emplace_back(name, value);
   }
@@ -182,7 +214,7 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
       runner.argv.insert(runner.argv.end(), {std::string(words_of(row->port_flags).back()), "{port}"});
     }
   }
-  const bool own_watch = facts.package_script.find("--watch") != std::string::npos ||
+  const bool own_watch = has_watcher || facts.package_script.find("--watch") != std::string::npos ||
                          facts.package_script.find("tsx watch") != std::string::npos ||
                          facts.package_script.find("--reload") != std::string::npos;
   if (own_watch) runner.promise = "its own watcher is in package.json and stays: name the program itself";
@@ -193,22 +225,7 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
 constexpr std::string_view kWatchers =
     "nodemon ts-node-dev air watchexec entr watchfiles watchmedo cargo-watch";
 
-}  // namespace
-
-std::string script_of(const Argv& argv) {
-  const auto program = find_program_word(argv);
-  return program && program->python ? program->script : std::string();
-}
-
-std::string package_script_of(const Argv& argv) {
-  if (argv.size() < 2 || !has_word(kPackageManagers, base_name(argv[0]))) return {};
-  const bool run = argv[1] == "run" || argv[1] == "run-script";
-  if (run) return argv.size() > 2 ? argv[2] : std::string();
-  const bool plain = argv[1] == "start" || base_name(argv[0]) == "yarn" || base_name(argv[0]) == "pnpm";
-  return plain && argv[1] != "exec" && argv[1] != "dlx" && argv[1][0] != '-' ? argv[1] : std::string();
-}
-
-Runner choose_runner(const Argv& argv, const RunnerFacts& facts, const RunnerAsked& asked) {
+Runner choose_program(const Argv& argv, const RunnerFacts& facts, const RunnerAsked& asked) {
   Runner runner;
   if (!facts.package_script.empty()) runner = packaged(argv, base_name(argv[0]), facts, asked);
   if (!runner.name.empty()) return runner;
@@ -223,6 +240,36 @@ Runner choose_runner(const Argv& argv, const RunnerFacts& facts, const RunnerAsk
   }
   runner.argv = argv;
   runner.port = asked.port;
+  return runner;
+}
+
+}  // namespace
+
+std::string script_of(const Argv& given) {
+  const auto program = find_program_word(watched_words(given));
+  return program && program->python ? program->script : std::string();
+}
+
+std::string package_script_of(const Argv& given) {
+  const Argv argv = watched_words(given);
+  if (argv.size() < 2 || !has_word(kPackageManagers, base_name(argv[0]))) return {};
+  const bool run = argv[1] == "run" || argv[1] == "run-script";
+  if (run) return argv.size() > 2 ? argv[2] : std::string();
+  const bool plain = argv[1] == "start" || base_name(argv[0]) == "yarn" || base_name(argv[0]) == "pnpm";
+  return plain && argv[1] != "exec" && argv[1] != "dlx" && argv[1][0] != '-' ? argv[1] : std::string();
+}
+
+Runner choose_runner(const Argv& argv, const RunnerFacts& facts, const RunnerAsked& asked) {
+  const auto inner = without_watcher(argv);
+  if (!inner) return choose_program(argv, facts, asked);
+  if (inner->watcher == "nodemon" && facts.has_nodemon_file) {
+    RunnerFacts others;  // what is known is of the program that it might start
+    others.env = facts.env;
+    return choose_program(argv, others, asked);
+  }
+  Runner runner = choose_program(inner->argv, facts, asked);
+  runner.promise =
+      inner->watcher + " itself is left out" + (runner.promise.empty() ? "" : ", " + runner.promise);
   return runner;
 }
 

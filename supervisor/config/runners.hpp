@@ -22,6 +22,7 @@ struct RunnerFacts {
   std::string script;                    // text of script_of(argv), or empty
   std::string program;                   // where console_script_of(argv) was found
   std::vector<std::string> interpreter;  // that runs it; empty: not known
+  bool has_nodemon_file = false;         // nodemon.json or its like says what nodemon does
   bool is_shim = false;  // `program` only finds the script, as pyenv's do; `interpreter` is a shim beside it
   std::string package_script;  // the line of package_script_of(argv) in package.json, or empty
 };
@@ -43,6 +44,8 @@ struct Runner {
   std::vector<std::string> include;   // it sees changes by itself; only these need a restart
   std::string how;                    // "--fd 3"
   std::string own_workers;            // "--workers 4": it makes several processes of itself
+  bool binds = true;                  // false: it serves on no socket
+  bool stop_main = false;             // the signal to stop is for its main process only
   std::string promise;                // the rest of the line that is told
 };
 

@@ -76,6 +76,7 @@ class TelemetryReader {
     read_file("client_key", out_.client_key);
     table_.read("direct", out_.direct);
     table_.read("logs", out_.logs);
+    table_.read("auto", out_.automatic);
     table_.refuse_others([](const Node& item) {
       return item.key == "insecure" ? std::string("an endpoint of http:// is without TLS") : std::string();
     });

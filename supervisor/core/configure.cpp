@@ -25,10 +25,11 @@ ServiceSpec with_policy_of(ServiceSpec spec, const ServiceSpec& other) {
   spec.recycle = other.recycle;
   spec.success = other.success;
   spec.no_restart = other.no_restart;
-  // A child's environment says that it exports to us, or is left alone; where it goes from us is no matter of
-  // the child's.
-  const bool is_same_for_child =
-      spec.telemetry.enabled == other.telemetry.enabled && spec.telemetry.direct == other.telemetry.direct;
+  // A child's environment says that it exports to us and whether it instruments itself, or is left alone;
+  // where it goes from us is no matter of the child's.
+  const bool is_same_for_child = spec.telemetry.enabled == other.telemetry.enabled &&
+                                 spec.telemetry.direct == other.telemetry.direct &&
+                                 spec.telemetry.automatic == other.telemetry.automatic;
   if (is_same_for_child) spec.telemetry = other.telemetry;
   return spec;
 }

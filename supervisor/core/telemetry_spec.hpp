@@ -17,6 +17,7 @@ struct TelemetrySpec {
   bool enabled = true;
   bool direct = false;      // the program exports by itself: its environment is left alone
   bool logs = false;        // what it prints is exported as logs
+  bool automatic = false;   // programs of Python and Node are instrumented without a change of theirs
   std::string endpoint;     // "http://HOST:4318": the base of all signals
   std::string protocol;     // "http/protobuf", "http/json"
   std::string compression;  // "gzip", "none"
@@ -32,6 +33,7 @@ struct TelemetrySpec {
     a("enabled", enabled);
     a("direct", direct);
     a("logs", logs);
+    a("automatic", automatic);
     a("endpoint", endpoint);
     a("protocol", protocol);
     a("compression", compression);

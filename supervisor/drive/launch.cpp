@@ -29,6 +29,13 @@ constexpr std::array<std::string_view, 11> kNotInherited = {
     "WERKZEUG_SERVER_FD", "RUN_MAIN",     "NODE_APP_INSTANCE"};
 constexpr std::array<std::string_view, 3> kPrefixesNotInherited = {"RUNMAIN_", "EINHORN_", "SERVER_STARTER_"};
 
+// A runmain in which we run has put its bootstrap in there, which is ours to put in.
+std::string inherited_value(std::string_view name, std::string_view value) {
+  if (name == "PYTHONPATH") return own_python_path(value);
+  if (name == "NODE_OPTIONS") return own_node_options(value);
+  return std::string(value);
+}
+
 bool is_inherited(std::string_view name) {
   const auto begins = [&](std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; };
   return std::none_of(kPrefixesNotInherited.begin(), kPrefixesNotInherited.end(), begins) &&
@@ -174,13 +181,15 @@ void add_contract(const LaunchInput& in, Environment& env, keeper::SpawnChild& c
 }
 
 // Last of all: what a file or the specification says of the exporter has become the observer's.
-void add_telemetry(const LaunchInput& in, std::vector<std::string>& environment) {
+void add_telemetry(const LaunchInput& in, const Account& account, std::vector<std::string>& environment) {
   const core::TelemetrySpec& telemetry = in.spec->telemetry;
   if (in.otlp.empty() || !telemetry.enabled || telemetry.direct) return;
   if (!in.key.is_worker()) return take_telemetry_out(environment);
-  export_to_observer(environment,
-                     {in.otlp, otlp_token(in.secret, in.key), in.spec->name, instance_id(in.secret, in.key),
-                      in.key.slot, in.key.generation, in.short_delays});
+  export_to_observer(
+      environment,
+      {in.otlp, otlp_token(in.secret, in.key), in.spec->name, instance_id(in.secret, in.key), in.key.slot,
+       in.key.generation, in.short_delays,
+       account.change && !in.bootstrap.others_can_read ? Bootstrap{} : in.bootstrap, telemetry.automatic});
 }
 
 std::optional<Fault> add_environment(const LaunchInput& in, const Account& account,
@@ -190,7 +199,10 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
     const std::size_t equals = line.find('=');
     if (equals == std::string::npos || equals == 0) continue;
     const std::string_view name = std::string_view(line).substr(0, equals);
-    if (is_inherited(name)) env.set(name, std::string_view(line).substr(equals + 1));
+    if (!is_inherited(name)) continue;
+    const std::string_view value = std::string_view(line).substr(equals + 1);
+    const std::string own = inherited_value(name, value);
+    if (!own.empty() || value.empty()) env.set(name, own);
   }
   if (account.change) {  // runmain's own home is of no use to another user; a file may still say otherwise
     env.set_if("USER", account.name);
@@ -217,7 +229,7 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   if (in.key.is_worker()) add_contract(in, env, child);
   if (in.key.is_about()) add_subject(in, env);
   child.env = env.take();
-  add_telemetry(in, child.env);
+  add_telemetry(in, account, child.env);
   return std::nullopt;
 }
 

@@ -14,6 +14,7 @@
 #include "base/result.hpp"
 #include "core/effect.hpp"
 #include "core/spec.hpp"
+#include "drive/bootstrap.hpp"
 #include "keeper/protocol.hpp"
 
 namespace runmain::drive {
@@ -42,6 +43,7 @@ struct LaunchInput {
   std::string traceparent;               // TRACEPARENT; empty: none
   std::string otlp;                      // the observer's receiver, "127.0.0.1:41234"; empty: none
   bool short_delays = false;             // of what is exported there
+  Bootstrap bootstrap;                   // what goes with it into Python and Node
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
   ChildKey about;                        // of a hook or a look: the worker that it is about …
   std::int32_t about_pid = 0;            // … and its main process

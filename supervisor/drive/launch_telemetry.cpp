@@ -5,6 +5,8 @@
 #include <functional>
 #include <utility>
 
+#include "child_runtime/protocol.h"
+
 namespace runmain::drive {
 namespace {
 
@@ -143,13 +145,35 @@ std::string without(std::string_view value, std::string_view quotes, const Judge
   return out;
 }
 
-// "--require X", "--require=X": 2 or 1 words, if X is telemetry.
-std::size_t option_with(const std::vector<Word>& words, std::size_t at, std::string_view option) {
+using Test = bool (*)(std::string_view value);
+
+// "--require X", "--require=X": 2 or 1 words, if X is what is looked for.
+std::size_t option_with(const std::vector<Word>& words, std::size_t at, std::string_view option, Test test) {
   const std::string_view text = words[at].text;
-  if (text == option) return at + 1 < words.size() && is_telemetry(words[at + 1].text) ? 2 : 0;
+  if (text == option) return at + 1 < words.size() && test(words[at + 1].text) ? 2 : 0;
   const bool has_value =
       text.starts_with(option) && text.size() > option.size() && text[option.size()] == '=';
-  return has_value && is_telemetry(text.substr(option.size() + 1)) ? 1 : 0;
+  return has_value && test(text.substr(option.size() + 1)) ? 1 : 0;
+}
+
+std::string node_options_without(std::string_view value, Test test) {
+  return without(value, "\"", [test](const std::vector<Word>& words, std::size_t at) -> std::size_t {
+    for (const char* option : {"--require", "-r", "--import", "--loader", "--experimental-loader"}) {
+      if (const std::size_t count = option_with(words, at, option, test)) return count;
+    }
+    return 0;
+  });
+}
+
+std::string python_path_without(std::string_view value, Test test) {
+  std::string out;
+  bool first = true;
+  for (const std::string_view folder : split(value, ':')) {
+    if (test(folder)) continue;
+    out += (first ? "" : ":") + std::string(folder);
+    first = false;
+  }
+  return out;
 }
 
 struct Hook {
@@ -180,26 +204,24 @@ std::string merged_attributes(std::string_view text, const std::vector<std::stri
   return kAttributes.size() + 1 + out.size() > kVariableMax ? std::string(text) : out;
 }
 
+std::string own_python_path(std::string_view value) {
+  return python_path_without(value, is_bootstrap_folder);
+}
+
+std::string own_node_options(std::string_view value) {
+  return node_options_without(value, is_bootstrap_file);
+}
+
 std::string plain_python_path(std::string_view value) {
-  std::string out;
-  bool first = true;
-  for (const std::string_view folder : split(value, ':')) {
-    if (folder.find("opentelemetry/instrumentation/auto_instrumentation") != std::string_view::npos ||
-        folder.find("otel-auto-instrumentation") != std::string_view::npos)
-      continue;
-    out += (first ? "" : ":") + std::string(folder);
-    first = false;
-  }
-  return out;
+  return python_path_without(value, [](std::string_view folder) {
+    return folder.find("opentelemetry/instrumentation/auto_instrumentation") != std::string_view::npos ||
+           folder.find("otel-auto-instrumentation") != std::string_view::npos || is_bootstrap_folder(folder);
+  });
 }
 
 std::string plain_node_options(std::string_view value) {
-  return without(value, "\"", [](const std::vector<Word>& words, std::size_t at) -> std::size_t {
-    for (const char* option : {"--require", "-r", "--import", "--loader", "--experimental-loader"}) {
-      if (const std::size_t count = option_with(words, at, option)) return count;
-    }
-    return 0;
-  });
+  return node_options_without(
+      value, [](std::string_view file) { return is_telemetry(file) || is_bootstrap_file(file); });
 }
 
 std::string plain_java_options(std::string_view value) {
@@ -240,6 +262,21 @@ void pass_by_proxy(Lines& environment) {
   }
 }
 
+// What would be too long for the kernel stays as it was.
+void put_in(Lines& environment, std::string_view name, const std::string& ours,
+            std::string (*with)(std::string_view, const std::string&)) {
+  if (ours.empty()) return;
+  const auto found = find(environment, name);
+  const std::string value = with(found == environment.end() ? "" : value_of(*found), ours);
+  if (name.size() + 1 + value.size() <= kVariableMax) set(environment, name, value);
+}
+
+void load_bootstrap(Lines& environment, const Bootstrap& bootstrap, bool automatic) {
+  put_in(environment, "PYTHONPATH", bootstrap.python, with_python);
+  put_in(environment, "NODE_OPTIONS", bootstrap.node, with_node);
+  set(environment, RUNMAIN_ENV_AUTO, automatic ? "1" : "0");
+}
+
 }  // namespace
 
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to) {
@@ -255,6 +292,7 @@ void export_to_observer(std::vector<std::string>& environment, const ExportTo& t
       merged_attributes(
           attributes, {"service.instance.id=" + to.instance_id, "runmain.worker=" + std::to_string(to.worker),
                        "runmain.generation=" + std::to_string(to.generation)}));
+  load_bootstrap(environment, to.bootstrap, to.automatic);
   if (!to.short_delays) return;
   set_if_free(environment, "OTEL_BSP_SCHEDULE_DELAY", "200");
   set_if_free(environment, "OTEL_BLRP_SCHEDULE_DELAY", "200");

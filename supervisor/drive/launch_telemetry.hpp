@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "drive/bootstrap.hpp"
 
 namespace runmain::drive {
 
@@ -25,6 +26,8 @@ struct ExportTo {
   std::uint32_t worker = 0;  // the slot
   std::uint32_t generation = 0;
   bool short_delays = false;  // what ends is sent at once: a person looks at it
+  Bootstrap bootstrap;        // what its Python and Node load at their start
+  bool automatic = false;     // RUNMAIN_AUTO: that starts the SDK and the instrumentations
 };
 
 // For a child that serves.
@@ -39,7 +42,11 @@ void take_telemetry_out(std::vector<std::string>& environment);
 // `text`.
 std::string merged_attributes(std::string_view text, const std::vector<std::string>& ours);
 
-// Values without what loads OpenTelemetry's instrumentation.
+// Values without what a runmain has put in (bootstrap.hpp): the one in which we run.
+std::string own_python_path(std::string_view value);
+std::string own_node_options(std::string_view value);
+
+// Values without what loads OpenTelemetry's instrumentation, or a runmain's bootstrap.
 std::string plain_python_path(std::string_view value);
 std::string plain_node_options(std::string_view value);
 std::string plain_java_options(std::string_view value);

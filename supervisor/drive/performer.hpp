@@ -42,6 +42,7 @@ class Performer {
     // The observer's receiver, once it is known, and whether a person waits for what comes there.
     std::string otlp;
     bool short_delays = false;
+    Bootstrap bootstrap;
     std::string browser;                           // RUNMAIN_BROWSER, once it is known
     bool observed = false;                         // there is an observer: roles come with a mailbox
     std::function<void(const std::string&)> tell;  // a survived failure, for a person

@@ -18,6 +18,7 @@ struct World {
   std::vector<std::string> listeners;
   std::vector<std::string> said;
   bool refuses = false;
+  drive::Bootstrap bootstrap{"/s/python/bootstrap", "/s/node/register.js", true};
   drive::ServiceTable services;
 
   World() { add(0, "web"); }
@@ -48,6 +49,7 @@ struct World {
     };
     c.say = [this](const Line& line) { said.push_back(line.text); };
     c.program = "/bin/runmain-observer";
+    c.bootstrap = bootstrap;
     c.secret = "0123456789abcdef";
     c.runtime_dir = "/run/x";
     c.state_dir = "/state/x";
@@ -144,4 +146,30 @@ TEST_CASE("variables that are too long for the observer cost the export and noth
   CHECK(w.told[0].destinations.empty());
   CHECK(w.said.size() == 1);
   CHECK(telemetry.receiver() == "127.0.0.1:41234");
+}
+
+TEST_CASE("instrumentation that is asked for and cannot be is said once") {
+  World w;
+  w.web().telemetry.automatic = true;
+  const auto told = [&](core::Mode mode) {
+    w.said.clear();
+    Telemetry telemetry(w.context());
+    telemetry.refresh(w.services, mode);
+    telemetry.refresh(w.services, mode);
+    return w.said;
+  };
+  using Said = std::vector<std::string>;
+  CHECK(told(core::Mode::dev).empty());
+  CHECK(told(core::Mode::prod) ==
+        Said{"web: telemetry.auto does nothing without an endpoint to export to, ignoring"});
+  w.web().user = "www";
+  CHECK(told(core::Mode::dev).empty());
+  w.bootstrap.others_can_read = false;
+  CHECK(told(core::Mode::dev) ==
+        Said{"web: telemetry.auto does nothing, as other users may not read share/runmain, ignoring"});
+  w.bootstrap = {};
+  CHECK(told(core::Mode::dev) ==
+        Said{"share/runmain is missing beside the executables: telemetry.auto does nothing, ignoring"});
+  w.web().telemetry.direct = true;
+  CHECK(told(core::Mode::dev).empty());
 }

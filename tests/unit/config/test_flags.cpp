@@ -82,10 +82,11 @@ TEST_CASE("every flag ends up where it belongs") {
   o.env_file = {"good.env"};
   o.on_change = "queue";
   o.name = "web";
-  o.poll = o.exit_on_error = o.browser = true;
+  o.poll = o.exit_on_error = o.browser = o.automatic = true;
   const core::ServiceSpec spec = good(o, place);
   CHECK(spec.name == "web");
   CHECK(spec.browser);
+  CHECK(spec.telemetry.automatic);
   CHECK(spec.watch->paths == std::vector<std::string>{place.path + "/src", place.path});
   CHECK(spec.watch->ignore == o.ignore);
   CHECK(spec.watch->include == std::vector<std::string>{"*.py", "*.html"});

@@ -96,6 +96,129 @@ TEST_CASE("programs that bind by themselves keep their port, and their reloader 
   for (const Case& c : cases) check(c);
 }
 
+TEST_CASE("a watcher is left out and what it would start is run") {
+  const std::vector<Case> cases{
+      {"nodemon app.js", "node", "node app.js", ""},
+      {"nodemon -w src --ext js,ts --delay 1 --inspect app.js --port=3000 -q", "node",
+       "node --inspect app.js --port=3000", ""},
+      {"npx nodemon -r dotenv/config app.mjs", "node", "node -r dotenv/config app.mjs", ""},
+      {"nodemon app.js -- -w x", "node", "node app.js -w x", ""},
+      {"npx nodemon src/app.ts", "ts-node", "npx ts-node src/app.ts", ""},
+      {"nodemon --exec tsx src/app.ts", "tsx", "tsx src/app.ts", ""},
+      {"nodemon --exec node", "node", "node", ""},
+      {"env A=1 nodemon app.py", "", "env A=1 python app.py", ""},
+      {"watchmedo auto-restart -d . --pattern=*.py --recursive -- celery -A proj worker", "celery",
+       "celery -A proj worker", ""},
+      {"watchmedo auto-restart -R python manage.py runserver", "manage.py",
+       "python manage.py runserver --noreload", "", 8000}};
+  for (const Case& c : cases) check(c);
+  const auto texts = [](const Argv& argv) { return choose_runner(argv, {}, {}); };
+  CHECK(joined(texts({"watchfiles", "--filter", "python", "uvicorn app:app --port 81", "src"}).argv) ==
+        "uvicorn app:app --fd {fd}");
+  CHECK(texts({"watchfiles", "uvicorn app:app --port 81"}).listen == "127.0.0.1:81");
+  CHECK(joined(texts({"poetry", "run", "watchfiles", "hypercorn app:app"}).argv) ==
+        "poetry run hypercorn app:app --bind fd://{fd}");
+  CHECK(joined(texts({"python", "-m", "watchfiles", "./serve.sh"}).argv) == "./serve.sh");
+  CHECK(texts({"watchfiles", "./serve.sh"}).promise == "watchfiles itself is left out");
+  CHECK(texts({"watchfiles", "uvicorn app:app --reload"}).promise ==
+        "watchfiles itself is left out, its own --reload is off");
+  CHECK(texts({"nodemon", "--exec", "node --watch", "app.js"}).argv == Argv{"node", "app.js"});
+  CHECK(script_of({"watchfiles", "python app.py"}) == "app.py");
+  CHECK(console_script_of({"watchfiles", "flask run"}) == "flask");
+  CHECK(package_script_of({"watchfiles", "npm run dev"}) == "dev");
+  CHECK(name_of_command({"watchfiles", "python server.py", "src"}) == "server");
+}
+
+TEST_CASE("a watcher of which it cannot be said what it would start is left as it is") {
+  const std::vector<Argv> lines{{"nodemon"},
+                                {"nodemon", "--inspect"},
+                                {"nodemon", "--config", "x.json", "app.js"},
+                                {"nodemon", "--cwd", "src", "app.js"},
+                                {"nodemon", "--exec", "tsc && node app.js"},
+                                {"nodemon", "--exec", "run {{filename}}", "app.js"},
+                                {"nodemon", "--exec"},
+                                {"nodemon", "--version"},
+                                {"watchfiles", "package.main"},
+                                {"watchfiles", "--args", "x", "python app.py"},
+                                {"watchfiles", "--unheard-of", "python app.py"},
+                                {"watchfiles", "python 'open"},
+                                {"watchfiles"},
+                                {"watchmedo", "shell-command", "x"},
+                                {"watchmedo"},
+                                {"watchexec", "node", "app.js"}};
+  for (const Argv& argv : lines) {
+    INFO(joined(argv));
+    const Runner runner = choose_runner(argv, {}, {});
+    CHECK(runner.argv == argv);
+    CHECK(runner.promise.find("watches by itself, too") != std::string::npos);
+  }
+  RunnerFacts facts;
+  facts.has_nodemon_file = true;
+  facts.script = "from flask import Flask\napp = Flask(__name__)\napp.run()\n";
+  CHECK(choose_runner(words("nodemon app.py"), facts, {}).argv == words("nodemon app.py"));
+  CHECK(choose_runner({"watchfiles", "python app.py"}, facts, {}).listen == "127.0.0.1:5000");
+}
+
+TEST_CASE("opentelemetry-instrument is a wrapper with flags of its own") {
+  const std::vector<Case> cases{
+      {"opentelemetry-instrument flask run", "flask", "opentelemetry-instrument flask run --no-reload",
+       "127.0.0.1:5000"},
+      {"opentelemetry-instrument --traces_exporter console --service_name=x uvicorn app:app --reload",
+       "uvicorn",
+       "opentelemetry-instrument --traces_exporter console --service_name=x uvicorn app:app --fd {fd}",
+       "127.0.0.1:8000"},
+      {"uv run opentelemetry-instrument python -m flask run", "flask",
+       "uv run opentelemetry-instrument python -c LINES -m flask run --no-reload", "127.0.0.1:5000"},
+      {"opentelemetry-instrument python manage.py runserver", "manage.py",
+       "opentelemetry-instrument python manage.py runserver --noreload", "", 8000},
+      {"opentelemetry-instrument --version", "", "opentelemetry-instrument --version", ""},
+      {"opentelemetry-instrument --service_name x", "", "opentelemetry-instrument --service_name x", ""},
+      {"opentelemetry-instrument", "", "opentelemetry-instrument", ""}};
+  for (const Case& c : cases) check(c);
+  RunnerFacts facts;
+  facts.program = "/venv/bin/flask";
+  facts.interpreter = {"/venv/bin/python"};
+  CHECK(console_script_of(words("opentelemetry-instrument flask run")) == "flask");
+  CHECK(joined(choose_runner(words("opentelemetry-instrument flask run"), facts, {}).argv) ==
+        "opentelemetry-instrument /venv/bin/python -c LINES /venv/bin/flask run --no-reload");
+  CHECK(name_of_command(words("opentelemetry-instrument python server.py")) == "server");
+}
+
+TEST_CASE("celery has no socket, and only its main process is told to stop") {
+  const Runner celery = choose_runner(words("celery -A proj worker -c 4"), {}, {});
+  CHECK(celery.name == "celery");
+  CHECK(joined(celery.argv) == "celery -A proj worker -c 4");
+  CHECK(celery.own_workers == "--concurrency 4");
+  CHECK(celery.stop_main);
+  CHECK_FALSE(celery.takes_socket);
+  CHECK(describe(celery, {"celery", {}, {}}) == "celery: restarted at each change");
+  CHECK(choose_runner(words("python -m celery -A proj beat"), {}, {}).name == "celery");
+  CHECK(choose_runner(words("celery -A proj inspect active"), {}, {}).name.empty());
+  CHECK_FALSE(choose_runner(words("uvicorn a:b"), {}, {}).stop_main);
+}
+
+TEST_CASE("uWSGI speaks on our socket what it would have spoken on its own") {
+  const std::string stops = " --need-app --hook-master-start=unix_signal:15 gracefully_kill_them_all";
+  const std::vector<Case> cases{
+      {"uwsgi --http :9000 --module app:app --py-autoreload=1", "uwsgi",
+       "uwsgi --module app:app --master" + stops + " --http-socket fd://{fd}", "0.0.0.0:9000"},
+      {"uwsgi --http-socket=127.0.0.1:81 -w app --master", "uwsgi",
+       "uwsgi -w app --master" + stops + " --http-socket fd://{fd}", "127.0.0.1:81"},
+      {"uwsgi -s 127.0.0.1:3031 -w app", "uwsgi", "uwsgi -w app --master" + stops + " --socket fd://{fd}",
+       "127.0.0.1:3031"},
+      {"uwsgi app.ini", "uwsgi", "uwsgi app.ini --master" + stops, ""},
+      {"uwsgi --http-socket fd://{fd} -w app", "uwsgi",
+       "uwsgi --http-socket fd://{fd} -w app --master" + stops, ""}};
+  for (const Case& c : cases) check(c);
+  const Runner several = choose_runner(words("uwsgi --http :80 --socket 127.0.0.1:81 -w a"), {}, {});
+  CHECK_FALSE(several.takes_socket);
+  CHECK(several.listen.empty());
+  CHECK(choose_runner(words("uwsgi --http :80 -w a --py-autoreload 1"), {}, {}).promise ==
+        "its own --py-autoreload is off");
+  CHECK(choose_runner(words("uwsgi --http :80 -w a"), {}, {}).promise.empty());
+  CHECK(choose_runner(words("uwsgi --http :80 -w a"), {}, {}).stop_main);
+}
+
 TEST_CASE("a program that is not known is left as it is, whatever its words look like") {
   for (const std::string line : {"./server --port 81 --reload", "flask routes", "python manage.py migrate",
                                  "python -c pass", "python script.py --reload", "fastapi --help",
@@ -252,6 +375,11 @@ TEST_CASE("npm run is what package.json says; only its environment can be change
   CHECK(uvicorn.listen.empty());
   CHECK(uvicorn.port == 8000);
   CHECK_FALSE(uvicorn.takes_socket);
+  facts.package_script = "nodemon app.js";
+  const Runner nodemon = choose_runner(words("npm run dev"), facts, {});
+  CHECK(nodemon.name == "npm: node");
+  CHECK(joined(nodemon.argv) == "npm run dev");
+  CHECK(nodemon.promise.find("package.json and stays") != std::string::npos);
   facts.package_script = "webpack serve";
   CHECK(choose_runner(words("npm run dev"), facts, {}).name.empty());
 }
@@ -310,7 +438,9 @@ TEST_CASE("one line tells what was chosen") {
   CHECK(told("node server.js", {}, {}) == "node: binds by itself, refused while it restarts");
   CHECK(told("./server", {}, {}) == "name: restarted at each change");
   CHECK(told("./server", {":80", ":81"}, {}) == "name: sockets :80, :81 are ours (LISTEN_FDS)");
-  CHECK(told("nodemon x.js", {}, {}).find("watches by itself") != std::string::npos);
+  CHECK(told("nodemon x.js", {}, {}) ==
+        "node: binds by itself, refused while it restarts, nodemon itself is left out");
+  CHECK(told("air", {}, {}).find("watches by itself") != std::string::npos);
   CHECK(told("vite", {}, 5173).find("takes changes by itself, restarted for package.json") !=
         std::string::npos);
 }

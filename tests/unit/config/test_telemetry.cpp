@@ -35,6 +35,7 @@ TEST_CASE("telemetry is read key by key") {
   expected.enabled = false;
   expected.direct = true;
   expected.logs = true;
+  expected.automatic = true;
   expected.endpoint = "https://collector:4318/base";
   expected.protocol = "http/json";
   expected.compression = "gzip";
@@ -43,7 +44,8 @@ TEST_CASE("telemetry is read key by key") {
   expected.certificate = "/srv/app/ca.pem";
   expected.client_certificate = "/etc/own.pem";
   expected.client_key = "/srv/own.key";
-  CHECK(of("enabled = false, direct = true, logs = true, endpoint = 'https://collector:4318/base', protocol "
+  CHECK(of("enabled = false, direct = true, logs = true, auto = true, endpoint = "
+           "'https://collector:4318/base', protocol "
            "= 'http/json', "
            "compression = 'gzip', headers = { Authorization = 'Bearer x', x-scope = '' }, timeout = '3s', "
            "certificate = 'ca.pem', client_certificate = '/etc/own.pem', client_key = '../own.key'") ==
@@ -66,6 +68,9 @@ TEST_CASE("a service's table lies over the file's key by key and its headers rep
   CHECK_FALSE(of_file(top + "[service.web]\ncommand = 'x'\ntelemetry.enabled = false\n").enabled);
   CHECK(of_file("[telemetry]\nenabled = false\n[service.web]\ncommand = 'x'\ntelemetry.enabled = true\n")
             .enabled);
+  CHECK(of_file("[telemetry]\nauto = true\n[service.web]\ncommand = 'x'\n").automatic);
+  CHECK_FALSE(
+      of_file("[telemetry]\nauto = true\n[service.web]\ncommand = 'x'\ntelemetry.auto = false\n").automatic);
 }
 
 TEST_CASE("an endpoint is an http or https URL whose port is that of HTTP") {

@@ -61,6 +61,8 @@ TEST_CASE("what a changed field of a running service does") {
        false},
       {"telemetry or not", [](ServiceSpec& s) { s.telemetry.enabled = false; }, true},
       {"telemetry by itself", [](ServiceSpec& s) { s.telemetry.direct = true; }, true},
+      {"instrumentation", [](ServiceSpec& s) { s.telemetry.automatic = true; }, true},
+      {"its output as logs", [](ServiceSpec& s) { s.telemetry.logs = true; }, false},
       {"a death with the keeper", [](ServiceSpec& s) { s.die_with_keeper = false; }, true},
   };
   for (const Row& row : rows) {

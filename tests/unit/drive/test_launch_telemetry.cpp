@@ -47,7 +47,8 @@ TEST_CASE("a child that serves exports to the observer and says who it is") {
                                            {"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"},
                                            {"OTEL_EXPORTER_OTLP_HEADERS", "runmain-token=0.1.7.1.MAC"},
                                            {"OTEL_SERVICE_NAME", "web"},
-                                           {"OTEL_RESOURCE_ATTRIBUTES", kOurs}});
+                                           {"OTEL_RESOURCE_ATTRIBUTES", kOurs},
+                                           {"RUNMAIN_AUTO", "0"}});
 }
 
 TEST_CASE("what the user has set for the exporter is the observer's and not the child's") {
@@ -160,6 +161,15 @@ TEST_CASE("instrumentation is taken out of what loads it and nothing else") {
       {plain_node_options, "-r \"/a b/node_modules/@opentelemetry/x.js\" -r './y z.js'", "-r './y z.js'"},
       {plain_node_options, "--experimental-loader=@opentelemetry/instrumentation/hook.mjs  -r a", "-r a"},
       {plain_node_options, "--require", "--require"},
+      {plain_node_options, "--require \"/a b/share/runmain/node/register.js\" -r x", "-r x"},
+      {plain_python_path, "/p/share/runmain/python/bootstrap:/a", "/a"},
+      {own_python_path, "/p/share/runmain/python/bootstrap:/a:" + auto_py, "/a:" + auto_py},
+      {own_python_path, "/p/share/runmain/python/bootstrap/", ""},
+      {own_python_path, "/p/share/runmain/python:/p/bootstrap", "/p/share/runmain/python:/p/bootstrap"},
+      {own_node_options, "--require @opentelemetry/x --require /p/share/runmain/node/register.js",
+       "--require @opentelemetry/x"},
+      {own_node_options, "--require=/p/share/runmain/node/register.js", ""},
+      {own_node_options, "--require /p/node/register.js", "--require /p/node/register.js"},
       {plain_node_options, "--title=@opentelemetry/x", "--title=@opentelemetry/x"},
       {plain_node_options, "--require \"@opentelemetry/x", ""},
       {plain_node_options, "--require \"mine", "--require \"mine"},
@@ -224,4 +234,53 @@ TEST_CASE("telemetry of a plan: workers export and helpers do not and who is off
   in.otlp.clear();
   in.key.slot = 1;
   CHECK(has(users));
+}
+
+TEST_CASE("a plan puts the bootstrap into a worker and takes the one of an outer runmain out") {
+  core::ServiceSpec spec;
+  spec.name = "web";
+  spec.command.argv = {"./server"};
+  spec.cwd = "/srv";
+  core::WatchSpec watch;
+  watch.build = core::CommandSpec{{"make"}, false};
+  spec.watch = watch;
+  LaunchInput in;
+  in.spec = &spec;
+  in.key = {ServiceId{3}, 1, 4, 2};
+  in.otlp = "127.0.0.1:41234";
+  in.bootstrap = {"/p/share/runmain/python/bootstrap", "/p/share/runmain/node/register.js", true};
+  in.environment = {"PYTHONPATH=/outer/share/runmain/python/bootstrap:/src",
+                    "NODE_OPTIONS=--require /outer/share/runmain/node/register.js", "RUNMAIN_AUTO=1"};
+  const auto value = [&](const std::string& name) -> std::string {
+    const Launch launch = plan(in);
+    for (const std::string& line : std::get<keeper::SpawnChild>(launch).env) {
+      if (line.starts_with(name + "=")) return line.substr(name.size() + 1);
+    }
+    return "unset";
+  };
+  const auto all = [&] {
+    return value("PYTHONPATH") + "|" + value("NODE_OPTIONS") + "|" + value("RUNMAIN_AUTO");
+  };
+  const std::string on =
+      "/p/share/runmain/python/bootstrap:/src|--require /p/share/runmain/node/register.js|";
+  CHECK(all() == on + "0");
+  spec.telemetry.automatic = true;
+  CHECK(all() == on + "1");
+  in.key.slot = kBuildSlot;
+  CHECK(all() == "/src|unset|unset");
+  in.key.slot = 1;
+  spec.telemetry.direct = true;
+  CHECK(all() == "/src|unset|unset");
+  spec.telemetry.direct = false;
+  in.otlp.clear();
+  CHECK(all() == "/src|unset|unset");
+  in.otlp = "127.0.0.1:41234";
+  spec.env = {{"PYTHONPATH", ""}, {"NODE_OPTIONS", "--inspect"}};
+  CHECK(value("PYTHONPATH") == in.bootstrap.python);
+  CHECK(value("NODE_OPTIONS") == "--inspect --require /p/share/runmain/node/register.js");
+  spec.env = {{"PYTHONPATH", "/" + std::string(131050, 'x')}};
+  CHECK(value("PYTHONPATH") == spec.env[0].second);  // with ours no kernel would take it
+  spec.env = {};
+  in.bootstrap = {};
+  CHECK(all() == "/src|unset|1");
 }
