@@ -168,7 +168,8 @@ ChannelHub::Passed ChannelHub::passed_with(const SendChannel& order) {
   if (!mailbox) return passed;
   fds.insert(fds.end(), {mailbox->memory, mailbox->wake});
   passed.path_line = "{\"v\":1,\"mailbox\":{\"path\":\"/proc/" + std::to_string(getpid()) + "/fd/" +
-                     std::to_string(mailbox->memory) + "\",\"claim\":" + std::to_string(mailbox->claim) + "}}\n";
+                     std::to_string(mailbox->memory) + "\",\"claim\":" + std::to_string(mailbox->claim) +
+                     "}}\n";
   return passed;
 }
 

@@ -151,6 +151,7 @@ class Lane {
     this.slotNumber = 0;
     const slots = Math.min(header.slots, kSlotsMax);
     this.freeSlots = Array.from({ length: slots }, (_, i) => slots - 1 - i);
+    this.unsaved = false;
     this.slot = Buffer.alloc(kSlotSize);
     this.slotView = new DataView(this.slot.buffer, this.slot.byteOffset, kSlotSize);
     if (round > 1) fs.writeSync(this.fd, Buffer.alloc(slots * kSlotSize), 0, slots * kSlotSize, this.slotsAt);
@@ -179,7 +180,18 @@ class Lane {
 
   // 64 bytes, or both lines where something was lost.
   saveCounts(lost = false) {
+    this.unsaved = false;
     fs.writeSync(this.fd, this.counts, 0, lost ? 128 : 64, this.at);
+  }
+
+  // What counts starts is written with the next end, or before the program waits again: nothing is
+  // balanced by it.
+  saveSoon() {
+    if (this.unsaved) return;
+    this.unsaved = true;
+    setImmediate(() => {
+      if (this.unsaved) this.saveCounts();
+    });
   }
 
   addEntry(kind, payload) {
@@ -288,12 +300,11 @@ class Lane {
   // A slot for a span that has begun, -1 if there is none.
   open(span, scope, parent, flags) {
     this.add(kWord.started);
+    this.saveSoon();
     if (this.freeSlots.length === 0) {
       this.add(kWord.openFull);
-      this.saveCounts();
       return -1;
     }
-    this.saveCounts();
     const index = this.freeSlots.pop();
     const { slot, slotView } = this;
     const { traceId, spanId } = span.spanContext();

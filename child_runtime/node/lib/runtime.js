@@ -7,9 +7,19 @@
 
 const { isMainThread, threadId } = require('node:worker_threads');
 const { readToken, isClusterWorker } = require('./environment');
-const { Mailbox, kLost, kScopeLost } = require('./mailbox');
-const { putSpan, putResource, putScope, scopeOf, parentOf, flagsOf } = require('./encoder');
-const { Writer, TooBig } = require('./wire');
+
+// Loaded with the first claim or span: most processes never have one.
+const later = {
+  get mailbox() {
+    return require('./mailbox');
+  },
+  get encoder() {
+    return require('./encoder');
+  },
+  get wire() {
+    return require('./wire');
+  },
+};
 
 const kKey = Symbol.for('runmain.runtime.1');
 const kWaitingMax = 2048; // spans before the claim is answered
@@ -90,7 +100,7 @@ class Runtime {
     this.role = answer.role;
     if (!this.serving) return this.dropWaiting();
     const mailbox = answer.mailbox;
-    if (mailbox && this.telemetry) this.mailbox = Mailbox.open(String(mailbox.path), Number(mailbox.claim) || 0);
+    if (mailbox && this.telemetry) this.mailbox = later.mailbox.Mailbox.open(String(mailbox.path), Number(mailbox.claim) || 0);
     if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
     // What helpers of this process find is void (docs/contract.md).
     if (this.role) this.env.RUNMAIN_TOKEN = this.env.RUNMAIN_TOKEN.replace(/[^:]+(:[^:]*)$/, '-$1');
@@ -128,7 +138,7 @@ class Runtime {
     for (const { span } of waiting) this.write(span, true);
     for (const span of open.keys()) this.started(span);
     if (this.dropped > 0 && this.lanes.size > 0) {
-      [...this.lanes.values()][0].lose(kLost.notServing, this.dropped);
+      [...this.lanes.values()][0].lose(later.mailbox.kLost.notServing, this.dropped);
       this.dropped = 0;
     }
   }
@@ -141,11 +151,11 @@ class Runtime {
     if (this.lanes.size >= kLanesMax) return this.lanes.values().next().value;
     const attributes = { ...((resource && resource.attributes) || {}) };
     if (this.instanceId) attributes['service.instance.id'] = this.instanceId;
-    const w = new Writer(64 << 10);
+    const w = new later.wire.Writer(64 << 10);
     try {
-      putResource(w, attributes);
+      later.encoder.putResource(w, attributes);
     } catch (error) {
-      if (!(error instanceof TooBig)) throw error;
+      if (!(error instanceof later.wire.TooBig)) throw error;
       w.at = 0;
     }
     const lane = this.mailbox.takeLane(w.bytes.subarray(0, w.at), isMainThread ? process.pid : threadId);
@@ -154,11 +164,11 @@ class Runtime {
   }
 
   scopeNumber(lane, span) {
-    const scope = scopeOf(span);
+    const scope = later.encoder.scopeOf(span);
     let number = lane.scopes.get(scope); // the object of a tracer
     if (number !== undefined) return number;
     const key = `${scope.name}@${scope.version || ''}:${scope.schemaUrl || ''}`;
-    number = lane.scope(key, scope.schemaUrl, (w) => putScope(w, scope));
+    number = lane.scope(key, scope.schemaUrl, (w) => later.encoder.putScope(w, scope));
     if (lane.scopes.size < kScopesCached) lane.scopes.set(scope, number);
     return number;
   }
@@ -172,8 +182,8 @@ class Runtime {
     const lane = this.laneOf(span.resource);
     if (!lane) return;
     const remote = span.parentSpanContext && span.parentSpanContext.isRemote;
-    const flags = flagsOf(span.spanContext().traceFlags, remote);
-    const slot = lane.open(span, this.scopeNumber(lane, span), parentOf(span), flags);
+    const flags = later.encoder.flagsOf(span.spanContext().traceFlags, remote);
+    const slot = lane.open(span, this.scopeNumber(lane, span), later.encoder.parentOf(span), flags);
     this.open.set(span, { lane, slot });
   }
 
@@ -198,18 +208,18 @@ class Runtime {
       return undefined;
     }
     if (late) lane.add(1);
-    lane.span(this.scopeNumber(lane, span), putSpan, span);
+    lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
     if (opened && opened.slot >= 0) lane.close(opened.slot);
     return undefined;
   }
 
   sendSpan(span) {
-    const w = (this.writer = this.writer || new Writer(256 << 10));
+    const w = (this.writer = this.writer || new later.wire.Writer(256 << 10));
     w.at = 0;
     try {
       putRequest(w, span, this.instanceId);
     } catch (error) {
-      if (!(error instanceof TooBig)) throw error;
+      if (!(error instanceof later.wire.TooBig)) throw error;
       ++this.dropped;
       return;
     }
@@ -251,6 +261,7 @@ class Runtime {
 }
 
 function putRequest(w, span, instanceId) {
+  const { putResource, putScope, scopeOf, putSpan } = later.encoder;
   const all = w.begin(1);
   const resource = w.begin(1);
   const attributes = { ...((span.resource && span.resource.attributes) || {}) };
@@ -276,4 +287,4 @@ function runtime() {
   return globalThis[kKey];
 }
 
-module.exports = { Runtime, runtime, kScopeLost };
+module.exports = { Runtime, runtime };
