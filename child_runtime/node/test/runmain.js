@@ -114,6 +114,10 @@ class World {
     }
   }
 
+  failIfEnded() {
+    if (this.runmain.exitCode !== null) throw new Error('runmain has ended');
+  }
+
   where() {
     return ['--runtime-dir', path.join(this.folder, 'rt'), '--state-dir', path.join(this.folder, 'st')];
   }
