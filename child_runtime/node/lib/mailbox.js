@@ -19,6 +19,7 @@ const kLanesMax = 4096;
 const kRecordMax = 256 << 10;
 const kRecordHead = 16;
 const kLanesEach = 8; // lanes that a claim may take before it meets the next one's
+const kLanesMain = 4; // of these the main thread's; the others are worker threads', one each
 const kNameMax = 64;
 const kRecord = { pad: 1, span: 2, request: 3 };
 const kEntry = { resource: 1, scope: 2 };
@@ -96,7 +97,11 @@ class Mailbox {
     this.pid = process.pid;
     this.pidStarted = processStart();
     this.instanceId = header.instanceId;
-    if (claim === 0) this.putU32(136, 1); // `processes`: the worker's instance id is taken
+  }
+
+  // `processes`: the worker's instance id is taken.
+  takeInstance() {
+    if (this.claim === 0) this.putU32(136, 1);
   }
 
   putU32(at, value) {
@@ -109,12 +114,15 @@ class Mailbox {
     return this.header.headerSize + index * this.header.stride;
   }
 
-  // A lane of our own; undefined if none is free. C's writers search from the first lane on, we from behind.
-  takeLane(resource, tid) {
+  // A lane of our own; undefined if none is free. C's writers search from the first lane on, we from behind,
+  // each claim and each worker thread (number `thread`, 0: the main one) from a place of its own.
+  takeLane(resource, tid, thread = 0) {
     const own = this.header.lanes - this.header.shared;
     const state = Buffer.alloc(kLaneHead);
-    for (let i = 0; i < own; ++i) {
-      const index = (((own - 1 - this.claim * kLanesEach - i) % own) + own) % own;
+    const begin = this.claim * kLanesEach;
+    const from = begin + Math.floor(begin / own) + (thread > 0 ? kLanesMain + ((thread - 1) % kLanesMain) : 0);
+    for (let i = 0; i < (thread > 0 ? 1 : own); ++i) {
+      const index = own - 1 - ((from + i) % own);
       fs.readSync(this.fd, state, 0, kLaneHead, this.laneAt(index));
       if (state.readUInt32LE(128) === 0) return new Lane(this, index, state, resource, tid);
     }

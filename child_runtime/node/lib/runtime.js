@@ -2,10 +2,11 @@
 // a process share it (a preloaded one and one in node_modules).
 //
 // Invariant: spans that end before the claim is answered wait, bounded, and are written with the grant or
-// dropped with the refusal. Requires: one thread; worker threads have a runtime each that never claims.
+// dropped with the refusal. Worker threads have a runtime each, which never claims: it writes where the main
+// thread does, in a lane of its own, and by HTTP if it was there before the claim.
 'use strict';
 
-const { isMainThread, threadId } = require('node:worker_threads');
+const { isMainThread, threadId, setEnvironmentData, getEnvironmentData } = require('node:worker_threads');
 const { readToken, isClusterWorker } = require('./environment');
 
 // Loaded with the first claim or span: most processes never have one.
@@ -22,6 +23,7 @@ const later = {
 };
 
 const kKey = Symbol.for('runmain.runtime.1');
+const kGiven = 'runmain.mailbox.1'; // environment data of worker threads
 const kWaitingMax = 2048; // spans before the claim is answered
 const kOpenMax = 2048; // … and of open ones
 const kLanesMax = 4; // resources that get a lane of their own
@@ -50,6 +52,14 @@ class Runtime {
     this.drains = [];
     this.sdk = { core: undefined, api: undefined }; // as the hooks have seen them loaded
     this.writer = undefined;
+    if (!isMainThread && this.supervised) this.followMain();
+  }
+
+  followMain() {
+    const given = getEnvironmentData(kGiven);
+    if (given && this.telemetry) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
+    this.state = 'granted';
+    this.writing = true;
   }
 
   // Resources are made of the environment; a worker of a cluster is an instance of its own.
@@ -100,7 +110,12 @@ class Runtime {
     this.role = answer.role;
     if (!this.serving) return this.dropWaiting();
     const mailbox = answer.mailbox;
-    if (mailbox && this.telemetry) this.mailbox = later.mailbox.Mailbox.open(String(mailbox.path), Number(mailbox.claim) || 0);
+    if (mailbox && this.telemetry) {
+      const given = { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 };
+      this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
+      setEnvironmentData(kGiven, given);
+    }
+    if (this.mailbox) this.mailbox.takeInstance();
     if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
     // What helpers of this process find is void (docs/contract.md).
     if (this.role) this.env.RUNMAIN_TOKEN = this.env.RUNMAIN_TOKEN.replace(/[^:]+(:[^:]*)$/, '-$1');
@@ -158,8 +173,9 @@ class Runtime {
       if (!(error instanceof later.wire.TooBig)) throw error;
       w.at = 0;
     }
-    const lane = this.mailbox.takeLane(w.bytes.subarray(0, w.at), isMainThread ? process.pid : threadId);
+    const lane = this.mailbox.takeLane(w.bytes.subarray(0, w.at), isMainThread ? process.pid : threadId, threadId);
     if (lane) this.lanes.set(resource, lane);
+    else if (this.lanes.size === 0) this.mailbox = undefined; // none is free: by HTTP
     return lane || this.lanes.values().next().value;
   }
 
@@ -203,10 +219,7 @@ class Runtime {
     const opened = this.open.get(span);
     this.open.delete(span);
     const lane = opened ? opened.lane : this.laneOf(span.resource);
-    if (!lane) {
-      ++this.dropped;
-      return undefined;
-    }
+    if (!lane) return this.sendSpan(span);
     if (late) lane.add(1);
     lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
     if (opened && opened.slot >= 0) lane.close(opened.slot);

@@ -144,9 +144,9 @@ class World {
 }
 
 // A whole answer, or undefined.
-function get(port, where, agent) {
+function get(port, where) {
   return new Promise((resolve) => {
-    const request = http.get({ host: '127.0.0.1', port, path: where, agent, timeout: 20000 }, (response) => {
+    const request = http.get({ host: '127.0.0.1', port, path: where, agent: false, timeout: 20000 }, (response) => {
       let text = '';
       response.on('data', (part) => (text += part));
       response.on('end', () => resolve(text));
