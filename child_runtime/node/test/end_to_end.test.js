@@ -125,6 +125,35 @@ if (cluster.isPrimary) { cluster.fork(); cluster.fork(); } else { ${kServer.repl
   for (const pid of pids) assert.ok(hasMailbox(Number(pid)));
 });
 
+test('metrics and logs of exporters with a fixed endpoint arrive, and onDrain ends the process', async (t) => {
+  const program = `
+const { metrics, logs } = require('@opentelemetry/sdk-node');
+const { OTLPMetricExporter } = require('@opentelemetry/exporter-metrics-otlp-http');
+const { OTLPLogExporter } = require('@opentelemetry/exporter-logs-otlp-proto');
+const url = 'http://127.0.0.1:9/none';
+const reader = new metrics.PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter({ url }), exportIntervalMillis: 200, exportTimeoutMillis: 100 });
+new metrics.MeterProvider({ readers: [reader] }).getMeter('m').createCounter('a.counter.of.ours').add(1);
+const processor = new logs.SimpleLogRecordProcessor({ exporter: new OTLPLogExporter({ url }) });
+const logger = new logs.LoggerProvider({ processors: [processor] }).getLogger('l');
+const runmain = require(${JSON.stringify(path.resolve(__dirname, '..'))});
+const server = require('node:http').createServer((request, response) => {
+  logger.emit({ body: 'a line of ours' });
+  response.end(String(runmain.serving()));
+}).listen({ fd: 3 }, () => runmain.ready());
+runmain.onDrain(async ({ budgetMs }) => {
+  require('node:fs').writeFileSync('drained', String(budgetMs > 0));
+  await new Promise((resolve) => server.close(resolve));
+});
+`;
+  const { world, port } = await makeWorld(t, { files: { 'server.js': program }, command: 'node server.js', auto: 0 });
+  await until('it serves', async () => (await get(port, '/')) === 'true');
+  await until('the metric is there', () => world.others.includes('a.counter.of.ours'));
+  await until('the log is there', () => world.others.includes('a line of ours'));
+  world.runmain.kill('SIGTERM');
+  await world.ended;
+  assert.strictEqual(fs.readFileSync(path.join(world.folder, 'drained'), 'utf8'), 'true');
+});
+
 // In a thread, with the SDK that it has by itself.
 const kThread = `
 const { BasicTracerProvider } = require('@opentelemetry/sdk-trace-base');

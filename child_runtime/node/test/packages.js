@@ -17,6 +17,8 @@ const kSets = {
     '@opentelemetry/sdk-trace-base': '2.12.1',
     '@opentelemetry/otlp-transformer': '0.223.1',
     '@opentelemetry/exporter-trace-otlp-http': '0.223.0',
+    '@opentelemetry/exporter-metrics-otlp-http': '0.223.0',
+    '@opentelemetry/exporter-logs-otlp-proto': '0.223.0',
     express: '5.1.0',
   },
   old: {
