@@ -174,9 +174,10 @@ class Runtime {
       w.at = 0;
     }
     const lane = this.mailbox.takeLane(w.bytes.subarray(0, w.at), isMainThread ? process.pid : threadId, threadId);
-    if (lane) this.lanes.set(resource, lane);
-    else if (this.lanes.size === 0) this.mailbox = undefined; // none is free: by HTTP
-    return lane || this.lanes.values().next().value;
+    const other = lane || this.lanes.values().next().value; // none is free: not asked for again
+    if (other) this.lanes.set(resource, other);
+    else this.mailbox = undefined; // by HTTP
+    return other;
   }
 
   scopeNumber(lane, span) {
