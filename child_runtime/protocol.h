@@ -35,6 +35,8 @@
  *        with one fd for each listener, in order, by SCM_RIGHTS on the first byte of the line; with
  *        "mailbox":true two more may come: the mailbox (mailbox.h), and the eventfd that wakes its reader.
  *        If they did not come there is none. What else comes is closed.
+ *   {"v":1,"mailbox":{"path":"/proc/1/fd/9","claim":0}}
+ *        behind the role, for who cannot receive fds: where the mailbox is, and how often it was given before
  *   {"v":1,"refused":{"why":"…"}}
  *   {"v":1,"drain":{"budget_ms":10000}}
  * Unknown keys are ignored on both sides; a line without a known key is ignored and counted. */

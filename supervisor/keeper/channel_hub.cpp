@@ -135,33 +135,42 @@ void ChannelHub::send_to(Connection& c, const SendChannel& order) {
     return;
   }
   const bool idle = c.out.empty();  // fds go only with the first bytes of an idle connection
-  const std::vector<int> fds = idle ? fds_of(order) : std::vector<int>{};
-  if (fds.empty()) {
-    c.out += order.bytes;
+  const Passed passed = idle ? passed_with(order) : Passed{};
+  const std::string bytes = order.bytes + passed.path_line;
+  if (passed.fds.empty()) {
+    c.out += bytes;
     flush(c);
     return;
   }
-  auto sent = os::send_message(c.fd.get(), order.bytes, fds);
+  auto sent = os::send_message(c.fd.get(), bytes, passed.fds);
   if (!sent) {
     close(c);
     return;
   }
-  c.out += order.bytes.substr(*sent);
+  c.out += bytes.substr(*sent);
   flush(c);
 }
 
 // The mailbox comes behind all sockets that the line names: by their count the child tells them apart.
-std::vector<int> ChannelHub::fds_of(const SendChannel& order) {
-  std::vector<int> fds;
+// A language that cannot receive fds (Node) opens the memfd by our /proc, which its own user may; the line
+// after the role's says where. It names the claim's number, too: such a process can neither add nor
+// compare-and-swap in the mailbox, and so knows which lane is for it alone to take.
+ChannelHub::Passed ChannelHub::passed_with(const SendChannel& order) {
+  Passed passed;
+  std::vector<int>& fds = passed.fds;
   for (const std::string& id : order.listeners) {
     if (const int fd = listeners_.fd(id); fd >= 0) fds.push_back(fd);
   }
-  if (!order.mailbox || fds.size() != order.listeners.size()) return fds;
+  if (!order.mailbox || fds.size() != order.listeners.size()) return passed;
   const auto child = children_.living(order.key);
   const auto mailbox =
       child ? mailboxes_.give(order.key, child->service, order.instance_id, child->pid) : std::nullopt;
-  if (mailbox) fds.insert(fds.end(), {mailbox->memory, mailbox->wake});
-  return fds;
+  if (!mailbox) return passed;
+  fds.insert(fds.end(), {mailbox->memory, mailbox->wake});
+  passed.path_line = "{\"v\":1,\"mailbox\":{\"path\":\"/proc/" + std::to_string(getpid()) + "/fd/" +
+                     std::to_string(mailbox->memory) + "\",\"claim\":" + std::to_string(mailbox->claim) +
+                     "}}\n";
+  return passed;
 }
 
 void ChannelHub::acknowledged(const What& what) {

@@ -54,7 +54,11 @@ class ChannelHub {
   void close(Connection& c);
   void watch(Connection& c);
   void send_to(Connection& c, const SendChannel& order);
-  std::vector<int> fds_of(const SendChannel& order);
+  struct Passed {
+    std::vector<int> fds;
+    std::string path_line;  // of a mailbox, for who cannot receive fds
+  };
+  Passed passed_with(const SendChannel& order);
 
   Poller& poller_;
   Happenings& happenings_;

@@ -38,7 +38,7 @@ Mailboxes::Mailbox* Mailboxes::find(const ChildKey& key) {
 
 std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::string& service,
                                               const std::string& instance_id, pid_t pid) {
-  if (const Mailbox* known = find(key)) return Fds{known->memory.get(), known->wake.get()};
+  if (Mailbox* known = find(key)) return Fds{known->memory.get(), known->wake.get(), known->claims++};
   Mailbox mailbox;
   if (make_room()) {
     mailbox.memory = make_memory(instance_id);
@@ -50,7 +50,7 @@ std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::st
   }
   mailbox.number = ++last_number_;
   mailbox.made = {key, service, instance_id, pid};
-  const Fds fds{mailbox.memory.get(), mailbox.wake.get()};
+  const Fds fds{mailbox.memory.get(), mailbox.wake.get(), mailbox.claims++};
   mailboxes_.emplace(key, std::move(mailbox));
   untold_ = true;
   return fds;

@@ -32,6 +32,7 @@ class Mailboxes {
   struct Fds {
     int memory = -1;
     int wake = -1;
+    std::uint32_t claim = 0;  // how often it was given before
   };
   // The child's mailbox, made now if it has none; nullopt: none can be made. `pid` is its main process, which
   // lives.
@@ -58,6 +59,7 @@ class Mailboxes {
   struct Mailbox {
     os::UniqueFd memory;
     os::UniqueFd wake;
+    std::uint32_t claims = 0;
     std::uint64_t number = 0;  // in the order of making
     MailboxMade made;
     std::optional<ChildGone> gone;

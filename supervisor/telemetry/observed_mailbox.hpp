@@ -22,6 +22,7 @@ namespace runmain::telemetry {
 
 // Processes whose death nobody tells us are looked for this often.
 inline constexpr Duration kLookForGone = std::chrono::seconds(1);
+inline constexpr Duration kLookForLanes = std::chrono::milliseconds(500);  // while nobody has one
 
 struct MailboxOwner {
   ChildKey key;

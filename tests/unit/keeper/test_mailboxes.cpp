@@ -161,7 +161,7 @@ TEST_CASE("a claim brings the child's mailbox, and all of its claims the same on
   const Granted first = claim(world, 0);
   const Granted second = claim(world, 0);
   const Granted other = claim(world, 1);
-  CHECK(first.line == "the role\n");
+  CHECK(first.line.rfind("the role\n", 0) == 0);
   for (const Granted* granted : {&first, &second, &other}) REQUIRE(granted->fds.size() == 2);
   CHECK(os::inode_of(first.fds[0].get()) == os::inode_of(second.fds[0].get()));
   CHECK(os::inode_of(first.fds[0].get()) != os::inode_of(other.fds[0].get()));
@@ -172,6 +172,29 @@ TEST_CASE("a claim brings the child's mailbox, and all of its claims the same on
   CHECK(write(first.fds[1].get(), &one, sizeof one) == sizeof one);
   std::uint64_t count = 0;
   CHECK(read(second.fds[1].get(), &count, sizeof count) == sizeof count);
+}
+
+// Where a line of the keeper's says that the mailbox is; empty if it says nothing.
+std::string path_in(const std::string& lines, const std::string& claim) {
+  const std::string before = "the role\n{\"v\":1,\"mailbox\":{\"path\":\"";
+  const std::string after = "\",\"claim\":" + claim + "}}\n";
+  if (lines.rfind(before, 0) != 0 || lines.size() < before.size() + after.size()) return {};
+  const std::string rest = lines.substr(before.size());
+  if (rest.substr(rest.size() - after.size()) != after) return {};
+  return rest.substr(0, rest.size() - after.size());
+}
+
+TEST_CASE("a mailbox has a path, too, and each claim of a child its number") {
+  KeeperWorld world;
+  world.spawn(0, kIdle, {});
+  world.spawn(1, kIdle, {});
+  const Granted first = claim(world, 0);
+  const os::UniqueFd opened(open(path_in(first.line, "0").c_str(), O_RDWR | O_CLOEXEC));
+  REQUIRE(opened);
+  CHECK(os::inode_of(opened.get()) == os::inode_of(first.fds[0].get()));
+  CHECK(path_in(claim(world, 0).line, "1") == path_in(first.line, "0"));
+  CHECK_FALSE(path_in(claim(world, 1).line, "0").empty());
+  CHECK(claim(world, 1, {}, false).line == "the role\n");
 }
 
 TEST_CASE("a mailbox comes behind all sockets that the line names, or not at all") {

@@ -1,0 +1,304 @@
+// The one state of this process: the claim, where spans go, who asked for what. All copies of this package in
+// a process share it (a preloaded one and one in node_modules).
+//
+// Invariant: spans that end before the claim is answered wait, bounded, and are written with the grant or
+// dropped with the refusal. Worker threads have a runtime each, which never claims: it writes where the main
+// thread does, in a lane of its own, and by HTTP if it was there before the claim.
+'use strict';
+
+const { isMainThread, threadId, setEnvironmentData, getEnvironmentData } = require('node:worker_threads');
+const { readToken, isClusterWorker } = require('./environment');
+
+// Loaded with the first claim or span: most processes never have one.
+const later = {
+  get mailbox() {
+    return require('./mailbox');
+  },
+  get encoder() {
+    return require('./encoder');
+  },
+  get wire() {
+    return require('./wire');
+  },
+};
+
+const kKey = Symbol.for('runmain.runtime.1');
+const kGiven = 'runmain.mailbox.1'; // environment data of worker threads
+const kWaitingMax = 2048; // spans before the claim is answered
+const kOpenMax = 2048; // … and of open ones
+const kLanesMax = 4; // resources that get a lane of their own
+const kResourceMs = 200; // detectors that take longer are left out
+const kScopesCached = 4096;
+
+class Runtime {
+  constructor(env) {
+    this.env = env;
+    this.token = readToken(env.RUNMAIN_TOKEN);
+    this.supervised = this.token !== undefined;
+    this.telemetry = this.supervised && env.RUNMAIN_AUTO !== undefined;
+    this.auto = env.RUNMAIN_AUTO === '1';
+    this.clusterWorker = this.supervised && isMainThread && isClusterWorker();
+    // unclaimed, asking, granted, refused, unreachable; unsupervised processes serve without asking.
+    this.state = this.supervised ? 'unclaimed' : 'granted';
+    this.instanceId = env.RUNMAIN_INSTANCE_ID || '';
+    if (this.clusterWorker) this.renewInstance();
+    this.waiting = [];
+    this.open = new Map(); // span → { lane, slot }
+    this.lanes = new Map(); // resource → lane
+    this.mailbox = undefined;
+    this.receiver = undefined;
+    this.channel = undefined;
+    this.dropped = 0; // spans that found no place at all
+    this.drains = [];
+    this.sdk = { core: undefined, api: undefined }; // as the hooks have seen them loaded
+    this.writer = undefined;
+    if (!isMainThread && this.supervised) this.followMain();
+  }
+
+  followMain() {
+    const given = getEnvironmentData(kGiven);
+    if (given && this.telemetry) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
+    this.state = 'granted';
+    this.writing = true;
+  }
+
+  // Resources are made of the environment; a worker of a cluster is an instance of its own.
+  renewInstance() {
+    this.instanceId = require('node:crypto').randomUUID();
+    this.env.RUNMAIN_INSTANCE_ID = this.instanceId;
+    const attributes = this.env.OTEL_RESOURCE_ATTRIBUTES;
+    if (attributes === undefined) return;
+    const others = attributes.split(',').filter((pair) => pair && !pair.trim().startsWith('service.instance.id='));
+    this.env.OTEL_RESOURCE_ATTRIBUTES = [...others, `service.instance.id=${this.instanceId}`].join(',');
+  }
+
+  // Nothing that `fn` does is traced.
+  quietly(fn) {
+    const { core, api } = this.sdk;
+    if (!core || !api || !core.suppressTracing) return fn();
+    return api.context.with(core.suppressTracing(api.ROOT_CONTEXT), fn);
+  }
+
+  get serving() {
+    return this.state === 'granted';
+  }
+
+  // Claims once; later calls get the same answer. Resolves with whether this process serves.
+  claim(explicit) {
+    if (this.claiming) return this.claiming;
+    if (!this.supervised || !isMainThread) return Promise.resolve(this.serving);
+    if (this.token.wiped || !this.env.RUNMAIN_CHANNEL) {
+      this.answered({ state: 'refused', why: 'the token is another process\'s' });
+      return Promise.resolve(false);
+    }
+    this.state = 'asking';
+    const { Channel } = require('./channel');
+    this.channel = new Channel({ onDrain: (budget) => this.drain(budget) });
+    this.claiming = this.quietly(() =>
+      this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.clusterWorker),
+    ).then((answer) => {
+      if (answer.state !== 'granted') this.claiming = undefined; // asking again is allowed
+      this.answered(answer);
+      return this.serving;
+    });
+    return this.claiming;
+  }
+
+  answered(answer) {
+    this.state = answer.state;
+    this.why = answer.why;
+    this.role = answer.role;
+    if (!this.serving) return this.dropWaiting();
+    const mailbox = answer.mailbox;
+    if (mailbox && this.telemetry) {
+      const given = { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 };
+      this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
+      setEnvironmentData(kGiven, given);
+    }
+    if (this.mailbox) this.mailbox.takeInstance();
+    if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
+    // What helpers of this process find is void (docs/contract.md).
+    if (this.role) this.env.RUNMAIN_TOKEN = this.env.RUNMAIN_TOKEN.replace(/[^:]+(:[^:]*)$/, '-$1');
+    return this.settleResources();
+  }
+
+  dropWaiting() {
+    this.dropped += this.waiting.length;
+    this.waiting = [];
+    this.open.clear();
+  }
+
+  // Resources may still be asking (a host's id, a cloud); a lane names its resource once.
+  settleResources() {
+    const pending = [...new Set(this.waiting.map(({ span }) => span.resource))].filter(
+      (resource) => resource && resource.asyncAttributesPending,
+    );
+    if (pending.length === 0) return this.writeWaiting();
+    let timer;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, kResourceMs);
+    });
+    const settled = Promise.allSettled(pending.map((resource) => resource.waitForAsyncAttributes()));
+    return Promise.race([settled, late]).then(() => {
+      clearTimeout(timer);
+      this.writeWaiting();
+    });
+  }
+
+  writeWaiting() {
+    this.writing = true;
+    const { waiting, open } = this;
+    this.waiting = [];
+    this.open = new Map();
+    for (const { span } of waiting) this.write(span, true);
+    for (const span of open.keys()) this.started(span);
+    if (this.dropped > 0 && this.lanes.size > 0) {
+      [...this.lanes.values()][0].lose(later.mailbox.kLost.notServing, this.dropped);
+      this.dropped = 0;
+    }
+  }
+
+  // ---- spans
+
+  laneOf(resource) {
+    const known = this.lanes.get(resource);
+    if (known !== undefined) return known;
+    if (this.lanes.size >= kLanesMax) return this.lanes.values().next().value;
+    const attributes = { ...((resource && resource.attributes) || {}) };
+    if (this.instanceId) attributes['service.instance.id'] = this.instanceId;
+    const w = new later.wire.Writer(64 << 10);
+    try {
+      later.encoder.putResource(w, attributes);
+    } catch (error) {
+      if (!(error instanceof later.wire.TooBig)) throw error;
+      w.at = 0;
+    }
+    const lane = this.mailbox.takeLane(w.bytes.subarray(0, w.at), isMainThread ? process.pid : threadId, threadId);
+    const other = lane || this.lanes.values().next().value; // none is free: not asked for again
+    if (other) this.lanes.set(resource, other);
+    else this.mailbox = undefined; // by HTTP
+    return other;
+  }
+
+  scopeNumber(lane, span) {
+    const scope = later.encoder.scopeOf(span);
+    let number = lane.scopes.get(scope); // the object of a tracer
+    if (number !== undefined) return number;
+    const key = `${scope.name}@${scope.version || ''}:${scope.schemaUrl || ''}`;
+    number = lane.scope(key, scope.schemaUrl, (w) => later.encoder.putScope(w, scope));
+    if (lane.scopes.size < kScopesCached) lane.scopes.set(scope, number);
+    return number;
+  }
+
+  started(span) {
+    if (!this.writing) {
+      if (this.open.size < kOpenMax) this.open.set(span, undefined);
+      return;
+    }
+    if (!this.mailbox) return;
+    const lane = this.laneOf(span.resource);
+    if (!lane) return;
+    const remote = span.parentSpanContext && span.parentSpanContext.isRemote;
+    const flags = later.encoder.flagsOf(span.spanContext().traceFlags, remote);
+    const slot = lane.open(span, this.scopeNumber(lane, span), later.encoder.parentOf(span), flags);
+    this.open.set(span, { lane, slot });
+  }
+
+  ended(span) {
+    if (this.writing) return this.write(span, false);
+    this.open.delete(span);
+    if (this.state === 'refused' || this.state === 'unreachable' || this.waiting.length >= kWaitingMax) {
+      ++this.dropped;
+      return undefined;
+    }
+    this.waiting.push({ span });
+    return undefined;
+  }
+
+  write(span, late) {
+    if (!this.mailbox) return this.sendSpan(span);
+    const opened = this.open.get(span);
+    this.open.delete(span);
+    const lane = opened ? opened.lane : this.laneOf(span.resource);
+    if (!lane) return this.sendSpan(span);
+    if (late) lane.add(1);
+    lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
+    if (opened && opened.slot >= 0) lane.close(opened.slot);
+    return undefined;
+  }
+
+  sendSpan(span) {
+    const w = (this.writer = this.writer || new later.wire.Writer(256 << 10));
+    w.at = 0;
+    try {
+      putRequest(w, span, this.instanceId);
+    } catch (error) {
+      if (!(error instanceof later.wire.TooBig)) throw error;
+      ++this.dropped;
+      return;
+    }
+    if (!this.http().send(0, w.bytes.subarray(0, w.at))) ++this.dropped;
+  }
+
+  http() {
+    if (!this.receiver) {
+      const { Receiver } = require('./receiver');
+      this.receiver = new Receiver(this.env, (fn) => this.quietly(fn));
+    }
+    return this.receiver;
+  }
+
+  // An Export…ServiceRequest: 1 metrics, 2 logs. True: it is taken.
+  request(signal, bytes) {
+    if (!this.serving) return this.state !== 'unclaimed' && this.state !== 'asking';
+    const lane = this.mailbox && (this.lanes.values().next().value || this.laneOf(undefined));
+    if (lane && lane.request(signal, bytes)) return true;
+    return this.http().send(signal, bytes);
+  }
+
+  // ---- the drain
+
+  drain(budgetMs) {
+    this.draining = true;
+    const { drains } = this;
+    if (drains.length === 0) return;
+    this.drains = [];
+    const all = drains.map((fn) => Promise.resolve().then(() => fn({ budgetMs })));
+    Promise.allSettled(all).then((results) => {
+      for (const result of results) {
+        if (result.status === 'rejected') process.emitWarning(`onDrain: ${result.reason}`, 'RunmainWarning');
+      }
+      if (this.channel) this.channel.say({ drained: true });
+      process.exit(process.exitCode || 0);
+    });
+  }
+}
+
+function putRequest(w, span, instanceId) {
+  const { putResource, putScope, scopeOf, putSpan } = later.encoder;
+  const all = w.begin(1);
+  const resource = w.begin(1);
+  const attributes = { ...((span.resource && span.resource.attributes) || {}) };
+  if (instanceId) attributes['service.instance.id'] = instanceId;
+  putResource(w, attributes);
+  w.end(resource);
+  const scoped = w.begin(2);
+  const scope = w.begin(1);
+  putScope(w, scopeOf(span));
+  w.end(scope);
+  const from = w.begin(2);
+  putSpan(w, span);
+  w.end(from);
+  w.end(scoped);
+  w.end(all);
+}
+
+function runtime() {
+  if (!globalThis[kKey]) {
+    Object.defineProperty(globalThis, kKey, { value: new Runtime(process.env), configurable: true });
+    if (!globalThis[kKey].supervised) globalThis[kKey].writing = true;
+  }
+  return globalThis[kKey];
+}
+
+module.exports = { Runtime, runtime };

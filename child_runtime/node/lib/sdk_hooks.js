@@ -1,0 +1,251 @@
+// Makes what a program starts of OpenTelemetry right: each provider gets the mailbox's processor once, OTLP
+// exporters hand over instead of sending, an instrumentation is enabled once.
+//
+// The classes' prototypes are changed when Node loads their packages (or were loaded before us), so that a
+// program's own provider, in whatever order, works as it is. Nothing of OpenTelemetry is loaded from here.
+// Non-goal: SDKs within a bundle; those export to the observer's receiver by their environment.
+'use strict';
+
+const Module = require('node:module');
+const { runtime } = require('./runtime');
+
+const kScope = '@opentelemetry/';
+const kDone = Symbol.for('runmain.patched.1');
+const kSignals = [
+  ['Span', 0],
+  ['Trace', 0],
+  ['Metric', 1],
+  ['Log', 2],
+];
+
+const hasOwn = (object, name) => Object.prototype.hasOwnProperty.call(object, name);
+
+// Once a prototype: true if it is ours to change now.
+function claimPrototype(prototype) {
+  if (!prototype || hasOwn(prototype, kDone)) return false;
+  Object.defineProperty(prototype, kDone, { value: true });
+  return true;
+}
+
+// ---- providers
+
+function isOurs(processor) {
+  return processor instanceof require('./processor').MailboxSpanProcessor;
+}
+
+const attached = new WeakSet();
+
+// 1.x keeps what addSpanProcessor was given in one array, and a default processor outside of it.
+function attachFirst(provider, ours) {
+  if (provider._registeredSpanProcessors.some(isOurs)) return;
+  const isDefault = provider._registeredSpanProcessors.length === 0;
+  const before = provider.activeSpanProcessor;
+  provider._registeredSpanProcessors.push(ours);
+  if (!isDefault) return;
+  provider.activeSpanProcessor = {
+    onStart: (span, context) => (before.onStart(span, context), ours.onStart(span)),
+    onEnd: (span) => (before.onEnd(span), ours.onEnd(span)),
+    forceFlush: () => before.forceFlush(),
+    shutdown: () => before.shutdown(),
+  };
+}
+
+function attach(provider) {
+  if (attached.has(provider)) return;
+  attached.add(provider);
+  const ours = require('./processor').mailboxProcessor();
+  if (Array.isArray(provider._registeredSpanProcessors)) return attachFirst(provider, ours);
+  const active = provider._activeSpanProcessor;
+  if (!active || !Array.isArray(active._spanProcessors)) return;
+  if (!active._spanProcessors.some(isOurs)) active._spanProcessors = [...active._spanProcessors, ours];
+}
+
+function patchProvider(Provider) {
+  const prototype = Provider && Provider.prototype;
+  if (!prototype || !hasOwn(prototype, 'getTracer') || !claimPrototype(prototype)) return;
+  const { getTracer } = prototype;
+  prototype.getTracer = function (...args) {
+    attach(this);
+    return getTracer.apply(this, args);
+  };
+}
+
+// ---- exporters
+
+function signalOf(exporter) {
+  for (let at = exporter; at; at = Object.getPrototypeOf(at)) {
+    const name = (at.constructor && at.constructor.name) || '';
+    const found = kSignals.find(([word]) => name.startsWith('OTLP') && name.includes(word));
+    if (found) return found[1];
+  }
+  return undefined;
+}
+
+// The protobuf serializer beside the exporter's base, whatever the exporter itself speaks.
+function serializerOf(signal, load) {
+  try {
+    const transformer = load('@opentelemetry/otlp-transformer');
+    return signal === 1 ? transformer.ProtobufMetricsSerializer : transformer.ProtobufLogsSerializer;
+  } catch {
+    return undefined;
+  }
+}
+
+function patchExporter(Exporter, load) {
+  const prototype = Exporter && Exporter.prototype;
+  if (!claimPrototype(prototype)) return;
+  const send = prototype.export;
+  prototype.export = function (items, done) {
+    const signal = signalOf(this);
+    if (signal === 0) return done({ code: 0 }); // each span is in the mailbox already
+    const serializer = signal === undefined ? undefined : serializerOf(signal, load);
+    if (!serializer) return send.call(this, items, done);
+    const bytes = serializer.serializeRequest(items);
+    if (bytes) runtime().request(signal, bytes);
+    return done({ code: 0 });
+  };
+}
+
+// ---- instrumentations
+
+const enabled = new Map(); // by name, the one that is
+
+function patchInstrumentation(Base) {
+  const prototype = Base && Base.prototype;
+  if (!prototype || !hasOwn(prototype, 'enable') || !claimPrototype(prototype)) return;
+  const { enable, disable } = prototype;
+  prototype.enable = function () {
+    const first = enabled.get(this.instrumentationName);
+    if (first === undefined) enabled.set(this.instrumentationName, this);
+    // The first one has its hooks in place, also for what is loaded by now; the later one's settings count.
+    if (first === undefined || first === this) return enable.call(this);
+    try {
+      first.setConfig({ ...first.getConfig(), ...this.getConfig() });
+    } catch {
+      // an instrumentation of another version may not take them
+    }
+    return undefined;
+  };
+  prototype.disable = function () {
+    if (enabled.get(this.instrumentationName) === this) enabled.delete(this.instrumentationName);
+    return disable.call(this);
+  };
+}
+
+// ---- the global provider
+
+// Whether a program registers what ours has registered before: the program's counts.
+function isProgramsOwn() {
+  return runtime().ourProvider !== undefined && !runtime().starting;
+}
+
+function patchApi(api) {
+  const prototype = api.trace && Object.getPrototypeOf(api.trace);
+  if (!claimPrototype(prototype)) return;
+  const { setGlobalTracerProvider } = prototype;
+  prototype.setGlobalTracerProvider = function (provider) {
+    const { starting, ourProvider } = runtime();
+    if (starting) return setGlobalTracerProvider.call(this, starting(provider));
+    if (!ourProvider || ourProvider.replaced) return setGlobalTracerProvider.call(this, provider);
+    ourProvider.replaceBy(provider);
+    return true;
+  };
+  patchGlobal(api.propagation, 'setGlobalPropagator');
+  patchGlobal(api.metrics, 'setGlobalMeterProvider');
+  const contexts = api.context && Object.getPrototypeOf(api.context);
+  const { setGlobalContextManager } = contexts;
+  contexts.setGlobalContextManager = function (manager) {
+    return isProgramsOwn() || setGlobalContextManager.call(this, manager); // one is as good as the other
+  };
+}
+
+// The first one of the program's takes the place of ours.
+function patchGlobal(api, name) {
+  const prototype = api && Object.getPrototypeOf(api);
+  if (!prototype || typeof prototype[name] !== 'function') return;
+  const set = prototype[name];
+  let replaced = false;
+  prototype[name] = function (one) {
+    if (isProgramsOwn() && !replaced) {
+      replaced = true;
+      this.disable();
+    }
+    return set.call(this, one);
+  };
+}
+
+function patch(name, exports, load) {
+  const state = runtime();
+  switch (name) {
+    case 'api':
+      state.sdk.api = state.sdk.api || exports;
+      return patchApi(exports);
+    case 'core':
+      state.sdk.core = state.sdk.core || exports;
+      return undefined;
+    case 'sdk-trace-base':
+    case 'sdk-trace':
+      patchProvider(exports.BasicTracerProvider);
+      return patchProvider(exports.TracerProvider);
+    case 'otlp-exporter-base':
+      return patchExporter(exports.OTLPExporterBase, load);
+    case 'instrumentation':
+      return patchInstrumentation(exports.InstrumentationBase);
+    default:
+      return undefined;
+  }
+}
+
+const kPackages = /@opentelemetry[/\\](api|core|sdk-trace-base|sdk-trace|otlp-exporter-base|instrumentation)(?:$|[/\\]build[/\\](?:src|esm)[/\\]index)/;
+
+// Changes the exports of what was just loaded, asked for as `request`: a name, or a file of an import.
+function loaded(request, exports, load) {
+  const found = kPackages.exec(request);
+  if (!found || exports === null || typeof exports !== 'object') return;
+  try {
+    patch(found[1], exports, load);
+  } catch (error) {
+    process.emitWarning(`${kScope}${found[1]} is not understood, ignoring: ${error.message}`, 'RunmainWarning');
+  }
+}
+
+let installed = false;
+
+function install() {
+  installed = true;
+  // What --require has loaded before us.
+  for (const file of Object.keys(require.cache)) {
+    if (!file.includes('@opentelemetry')) continue;
+    const module = require.cache[file];
+    loaded(file, module.exports, (name) => module.require(name));
+  }
+  const load = Module._load;
+  Module._load = function (request, parent, isMain) {
+    const state = runtime();
+    if (state.beforeLoad) state.beforeLoad(request, parent);
+    const exports = load.apply(this, arguments);
+    if (typeof request === 'string' && request.includes('@opentelemetry')) {
+      loaded(request, exports, (name) => {
+        const file = Module._resolveFilename(request, parent, isMain);
+        return Module.createRequire(file)(name);
+      });
+    }
+    return exports;
+  };
+  attachPresent();
+}
+
+// A provider that is global by now has given out tracers before it was changed.
+function attachPresent() {
+  const api = globalThis[Symbol.for('opentelemetry.js.api.1')];
+  const proxy = api && api.trace;
+  const provider = proxy && typeof proxy.getDelegate === 'function' ? proxy.getDelegate() : proxy;
+  if (provider && typeof provider.getTracer === 'function' && provider !== proxy) attach(provider);
+}
+
+// For a program that asks for tracing where register.js was not loaded.
+function ensure() {
+  if (!installed) install();
+}
+
+module.exports = { install, ensure, attach };
