@@ -3,7 +3,7 @@
 #include <set>
 
 #include "explorer.hpp"
-#include "pool_scene.hpp"
+#include "unit/core/pool_scene.hpp"
 
 using namespace runmain;
 using namespace runmain::core;
