@@ -60,9 +60,14 @@ def when_imported(name, call):
     _hooks.setdefault(name, []).append(call)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+    if is_imported(name):
+        _call(name, call, sys.modules[name])
+
+
+def is_imported(name):
+    """To its end: a module that is being imported has a spec that says so."""
     module = sys.modules.get(name)
-    if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
-        _call(name, call, module)
+    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
 def run(name, module):

@@ -6,7 +6,6 @@ Non-goal: the SDK (_sdk).
 """
 import logging
 import os
-import sys
 
 from . import _imports, _sdk
 
@@ -83,7 +82,7 @@ def _start():
     finally:
         _starting = False
     for name in list(_pending):
-        if name in sys.modules:
+        if _imports.is_imported(name):
             _apply(name)
 
 

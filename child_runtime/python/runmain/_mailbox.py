@@ -47,7 +47,7 @@ _READ = 24
 _STATE, _MODE, _PID, _TID = 32, 33, 34, 35
 _ROUND = 38
 # In the file's head.
-_ASLEEP_AT, _NO_LANE_AT, _PROCESSES_AT = 128, 192, 200
+_ASLEEP_AT, _NO_LANE_AT, _PROCESSES_AT = 120, 184, 192
 
 _record = struct.Struct("=IHHII")
 _entry = struct.Struct("=IHH")
