@@ -20,7 +20,9 @@ def _load_runmain(folder):
 def _load_next(folder, boot):
     """A user's own sitecustomize, further down. That of opentelemetry-instrument would initialise a second time: ours
     does what it would do."""
-    from importlib.machinery import PathFinder
+    # importlib's own parts, which are there already: importlib.machinery and importlib.util cost 1 ms.
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import PathFinder
 
     rest = [p for p in sys.path if os.path.abspath(p or ".") != folder]
     spec = PathFinder.find_spec("sitecustomize", rest)
@@ -30,8 +32,6 @@ def _load_next(folder, boot):
         if boot is not None:
             boot.install(auto=True)
             return
-    from importlib.util import module_from_spec
-
     module = module_from_spec(spec)
     sys.modules["sitecustomize"] = module
     spec.loader.exec_module(module)

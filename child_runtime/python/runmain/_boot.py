@@ -3,9 +3,7 @@
 Invariant: no module of OpenTelemetry, no json, no socket is imported here; a process that never serves pays for some
 small modules of ours. Non-goal: a process that runmain did not start.
 """
-import atexit
-
-from . import _environment, _exporters, _frameworks, _instrument, _process, _provider, _runners, _serving
+from . import _environment, _hooks, _imports, _process
 
 _installed = False
 _automatic = False
@@ -19,19 +17,13 @@ def install(auto=None):
         return
     if not _installed:
         _installed = True
-        _runners.install()
-        _serving.install()
-        _provider.install()
-        _exporters.install()
-        _frameworks.install()
-        atexit.register(_at_exit)
+        for module, call in _hooks.ALWAYS.items():
+            _imports.when_imported(module, call)
     if (settings.auto if auto is None else auto) and not _automatic and not settings.void:
         _automatic = True
-        _instrument.install()
+        watch_libraries()
 
 
-def _at_exit():
-    """The spans of a short program that never listened."""
-    process = _process.current()
-    if process._sink is not None and process._sink.waiting:
-        process._sink.claim_by_the_way()
+def watch_libraries():
+    for name in _hooks.LIBRARIES:
+        _imports.when_imported(name, "_instrument:on_library")

@@ -8,26 +8,13 @@ import functools
 import types
 import weakref
 
-from . import _imports, _mailbox, _process, _sink
+from . import _mailbox, _process, _sink
 
 _OTLP = "opentelemetry.exporter.otlp."
 _REQUEST_MAX = _mailbox.RECORD_MAX - 64
 METRICS, LOGS = 1, 2
 
 lost_requests = 0  # metrics and logs that found no room: the mailbox has no counter for these
-
-
-def install():
-    if _make_held not in _sink.when_elsewhere:
-        _sink.when_elsewhere.append(_make_held)
-    _imports.when_imported("opentelemetry.sdk.trace.export", _patch_span_processors)
-    for module in ("opentelemetry.sdk._logs._internal.export", "opentelemetry.sdk._logs.export"):
-        _imports.when_imported(module, _patch_log_processors)
-    for way in ("http", "grpc"):
-        base = "opentelemetry.exporter.otlp.proto." + way
-        _imports.when_imported(base + (".trace_exporter"), _patch_span_exporter)
-        _imports.when_imported(base + (".metric_exporter"), _patch_metric_exporter)
-        _imports.when_imported(base + ("._log_exporter"), _patch_log_exporter)
 
 
 def is_otlp(exporter):
@@ -103,7 +90,7 @@ def _make_held(waiting):
                     processor.on_end(item)
 
 
-def _patch_span_processors(module):
+def patch_span_processors(module):
     for name in ("BatchSpanProcessor", "SimpleSpanProcessor"):
         _hold(getattr(module, name), ("on_end",))
 
@@ -111,7 +98,7 @@ def _patch_span_processors(module):
 # ---- logs
 
 
-def _patch_log_processors(module):
+def patch_log_processors(module):
     for name in ("BatchLogRecordProcessor", "SimpleLogRecordProcessor"):
         cls = getattr(module, name, None)
         if cls is not None and not cls.__dict__.get("_runmain"):
@@ -171,7 +158,7 @@ def write_logs(sink, logs):
     return _write(sink, LOGS, encode_logs(logs), "resource_logs")
 
 
-def _patch_log_exporter(module):
+def patch_log_exporter(module):
     def write(sink, batch):
         if len(batch) > 1 and not write_logs(sink, batch):
             half = len(batch) // 2
@@ -185,7 +172,7 @@ def _patch_log_exporter(module):
 # ---- metrics
 
 
-def _patch_metric_exporter(module):
+def patch_metric_exporter(module):
     _patch_export(module.OTLPMetricExporter, module.MetricExportResult, write_metrics)
 
 
@@ -215,7 +202,7 @@ def _single_metrics(request):
 # ---- both
 
 
-def _patch_span_exporter(module):
+def patch_span_exporter(module):
     """Called by a program's own processor or by an exporter around it: each provider's spans are in the mailbox."""
     _patch_export(module.OTLPSpanExporter, module.SpanExportResult, lambda sink, spans: True)
 
@@ -265,3 +252,6 @@ def _set(any_value, value):
         any_value.string_value = value
     else:
         any_value.int_value = value
+
+
+_sink.when_elsewhere.append(_make_held)

@@ -5,12 +5,13 @@ without it. The stack is dropped, so that the next request builds it anew, with 
 """
 import functools
 
-from . import _imports
+
+def fastapi(module):
+    _patch(module.FastAPIInstrumentor)
 
 
-def install():
-    _imports.when_imported("opentelemetry.instrumentation.fastapi", lambda module: _patch(module.FastAPIInstrumentor))
-    _imports.when_imported("opentelemetry.instrumentation.starlette", lambda module: _patch(module.StarletteInstrumentor))
+def starlette(module):
+    _patch(module.StarletteInstrumentor)
 
 
 def _patch(instrumentor):

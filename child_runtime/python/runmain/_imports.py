@@ -56,8 +56,11 @@ def _find(name, path, target):
 
 
 def when_imported(name, call):
-    """Calls `call(module)` once it is imported; now, if it is."""
-    _hooks.setdefault(name, []).append(call)
+    """Calls `call`, "module:function" of this package, with the module once it is imported; now, if it is."""
+    calls = _hooks.setdefault(name, [])
+    if call in calls:
+        return
+    calls.append(call)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     if is_imported(name):
@@ -77,6 +80,9 @@ def run(name, module):
 
 def _call(name, call, module):
     try:
-        call(module)
+        ours, _, function = call.partition(":")
+        package = __package__ + "." + ours
+        __import__(package)
+        getattr(sys.modules[package], function)(module)
     except Exception as error:
-        sys.stderr.write("runmain: %s, after the import of %s: %r, ignoring\n" % (call.__name__, name, error))
+        sys.stderr.write("runmain: %s, after the import of %s: %r, ignoring\n" % (call, name, error))

@@ -8,6 +8,7 @@ import logging
 import os
 
 from . import _imports, _sdk
+from ._hooks import LIBRARIES
 
 _log = logging.getLogger("runmain")
 
@@ -39,23 +40,12 @@ _LIBRARIES = {
     "urllib": "",
     "wsgi": "",
 }
-# Of the rest the name is the library's. These begin; others are found when the first of them has been imported.
-_COMMON = """aio_pika aiohttp aiokafka aiopg anthropic asyncclick asyncpg boto boto3 botocore cassandra celery click
-confluent_kafka django elasticsearch falcon fastapi flask google.genai grpc httpx jinja2 kafka langchain mysql MySQLdb
-openai pika psycopg psycopg2 pymemcache pymongo pymssql pymysql pyramid redis remoulade requests sqlalchemy starlette
-tornado tortoise urllib3 vertexai opentelemetry.trace""".split()
-
 _pending = {}  # library -> entry points
 _started = False
 _starting = False
 
 
-def install():
-    for name in _COMMON:
-        _imports.when_imported(name, _on_library)
-
-
-def _on_library(module):
+def on_library(module):
     """A library that may have an instrumentation is there."""
     if _starting:
         return
@@ -104,8 +94,8 @@ def _find_entry_points():
             _instrument(entry_point)
         else:
             _pending.setdefault(library, []).append(entry_point)
-            if library not in _COMMON:
-                _imports.when_imported(library, _on_library)
+            if library not in LIBRARIES:
+                _imports.when_imported(library, "_instrument:on_library")
 
 
 def _apply(library):

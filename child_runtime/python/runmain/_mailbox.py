@@ -15,7 +15,6 @@ lanes are in use.
 import fcntl
 import mmap
 import os
-import platform
 import struct
 
 MAGIC = 0x584F424C49414D52
@@ -53,7 +52,7 @@ _record = struct.Struct("=IHHII")
 _entry = struct.Struct("=IHH")
 _slot = struct.Struct("=Q16s8s8sIIII64s")
 
-HAS_ORDERED_STORES = platform.machine() in ("x86_64", "AMD64", "amd64")
+HAS_ORDERED_STORES = os.uname().machine in ("x86_64", "AMD64", "amd64")
 
 
 def _round_up(size):

@@ -5,7 +5,8 @@ has no role, no lane, no lock and nothing waiting of its parent's. Non-goals: wh
 _runners).
 """
 import os
-import threading
+import sys
+from _thread import RLock
 
 from . import _environment
 
@@ -24,7 +25,7 @@ class Process:
         self.role = None
         self.channel = None
         self.inherited_spans = inherited_spans  # the parent's to end
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._sink = None
 
     @property
@@ -36,6 +37,7 @@ class Process:
                     from ._sink import Sink
 
                     self._sink = Sink(self)
+                    _at_exit_once()
                 sink = self._sink
         return sink
 
@@ -85,6 +87,25 @@ class Process:
             self._sink.forget()
 
 
+_exit_pid = 0
+
+
+def _at_exit_once():
+    global _exit_pid
+    if _exit_pid == 0:
+        import atexit
+
+        atexit.register(_at_exit)
+    _exit_pid = os.getpid()
+
+
+def _at_exit():
+    """The spans of a short program that never listened."""
+    process = current()
+    if process._sink is not None and process._sink.waiting:
+        process._sink.claim_by_the_way()
+
+
 _current = Process()
 
 
@@ -103,15 +124,10 @@ def _renew():
     served = parent.parent_served or parent.state == GRANTED
     _current = Process(inherited | parent.inherited_spans, served)
     parent.leave_to_child()
-    import random
-
-    random.seed()  # span ids come from here
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()  # span ids come from here
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
-
-
-def has_telemetry():
-    """Whether spans are runmain's: what the bootstrap takes over is left alone elsewhere."""
-    return _environment.environment.supervised

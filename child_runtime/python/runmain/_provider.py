@@ -7,15 +7,10 @@ provider (_sdk).
 import functools
 import weakref
 
-from . import _imports, _process
+from . import _process
 
 _tracers = weakref.WeakSet()  # of SDK providers, to follow the next provider
 _TRACER_PARTS = ("sampler", "resource", "_span_processor", "id_generator", "_span_limits")
-
-
-def install():
-    _imports.when_imported("opentelemetry.trace", _patch_api)
-    _imports.when_imported("opentelemetry.sdk.trace", _patch_sdk)
 
 
 def make_processor(sdk_trace):
@@ -42,7 +37,7 @@ def make_processor(sdk_trace):
     return sdk_trace._runmain_processor
 
 
-def _patch_sdk(sdk_trace):
+def patch_sdk(sdk_trace):
     provider = sdk_trace.TracerProvider
     if getattr(provider, "_runmain", False):
         return
@@ -91,7 +86,7 @@ def follow(tracer, provider):
             setattr(tracer, name, part)
 
 
-def _patch_api(api):
+def patch_api(api):
     if getattr(api._set_tracer_provider, "_runmain", False):
         return
     original = api._set_tracer_provider

@@ -53,7 +53,7 @@ def setup_tracing(instrument=True):
     else:
         _start_plain()
     if instrument and not _environment.environment.void:
-        _instrument.install()
+        _boot.watch_libraries()
         _instrument.start()
     return _setup
 

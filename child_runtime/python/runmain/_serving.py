@@ -5,12 +5,7 @@ the first TCP listen. Non-goal: runners that tell by themselves who serves (_run
 """
 import functools
 
-from . import _environment, _imports, _process
-
-
-def install():
-    _imports.when_imported("socket", _patch_socket)
-    _imports.when_imported("uvloop", _patch_uvloop)
+from . import _environment, _process
 
 
 def is_ours(sock):
@@ -35,7 +30,7 @@ def by_the_way(sock, explicit=False):
         process.claim(explicit)
 
 
-def _patch_socket(module):
+def patch_socket(module):
     cls = module.socket
     if getattr(cls.listen, "_runmain", False):
         return
@@ -67,7 +62,7 @@ def _patch_socket(module):
     cls.listen, cls.accept = listen_and_claim, accept_and_claim
 
 
-def _patch_uvloop(module):
+def patch_uvloop(module):
     """uvloop listens in C."""
     cls = module.Loop
     if getattr(cls, "_runmain", False):

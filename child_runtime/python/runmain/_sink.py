@@ -5,9 +5,9 @@ WAITING_MAX wait, and what finds no room is counted. One lane for each resource,
 uncontended lock costs 0.1 us and a thread's lane would have to be given back at the thread's end. A signal handler or
 finalizer that ends a span in the middle of another's end hands it over to that one. Non-goal: OTLP (_encode).
 """
-import logging
-import threading
+import sys
 import time
+from _thread import RLock
 from collections import deque
 
 from . import _encode, _environment, _mailbox
@@ -22,7 +22,6 @@ IMPLICIT_AFTER = 1.0  # seconds that spans wait in a service that has no listene
 WAITING, ON, ELSEWHERE = "waiting", "on", "elsewhere"  # elsewhere: no mailbox, the program's exporters work
 _NO_PARENT = bytes(8)
 when_elsewhere = []  # called with what waited if a role came without a mailbox
-_log = logging.getLogger("runmain")
 
 
 class Sink:
@@ -32,7 +31,7 @@ class Sink:
         self.state = WAITING
         self.waiting = deque()
         self._waiting_since = 0.0
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._busy = False
         self._deferred = deque()
         self._open = {}  # span id -> (lane, slot), or None before there is a lane
@@ -101,7 +100,7 @@ class Sink:
         try:
             encoded = _encode.encode_span(span)
         except Exception:  # a span of no known form: told, never raised into the program
-            _log.warning("a span could not be encoded, ignoring", exc_info=True)
+            _warn("a span could not be encoded, ignoring")
             encoded = None
         self._put_now((span.resource, span.instrumentation_scope, context.span_id, encoded))
 
@@ -197,8 +196,8 @@ class Sink:
         if role.mailbox >= 0:
             try:
                 self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
-            except (OSError, ValueError) as error:
-                _log.warning("the mailbox cannot be used: %s, ignoring", error)
+            except (OSError, ValueError):
+                _warn("the mailbox cannot be used, ignoring")
         self._instance_id = self._own_instance_id(role.instance_id)
         with self._lock:
             self._busy = True
@@ -309,3 +308,9 @@ def _default_resource():
     import os
 
     return {"service.name": os.environ.get("OTEL_SERVICE_NAME", _environment.environment.service)}
+
+
+def _warn(text):
+    import logging
+
+    logging.getLogger("runmain").warning(text, exc_info=sys.exc_info())
