@@ -10,7 +10,7 @@ import weakref
 from . import _process
 
 _tracers = weakref.WeakSet()  # of SDK providers, to follow the next provider
-_TRACER_PARTS = ("sampler", "resource", "_span_processor", "id_generator", "_span_limits")
+_TRACER_PARTS = ("sampler", "resource", "span_processor", "id_generator", "_span_limits")
 
 
 def make_processor(sdk_trace):
@@ -77,7 +77,7 @@ def follow(tracer, provider):
     parts = {
         "sampler": getattr(provider, "sampler", None),
         "resource": getattr(provider, "_resource", None),
-        "_span_processor": getattr(provider, "_active_span_processor", None),
+        "span_processor": getattr(provider, "_active_span_processor", None),
         "id_generator": getattr(provider, "id_generator", None),
         "_span_limits": getattr(provider, "_span_limits", None),
     }
@@ -103,7 +103,7 @@ def patch_api(api):
         if hasattr(before, "__dict__"):
             before._runmain_successor = provider
         for tracer in list(_tracers):
-            if tracer.__dict__.get("_span_processor") is getattr(before, "_active_span_processor", None):
+            if tracer.__dict__.get("span_processor") is getattr(before, "_active_span_processor", None):
                 follow(tracer, provider)
         return None
 
