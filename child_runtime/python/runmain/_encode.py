@@ -132,12 +132,18 @@ def flags_of(context, parent):
     return flags | _IS_REMOTE if parent is not None and parent.is_remote else flags
 
 
+def _dropped(thing):
+    """SDKs before 1.21 tell it of the attributes only."""
+    found = getattr(thing, "dropped_attributes", None)
+    return getattr(thing.attributes, "dropped", 0) if found is None else found
+
+
 def _add_events(parts, span):
     for event in span.events:
         inner = [_fixed64.pack(0x09, event.timestamp), _text(b"\x12", event.name)]
         if event.attributes:
             _add_attributes(inner, b"\x1a", attributes_of(event))
-        dropped = getattr(event, "dropped_attributes", 0)
+        dropped = _dropped(event)
         if dropped:
             inner.append(b"\x20" + varint(dropped))
         parts.append(_sized(b"\x5a", b"".join(inner)))
@@ -153,7 +159,7 @@ def _add_links(parts, span):
             inner.append(_text(b"\x1a", context.trace_state.to_header()))
         if link.attributes:
             _add_attributes(inner, b"\x22", attributes_of(link))
-        dropped = getattr(link, "dropped_attributes", 0)
+        dropped = _dropped(link)
         if dropped:
             inner.append(b"\x28" + varint(dropped))
         remote = _IS_REMOTE if context.is_remote else 0

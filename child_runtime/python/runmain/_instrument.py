@@ -4,6 +4,7 @@ Invariant: nothing of OpenTelemetry is imported in a process that imports no lib
 opentelemetry-instrument honours (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, distros, dependency conflicts) counts.
 Non-goal: the SDK (_sdk).
 """
+import functools
 import logging
 import os
 
@@ -51,7 +52,25 @@ def on_library(module):
         return
     if not _started:
         _start()
-    _apply(module.__name__)
+    if module.__name__ == "django":
+        _wait_for_django(module)
+    else:
+        _apply(module.__name__)
+
+
+def _wait_for_django(module):
+    """Its instrumentation changes the settings, which are known when django.setup() has returned."""
+    original = module.setup
+    if getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    def setup(*args, **kwargs):
+        original(*args, **kwargs)
+        _apply("django")
+
+    setup._runmain = True
+    module.setup = setup
 
 
 def start():
@@ -72,7 +91,7 @@ def _start():
     finally:
         _starting = False
     for name in list(_pending):
-        if _imports.is_imported(name):
+        if _imports.is_imported(name) and name != "django":
             _apply(name)
 
 

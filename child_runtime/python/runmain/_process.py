@@ -124,6 +124,9 @@ def _renew():
     served = parent.parent_served or parent.state == GRANTED
     _current = Process(inherited | parent.inherited_spans, served)
     parent.leave_to_child()
+    context = sys.modules.get("opentelemetry.context")
+    if hasattr(context, "_RUNTIME_CONTEXT_LOCK"):  # SDKs before 1.24 take it in every call; a thread may have had it
+        context._RUNTIME_CONTEXT_LOCK = RLock()
     random = sys.modules.get("random")
     if random is not None:
         random.seed()  # span ids come from here

@@ -1,0 +1,5 @@
+import os
+
+from celery import Celery
+
+app = Celery("tasks", broker="memory://", backend="cache+memory://")
