@@ -119,7 +119,7 @@ def _write_or(method):
             if sink.state is _sink.WAITING:
                 sink.wait_log(log)
             else:
-                write_logs(sink, [log])
+                write_log(sink, log)
         return None
 
     return on_emit
@@ -150,6 +150,15 @@ def _readable(log):
         resource = Resource.create({})
     parts = {"log_record": log.log_record, "resource": resource, "instrumentation_scope": log.instrumentation_scope}
     return kind(limits=log.limits, **parts)
+
+
+def write_log(sink, log):
+    """One, in the thread that told it: what cannot be encoded is not the program's to hear of."""
+    global lost_requests
+    try:
+        write_logs(sink, [log])
+    except Exception:
+        lost_requests += 1
 
 
 def write_logs(sink, logs):

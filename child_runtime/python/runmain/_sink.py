@@ -236,7 +236,7 @@ class Sink:
             if kind == "log":
                 from . import _exporters
 
-                _exporters.write_logs(self, [item])
+                _exporters.write_log(self, item)
 
     def _own_instance_id(self, of_worker):
         """Each process that serves has an id of its own: the worker's, with another last group."""

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -89,7 +90,8 @@ def free_port():
 
 
 class Served:
-    def __init__(self, command, auto=True, listen=True, port_key=False, env=None, watch=None, workers=1):
+    def __init__(self, command, auto=True, listen=True, port_key=False, env=None, watch=None, workers=1, answers=True):
+        self.answers = answers
         self.folder = tempfile.mkdtemp(prefix="runmain-python-")
         self.sink = Sink()
         self.port = free_port()
@@ -120,7 +122,8 @@ class Served:
     def __enter__(self):
         self.process = subprocess.Popen(self._command("up"), stdout=self.log, stderr=subprocess.STDOUT, cwd=self.folder)
         try:
-            self.wait_for(lambda: self.get("/up") is not None, "an answer", 30)
+            if self.answers:
+                self.wait_for(lambda: self.get("/up") is not None, "an answer", 30)
         except BaseException:
             self.__exit__()
             raise
@@ -172,6 +175,6 @@ class Served:
         for span in self.sink.of():
             if span.kind == 2:
                 path = span.attributes.get("http.target") or span.attributes.get("url.path")
-                found[path or span.attributes.get("http.url")] += 1
+                found[path or urllib.parse.urlsplit(span.attributes.get("http.url", "")).path] += 1
         found.pop("/up", None)
         return found

@@ -3,6 +3,7 @@ import concurrent.futures
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -10,7 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
-from served import BOOTSTRAP, Served
+from served import APPS, BOOTSTRAP, Served
 
 REQUESTS = 60
 
@@ -99,6 +100,24 @@ class ServedTest(unittest.TestCase):
 
     def test_opentelemetry_instrument_and_reload(self):
         self.run_one("opentelemetry-instrument uvicorn app_fastapi:app --fd 3 --reload", auto=False)
+
+    def test_celery_loses_no_task_of_one_task_children(self):
+        import subprocess
+
+        for pool, processes in (("prefork --max-tasks-per-child 1", 12), ("prefork", 2), ("solo", 1), ("threads", 1)):
+            with tempfile.TemporaryDirectory() as folder:
+                environment = {"TEST_FOLDER": folder, "C_FORCE_ROOT": "1"}
+                command = "celery -A app_celery worker -c 2 --pool " + pool
+                with Served(command, listen=False, env=environment, answers=False) as served:
+                    sender = dict(os.environ, PYTHONPATH=APPS, **environment)
+                    subprocess.run([sys.executable, APPS + "/app_celery.py", "12"], env=sender, check=True, timeout=30)
+                    runs = lambda: [s for s in served.sink.of() if s.name == "run/app_celery.work"]  # noqa: E731
+                    served.wait_for(lambda: len(runs()) >= 12, "span of each task with " + pool, 40)
+                    self.assertEqual(len({s.id for s in runs()}), 12)
+                    self.assertEqual(len(runs()), 12)
+                    ids = {s.resource["service.instance.id"] for s in served.sink.of()}
+                    self.assertLessEqual(len(ids), processes)
+                    self.assertEqual(len(ids), len({s.resource["process.pid"] for s in served.sink.of()}))
 
     def test_instrumented_in_the_lifespan(self):
         with Served("uvicorn app_fastapi_lifespan:app --fd 3", auto=False) as served:

@@ -45,7 +45,10 @@ async def answer(path: str):
     try:
         logger.emit(body="answered /" + path)
     except TypeError:  # SDKs before 1.37
+        from opentelemetry._logs import SeverityNumber
         from opentelemetry.sdk._logs import LogRecord
 
-        logger.emit(LogRecord(body="answered /" + path, resource=logger.resource))
+        ids = {"trace_id": 0, "span_id": 0, "trace_flags": 0}
+        info = SeverityNumber.INFO
+        logger.emit(LogRecord(body="answered /" + path, severity_number=info, resource=logger.resource, **ids))
     return os.getpid()
