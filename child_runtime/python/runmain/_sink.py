@@ -144,13 +144,14 @@ class Sink:
 
     def _wait(self, span):
         with self._lock:
-            if self.state is WAITING:
+            waits = self.state is WAITING
+            if waits:
                 self._open.pop(span.context.span_id, None)
                 self._add_waiting(("span", span))
                 late = time.monotonic() - self._waiting_since > IMPLICIT_AFTER
-        if self.state is not WAITING:
+        if not waits:  # the role came meanwhile
             self.end(span)
-        elif late:
+        elif late or "uwsgi" in sys.modules:
             self.claim_by_the_way()
 
     def _add_waiting(self, item):
@@ -164,7 +165,12 @@ class Sink:
     def claim_by_the_way(self):
         """A service without a listener never listens: its spans claim. Refused where another process has the role."""
         process = self._process
-        if process.state == "unasked" and not process.is_launcher and not _environment.environment.has_listeners:
+        if process.state != "unasked" or process.is_launcher:
+            return
+        if "uwsgi" in sys.modules:  # it accepts in C; its module is there before any of our hooks could see it
+            if getattr(sys.modules["uwsgi"], "worker_id", int)() > 0:
+                process.claim(explicit=True)
+        elif not _environment.environment.has_listeners:
             process.claim(explicit=False)
 
     # ---- of other signals
