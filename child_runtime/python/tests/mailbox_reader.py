@@ -72,6 +72,8 @@ class Reader:
             offset = position % self.ring
             raw = self.at(lane, self.ring_at + offset, 16)
             length, kind, version, checksum, _ = struct.unpack("<IHHII", raw)
+            if length > self.ring:
+                break  # BY_CHECKSUM: bytes of an older record
             payload = self.at(lane, self.ring_at + offset + 16, length) if kind > 1 else b""
             if not by_position and (kind == 0 or checksum != slow_crc32c(struct.pack("<QIHH", position, length, kind, version) + payload)):
                 break
