@@ -124,7 +124,7 @@ class ServedTest(unittest.TestCase):
             self.check(served)
             served.wait_for(lambda: any(n == "answers" for n, _ in served.sink.metrics), "metric")
             served.wait_for(lambda: len({b for b, _ in served.sink.logs}) > REQUESTS, "log of each request")
-            bodies = [b for b, _ in served.sink.logs]
+            bodies = [b for b, _ in served.sink.logs if b != "answered /up"]
             self.assertEqual(len(bodies), len(set(bodies)))
             ids = {r["service.instance.id"] for _, r in served.sink.logs + served.sink.metrics}
             self.assertEqual(ids, {s.resource["service.instance.id"] for s in served.sink.of()})
