@@ -1,0 +1,88 @@
+"""Hooks that run when a module has been imported, before the importing statement returns.
+
+Invariant: a hook's failure is told once and never stops the program's import. Non-goal: undoing.
+"""
+import sys
+
+_hooks = {}  # module -> calls
+_busy = set()
+
+
+class _Loader:
+    """A module's own loader, and then the hooks. Everything else is the loader's."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        # As if nobody had been here: a module that asks for its loader, and reload(), find the real one.
+        module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        run(module.__name__, module)
+
+
+class _Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name not in _hooks or name in _busy:
+            return None
+        _busy.add(name)
+        try:
+            spec = _find(name, path, target)
+        finally:
+            _busy.discard(name)
+        if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+_finder = _Finder()
+
+
+def _find(name, path, target):
+    for finder in list(sys.meta_path):
+        if finder is _finder or not hasattr(finder, "find_spec"):
+            continue
+        spec = finder.find_spec(name, path, target)
+        if spec is not None:
+            return spec
+    return None
+
+
+def when_imported(name, call):
+    """Calls `call`, "module:function" of this package, with the module once it is imported; now, if it is."""
+    calls = _hooks.setdefault(name, [])
+    if call in calls:
+        return
+    calls.append(call)
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    if is_imported(name):
+        _call(name, call, sys.modules[name])
+
+
+def is_imported(name):
+    """To its end: a module that is being imported has a spec that says so."""
+    module = sys.modules.get(name)
+    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
+
+
+def run(name, module):
+    for call in list(_hooks.get(name, ())):
+        _call(name, call, module)
+
+
+def _call(name, call, module):
+    try:
+        ours, _, function = call.partition(":")
+        package = __package__ + "." + ours
+        __import__(package)
+        getattr(sys.modules[package], function)(module)
+    except Exception as error:
+        sys.stderr.write("runmain: %s, after the import of %s: %r, ignoring\n" % (call, name, error))

@@ -1,0 +1,141 @@
+"""Instrumentations: each once, when its library is imported, before the importing statement returns.
+
+Invariant: nothing of OpenTelemetry is imported in a process that imports no library with an instrumentation. What
+opentelemetry-instrument honours (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, distros, dependency conflicts) counts.
+Non-goal: the SDK (_sdk).
+"""
+import functools
+import logging
+import os
+
+from . import _imports, _sdk
+from ._hooks import LIBRARIES
+
+_log = logging.getLogger("runmain")
+
+# The library behind an instrumentation where its name does not say it. "": no library, or one of Python's own.
+_LIBRARIES = {
+    "aiohttp-client": "aiohttp",
+    "aiohttp-server": "aiohttp",
+    "asgi": "",
+    "asyncio": "",
+    "boto3": "boto3",
+    "boto3sqs": "boto3",
+    "cassandra": "cassandra",
+    "confluent_kafka": "confluent_kafka",
+    "dbapi": "",
+    "elasticsearch": "elasticsearch",
+    "grpc_aio_client": "grpc",
+    "grpc_aio_server": "grpc",
+    "grpc_client": "grpc",
+    "grpc_server": "grpc",
+    "kafka": "kafka",
+    "logging": "",
+    "mysql": "mysql",
+    "mysqlclient": "MySQLdb",
+    "openai": "openai",
+    "sqlite3": "",
+    "system_metrics": "",
+    "threading": "",
+    "tortoiseorm": "tortoise",
+    "urllib": "",
+    "wsgi": "",
+}
+_pending = {}  # library -> entry points
+_started = False
+_starting = False
+
+
+def on_library(module):
+    """A library that may have an instrumentation is there."""
+    if _starting:
+        return
+    if not _started:
+        _start()
+    if module.__name__ == "django":
+        _wait_for_django(module)
+    else:
+        _apply(module.__name__)
+
+
+def _wait_for_django(module):
+    """Its instrumentation changes the settings, which are known when django.setup() has returned."""
+    original = module.setup
+    if getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    def setup(*args, **kwargs):
+        original(*args, **kwargs)
+        _apply("django")
+
+    setup._runmain = True
+    module.setup = setup
+
+
+def start():
+    """Now, without waiting for a library."""
+    if not _started:
+        _start()
+
+
+def _start():
+    global _started, _starting
+    _starting = True
+    try:
+        if not _sdk.start():
+            _started = True
+            return
+        _started = True
+        _find_entry_points()
+    finally:
+        _starting = False
+    for name in list(_pending):
+        if _imports.is_imported(name) and name != "django":
+            _apply(name)
+
+
+def _find_entry_points():
+    try:
+        from opentelemetry.util._importlib_metadata import entry_points
+    except ImportError:
+        return
+    off = {one.strip() for one in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
+    if "*" in off:
+        return
+    for entry_point in entry_points(group="opentelemetry_pre_instrument"):
+        entry_point.load()()
+    for entry_point in entry_points(group="opentelemetry_instrumentor"):
+        if entry_point.name in off:
+            continue
+        library = _LIBRARIES.get(entry_point.name, entry_point.name.replace("-", "_"))
+        if library == "":
+            _instrument(entry_point)
+        else:
+            _pending.setdefault(library, []).append(entry_point)
+            if library not in LIBRARIES:
+                _imports.when_imported(library, "_instrument:on_library")
+
+
+def _apply(library):
+    for entry_point in _pending.pop(library, ()):
+        _instrument(entry_point)
+
+
+def _instrument(entry_point):
+    """Like opentelemetry-instrument: what does not fit is skipped, and nothing stops the program."""
+    try:
+        from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
+
+        dist = getattr(entry_point, "dist", None)
+        conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+        if conflict:
+            _log.debug("instrumentation %s does not fit: %s", entry_point.name, conflict)
+        elif _sdk.distro is not None:
+            _sdk.distro.load_instrumentor(entry_point, skip_dep_check=True)
+        else:
+            entry_point.load()().instrument(skip_dep_check=True)
+    except ModuleNotFoundError as error:
+        _log.debug("instrumentation %s: %s, ignoring", entry_point.name, error)
+    except Exception:
+        _log.warning("instrumentation %s failed, ignoring", entry_point.name, exc_info=True)

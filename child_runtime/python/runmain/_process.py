@@ -1,0 +1,136 @@
+"""This process: whether it serves, and where its spans go.
+
+Invariant: everything here belongs to one pid. A fork, seen by a hook or by the pid, makes a fresh Process: the child
+has no role, no lane, no lock and nothing waiting of its parent's. Non-goals: what leads to a claim (_serving,
+_runners).
+"""
+import os
+import sys
+from _thread import RLock
+
+from . import _environment
+
+when_granted = []  # called without arguments, in each process that gets a role
+
+UNASKED, GRANTED, REFUSED, UNREACHABLE = "unasked", "granted", "refused", "unreachable"
+
+
+class Process:
+    def __init__(self, inherited_spans=frozenset(), parent_served=False):
+        self.parent_served = parent_served
+        self.pid = os.getpid()
+        self.is_launcher = False
+        self.state = UNASKED
+        self.why = ""
+        self.role = None
+        self.channel = None
+        self.inherited_spans = inherited_spans  # the parent's to end
+        self._lock = RLock()
+        self._sink = None
+
+    @property
+    def sink(self):
+        sink = self._sink
+        if sink is None:
+            with self._lock:
+                if self._sink is None:
+                    from ._sink import Sink
+
+                    self._sink = Sink(self)
+                    _at_exit_once()
+                sink = self._sink
+        return sink
+
+    @property
+    def serves(self):
+        return self.state == GRANTED or not _environment.environment.supervised
+
+    def claim(self, explicit):
+        """Asks for the role, once granted never again. Returns whether this process serves."""
+        settings = _environment.environment
+        if not settings.supervised or self.state == GRANTED:
+            return True
+        if self.is_launcher and not explicit:
+            return False
+        with self._lock:
+            if self.state != GRANTED:
+                self._ask(settings, explicit)
+        return self.state == GRANTED
+
+    def _ask(self, settings, explicit):
+        if settings.void or not settings.channel:
+            self.state, self.why = REFUSED, "the role is another process's, which started this one"
+            return
+        from . import _channel
+
+        try:
+            self.channel = _channel.Channel(settings.channel, settings.nonce, explicit, _environment.VERSION)
+        except _channel.Refused as error:
+            self.state, self.why = REFUSED, str(error)
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.state, self.why = UNREACHABLE, str(error)
+            return
+        self.role = self.channel.role
+        self.is_launcher = False
+        _environment.wipe_nonce()
+        self.sink.open(self.role)
+        self.state = GRANTED
+        for call in list(when_granted):
+            call()
+
+    def leave_to_child(self):
+        """What a forked child closes of its parent's."""
+        if self.channel is not None:
+            self.channel.sock.close()
+        if self._sink is not None:
+            self._sink.forget()
+
+
+_exit_pid = 0
+
+
+def _at_exit_once():
+    global _exit_pid
+    if _exit_pid == 0:
+        import atexit
+
+        atexit.register(_at_exit)
+    _exit_pid = os.getpid()
+
+
+def _at_exit():
+    """The spans of a short program that never listened."""
+    process = current()
+    if process._sink is not None and process._sink.waiting:
+        process._sink.claim_by_the_way()
+
+
+_current = Process()
+
+
+def current():
+    if _current.pid != os.getpid():  # a fork in C that no hook saw
+        _renew()
+    return _current
+
+
+def _renew():
+    global _current
+    parent = _current
+    if parent.pid == os.getpid():
+        return
+    inherited = parent._sink.open_ids() if parent._sink is not None else frozenset()
+    served = parent.parent_served or parent.state == GRANTED
+    _current = Process(inherited | parent.inherited_spans, served)
+    parent.leave_to_child()
+    context = sys.modules.get("opentelemetry.context")
+    if hasattr(context, "_RUNTIME_CONTEXT_LOCK"):  # SDKs before 1.24 take it in every call; a thread may have had it
+        context._RUNTIME_CONTEXT_LOCK = RLock()
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()  # span ids come from here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

@@ -1,0 +1,157 @@
+"""Runners: who of their processes serves, and who only starts others.
+
+Invariants: an arbiter, supervisor or reloader's parent never claims; a worker claims explicitly, since several of one
+program may serve. Non-goals: programs that just listen (_serving), reloaders within the program (_reloaders).
+"""
+import functools
+import os
+
+from . import _process
+
+
+def launch():
+    _process.current().is_launcher = True
+
+
+def serve():
+    return _process.current().claim(explicit=True)
+
+
+def _wrap(owner, name, before):
+    original = getattr(owner, name, None)
+    if original is None or getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    def call(*args, **kwargs):
+        before()
+        return original(*args, **kwargs)
+
+    call._runmain = True
+    setattr(owner, name, call)
+
+
+def _launches(owner, *names):
+    for name in names:
+        _wrap(owner, name, launch)
+
+
+def _serves(owner, *names):
+    for name in names:
+        _wrap(owner, name, serve)
+
+
+def _serves_async(owner, name):
+    original = getattr(owner, name)
+    if getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    async def call(*args, **kwargs):
+        serve()
+        return await original(*args, **kwargs)
+
+    call._runmain = True
+    setattr(owner, name, call)
+
+
+# ---- gunicorn, uvicorn, hypercorn, granian, celery, watchfiles
+
+
+def uvicorn_multiprocess(module):
+    _launches(module.Multiprocess, "run")
+
+
+def uvicorn_reload(module):
+    _launches(module.BaseReload, "run")
+
+
+def uvicorn_server(module):
+    _serves_async(module.Server, "startup")
+
+
+def hypercorn_asyncio(module):
+    _serves(module, "asyncio_worker", "uvloop_worker")
+
+
+def hypercorn_trio(module):
+    _serves(module, "trio_worker")
+
+
+def granian(module):
+    # What a worker makes before it accepts, in Rust.
+    _serves(module, "ASGIWorker", "RSGIWorker", "WSGIWorker")
+
+
+def celery_prefork(module):
+    _launches(module.TaskPool, "on_start")
+
+
+def watchfiles(module):
+    _launches(module, "run_process")
+
+
+def gunicorn_arbiter(module):
+    _launches(module.Arbiter, "start")
+
+
+def gunicorn_worker(module):
+    # After the fork; the application is loaded in here, unless it was preloaded.
+    _serves(module.Worker, "init_process")
+
+
+def hypercorn(module):
+    original = module.run
+    if getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    def run(config):
+        if config.workers != 0:
+            launch()
+        return original(config)
+
+    run._runmain = True
+    module.run = run
+
+
+def celery(module):
+    module.worker_process_init.connect(celery_process_init, weak=False)
+    module.worker_ready.connect(celery_ready, weak=False)
+
+
+def celery_process_init(*args, **kwargs):
+    """A pool's process is ready for tasks; also sent by the solo pool."""
+    serve()
+
+
+def celery_ready(*args, **kwargs):
+    """Of a pool of threads, the main process serves; of a prefork pool, it does not."""
+    if not _process.current().is_launcher:
+        serve()
+
+
+# ---- opentelemetry-instrument
+
+
+def opentelemetry_instrument(module):
+    """Its run() puts its own folder, with a sitecustomize, in front of ours and executes the program."""
+    execute = getattr(module, "execl", None)
+    if execute is None or getattr(execute, "_runmain", False):
+        return
+    theirs = os.path.dirname(os.path.abspath(module.__file__))
+    ours = bootstrap_folder()
+
+    def execl(*args):
+        parts = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in (theirs, ours)]
+        # Ours does what theirs would do, once, and in who serves only.
+        os.environ["PYTHONPATH"] = os.pathsep.join([ours] + parts)
+        os.environ["RUNMAIN_AUTO"] = "1"
+        execute(*args)
+
+    execl._runmain = True
+    module.execl = execl
+
+
+def bootstrap_folder():
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bootstrap")

@@ -1,0 +1,161 @@
+"""Starting the SDK for a program that does not do it: RUNMAIN_AUTO=1, opentelemetry-instrument, setup_tracing().
+
+Invariant: once in a process and its forks; a provider that the program has set is kept. Distro and configurator are
+loaded by their entry points, as opentelemetry-instrument does; where these are OpenTelemetry's own and the exporter
+is OTLP, the provider is made directly: no exporter, no HTTP client, no protobuf is imported for it. Non-goal:
+instrumentations (_instrument).
+"""
+import os
+
+from . import _exporters, _process, _sink
+
+_started = False
+_OTLP_NAMES = ("", "otlp", "otlp_proto_http", "otlp_proto_grpc")
+_OWN = ("opentelemetry.distro", "opentelemetry.sdk")
+distro = None
+
+
+def start():
+    """Idempotent. False: there is no SDK."""
+    global _started
+    if _started:
+        return True
+    try:
+        import opentelemetry.sdk.trace  # noqa: F401
+    except ImportError:
+        return False
+    _started = True
+    _configure_distro()
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return True
+    if _must_ask_configurator():
+        from opentelemetry.instrumentation.auto_instrumentation import _load
+
+        _load._load_configurators()
+        return True
+    if _setting("OTEL_TRACES_EXPORTER") != "none":
+        _set_tracer_provider()
+    if _setting("OTEL_METRICS_EXPORTER") in _OTLP_NAMES:
+        _process.when_granted.append(_start_metrics)
+        if _process.current().state == _process.GRANTED:
+            _start_metrics()
+    if os.environ.get("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "").strip().lower() == "true":
+        _start_logs()
+    return True
+
+
+def _setting(name):
+    return os.environ.get(name, "").strip()
+
+
+def _configure_distro():
+    global distro
+    try:
+        from opentelemetry.instrumentation.auto_instrumentation import _load
+    except ImportError:
+        return
+    distro = _load._load_distro()
+    distro.configure()
+
+
+def _must_ask_configurator():
+    standard = (
+        _setting("OTEL_TRACES_EXPORTER") in _OTLP_NAMES + ("none",)
+        and _setting("OTEL_PYTHON_ID_GENERATOR") in ("", "random")
+        and _setting("OTEL_PYTHON_CONFIGURATOR") in ("", "configurator")
+        and not any(_setting(name) for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"))
+    )
+    if distro is None:
+        return False
+    if not standard:
+        return True
+    from opentelemetry.util._importlib_metadata import entry_points
+
+    found = list(entry_points(group="opentelemetry_configurator"))
+    return any(not one.value.startswith(_OWN) for one in found)
+
+
+def _resource():
+    from opentelemetry.sdk.resources import Resource
+
+    attributes = {}
+    if distro is not None:
+        from opentelemetry.instrumentation.version import __version__
+
+        attributes["telemetry.auto.version"] = __version__
+    return Resource.create(attributes)
+
+
+def _set_tracer_provider():
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    if trace._TRACER_PROVIDER is None:
+        trace.set_tracer_provider(TracerProvider(resource=_resource()))
+
+
+# ---- metrics: from the grant on, so that no launcher has a reader's thread
+
+
+def _start_metrics():
+    try:
+        from opentelemetry.metrics import _internal as api
+        from opentelemetry.metrics import set_meter_provider
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    except ImportError:
+        return
+    if getattr(api, "_METER_PROVIDER", None) is None:
+        reader = PeriodicExportingMetricReader(_make_metric_exporter())
+        set_meter_provider(MeterProvider(metric_readers=[reader], resource=_resource()))
+
+
+def _make_metric_exporter():
+    from opentelemetry.sdk.metrics import export
+
+    class MetricExporter(export.MetricExporter):
+        """Imports the encoder, and only without a mailbox the HTTP exporter, when there is something to export."""
+
+        _other = None
+
+        def export(self, metrics_data, timeout_millis=10000, **kwargs):
+            sink = _process.current().sink
+            try:
+                if sink.state is _sink.ON:
+                    _exporters.write_metrics(sink, metrics_data)
+                elif sink.state is _sink.ELSEWHERE:
+                    return self._http().export(metrics_data, timeout_millis, **kwargs)
+            except ImportError:
+                pass  # opentelemetry-exporter-otlp-proto-... is not installed: no metrics
+            return export.MetricExportResult.SUCCESS
+
+        def _http(self):
+            if self._other is None:
+                from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+                self._other = OTLPMetricExporter()
+            return self._other
+
+        def shutdown(self, timeout_millis=30000, **kwargs):
+            pass
+
+        def force_flush(self, timeout_millis=10000):
+            return True
+
+    return MetricExporter()
+
+
+def _start_logs():
+    import logging
+
+    try:
+        from opentelemetry._logs import set_logger_provider
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+        from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    except ImportError:
+        return
+    provider = LoggerProvider(resource=_resource())
+    provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+    set_logger_provider(provider)
+    logging.getLogger().addHandler(LoggingHandler(level=logging.NOTSET, logger_provider=provider))

@@ -1,0 +1,322 @@
+"""Where the spans of this process go: they wait for the role, and are in the mailbox then.
+
+Invariants: a span that has ended is in the mailbox before its end returns, once the role is there; before, at most
+WAITING_MAX wait, and what finds no room is counted. One lane for each resource, under one lock for all threads: an
+uncontended lock costs 0.1 us and a thread's lane would have to be given back at the thread's end. A signal handler or
+finalizer that ends a span in the middle of another's end hands it over to that one. Non-goal: OTLP (_encode).
+"""
+import sys
+import time
+from _thread import RLock
+from collections import deque
+
+from . import _encode, _environment, _mailbox
+
+WAITING_MAX = 2048
+DEFERRED_MAX = 256
+OPEN_MAX = 65536  # open spans that are known
+SCOPES_MAX = 256
+RESOURCES_MAX = 8  # lanes of one process
+IMPLICIT_AFTER = 1.0  # seconds that spans wait in a service that has no listener before they claim
+
+WAITING, ON, ELSEWHERE = "waiting", "on", "elsewhere"  # elsewhere: no mailbox, the program's exporters work
+_NO_PARENT = bytes(8)
+when_elsewhere = []  # called with what waited if a role came without a mailbox
+
+
+class Sink:
+    def __init__(self, process):
+        self._process = process
+        self.pid = process.pid
+        self.state = WAITING
+        self.waiting = deque()
+        self._waiting_since = 0.0
+        self._lock = RLock()
+        self._busy = False
+        self._deferred = deque()
+        self._open = {}  # span id -> (lane, slot), or None before there is a lane
+        self._started = 0
+        self._not_serving = 0
+        self._mailbox = None
+        self._instance_id = ""
+        self._lanes = {}  # encoded resource -> lane
+        self._last = (None, None)  # resource and its lane
+        self._scopes = {}  # id(scope) -> (scope, encoded)
+
+    # ---- of spans
+
+    def start(self, span):
+        context = span.get_span_context()
+        if not context.trace_flags.sampled:
+            return
+        with self._lock:
+            if self._busy or self.state is not ON:
+                self._started += 1
+                if len(self._open) < OPEN_MAX:
+                    self._open[context.span_id] = span if self.state is WAITING else None
+                return
+            self._busy = True
+            try:
+                self._begin(span, context)
+            finally:
+                self._busy = False
+                if self._deferred:
+                    self._put_deferred()
+
+    def _begin(self, span, context):
+        lane = self._lane(span.resource)
+        if lane is None:
+            return
+        lane.count_started(1 + self._started)
+        self._started = 0
+        if len(self._open) >= OPEN_MAX:
+            return
+        parent = span.parent
+        slot = lane.open_span(
+            span.start_time or 0,
+            context.trace_id.to_bytes(16, "big"),
+            context.span_id.to_bytes(8, "big"),
+            parent.span_id.to_bytes(8, "big") if parent is not None else _NO_PARENT,
+            self._scope(lane, span.instrumentation_scope),
+            _encode.flags_of(context, parent),
+            span.kind.value + 1,
+            span.name,
+        )
+        self._open[context.span_id] = (lane, slot) if slot >= 0 else None
+
+    def end(self, span):
+        context = span.context
+        if not context.trace_flags.sampled:
+            return
+        if self._process.inherited_spans and context.span_id in self._process.inherited_spans:
+            self._open.pop(context.span_id, None)
+            return  # of the process that forked this one, which ends it, too
+        if self.state is WAITING:
+            self._wait(span)
+            return
+        if self.state is not ON:
+            self._open.pop(context.span_id, None)
+            return
+        try:
+            encoded = _encode.encode_span(span)
+        except Exception:  # a span of no known form: told, never raised into the program
+            _warn("a span could not be encoded, ignoring")
+            encoded = None
+        self._put_now((span.resource, span.instrumentation_scope, context.span_id, encoded))
+
+    def _put_now(self, ended):
+        with self._lock:
+            if self._busy:
+                if len(self._deferred) < DEFERRED_MAX:
+                    self._deferred.append(ended)
+                else:
+                    self._not_serving += 1
+                return
+            self._busy = True
+            try:
+                self._put(ended)
+            finally:
+                self._busy = False
+                if self._deferred:
+                    self._put_deferred()
+        self._mailbox.wake_reader()
+
+    def _put_deferred(self):
+        while self._deferred:
+            self._busy = True
+            try:
+                self._put(self._deferred.popleft())
+            finally:
+                self._busy = False
+
+    def _put(self, ended):
+        resource, scope, span_id, encoded = ended
+        lane = self._lane(resource)
+        opened = self._open.pop(span_id, None)
+        if lane is None:
+            self._mailbox.count_no_lane()
+        elif encoded is None:
+            lane.count_lost(_mailbox.LOST_NO_MEMORY)
+        else:
+            lane.write_span(self._scope(lane, scope), encoded)
+        if opened is not None and type(opened) is tuple:
+            opened[0].close_span(opened[1])
+
+    def _wait(self, span):
+        with self._lock:
+            waits = self.state is WAITING
+            if waits:
+                self._open.pop(span.context.span_id, None)
+                self._add_waiting(("span", span))
+                late = time.monotonic() - self._waiting_since > IMPLICIT_AFTER
+        if not waits:  # the role came meanwhile
+            self.end(span)
+        elif late or "uwsgi" in sys.modules:
+            self.claim_by_the_way()
+
+    def _add_waiting(self, item):
+        if not self.waiting:
+            self._waiting_since = time.monotonic()
+        if len(self.waiting) < WAITING_MAX:
+            self.waiting.append(item)
+        elif item[0] == "span":
+            self._not_serving += 1
+
+    def claim_by_the_way(self):
+        """A service without a listener never listens: its spans claim. Refused where another process has the role."""
+        process = self._process
+        if process.state != "unasked" or process.is_launcher:
+            return
+        if "uwsgi" in sys.modules:  # it accepts in C; its module is there before any of our hooks could see it
+            if getattr(sys.modules["uwsgi"], "worker_id", int)() > 0:
+                process.claim(explicit=True)
+        elif not _environment.environment.has_listeners:
+            process.claim(explicit=False)
+
+    # ---- of other signals
+
+    def request(self, signal, encoded):
+        """An Export...ServiceRequest, 1: metrics, 2: logs. False: it found no room."""
+        with self._lock:
+            if self._busy or self.state is not ON:
+                return False
+            self._busy = True
+            try:
+                lane = self._lanes[next(iter(self._lanes))] if self._lanes else self._lane(None)
+                done = lane is not None and lane.write_request(signal, encoded)
+            finally:
+                self._busy = False
+                if self._deferred:
+                    self._put_deferred()
+        self._mailbox.wake_reader()
+        return done
+
+    def wait_log(self, item):
+        with self._lock:
+            if self.state is WAITING:
+                self._add_waiting(("log", item))
+
+    # ---- the role
+
+    def open(self, role):
+        if role.mailbox >= 0:
+            try:
+                self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
+            except (OSError, ValueError):
+                _warn("the mailbox cannot be used, ignoring")
+        self._instance_id = self._own_instance_id(role.instance_id)
+        with self._lock:
+            self._busy = True
+            waiting, self.waiting = self.waiting, deque()
+            self.state = ON if self._mailbox is not None else ELSEWHERE
+            try:
+                if self.state is ON:
+                    self._write_waiting(waiting)
+            finally:
+                self._busy = False
+        if self.state is ON:
+            self._put_logs(waiting)
+            self._put_deferred()
+            self._mailbox.wake_reader()
+        for call in when_elsewhere if self.state is ELSEWHERE else ():
+            call(waiting)
+
+    def _write_waiting(self, waiting):
+        for kind, item in waiting:
+            if kind == "span":
+                self._put((item.resource, item.instrumentation_scope, item.context.span_id, _encode.encode_span(item)))
+        for span_id, span in list(self._open.items()):
+            if span is None:
+                continue
+            self._started -= 1  # _begin counts it
+            self._begin(span, span.get_span_context())
+        if self._started or self._not_serving:
+            lane = self._lane(None) if not self._lanes else next(iter(self._lanes.values()))
+            if lane is not None:
+                lane.count_started(self._started)
+                lane.count_lost(_mailbox.LOST_NOT_SERVING, self._not_serving)
+                self._started = self._not_serving = 0
+
+    def _put_logs(self, waiting):
+        for kind, item in waiting:
+            if kind == "log":
+                from . import _exporters
+
+                _exporters.write_log(self, item)
+
+    def _own_instance_id(self, of_worker):
+        """Each process that serves has an id of its own: the worker's, with another last group."""
+        number = self._mailbox.number if self._mailbox is not None else 0
+        head, _, group = of_worker.rpartition("-")
+        if number == 0 or len(of_worker) != 36 or len(group) != 12:
+            return of_worker
+        try:
+            return "%s-%012x" % (head, int(group, 16) ^ number)
+        except ValueError:
+            return of_worker
+
+    def resource_attributes(self):
+        """What replaces attributes of a program's resource."""
+        settings = _environment.environment
+        return {
+            "service.instance.id": self._instance_id,
+            "runmain.worker": settings.worker,
+            "runmain.generation": settings.generation,
+            "process.pid": self.pid,
+        }
+
+    # ---- lanes
+
+    def _lane(self, resource):
+        if self._last[0] is resource and self._last[1] is not None:
+            return self._last[1]
+        attributes = resource.attributes if resource is not None else _default_resource()
+        encoded = _encode.encode_resource(attributes, self.resource_attributes())
+        lane = self._lanes.get(encoded)
+        if lane is None and len(self._lanes) < RESOURCES_MAX:
+            lane = self._mailbox.take_lane(encoded)
+            if lane is not None:
+                lane.scopes = {}
+                self._lanes[encoded] = lane
+        if lane is None and self._lanes:
+            lane = next(iter(self._lanes.values()))
+        self._last = (resource, lane)
+        return lane
+
+    def _scope(self, lane, scope):
+        if scope is None:
+            return _mailbox.SCOPE_LOST
+        known = self._scopes.get(id(scope))
+        if known is None:
+            if len(self._scopes) >= SCOPES_MAX:
+                self._scopes.clear()
+            # Holding the scope keeps its id from being another's.
+            known = self._scopes[id(scope)] = (scope, _encode.encode_scope(scope))
+        index = lane.scopes.get(known[1])
+        if index is None:
+            index = lane.add_entry(_mailbox.ENTRY_SCOPE, known[1])
+            if index != _mailbox.SCOPE_LOST:
+                lane.scopes[known[1]] = index
+        return index
+
+    # ---- a fork
+
+    def open_ids(self):
+        return frozenset(self._open)
+
+    def forget(self):
+        self.state = WAITING
+        if self._mailbox is not None:
+            self._mailbox.forget()
+
+
+def _default_resource():
+    import os
+
+    return {"service.name": os.environ.get("OTEL_SERVICE_NAME", _environment.environment.service)}
+
+
+def _warn(text):
+    import logging
+
+    logging.getLogger("runmain").warning(text, exc_info=sys.exc_info())
