@@ -6,6 +6,7 @@
 
 #include "base/archive.hpp"
 #include "base/wall_time.hpp"
+#include "os/linux/heap.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -168,7 +169,10 @@ void Observer::work() {
   if (dead_) return;
   exporter_->tidy();
   tell_ended(now, false);
-  if (now >= metrics_at_) export_metrics(now);
+  if (now >= metrics_at_) {
+    export_metrics(now);
+    os::give_heap_back();  // what a peak of these seconds took
+  }
   if (finish_by_) end_finish(now);
   if (!finished_) schedule();
 }

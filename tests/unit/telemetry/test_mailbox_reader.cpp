@@ -388,10 +388,32 @@ TEST_CASE("lanes that nobody has used cost no memory when they are looked for") 
   CHECK(reader.cursor().lanes[0].lane == 3);
 }
 
-TEST_CASE("counters that go back or are absurd stay what they were, or the limit") {
+TEST_CASE("what a drain took is given back between two drains") {
   World world;
   Lane lane(world, 0);
   REQUIRE(lane.take());
+  const std::uint32_t scope = lane.scope("lib");
+  MailboxReader reader = world.reader();
+  for (int n = 1; n < 4; ++n) {
+    REQUIRE(lane.span(scope, span_number(n)));
+    CHECK(read_all(reader).size() == 1);
+    CHECK(reader.memory() >= RUNMAIN_RECORD_MAX);
+    REQUIRE(reader.fall_asleep());
+    reader.let_go_of_memory();
+    CHECK(reader.memory() == 0);
+  }
+}
+
+TEST_CASE("counters that go back stay what they were, and what cannot be true is counted by us") {
+  World world;
+  Lane lane(world, 0);
+  Lane honest(world, 1);
+  REQUIRE(lane.take());
+  REQUIRE(honest.take());
+  const std::uint32_t scope = lane.scope("lib");
+  const std::uint32_t other = honest.scope("lib");
+  for (std::uint64_t n = 1; n <= 3; ++n) REQUIRE(lane.span(scope, span_number(n)));
+  REQUIRE(honest.span(other, span_number(9)));
   lane.words().started = 10;
   lane.words().ended = ~0ULL;
   MailboxReader reader = world.reader();
@@ -399,6 +421,14 @@ TEST_CASE("counters that go back or are absurd stay what they were, or the limit
   lane.words().started = 3;
   store(world.memory.header().no_lane, ~std::uint64_t{0});
   read_all(reader);
+  CHECK(reader.tallies().unlikely == 2);
+  CHECK(reader.tallies().counters.ended == 4);
+  CHECK(reader.tallies().no_lane == 0);
+  REQUIRE(lane.span(scope, span_number(4)));  // it is read all the same
+  lane.words().ended = 5;
+  store(world.memory.header().no_lane, std::uint64_t{7});
+  CHECK(read_all(reader).size() == 1);
+  CHECK(reader.tallies().counters.ended == 5);
   CHECK(reader.tallies().counters.started == 10);
   CHECK(reader.tallies().counters.ended == kCounterMax);
   CHECK(reader.tallies().no_lane == kCounterMax);
