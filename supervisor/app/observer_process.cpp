@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/archive.hpp"
+#include "base/text.hpp"
 
 namespace runmain::app {
 namespace {
@@ -38,6 +39,7 @@ ObserverProcess::ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits 
                 {[this](const ChildKey& key) { say(keeper::MailboxRead{key}); },
                  [this] {
                    finished_ = true;
+                   tell_last_words();
                    tell_what_waits();
                    say(keeper::ObserverFinished{});
                  }},
@@ -166,7 +168,6 @@ void ObserverProcess::finish_receiving() {
   observer_.finish(std::max(finish_by_ - now, Duration{}));
 }
 
-// The head is gone by now: nobody else tells a person.
 void ObserverProcess::tell_what_waits() const {
   std::uint64_t items = 0;
   for (const telemetry::OutboxStatus& one : observer_.status().destinations) {

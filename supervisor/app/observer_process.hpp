@@ -43,6 +43,7 @@ class ObserverProcess {
 
   void finish_receiving();
   void on_keeper_gone();
+  void tell_last_words();
   void tell_what_waits() const;
 
   void say(const keeper::ObserverSays& words);

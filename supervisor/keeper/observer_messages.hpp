@@ -124,7 +124,8 @@ struct ChildGone {
   }
 };
 
-// Nothing is left of the tree of a child that has a mailbox: nobody writes there any more.
+// Nothing is left of the tree of a child that has a mailbox, or of a worker: nobody writes there any more, or
+// sends something.
 struct TreeGone {
   ChildKey key;
   template <class A>

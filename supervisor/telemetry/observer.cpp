@@ -15,6 +15,7 @@ namespace {
 constexpr Duration kAllTold = std::chrono::minutes(1);
 constexpr Duration kFinishLook = std::chrono::milliseconds(50);
 constexpr Duration kBackoffMaxDev = std::chrono::seconds(5);
+constexpr std::size_t kBareGoneMax = 64;
 
 }  // namespace
 
@@ -96,6 +97,7 @@ void Observer::on_mailbox(MailboxOwner owner, os::UniqueFd memory, os::UniqueFd 
   }
   std::erase(ended_, key);  // it was read, and its keeper does not know that yet
   untold_.erase(key);
+  receiving_.erase(key);
   auto mailbox = std::make_unique<ObservedMailbox>(loop_, std::move(owner), std::move(wake), [this, key] {
     const auto found = mailboxes_.find(key);
     if (found != mailboxes_.end()) enqueue(*found->second);
@@ -121,14 +123,25 @@ void Observer::on_child_gone(const ChildKey& key, const Ending& ending) {
 
 void Observer::on_tree_gone(const ChildKey& key) {
   const auto found = mailboxes_.find(key);
-  if (found == mailboxes_.end()) return;
+  if (found == mailboxes_.end()) return bare_tree_gone(key);
   found->second->tree_gone(os::Loop::now());
   enqueue(*found->second);
+}
+
+// What it has sent is here, but for what nobody waited for.
+void Observer::bare_tree_gone(const ChildKey& key) {
+  bare_gone_.push_back(key);
+  if (bare_gone_.size() > kBareGoneMax) bare_gone_.pop_front();
+  if (receiving_.erase(key) == 0) return;
+  untold_[key] = os::Loop::now() + limits_.tell_after;
+  dirty_ = true;
+  soon();
 }
 
 void Observer::finish(Duration budget) {
   if (finish_by_) return;
   const Time now = os::Loop::now();
+  for (const ChildKey& worker : std::exchange(receiving_, {})) untold_[worker] = now + limits_.tell_after;
   finish_by_ = now + budget;
   next_round_ = next_save_ = now;
   for (const auto& [key, mailbox] : mailboxes_) {

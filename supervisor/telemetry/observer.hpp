@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -119,6 +120,7 @@ class Observer {
   void enqueue(ObservedMailbox& mailbox);
   void look(Time now);
   void end_finish(Time now);
+  void bare_tree_gone(const ChildKey& key);
   bool dies(Step step);
   bool has_mailbox(ServiceId service) const;
 
@@ -165,7 +167,9 @@ class Observer {
   std::vector<ObservedMailbox*> drained_;                 // since the last save
   std::vector<std::pair<ChildKey, std::string>> closed_;  // since the last save, with their cursors
   std::map<ChildKey, Time> untold_;                       // gone: told by then
-  std::deque<ChildKey> ended_;                            // gone, oldest first
+  std::deque<ChildKey> ended_;                            // gone, or without a mailbox, oldest first
+  std::set<ChildKey> receiving_;                          // of these: live, as far as we know
+  std::deque<ChildKey> bare_gone_;  // trees that are gone without a mailbox; the latest kBareGoneMax
   std::vector<std::function<void()>> when_saved_;
   std::size_t unsaved_bytes_ = 0;
   ServiceId duplicate_told_ = kNoService;

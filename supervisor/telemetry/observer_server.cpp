@@ -200,7 +200,7 @@ void ObserverServer::handle(Client& client, const std::string& line) {
   client.follows = request->verb == "follow" || request->follow;
   if (request->verb == "follow") {
     client.work = Work::facts;
-    for (const std::string& untold : std::exchange(untold_, {})) answer(client, untold);
+    for (const ObserverFact& untold : take_untold()) answer(client, fact_line(untold));
     return;
   }
   client.work = Work::traces;
@@ -246,7 +246,7 @@ void ObserverServer::tell(const ObserverFact& fact) {
   const auto follows = [](const Client& client) { return client.work == Work::facts && !client.dead; };
   if (std::none_of(clients_.begin(), clients_.end(), follows)) {
     if (untold_.size() >= kUntoldMax) untold_.pop_front();
-    untold_.push_back(fact_line(fact));
+    untold_.push_back(fact);
     return;
   }
   std::string line;

@@ -14,6 +14,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "os/linux/fd.hpp"
 #include "os/loop/loop.hpp"
@@ -48,6 +49,8 @@ class ObserverServer {
   void listen(os::UniqueFd listener);
   // To all who follow; while nobody does, the latest kUntoldMax wait for the first one who will.
   void tell(const ObserverFact& fact);
+  // What nobody was told of: for our end, when nobody will ask any more.
+  std::deque<ObserverFact> take_untold() { return std::exchange(untold_, {}); }
 
   std::size_t clients() const { return clients_.size(); }
   const Counters& counters() const { return counters_; }
@@ -98,7 +101,7 @@ class ObserverServer {
   bool checking_ = false;      // timer_ is set
   std::list<Client> clients_;  // the oldest first
   static constexpr std::size_t kUntoldMax = 50;
-  std::deque<std::string> untold_;
+  std::deque<ObserverFact> untold_;
   Counters counters_;
 };
 

@@ -278,4 +278,49 @@ null,{"service":5}],
   CHECK(telemetry_text(Json(), false, 0).empty());
 }
 
+TEST_CASE("what was lost and is in no ledger is told where there is any") {
+  const Json none = Json::parse(
+      R"({"counters":{"mailboxes_not_made":0,"mailboxes_lost":0},"own_telemetry_lost":{"spans":0,"logs_and_metrics":0}})");
+  CHECK(telemetry_text(none, false, 0).empty());
+  const Json some = Json::parse(
+      R"({"counters":{"mailboxes_not_made":1,"mailboxes_lost":2},"own_telemetry_lost":{"spans":3,"logs_and_metrics":4}})");
+  CHECK(telemetry_text(some, false, 0) ==
+        "\nTELEMETRY\n"
+        "  1 times a worker got no mailbox: what it told is lost\n"
+        "  2 mailboxes went unread, as there were too many\n"
+        "  3 spans of runmain itself are lost: too much was in progress\n"
+        "  4 logs and metrics of runmain itself are lost: its mailbox was full\n");
+}
+
+TEST_CASE("a destination that several configurations have named fails with each signal once") {
+  const Json telemetry = Json::parse(R"({"destinations":[
+{"name":"http://c:4318","signal":"traces","failing":true,"queued_items":1},
+{"name":"http://c:4318","signal":"metrics","failing":true},
+{"name":"http://c:4318","signal":"traces","failing":true,"leaving":true,"queued_items":2},
+{"name":"http://c:4318","signal":"logs","failing":false}]})");
+  CHECK(telemetry_text(telemetry, false, 0) ==
+        "\nTELEMETRY\n  to http://c:4318: fails (traces, metrics), is tried again, 3 queued\n");
+}
+
+TEST_CASE("generations that are over are one line of their service") {
+  const Json telemetry = Json::parse(R"({"ledgers":[
+{"service":"web","slot":0,"generation":1,"over":true,"ended":8,"exported":8},
+{"service":"web","slot":0,"generation":2,"over":true,"ended":4,"exported":2,"dropped":{"ring full":2}},
+{"service":"web","slot":0,"generation":3,"over":true,"ended":1,"exported":1},
+{"service":"web","slot":1,"generation":3,"over":false,"ended":1,"exported":1},
+{"service":"web","slot":0,"generation":4,"over":false,"ended":5,"exported":5},
+{"service":"job","slot":0,"generation":1,"over":true,"ended":2,"exported":1,"imbalance":"1 span went nowhere"},
+{"service":"job","slot":1,"generation":1,"over":true,"imbalance":"b"},
+{"service":"job","slot":0,"generation":2,"over":true,"imbalance":"c"},
+{"service":"job","slot":0,"generation":3,"over":true,"imbalance":"d"}]})");
+  CHECK(telemetry_text(telemetry, false, 0) ==
+        "\nTELEMETRY\n"
+        "  job, earlier generations: 2 ended = 1 exported; does not balance: generation 1 worker 0: 1 span "
+        "went "
+        "nowhere; generation 1 worker 1: b; generation 2 worker 0: c and 1 more\n"
+        "  web, earlier generations: 12 ended = 10 exported + 2 dropped (ring full 2)\n"
+        "  web@3: 2 ended = 2 exported\n"
+        "  web@4: 5 ended = 5 exported\n");
+}
+
 }  // namespace runmain::cli

@@ -43,25 +43,9 @@ struct Worker {
   bool write_all_of(std::uint64_t one) const { return ::write(wake.get(), &one, sizeof one) == sizeof one; }
 };
 
-Item item_of(const std::string& span, const std::string& resource) {
-  Item item;
-  item.bytes = span;
-  item.origin.resource = resource;
-  const Checked found = check(kSpan, span);
-  REQUIRE(found.valid());
-  item.ids = found.ids;
-  return item;
-}
-
 void end_worker(ObserverScene& scene, const ChildKey& key = kWeb) {
   scene.observer->on_child_gone(key, {Ending::How::exited, 0, 9000});
   scene.observer->on_tree_gone(key);
-}
-
-Collector::Behave answers(std::vector<std::string> first) {
-  return [first = std::move(first)](const Collector::Seen&, std::size_t number) {
-    return number <= first.size() ? first[number - 1] : answer_text("200 OK", "", "");
-  };
 }
 
 }  // namespace
@@ -616,6 +600,7 @@ TEST_CASE("the state's bytes are those of its plain form") {
   state.ledgers.emplace_back(kWeb, Ledger{});
   state.ledgers[0].second.started = 5;
   state.ended = {kWeb};
+  state.receiving = {kWeb};
   state.counters.spans = 9;
   MailboxCursor cursor;
   cursor.geometry = small_geometry();
