@@ -9,7 +9,6 @@
 #include "base/env_file.hpp"
 #include "base/text.hpp"
 #include "os/linux/fd.hpp"
-#include "telemetry/endpoint.hpp"
 
 namespace runmain::app {
 namespace {
@@ -196,26 +195,14 @@ std::optional<telemetry::ObserverDestination> destination_of(const Map& map, con
 
 std::int32_t index_of(std::vector<telemetry::ObserverDestination>& all,
                       telemetry::ObserverDestination wanted) {
-  std::size_t namesakes = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i].variables == wanted.variables) return static_cast<std::int32_t>(i);
-    if (all[i].name == wanted.name || all[i].name.starts_with(wanted.name + " #")) ++namesakes;
   }
-  if (namesakes > 0) wanted.name += " #" + std::to_string(namesakes + 1);
   all.push_back(std::move(wanted));
   return static_cast<std::int32_t>(all.size() - 1);
 }
 
 }  // namespace
-
-std::string address_of(const std::string& url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return {};
-  const std::size_t begin = scheme + 3;
-  std::string authority = url.substr(begin, url.find_first_of("/?#", begin) - begin);
-  if (const std::size_t at = authority.rfind('@'); at != std::string::npos) authority.erase(0, at + 1);
-  return lowered(url.substr(0, begin)) + shown(authority);
-}
 
 TelemetryPlan plan_telemetry(const std::vector<TelemetryService>& services,
                              const std::vector<std::string>& environment) {

@@ -146,7 +146,7 @@ void add_ledgers(const Json& telemetry, bool colour, std::size_t width, std::str
 
 // Of one destination, which has a queue for each signal.
 struct Queues {
-  std::string failing;  // signals
+  std::vector<std::string> failing;  // signals, each once
   std::string fault;
   std::int64_t items = 0;
   std::int64_t spilled = 0;
@@ -154,7 +154,8 @@ struct Queues {
 
 std::string text_of_queues(const Queues& queues) {
   std::string text;
-  if (!queues.failing.empty()) text += ": fails (" + queues.failing + "), is tried again";
+  for (const std::string& signal : queues.failing) text += (text.empty() ? ": fails (" : ", ") + signal;
+  if (!queues.failing.empty()) text += "), is tried again";
   if (queues.items > 0) text += (text.empty() ? ": " : ", ") + std::to_string(queues.items) + " queued";
   if (queues.spilled > 0)
     text += (text.empty() ? ": " : ", ") + std::to_string((queues.spilled + 1023) / 1024) + " KiB on disk";
@@ -168,9 +169,10 @@ void add_destinations(const Json& telemetry, bool colour, std::size_t width, std
     const std::string name = harmless(text_of(destination, "name"));
     if (name.empty()) continue;
     Queues& queues = all[name];
-    if (control::flag_of(destination, "failing"))
-      queues.failing +=
-          (queues.failing.empty() ? "" : ", ") + harmless(text_of(destination, "signal", "all signals"));
+    const std::string signal = harmless(text_of(destination, "signal", "all signals"));
+    const bool known =
+        std::find(queues.failing.begin(), queues.failing.end(), signal) != queues.failing.end();
+    if (control::flag_of(destination, "failing") && !known) queues.failing.push_back(signal);
     if (const std::string fault = text_of(destination, "fault"); !fault.empty())
       queues.fault = harmless(fault);
     queues.items += number_of(destination, "queued_items");
