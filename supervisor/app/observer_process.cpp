@@ -146,10 +146,13 @@ void ObserverProcess::on(const keeper::TreeGone& message, std::vector<os::Unique
 void ObserverProcess::on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>&) {
   constexpr std::uint64_t kLongest = 24ULL * 3600 * 1000;
   const Time now = os::Loop::now();
+  const bool hurry = message.budget_ms == 0;
+  if (hurry) observer_.hurry();
+  if (finishing_) return;  // of both there is no other news
   finish_by_ = now + std::chrono::milliseconds(std::min(message.budget_ms, kLongest));
-  if (!receiver_) return observer_.finish(finish_by_ - now);
+  if (!receiver_) return finish_observing();
   receive_by_ = std::min(now + kReceiveRest, finish_by_);
-  finish_timer_->set(now + kReceiveLook);
+  finish_timer_->set(hurry ? now : now + kReceiveLook);
 }
 
 // What its children have left is still here, and goes to disk.
@@ -165,7 +168,18 @@ void ObserverProcess::finish_receiving() {
   const Time now = os::Loop::now();
   if (receiver_->clients() > 0 && now < receive_by_) return finish_timer_->set(now + kReceiveLook);
   receiver_->retire();
-  observer_.finish(std::max(finish_by_ - now, Duration{}));
+  finish_observing();
+}
+
+void ObserverProcess::finish_observing() {
+  finishing_ = true;
+  observer_.finish(std::max(finish_by_ - os::Loop::now(), Duration{}));
+}
+
+// The head is gone by now: nobody else tells a person. In its form.
+void ObserverProcess::tell_last_words() {
+  for (const telemetry::ObserverFact& fact : server_.take_untold())
+    std::fprintf(stderr, "runmain | %s\n", printable(fact.text, false).c_str());
 }
 
 void ObserverProcess::tell_what_waits() const {

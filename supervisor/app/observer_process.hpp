@@ -42,6 +42,7 @@ class ObserverProcess {
   void receive_on(os::UniqueFd listener, const std::string& secret);
 
   void finish_receiving();
+  void finish_observing();
   void on_keeper_gone();
   void tell_last_words();
   void tell_what_waits() const;
@@ -54,6 +55,7 @@ class ObserverProcess {
   os::UniqueFd keeper_;
   std::string buffer_;
   std::deque<std::string> unsaid_;
+  bool finishing_ = false;  // the observer is
   bool finished_ = false;
   bool keeper_gone_ = false;
   int status_ = 0;

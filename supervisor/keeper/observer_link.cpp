@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <utility>
 
 #include "base/archive.hpp"
 #include "keeper/protocol.hpp"
@@ -111,7 +112,7 @@ void ObserverLink::tell() {
   const bool all =
       mailboxes_.tell([this](const ObserverMessage& m, const std::vector<int>& fds) { return send(m, fds); });
   if (!all || !finishing_ || finish_told_) return;
-  finish_told_ = send(FinishObserving{static_cast<std::uint64_t>(to_ms(kFinishBudget))});
+  finish_told_ = send(FinishObserving{hurried_ ? 0 : static_cast<std::uint64_t>(to_ms(kFinishBudget))});
 }
 
 bool ObserverLink::tell_configuration() {
@@ -179,7 +180,14 @@ void ObserverLink::died(int status, Time now) {
 void ObserverLink::finish(Time now) {
   if (finishing_) return;
   finishing_ = true;
-  if (pid_ != 0) deadline_ = now + kFinishBudget + kFinishGrace;
+  if (pid_ != 0) deadline_ = now + (hurried_ ? kHurryGrace : kFinishBudget + kFinishGrace);
+  tell();
+}
+
+void ObserverLink::hurry(Time now) {
+  if (std::exchange(hurried_, true) || !finishing_ || pid_ == 0) return;
+  deadline_ = std::min(deadline_, now + kHurryGrace);
+  finish_told_ = false;
   tell();
 }
 

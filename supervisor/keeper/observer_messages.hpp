@@ -134,7 +134,8 @@ struct TreeGone {
   }
 };
 
-// runmain ends and no child lives: read what is left, send what can be sent in this time, and end.
+// runmain ends and no child lives: read what is left, send what can be sent in this time, and end. May come
+// again with a budget of 0: what is left goes to disk, and nothing is sent.
 struct FinishObserving {
   std::uint64_t budget_ms = 0;
   template <class A>

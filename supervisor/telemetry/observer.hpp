@@ -89,6 +89,9 @@ class Observer {
   // No child lives. Reads what is left, sends until all is sent, nobody takes it, or the time is over; saves,
   // and says finished().
   void finish(Duration budget);
+  // What is left is read and saved, and no answer waited for: beside finish(), however much of its time is
+  // left.
+  void hurry();
 
   // ---- what a receiver says
 
@@ -185,6 +188,7 @@ class Observer {
   Time wake_at_ = kNever;
   std::optional<Time> finish_by_;
   bool finished_ = false;
+  bool hurried_ = false;
 
   std::unique_ptr<os::Timer> timer_;
   std::unique_ptr<Exporter> exporter_;  // goes first: it calls us

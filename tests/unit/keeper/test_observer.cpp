@@ -271,6 +271,23 @@ TEST_CASE("an observer that does not end is killed after its time") {
   CHECK(now() - begun >= kFinishBudget + kFinishGrace);
 }
 
+TEST_CASE("asked again to stop, runmain waits no longer for what its observer sends") {
+  KeeperWorld world;
+  Observers observers(world);
+  observers.configure();
+  Observer observer = observers.next();
+  observer.greet();
+  observer.hear<ObserverConfiguration>();
+  const Time begun = now();
+  world.quit(5);
+  CHECK(observer.hear<FinishObserving>().budget_ms == 2000);
+  ::kill(world.pid(), SIGINT);
+  CHECK(observer.hear<FinishObserving>().budget_ms == 0);
+  ::kill(world.pid(), SIGINT);
+  CHECK(world.exit_status() == 5);  // it does not end by itself
+  CHECK(now() - begun < kFinishBudget);
+}
+
 TEST_CASE("an observer that dies while runmain ends has no successor") {
   KeeperWorld world;
   Observers observers(world);
