@@ -8,6 +8,7 @@
 
 #include "base/env_file.hpp"
 #include "base/text.hpp"
+#include "drive/launch_telemetry.hpp"
 #include "os/linux/fd.hpp"
 
 namespace runmain::app {
@@ -54,45 +55,9 @@ void set_option(Map& map, const std::string& option, const std::string& value) {
   map[std::string(kOtlp) + option] = value;
 }
 
-// W3C Baggage: what stands for itself in a value, and "%XX" for all else.
-std::string percent_encoded(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("-._~:/+!*").find(c) != std::string_view::npos;
-    if (plain) {
-      out += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out += '%';
-    out += kHex[byte >> 4U];
-    out += kHex[byte & 15U];
-  }
-  return out;
-}
-
-std::string headers_text(const Variables& headers) {
-  std::string out;
-  for (const auto& [name, value] : headers)
-    out += (out.empty() ? "" : ",") + percent_encoded(name) + "=" + percent_encoded(value);
-  return out;
-}
-
-// What the file says. An endpoint of the file is HTTP whatever the environment thinks of another one.
+// What the file says.
 void lay_over(const core::TelemetrySpec& spec, Map& map) {
-  std::string protocol = spec.protocol;
-  if (protocol.empty() && !spec.endpoint.empty()) protocol = "http/protobuf";
-  set_option(map, "ENDPOINT", spec.endpoint);
-  set_option(map, "PROTOCOL", protocol);
-  set_option(map, "COMPRESSION", spec.compression);
-  set_option(map, "HEADERS", headers_text(spec.headers));
-  if (spec.timeout)
-    set_option(map, "TIMEOUT", std::to_string(std::max<std::int64_t>(1, to_ms(*spec.timeout))));
-  set_option(map, "CERTIFICATE", spec.certificate);
-  set_option(map, "CLIENT_CERTIFICATE", spec.client_certificate);
-  set_option(map, "CLIENT_KEY", spec.client_key);
+  for (const auto& [option, value] : drive::exporter_options(spec)) set_option(map, option, value);
 }
 
 // What counts for a service. Empty is not set.

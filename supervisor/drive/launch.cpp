@@ -176,7 +176,12 @@ void add_contract(const LaunchInput& in, Environment& env, keeper::SpawnChild& c
 // Last of all: what a file or the specification says of the exporter has become the observer's.
 void add_telemetry(const LaunchInput& in, std::vector<std::string>& environment) {
   const core::TelemetrySpec& telemetry = in.spec->telemetry;
-  if (in.otlp.empty() || !telemetry.enabled || telemetry.direct) return;
+  if (!telemetry.enabled) return;
+  if (telemetry.direct) {
+    if (in.key.is_worker()) export_directly(environment, telemetry);
+    return;
+  }
+  if (in.otlp.empty()) return;
   if (!in.key.is_worker()) return take_telemetry_out(environment);
   export_to_observer(environment,
                      {in.otlp, otlp_token(in.secret, in.key), in.spec->name, instance_id(in.secret, in.key),

@@ -220,8 +220,14 @@ TEST_CASE("telemetry of a plan: workers export and helpers do not and who is off
       CHECK_FALSE(has("OTEL_SERVICE_NAME=web"));
     }
   }
+  spec.telemetry.enabled = spec.telemetry.direct = true;
+  spec.telemetry.endpoint = "http://file:4318";
+  in.otlp.clear();  // no observer is needed for it
+  in.key.slot = 1;
+  CHECK(has("OTEL_EXPORTER_OTLP_ENDPOINT=http://file:4318"));
+  in.key.slot = kBuildSlot;
+  CHECK(has(users));
   spec.telemetry = {};
-  in.otlp.clear();
   in.key.slot = 1;
   CHECK(has(users));
 }
