@@ -79,7 +79,8 @@ void Observer::on_configuration(const ObserverConfig& config) {
     limits.destination.backoff_max = std::min(limits.destination.backoff_max, kBackoffMaxDev);
   }
   exporter_->configure(config, limits, [this](ServiceId service) { return has_mailbox(service); });
-  first_save_ = true;
+  // At once: what is received meanwhile would have to wait for it.
+  first_save_ = dead_ || !cell_ || !save();
   soon();
 }
 
