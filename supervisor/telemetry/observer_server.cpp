@@ -206,6 +206,7 @@ void ObserverServer::handle(Client& client, const std::string& line) {
   client.work = Work::traces;
   client.query = request->query;
   client.seen = 0;
+  client.kept = observer_.store().on();
   if (!std::exchange(client.wants_store, true)) observer_.want_store(true);
   pump(client);
 }
@@ -230,7 +231,7 @@ void ObserverServer::pump(Client& client) {
       client.seen = std::max(client.seen, store.last_number());
       if (!client.follows) {
         client.work = Work::none;
-        client.out += end_line();
+        client.out += end_line(client.kept);
       }
       break;
     }

@@ -2,7 +2,8 @@
 // JSON lines, one request a line:
 //
 //     {"v":1,"verb":"status"}            one line {"v":1,"ok":true,…}
-//     {"v":1,"verb":"traces",…}          lines {"v":1,"span":{…}}, then {"v":1,"end":true} unless "follow"
+//     {"v":1,"verb":"traces",…}          lines {"v":1,"span":{…}}, then {"v":1,"end":true} unless "follow";
+//                                        with "kept":false where no spans were kept before somebody asked
 //     {"v":1,"verb":"follow"}            lines {"v":1,"fact":TYPE,"text":…}
 //
 // Invariant: bounded in clients and bytes; who does not read is cut off and counted. A slow reader of traces
@@ -70,6 +71,7 @@ class ObserverServer {
     bool follows = false;
     bool half_closed = false;
     bool wants_store = false;
+    bool kept = true;  // spans were kept before it asked
     bool dead = false;
     std::size_t pending() const { return out.size() - sent; }
   };
