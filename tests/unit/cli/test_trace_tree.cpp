@@ -161,6 +161,24 @@ TEST_CASE("spans whose texts and times are hostile are shown all the same") {
   CHECK(lines_of(text) == 3);
 }
 
+TEST_CASE("control characters in a span neither break its line nor hide what it says") {
+  std::string all = "a";
+  for (char c = 1; c < 0x20; ++c) all += c;
+  all += "\x7f\xc2\x85z";  // DEL, and NEL of C1
+  TraceSpan evil = span("a", "", 0, 1000, "GET /\rPOST /");
+  evil.status = TraceSpan::Status::error;
+  evil.status_message = "no\r\nyes";
+  evil.attributes = {{"k\ty", "one\rtwo"}, {all, all}};
+  const std::string text = trace_tree({evil}, false, 0);
+  CHECK(lines_of(text) == 2);
+  CHECK(text.find("GET /\\x0dPOST /") != std::string::npos);
+  CHECK(text.find("error: no\\x0d\\x0ayes") != std::string::npos);
+  CHECK(text.find("k y=one\\x0dtwo") != std::string::npos);
+  CHECK(std::none_of(text.begin(), text.end(),
+                     [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; }));
+  CHECK(text.find("\xc2\x85") == std::string::npos);
+}
+
 TEST_CASE("a span is read as far as its JSON goes") {
   const auto whole = span_of(Json::parse(
       R"({"trace_id":"t","span_id":"s","parent_span_id":"p","name":"n","kind":2,"start_unix_nano":1700000000000000000,
