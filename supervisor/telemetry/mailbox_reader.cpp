@@ -70,6 +70,7 @@ void MailboxReader::find_lanes() {
     found.lane = lane;
     // Another reader may have been here, whose cursor is lost.
     found.position = load(memory_.lane(lane).read);
+    found.adopted = found.position > 0;
     cursor_.lanes.push_back(found);
     slot_of_[lane] = static_cast<std::uint32_t>(cursor_.lanes.size());
   }
@@ -156,7 +157,7 @@ void MailboxReader::begin_round(LaneCursor& lane, std::uint32_t round, std::uint
 
 // Somebody else will have the lane.
 void MailboxReader::end_round(LaneCursor& lane) {
-  cursor_.tallies.counters.add(lane.counters);
+  cursor_.tallies.counters.add(lane.believed());
   LaneCursor next;
   next.lane = lane.lane;
   next.position = lane.position;
@@ -220,7 +221,7 @@ bool MailboxReader::at_rest() const {
 
 MailboxTallies MailboxReader::tallies() const {
   MailboxTallies all = cursor_.tallies;
-  for (const LaneCursor& lane : cursor_.lanes) all.counters.add(lane.counters);
+  for (const LaneCursor& lane : cursor_.lanes) all.counters.add(lane.believed());
   return all;
 }
 

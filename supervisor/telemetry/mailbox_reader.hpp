@@ -139,6 +139,8 @@ class MailboxReader {
   Origin scope_of(LaneCursor& lane, std::uint32_t scope);
 
   void count(LaneCursor& lane);
+  bool is_plausible(const LaneCursor& lane, const LaneCounters& now, std::uint64_t lost_before) const;
+  void count_no_lane();
   void is_gone(const LaneCursor& process);
   void finish_lanes();
   void finish_process(const LaneCursor& one);
