@@ -168,6 +168,17 @@ TEST_CASE("gRPC and what is no URL are told once and have no destination") {
   }
 }
 
+TEST_CASE("an endpoint with blanks is told, and is no destination") {
+  for (const char* url : {"http://a host:4318", " http://c:4318", "http://c:4318 ", "http://c:4318/a b"}) {
+    CAPTURE(url);
+    const Strings environment{std::string("OTEL_EXPORTER_OTLP_ENDPOINT=") + url};
+    CHECK(variables_of(service(), environment).empty());
+    const Strings warnings = warnings_of(service(), environment);
+    REQUIRE(warnings.size() == 1);
+    CHECK(warnings[0].find("is no http or https URL, so nothing is exported") != std::string::npos);
+  }
+}
+
 TEST_CASE("a program that exports by itself may use gRPC without a word") {
   core::TelemetrySpec direct;
   direct.direct = true;

@@ -257,3 +257,33 @@ TEST_CASE("a client that stops reading in the middle is cut off after a while") 
   REQUIRE(scene.wait([&] { return scene.server->counters().cut_off == 1; }));
   CHECK(scene.server->clients() == 0);
 }
+
+TEST_CASE("what nobody hears waits for the first follower, or for our end: the latest of it") {
+  Scene scene;
+  for (int n = 1; n <= 60; ++n) scene.server->tell({"destination.warns", "fact " + std::to_string(n)});
+  Client client(scene);
+  client.say("{\"v\":1,\"verb\":\"follow\"}\n");
+  for (int n = 11; n <= 60; ++n) CHECK((*client.next())["text"] == "fact " + std::to_string(n));
+  scene.server->tell({"destination.warns", "heard"});
+  CHECK((*client.next())["text"] == "heard");
+  client.finish_asking();
+  CHECK_FALSE(client.next().has_value());
+  scene.server->tell({"destination.warns", "last words"});
+  const auto untold = scene.server->take_untold();
+  REQUIRE(untold.size() == 1);
+  CHECK(untold[0].text == "last words");
+  CHECK(scene.server->take_untold().empty());
+}
+
+TEST_CASE("who asks for traces hears whether they were kept before") {
+  Scene scene;
+  scene.span(1);
+  scene.config.dev = false;
+  scene.observer->on_configuration(scene.config);
+  Client client(scene);
+  const Json first = client.ask("{\"v\":1,\"verb\":\"traces\"}\n");
+  CHECK(first["end"] == true);
+  CHECK(first["kept"] == false);
+  const Json again = client.ask("{\"v\":1,\"verb\":\"traces\"}\n");  // it has looked since then
+  CHECK_FALSE(again.contains("kept"));
+}
