@@ -93,7 +93,7 @@ void ObserverProcess::on(const keeper::ObserverWelcome& message, std::vector<os:
   if (message.version != keeper::kObserverVersion || fds.size() != 1) {
     return end(1, "the keeper is of another version");
   }
-  observer_.on_welcome(std::move(fds[0]), message.mailboxes_lost);
+  observer_.on_welcome(std::move(fds[0]));
 }
 
 void ObserverProcess::on(const keeper::ObserverConfiguration& message, std::vector<os::UniqueFd>& fds) {
@@ -141,6 +141,10 @@ void ObserverProcess::on(const keeper::ChildGone& message, std::vector<os::Uniqu
 
 void ObserverProcess::on(const keeper::TreeGone& message, std::vector<os::UniqueFd>&) {
   observer_.on_tree_gone(message.key);
+}
+
+void ObserverProcess::on(const keeper::MailboxesLost& message, std::vector<os::UniqueFd>&) {
+  observer_.on_mailboxes_lost(message.lost, message.not_made);
 }
 
 void ObserverProcess::on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>&) {

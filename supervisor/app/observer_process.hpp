@@ -36,6 +36,7 @@ class ObserverProcess {
   void on(const keeper::MailboxMade& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::ChildGone& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::TreeGone& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::MailboxesLost& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>& fds);
   void listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds,
               const std::string& secret);

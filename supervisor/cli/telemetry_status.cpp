@@ -186,6 +186,27 @@ void add_destinations(const Json& telemetry, bool colour, std::size_t width, std
   }
 }
 
+const Json& object_in(const Json& object, const char* key) {
+  static const Json none = Json::object();
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() && found->is_object() ? *found : none;
+}
+
+// Of what no ledger knows, where there is any.
+void add_losses(const Json& telemetry, bool colour, std::size_t width, std::string& text) {
+  const auto add = [&](std::int64_t count, const char* what) {
+    if (count <= 0) return;
+    text += styled(cut_to("  " + std::to_string(count) + " " + what, width), Style::red, colour) + "\n";
+  };
+  const Json& counters = object_in(telemetry, "counters");
+  add(number_of(counters, "mailboxes_not_made"), "times a worker got no mailbox: what it told is lost");
+  add(number_of(counters, "mailboxes_lost"), "mailboxes went unread, as there were too many");
+  const Json& own = object_in(telemetry, "own_telemetry_lost");
+  add(number_of(own, "spans"), "spans of runmain itself are lost: too much was in progress");
+  add(number_of(own, "logs_and_metrics"),
+      "logs and metrics of runmain itself are lost: its mailbox was full");
+}
+
 }  // namespace
 
 std::optional<Json> ask_telemetry(const std::string& path) {
@@ -204,6 +225,7 @@ std::string telemetry_text(const Json& telemetry, bool colour, std::size_t width
   std::string text;
   add_ledgers(telemetry, colour, width, text);
   add_destinations(telemetry, colour, width, text);
+  add_losses(telemetry, colour, width, text);
   return text.empty() ? text : "\n" + cut_to("TELEMETRY", width) + "\n" + text;
 }
 

@@ -95,6 +95,7 @@ bool ObserverLink::take(const ObserverSays& says) {
     if (hello->version != kObserverVersion) return false;
     greeted_ = true;
     welcome_told_ = configuration_told_ = finish_told_ = false;
+    lost_told_ = {};
     mailboxes_.tell_again();
   } else if (const auto* done = std::get_if<MailboxRead>(&says)) {
     mailboxes_.read(done->key);
@@ -104,11 +105,15 @@ bool ObserverLink::take(const ObserverSays& says) {
 
 void ObserverLink::tell() {
   if (!greeted_ || writing_) return;
-  if (!welcome_told_)
-    welcome_told_ = send(ObserverWelcome{kObserverVersion, starts_ - 1, mailboxes_.lost()}, {cursors_.get()});
+  if (!welcome_told_) welcome_told_ = send(ObserverWelcome{kObserverVersion, starts_ - 1}, {cursors_.get()});
   if (!welcome_told_) return;
   if (!configuration_told_) configuration_told_ = tell_configuration();
   if (!configuration_told_) return;
+  const MailboxesLost lost{mailboxes_.lost(), mailboxes_.not_made()};
+  if (lost != lost_told_) {
+    if (!send(lost)) return;
+    lost_told_ = lost;
+  }
   const bool all =
       mailboxes_.tell([this](const ObserverMessage& m, const std::vector<int>& fds) { return send(m, fds); });
   if (!all || !finishing_ || finish_told_) return;

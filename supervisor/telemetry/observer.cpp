@@ -41,7 +41,7 @@ bool Observer::dies(Step step) {
 
 // ---- the keeper's words
 
-void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
+void Observer::on_welcome(os::UniqueFd cursors) {
   if (cell_) return;
   cell_ = std::move(cursors);
   const Time now = os::Loop::now();
@@ -55,13 +55,21 @@ void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
       untold_[worker] = now + limits_.tell_after;
     }
     for (const ChildKey& worker : state.told) untold_.erase(worker);
+    for (const ChildKey& worker : state.receiving) {
+      receiving_.insert(worker);
+      untold_.erase(worker);
+    }
     for (auto& [key, cursor] : state.mailboxes) cursors_[key] = to_binary(cursor);
     cursors_until_ = now + kAllTold;
     counters_ = state.counters;
     begun_unix_nano_ = state.begun_unix_nano;
   }
   if (begun_unix_nano_ == 0) begun_unix_nano_ = static_cast<std::uint64_t>(wall_now_ns());
-  counters_.mailboxes_lost = mailboxes_lost;
+}
+
+void Observer::on_mailboxes_lost(std::uint64_t lost, std::uint64_t not_made) {
+  counters_.mailboxes_lost = lost;
+  counters_.mailboxes_not_made = not_made;
 }
 
 void Observer::on_configuration(const ObserverConfig& config) {

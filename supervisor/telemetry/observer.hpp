@@ -81,11 +81,13 @@ class Observer {
   // ---- what the keeper says
 
   // Comes first. `cursors`: the memfd in which the observer before this one has saved.
-  void on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost);
+  void on_welcome(os::UniqueFd cursors);
   void on_configuration(const ObserverConfig& config);
   void on_mailbox(MailboxOwner owner, os::UniqueFd memory, os::UniqueFd wake);
   void on_child_gone(const ChildKey& key, const Ending& ending);
   void on_tree_gone(const ChildKey& key);
+  // How many mailboxes nobody will read, all in all.
+  void on_mailboxes_lost(std::uint64_t lost, std::uint64_t not_made);
   // No child lives. Reads what is left, sends until all is sent, nobody takes it, or the time is over; saves,
   // and says finished().
   void finish(Duration budget);

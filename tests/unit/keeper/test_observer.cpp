@@ -43,7 +43,6 @@ TEST_CASE("the observer is started when there is one to be and is told its confi
   const ObserverWelcome welcome = observer.greet();
   CHECK(welcome.version == kObserverVersion);
   CHECK(welcome.starts == 0);
-  CHECK(welcome.mailboxes_lost == 0);
   REQUIRE(observer.fds().size() == 1);
   CHECK(os::pwrite_all(observer.fds()[0].get(), "a cursor", 0));
   const auto configuration = observer.hear<ObserverConfiguration>();

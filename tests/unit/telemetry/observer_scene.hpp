@@ -112,7 +112,7 @@ struct ObserverScene {
         Observer::Says{[this](const ChildKey& key) { read.push_back(key); }, [this] { finished = true; }},
         limits);
     observer->on_fact([this](const ObserverFact& fact) { facts.push_back(fact); });
-    observer->on_welcome(dup_of(cell), 0);
+    observer->on_welcome(dup_of(cell));
     observer->on_configuration(config);
   }
   void mailbox(const World& world, const os::UniqueFd& wake, const ChildKey& key = kWeb,

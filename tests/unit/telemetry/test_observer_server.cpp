@@ -118,6 +118,11 @@ TEST_CASE("status tells ledgers, destinations and counters") {
   CHECK(ledger["text"].get<std::string>().find("started 1, ended 1") == 0);
   CHECK(status["destinations"].is_array());
   CHECK(status["counters"]["spans"] == 1);
+  CHECK(status["counters"]["mailboxes_not_made"] == 0);
+  scene.observer->on_mailboxes_lost(2, 3);
+  const Json later = client.ask("{\"v\":1,\"verb\":\"status\"}\n");
+  CHECK(later["counters"]["mailboxes_lost"] == 2);
+  CHECK(later["counters"]["mailboxes_not_made"] == 3);
   CHECK(client.ask("{\"v\":1,\"verb\":\"status\"}\n")["ok"] == true);
 }
 
