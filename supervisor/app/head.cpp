@@ -296,6 +296,7 @@ void Head::flush() {
   timer_->set(due_);
   follow_output();
   if (quitting_ && keeper_.idle()) {
+    observer_->end();
     output_->flush(kFarewell);
     loop_.stop();
   }

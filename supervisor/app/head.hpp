@@ -61,6 +61,7 @@ class Head final : public control::Backend {
   core::Snapshot snapshot() override { return machine_.snapshot(); }
   std::vector<std::string> listening(ServiceId service) override;
   control::Queues queues() override;
+  control::OwnTelemetryLost own_telemetry_lost() override;
   std::string instance_id(ChildKey key) override;
   control::Identity identity() override;
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,

@@ -50,6 +50,10 @@ std::vector<std::string> Head::listening(ServiceId service) {
   return bound;
 }
 
+control::OwnTelemetryLost Head::own_telemetry_lost() {
+  return {own_telemetry_->spans_dropped(), own_telemetry_->others_lost()};
+}
+
 control::Queues Head::queues() {
   const std::vector<ListeningSocket> sockets = listening_sockets(services_, children_);
   std::vector<std::uint64_t> inodes;

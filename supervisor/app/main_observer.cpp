@@ -10,6 +10,7 @@
 #include <exception>
 
 #include "app/observer_process.hpp"
+#include "os/linux/heap.hpp"
 
 namespace {
 
@@ -24,6 +25,7 @@ void give_up_capabilities() {
 }  // namespace
 
 int main() {
+  runmain::os::keep_heap_small();
   // Signals from the terminal reach the keeper, which tells us what they mean.
   for (const int number :
        {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP, SIGTTOU, SIGTTIN, SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2}) {

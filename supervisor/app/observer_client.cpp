@@ -1,5 +1,6 @@
 #include "app/observer_client.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -128,11 +129,31 @@ void ObserverClient::lose() {
 }
 
 void ObserverClient::on_readable() {
+  if (hear() == Heard::end) lose();
+}
+
+// The observer is told that we hear no more, and hangs up when all that it has told is on its way.
+void ObserverClient::end() {
+  retry_timer_->cancel();
+  waits_ = true;  // start() does nothing any more
+  if (!fd_) return;
+  poll_.reset();
+  ::shutdown(fd_.get(), SHUT_WR);
+  const Time limit = os::Loop::now() + kFarewell;
+  while (hear() != Heard::end && os::Loop::now() < limit) {
+    pollfd readable{fd_.get(), POLLIN, 0};
+    ::poll(&readable, 1, static_cast<int>(to_ms(limit - os::Loop::now())) + 1);
+  }
+  fd_.reset();
+  end_window();
+}
+
+ObserverClient::Heard ObserverClient::hear() {
   char buffer[kReadOnce];
   for (std::size_t i = 0; i < kReadsATurn; ++i) {
     const ssize_t n = recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n <= 0) return lose();
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Heard::all;
+    if (n <= 0) return Heard::end;
     in_.append(buffer, static_cast<std::size_t>(n));
     std::size_t taken = 0;
     for (std::size_t end = in_.find('\n'); end != std::string::npos; end = in_.find('\n', taken)) {
@@ -140,8 +161,9 @@ void ObserverClient::on_readable() {
       taken = end + 1;
     }
     in_.erase(0, taken);
-    if (in_.size() > kLineMax) return lose();
+    if (in_.size() > kLineMax) return Heard::end;
   }
+  return Heard::more;
 }
 
 void ObserverClient::take_line(std::string_view line) {

@@ -1,8 +1,9 @@
 // What the observer has to tell a person: follows its socket and turns its facts into lines.
 //
 // One JSON object a line: {"v":1,"verb":"follow"} is asked, {"v":1,"fact":"destination.fails","text":…}
-// comes. Invariant: the head waits for nothing here; an observer that is gone, slow or hostile costs a retry
-// after a back-off, and at most kLinesMax lines are said in kLinesWithin, the rest counted. Non-goal:
+// comes. Invariant: the head waits for nothing here, but kFarewell at its end; an observer that is gone, slow
+// or hostile costs a retry after a back-off, and at most kLinesMax lines are said in kLinesWithin, the rest
+// counted. Non-goal:
 // programs (they ask the observer themselves). Thread: the loop's.
 #pragma once
 
@@ -30,16 +31,21 @@ class ObserverClient {
   static constexpr Duration kLinesWithin = std::chrono::seconds(1);
   static constexpr Duration kRetryFirst = std::chrono::milliseconds(100);
   static constexpr Duration kRetryMax = std::chrono::seconds(5);
+  static constexpr Duration kFarewell = std::chrono::milliseconds(200);
 
   ObserverClient(os::Loop& loop, std::string path, std::function<void(const Line&)> say);
 
   // Tries to connect unless it is connected or about to.
   void start();
+  // Says what the observer has told up to now, and hears no more: what comes later it tells by itself.
+  void end();
 
  private:
   void connect();
   void lose();
   void on_readable();
+  enum class Heard { all, more, end };  // up to now; there may be more; it has hung up
+  Heard hear();
   void take_line(std::string_view line);
   void say_within_bounds(const Line& line);
   void end_window();

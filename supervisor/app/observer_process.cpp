@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/archive.hpp"
+#include "base/text.hpp"
 
 namespace runmain::app {
 namespace {
@@ -38,6 +39,7 @@ ObserverProcess::ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits 
                 {[this](const ChildKey& key) { say(keeper::MailboxRead{key}); },
                  [this] {
                    finished_ = true;
+                   tell_last_words();
                    tell_what_waits();
                    say(keeper::ObserverFinished{});
                  }},
@@ -91,7 +93,7 @@ void ObserverProcess::on(const keeper::ObserverWelcome& message, std::vector<os:
   if (message.version != keeper::kObserverVersion || fds.size() != 1) {
     return end(1, "the keeper is of another version");
   }
-  observer_.on_welcome(std::move(fds[0]), message.mailboxes_lost);
+  observer_.on_welcome(std::move(fds[0]));
 }
 
 void ObserverProcess::on(const keeper::ObserverConfiguration& message, std::vector<os::UniqueFd>& fds) {
@@ -141,13 +143,20 @@ void ObserverProcess::on(const keeper::TreeGone& message, std::vector<os::Unique
   observer_.on_tree_gone(message.key);
 }
 
+void ObserverProcess::on(const keeper::MailboxesLost& message, std::vector<os::UniqueFd>&) {
+  observer_.on_mailboxes_lost(message.lost, message.not_made);
+}
+
 void ObserverProcess::on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>&) {
   constexpr std::uint64_t kLongest = 24ULL * 3600 * 1000;
   const Time now = os::Loop::now();
+  const bool hurry = message.budget_ms == 0;
+  if (hurry) observer_.hurry();
+  if (finishing_) return;  // of both there is no other news
   finish_by_ = now + std::chrono::milliseconds(std::min(message.budget_ms, kLongest));
-  if (!receiver_) return observer_.finish(finish_by_ - now);
+  if (!receiver_) return finish_observing();
   receive_by_ = std::min(now + kReceiveRest, finish_by_);
-  finish_timer_->set(now + kReceiveLook);
+  finish_timer_->set(hurry ? now : now + kReceiveLook);
 }
 
 // What its children have left is still here, and goes to disk.
@@ -163,10 +172,20 @@ void ObserverProcess::finish_receiving() {
   const Time now = os::Loop::now();
   if (receiver_->clients() > 0 && now < receive_by_) return finish_timer_->set(now + kReceiveLook);
   receiver_->retire();
-  observer_.finish(std::max(finish_by_ - now, Duration{}));
+  finish_observing();
 }
 
-// The head is gone by now: nobody else tells a person.
+void ObserverProcess::finish_observing() {
+  finishing_ = true;
+  observer_.finish(std::max(finish_by_ - os::Loop::now(), Duration{}));
+}
+
+// The head is gone by now: nobody else tells a person. In its form.
+void ObserverProcess::tell_last_words() {
+  for (const telemetry::ObserverFact& fact : server_.take_untold())
+    std::fprintf(stderr, "runmain | %s\n", printable(fact.text, false).c_str());
+}
+
 void ObserverProcess::tell_what_waits() const {
   std::uint64_t items = 0;
   for (const telemetry::OutboxStatus& one : observer_.status().destinations) {

@@ -36,13 +36,16 @@ class ObserverProcess {
   void on(const keeper::MailboxMade& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::ChildGone& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::TreeGone& message, std::vector<os::UniqueFd>& fds);
+  void on(const keeper::MailboxesLost& message, std::vector<os::UniqueFd>& fds);
   void on(const keeper::FinishObserving& message, std::vector<os::UniqueFd>& fds);
   void listen(const std::vector<std::string>& names, std::vector<os::UniqueFd>& fds,
               const std::string& secret);
   void receive_on(os::UniqueFd listener, const std::string& secret);
 
   void finish_receiving();
+  void finish_observing();
   void on_keeper_gone();
+  void tell_last_words();
   void tell_what_waits() const;
 
   void say(const keeper::ObserverSays& words);
@@ -53,6 +56,7 @@ class ObserverProcess {
   os::UniqueFd keeper_;
   std::string buffer_;
   std::deque<std::string> unsaid_;
+  bool finishing_ = false;  // the observer is
   bool finished_ = false;
   bool keeper_gone_ = false;
   int status_ = 0;

@@ -33,6 +33,11 @@ class OwnTelemetry {
 
   void on_change(const core::Changed& changed, Time now);
   void on_fact(const core::Fact& fact);
+  // Spans of the lifecycle that had no room to be in progress, and logs and metrics that the mailbox had none
+  // for.
+  std::uint64_t spans_dropped() const { return lifecycle_.dropped(); }
+  std::uint64_t others_lost() const { return writer_ == nullptr ? 0 : writer_->others_lost(); }
+
   // A line of a service that wants its output told.
   void on_line(const drive::OutputLine& line);
 

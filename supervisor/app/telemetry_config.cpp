@@ -8,8 +8,8 @@
 
 #include "base/env_file.hpp"
 #include "base/text.hpp"
+#include "drive/launch_telemetry.hpp"
 #include "os/linux/fd.hpp"
-#include "telemetry/endpoint.hpp"
 
 namespace runmain::app {
 namespace {
@@ -55,45 +55,9 @@ void set_option(Map& map, const std::string& option, const std::string& value) {
   map[std::string(kOtlp) + option] = value;
 }
 
-// W3C Baggage: what stands for itself in a value, and "%XX" for all else.
-std::string percent_encoded(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("-._~:/+!*").find(c) != std::string_view::npos;
-    if (plain) {
-      out += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out += '%';
-    out += kHex[byte >> 4U];
-    out += kHex[byte & 15U];
-  }
-  return out;
-}
-
-std::string headers_text(const Variables& headers) {
-  std::string out;
-  for (const auto& [name, value] : headers)
-    out += (out.empty() ? "" : ",") + percent_encoded(name) + "=" + percent_encoded(value);
-  return out;
-}
-
-// What the file says. An endpoint of the file is HTTP whatever the environment thinks of another one.
+// What the file says.
 void lay_over(const core::TelemetrySpec& spec, Map& map) {
-  std::string protocol = spec.protocol;
-  if (protocol.empty() && !spec.endpoint.empty()) protocol = "http/protobuf";
-  set_option(map, "ENDPOINT", spec.endpoint);
-  set_option(map, "PROTOCOL", protocol);
-  set_option(map, "COMPRESSION", spec.compression);
-  set_option(map, "HEADERS", headers_text(spec.headers));
-  if (spec.timeout)
-    set_option(map, "TIMEOUT", std::to_string(std::max<std::int64_t>(1, to_ms(*spec.timeout))));
-  set_option(map, "CERTIFICATE", spec.certificate);
-  set_option(map, "CLIENT_CERTIFICATE", spec.client_certificate);
-  set_option(map, "CLIENT_KEY", spec.client_key);
+  for (const auto& [option, value] : drive::exporter_options(spec)) set_option(map, option, value);
 }
 
 // What counts for a service. Empty is not set.
@@ -196,26 +160,14 @@ std::optional<telemetry::ObserverDestination> destination_of(const Map& map, con
 
 std::int32_t index_of(std::vector<telemetry::ObserverDestination>& all,
                       telemetry::ObserverDestination wanted) {
-  std::size_t namesakes = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i].variables == wanted.variables) return static_cast<std::int32_t>(i);
-    if (all[i].name == wanted.name || all[i].name.starts_with(wanted.name + " #")) ++namesakes;
   }
-  if (namesakes > 0) wanted.name += " #" + std::to_string(namesakes + 1);
   all.push_back(std::move(wanted));
   return static_cast<std::int32_t>(all.size() - 1);
 }
 
 }  // namespace
-
-std::string address_of(const std::string& url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return {};
-  const std::size_t begin = scheme + 3;
-  std::string authority = url.substr(begin, url.find_first_of("/?#", begin) - begin);
-  if (const std::size_t at = authority.rfind('@'); at != std::string::npos) authority.erase(0, at + 1);
-  return lowered(url.substr(0, begin)) + shown(authority);
-}
 
 TelemetryPlan plan_telemetry(const std::vector<TelemetryService>& services,
                              const std::vector<std::string>& environment) {

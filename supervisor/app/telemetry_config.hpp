@@ -15,6 +15,7 @@
 
 #include "base/ids.hpp"
 #include "core/spec.hpp"
+#include "telemetry/endpoint.hpp"
 #include "telemetry/observer_config.hpp"
 
 namespace runmain::app {
@@ -42,7 +43,6 @@ TelemetryPlan plan_telemetry(const std::vector<TelemetryService>& services,
 // it.
 Variables telemetry_variables(const core::ServiceSpec& spec);
 
-// "http://collector:4318" of a URL, without what may be a secret.
-std::string address_of(const std::string& url);
+using telemetry::address_of;
 
 }  // namespace runmain::app

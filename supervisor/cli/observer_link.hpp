@@ -11,8 +11,8 @@
 
 #include "base/result.hpp"
 #include "base/time.hpp"
+#include "control/line_connection.hpp"
 #include "control/protocol.hpp"
-#include "os/linux/fd.hpp"
 
 namespace runmain::cli {
 
@@ -27,12 +27,9 @@ class ObserverLink {
   Result<control::Json> next(Time deadline);
 
  private:
-  explicit ObserverLink(os::UniqueFd fd) : fd_(std::move(fd)) {}
+  explicit ObserverLink(control::LineConnection connection) : connection_(std::move(connection)) {}
 
-  os::UniqueFd fd_;
-  std::string in_;
-  std::size_t taken_ = 0;    // bytes of in_ that were returned
-  std::size_t scanned_ = 0;  // … and that hold no further newline
+  control::LineConnection connection_;
 };
 
 }  // namespace runmain::cli

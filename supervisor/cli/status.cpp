@@ -26,13 +26,16 @@ int run_status(const Options& options, Terminal& terminal) {
   auto status = question(options, terminal, "status", Json::object(), exit, &runtime);
   if (!status) return exit;
   if (options.check) return check(*status, options.services, terminal);
-  const auto telemetry = ask_telemetry(runtime + "/observer");
+  auto telemetry = ask_telemetry(runtime + "/observer");
   if (options.json) {
     if (telemetry) (*status)["telemetry"] = *telemetry;
     terminal.out << status->dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   } else {
     terminal.out << status_table(*status, terminal.colour, terminal.width);
-    if (telemetry) terminal.out << telemetry_text(*telemetry, terminal.colour, terminal.width);
+    if (!telemetry) return kClean;
+    if (status->contains("own_telemetry_lost"))
+      (*telemetry)["own_telemetry_lost"] = (*status)["own_telemetry_lost"];
+    terminal.out << telemetry_text(*telemetry, terminal.colour, terminal.width);
   }
   return kClean;
 }

@@ -17,8 +17,9 @@ inline constexpr std::chrono::milliseconds kObserverPatience{500};
 // time.
 std::optional<control::Json> ask_telemetry(const std::string& path);
 
-// A line for each service and generation that has a ledger, and for each destination. Empty if there is none.
-// `width` 0: no limit. Never fails: what is missing in the JSON counts as 0.
+// A line for each generation that lives and has a ledger, one for those of a service that are over, and one
+// for each destination, and one for each thing that was lost and is in no ledger; "own_telemetry_lost" is the
+// head's. Empty if there is none. `width` 0: no limit. Never fails: what is missing in the JSON counts as 0.
 std::string telemetry_text(const control::Json& telemetry, bool colour, std::size_t width);
 
 }  // namespace runmain::cli

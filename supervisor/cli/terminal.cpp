@@ -85,4 +85,16 @@ std::string cut_to(const std::string& text, std::size_t width) {
 
 std::string harmless(std::string_view text) { return printable(text, false); }
 
+std::string in_one_line(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    if (c == '\r') {
+      shown += "\\x0d";
+    } else {
+      shown += c == '\t' ? ' ' : c;
+    }
+  }
+  return harmless(shown);
+}
+
 }  // namespace runmain::cli

@@ -38,5 +38,7 @@ std::string cut_to(const std::string& text, std::size_t width);
 
 // Text of strangers for one line of a terminal, without colours.
 std::string harmless(std::string_view text);
+// The same, with all of it shown: what a carriage return would have hidden, too, and a tab in one column.
+std::string in_one_line(std::string_view text);
 
 }  // namespace runmain::cli

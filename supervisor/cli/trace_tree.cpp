@@ -220,20 +220,20 @@ std::string title(const std::vector<TraceSpan>& spans, const Frame& frame) {
   const auto errors = std::count_if(spans.begin(), spans.end(), [](const TraceSpan& span) {
     return span.status == TraceSpan::Status::error;
   });
-  return "trace " + harmless(spans.front().trace_id) + "  " + time_of_day(frame.start) + "  " +
+  return "trace " + in_one_line(spans.front().trace_id) + "  " + time_of_day(frame.start) + "  " +
          span_time(frame.end - frame.start) + "  " + std::to_string(spans.size()) +
          (spans.size() == 1 ? " span" : " spans") +
          (errors == 0 ? "" : ", " + std::to_string(errors) + (errors == 1 ? " error" : " errors"));
 }
 
 std::string who(const TraceSpan& span) {
-  return harmless(span.service) + "." + std::to_string(span.slot) + "@" + std::to_string(span.generation);
+  return in_one_line(span.service) + "." + std::to_string(span.slot) + "@" + std::to_string(span.generation);
 }
 
 void add_status(LineOfPieces& line, const Row& row, const TraceSpan& span) {
   if (span.status == TraceSpan::Status::ok) line.add("  ok", Style::green);
   if (span.status == TraceSpan::Status::error)
-    line.add("  error" + (span.status_message.empty() ? "" : ": " + harmless(span.status_message)),
+    line.add("  error" + (span.status_message.empty() ? "" : ": " + in_one_line(span.status_message)),
              Style::red);
   if (span.reconstructed) line.add("  (its process ended)", Style::yellow);
   if (!row.mark.empty()) line.add("  " + row.mark, Style::yellow);
@@ -289,7 +289,7 @@ std::string trace_tree(const std::vector<TraceSpan>& spans, bool colour, std::si
   std::size_t name_width = 0;
   std::size_t who_width = 0;
   for (const Row& row : rows) {
-    names.push_back(cut_to(row.branch + harmless(spans[row.span].name), name_max));
+    names.push_back(cut_to(row.branch + in_one_line(spans[row.span].name), name_max));
     name_width = std::max(name_width, columns_of(names.back()));
     who_width = std::max(who_width, columns_of(who(spans[row.span])));
   }
@@ -306,7 +306,7 @@ std::string trace_tree(const std::vector<TraceSpan>& spans, bool colour, std::si
     line.add("  " + padded(who(span), who_width), Style::dim);
     add_status(line, rows[i], span);
     for (const auto& [key, value] : span.attributes)
-      line.add("  " + harmless(key) + "=" + cut_to(harmless(value), kValueMax), Style::dim);
+      line.add("  " + in_one_line(key) + "=" + cut_to(in_one_line(value), kValueMax), Style::dim);
     if (span.attributes_left_out > 0)
       line.add("  and " + std::to_string(span.attributes_left_out) + " more", Style::dim);
     text += line.take();

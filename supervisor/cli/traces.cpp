@@ -63,10 +63,10 @@ class Traces {
   }
 
   int complain_of(Error error) {
-    if (error.code == ENOENT || error.code == ECONNREFUSED)
-      error = Error{"no observer runs here",
-                    {},
-                    "is telemetry off, or runmain-observer missing? what `up` says tells it"};
+    if (error.code == ENOENT)
+      error =
+          Error{"no telemetry here: it is off, has no endpoint in prod mode, or runmain-observer is missing"};
+    if (error.code == ECONNREFUSED) error = Error{"the observer is not running"};
     complain(terminal_, error);
     return error.code == ETIMEDOUT ? kTimedOut : kServiceFailed;
   }
@@ -81,6 +81,7 @@ class Traces {
   bool take(const Json& json) {
     if (control::flag_of(json, "end")) {
       again_until_ = {};
+      kept_ = json.value("kept", Json(true)) != false;
       if (!options_.follow) return false;
       if (before_) show_before();
       return true;
@@ -114,7 +115,17 @@ class Traces {
   int end() {
     if (!refused_.empty()) return complain_of(Error{"the observer: " + refused_});
     show_newest(before_ ? options_.traces : kTracesMax);
+    if (first_ && !options_.follow) say_nothing_there();
     return kClean;
+  }
+
+  // A person wonders; a program reads nothing.
+  void say_nothing_there() {
+    if (options_.json || terminal_.width == 0 || options_.traces == 0) return;
+    const bool asked_for_some = !options_.service.empty() || options_.generation > 0 || options_.duplicates;
+    terminal_.err << (!kept_ ? "no spans are kept in prod mode until somebody looks: `runmain traces -f`\n"
+                      : asked_for_some ? "no such spans yet\n"
+                                       : "no spans yet\n");
   }
 
   void show_before() {
@@ -165,6 +176,7 @@ class Traces {
   TraceBook book_;
   std::set<std::string> shown_;
   std::string refused_;  // why the observer answers nothing
+  bool kept_ = true;     // spans were kept before we asked
   Time look_at_{};
   bool before_ =
       true;  // what was there before is not shown yet: it ends where nothing comes for a moment, or …

@@ -52,6 +52,12 @@ struct QueueView {
 };
 using Queues = std::map<ServiceId, std::vector<QueueView>>;
 
+// What the supervisor has not told of itself.
+struct OwnTelemetryLost {
+  std::uint64_t spans = 0;   // of its lifecycle
+  std::uint64_t others = 0;  // logs and metrics
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -63,6 +69,7 @@ class Backend {
   // Empty for a child that is not known.
   virtual std::string instance_id(ChildKey key) = 0;
   virtual Identity identity() = 0;
+  virtual OwnTelemetryLost own_telemetry_lost() { return {}; }
   // Hands the core a Command (no services: all) and returns its request number, never 0. Server::answered()
   // gets that number when it is done, or when it cannot be.
   virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,

@@ -11,13 +11,10 @@
 
 #include "base/result.hpp"
 #include "base/time.hpp"
+#include "control/line_connection.hpp"
 #include "control/protocol.hpp"
-#include "os/linux/fd.hpp"
 
 namespace runmain::control {
-
-// CLOCK_MONOTONIC now plus this; no limit: kNever.
-Time deadline_after(Duration limit);
 
 class Client {
  public:
@@ -37,17 +34,12 @@ class Client {
                       const std::function<bool(const Json&)>& on_item = nullptr);
 
   // For poll(2) beside other fds.
-  int fd() const { return fd_.get(); }
+  int fd() const { return connection_.fd(); }
 
  private:
-  explicit Client(os::UniqueFd fd) : fd_(std::move(fd)) {}
-  Result<void> send_line(const std::string& line, Time deadline);
-  Result<std::string> read_line(Time deadline);
+  explicit Client(LineConnection connection) : connection_(std::move(connection)) {}
 
-  os::UniqueFd fd_;
-  std::string in_;
-  std::size_t taken_ = 0;    // bytes of in_ that were returned
-  std::size_t scanned_ = 0;  // bytes of in_ known to hold no further newline
+  LineConnection connection_;
   std::uint64_t last_id_ = 0;
 };
 

@@ -187,11 +187,13 @@ Json service_json(const core::ServiceView& service, const Queues& queues, Backen
 Json status_json(const core::Snapshot& snapshot, Backend& backend, Time now) {
   Json services = Json::array();
   const Queues queues = backend.queues();
+  const OwnTelemetryLost lost = backend.own_telemetry_lost();
   for (const core::ServiceView& service : snapshot.services)
     services.push_back(service_json(service, queues, backend, now));
   return Json{{"version", RUNMAIN_VERSION},
               {"mode", name_of_mode(snapshot.mode)},
               {"shutting_down", snapshot.shutting_down},
+              {"own_telemetry_lost", Json{{"spans", lost.spans}, {"logs_and_metrics", lost.others}}},
               {"services", services}};
 }
 

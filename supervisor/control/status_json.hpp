@@ -25,7 +25,7 @@ struct FactLine {
 // The wall time of a monotonic one, by both clocks now.
 std::int64_t wall_of(Time time, Time now, std::int64_t wall_now_ns);
 
-// {"version","mode","shutting_down","services":[…]}
+// {"version","mode","shutting_down","own_telemetry_lost":{…},"services":[…]}
 Json status_json(const core::Snapshot& snapshot, Backend& backend, Time now);
 Json service_json(const core::ServiceView& service, const Queues& queues, Backend& backend, Time now);
 

@@ -25,11 +25,15 @@ ServiceSpec with_policy_of(ServiceSpec spec, const ServiceSpec& other) {
   spec.recycle = other.recycle;
   spec.success = other.success;
   spec.no_restart = other.no_restart;
-  // A child's environment says that it exports to us and whether it instruments itself, or is left alone;
-  // where it goes from us is no matter of the child's.
-  const bool is_same_for_child = spec.telemetry.enabled == other.telemetry.enabled &&
-                                 spec.telemetry.direct == other.telemetry.direct &&
-                                 spec.telemetry.automatic == other.telemetry.automatic;
+  // A child's environment says that it exports to us, and whether it instruments itself; where it goes from us
+  // is no matter of the child's. One that exports by itself has it in its environment, but for `logs`, which
+  // are ours.
+  TelemetrySpec exporter = other.telemetry;
+  exporter.logs = spec.telemetry.logs;
+  const bool is_same_for_child =
+      spec.telemetry.enabled == other.telemetry.enabled && spec.telemetry.direct == other.telemetry.direct &&
+      spec.telemetry.automatic == other.telemetry.automatic &&
+      (!spec.telemetry.direct || !spec.telemetry.enabled || spec.telemetry == exporter);
   if (is_same_for_child) spec.telemetry = other.telemetry;
   return spec;
 }

@@ -15,7 +15,7 @@ namespace runmain::core {
 
 struct TelemetrySpec {
   bool enabled = true;
-  bool direct = false;      // the program exports by itself: its environment is left alone
+  bool direct = false;      // the program exports by itself: in its environment is what the file says
   bool logs = false;        // what it prints is exported as logs
   bool automatic = false;   // programs of Python and Node are instrumented without a change of theirs
   std::string endpoint;     // "http://HOST:4318": the base of all signals

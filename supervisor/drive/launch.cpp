@@ -183,7 +183,12 @@ void add_contract(const LaunchInput& in, Environment& env, keeper::SpawnChild& c
 // Last of all: what a file or the specification says of the exporter has become the observer's.
 void add_telemetry(const LaunchInput& in, const Account& account, std::vector<std::string>& environment) {
   const core::TelemetrySpec& telemetry = in.spec->telemetry;
-  if (in.otlp.empty() || !telemetry.enabled || telemetry.direct) return;
+  if (!telemetry.enabled) return;
+  if (telemetry.direct) {
+    if (in.key.is_worker()) export_directly(environment, telemetry);
+    return;
+  }
+  if (in.otlp.empty()) return;
   if (!in.key.is_worker()) return take_telemetry_out(environment);
   export_to_observer(
       environment,

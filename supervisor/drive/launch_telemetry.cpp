@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kVariableMax = 131071;  // bytes of NAME=value: MAX_ARG_STRLEN, execve(2)
 constexpr std::string_view kAttributes = "OTEL_RESOURCE_ATTRIBUTES";
 constexpr std::string_view kOtlp = "OTEL_EXPORTER_OTLP_";
+constexpr std::array<const char*, 3> kSignals{"TRACES", "METRICS", "LOGS"};
 
 std::string_view name_of(std::string_view line) { return line.substr(0, line.find('=')); }
 
@@ -277,7 +278,60 @@ void load_bootstrap(Lines& environment, const Bootstrap& bootstrap, bool automat
   set(environment, RUNMAIN_ENV_AUTO, automatic ? "1" : "0");
 }
 
+// W3C Baggage: what stands for itself in a value, and "%XX" for all else.
+std::string percent_encoded(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~:/+!*").find(c) != std::string_view::npos;
+    if (plain) {
+      out += c;
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    out += '%';
+    out += kHex[byte >> 4U];
+    out += kHex[byte & 15U];
+  }
+  return out;
+}
+
+std::string headers_text(const std::vector<std::pair<std::string, std::string>>& headers) {
+  std::string out;
+  for (const auto& [name, value] : headers)
+    out += (out.empty() ? "" : ",") + percent_encoded(name) + "=" + percent_encoded(value);
+  return out;
+}
+
 }  // namespace
+
+// An endpoint of the file is HTTP whatever the environment thinks of another one.
+std::vector<std::pair<std::string, std::string>> exporter_options(const core::TelemetrySpec& spec) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto add = [&out](const char* option, const std::string& value) {
+    if (!value.empty()) out.emplace_back(option, value);
+  };
+  add("ENDPOINT", spec.endpoint);
+  add("PROTOCOL", spec.protocol.empty() && !spec.endpoint.empty() ? "http/protobuf" : spec.protocol);
+  add("COMPRESSION", spec.compression);
+  add("HEADERS", headers_text(spec.headers));
+  if (spec.timeout) add("TIMEOUT", std::to_string(std::max<std::int64_t>(1, to_ms(*spec.timeout))));
+  add("CERTIFICATE", spec.certificate);
+  add("CLIENT_CERTIFICATE", spec.client_certificate);
+  add("CLIENT_KEY", spec.client_key);
+  return out;
+}
+
+void export_directly(std::vector<std::string>& environment, const core::TelemetrySpec& spec) {
+  for (const auto& [option, value] : exporter_options(spec)) {
+    for (const char* signal : kSignals) {
+      const std::string name = std::string(kOtlp) + signal + "_" + option;
+      std::erase_if(environment, [&](const std::string& line) { return name_of(line) == name; });
+    }
+    set(environment, std::string(kOtlp) + option, value);
+  }
+}
 
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to) {
   pass_by_proxy(environment);

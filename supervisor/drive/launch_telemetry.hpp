@@ -11,9 +11,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/ids.hpp"
+#include "core/telemetry_spec.hpp"
 #include "drive/bootstrap.hpp"
 
 namespace runmain::drive {
@@ -32,6 +34,14 @@ struct ExportTo {
 
 // For a child that serves.
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to);
+
+// For a child that serves and exports by itself: what the file says is in its environment, and replaces what
+// stands there.
+void export_directly(std::vector<std::string>& environment, const core::TelemetrySpec& spec);
+
+// What the file says of the exporter, as the specification's variables, without their OTEL_EXPORTER_OTLP_ and
+// of all signals: {"ENDPOINT", "https://…"}, … . What it does not say is not there.
+std::vector<std::pair<std::string, std::string>> exporter_options(const core::TelemetrySpec& spec);
 
 // For a child that helps: no exporter, and nothing that would put instrumentation into each program of
 // Python, Node, Java or Ruby that it starts.

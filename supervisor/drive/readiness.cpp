@@ -4,10 +4,15 @@
 #include <iterator>
 
 #include "os/linux/listening.hpp"
+#include "os/linux/proc.hpp"
 #include "os/linux/sock_diag.hpp"
 
 namespace runmain::drive {
 namespace {
+
+// As /proc has them, 15 bytes at most.
+constexpr std::string_view kObserverName = "runmain-observe";
+constexpr std::string_view kKeeperName = "runmain-keeper";
 
 Duration slower(Duration pause) { return std::min<Duration>(pause * 2, kLookSlowest); }
 
@@ -115,7 +120,7 @@ void Readiness::step_job(const ChildKey& key, Time now) {
   Job& job = jobs_.at(key);
   if (now >= job.next_look) {
     if (job.looks && sees_epoll(job, now)) return report(key, core::Proof::epoll);
-    if (std::string at = job.looks_own ? listens_at(job, now) : std::string(); !at.empty())
+    if (std::string at = job.looks_own ? listens_at(job, now, false) : std::string(); !at.empty())
       return report(key, core::Proof::listens, std::move(at));
     job.next_look = now + job.look_pause;
     job.look_pause = slower(job.look_pause);
@@ -140,20 +145,30 @@ bool Readiness::sees_epoll(const Job& job, Time now) {
 // It is time. What it was thought to bind need not be what it has bound.
 void Readiness::give_up(const ChildKey& key, const Job& job, Time now) {
   const bool by_itself = job.elapsed_proof == core::Proof::unproven && job.spec.listeners.empty();
-  std::string at = by_itself ? listens_at(job, now) : std::string();
+  std::string at = by_itself ? listens_at(job, now, true) : std::string();
   const core::Proof proof = at.empty() ? job.elapsed_proof : core::Proof::listens;
   report(key, proof, std::move(at));
 }
 
-// "127.0.0.1:3000, :3001", empty while there is nothing.
-std::string Readiness::listens_at(const Job& job, Time now) {
+// "127.0.0.1:3000, :3001", empty while there is nothing. A runmain in the tree listens for its services, and
+// for its programs' telemetry, which is no address of the service: that socket is its observer's, too. Until
+// that one is there nobody can tell them apart, so what its keeper has counts then or at last.
+std::string Readiness::listens_at(const Job& job, Time now, bool at_last) {
   std::vector<pid_t> pids{job.spec.pid};
   for (const pid_t pid : trees_.of(job.spec.tag, now)) {
     if (pid != job.spec.pid) pids.push_back(pid);
   }
+  std::vector<pid_t> observers;
+  bool has_keeper = false;
+  for (const pid_t pid : pids) {
+    const auto process = os::process_state(pid);
+    if (process && process->name == kObserverName) observers.push_back(pid);
+    has_keeper = has_keeper || (process && process->name == kKeeperName);
+  }
+  if (has_keeper && observers.empty() && !at_last) return {};
   std::string text;
   std::size_t told = 0;
-  for (const os::Listening& l : os::listening_sockets(pids)) {
+  for (const os::Listening& l : os::listening_sockets(pids, observers)) {
     if (std::find(kDebuggerPorts.begin(), kDebuggerPorts.end(), l.port) != kDebuggerPorts.end()) continue;
     if (told++ < kListeningToldMax) text += (text.empty() ? "" : ", ") + l.address;
   }

@@ -119,7 +119,7 @@ class Readiness {
   void step_probe(std::uint64_t number, Time now);
   bool sees_epoll(const Job& job, Time now);
   void give_up(const ChildKey& key, const Job& job, Time now);
-  std::string listens_at(const Job& job, Time now);
+  std::string listens_at(const Job& job, Time now, bool at_last);
   bool owns(const ChildKey& key, std::uint64_t inode);
   void start_round(const ChildKey& key, Job& job, Time now);
   void finished(std::uint64_t number, Probe::Outcome outcome, Time now);

@@ -169,6 +169,7 @@ void Keeper::on_signal(int signal_number, bool typed) {
     stop_signal_ = signal_number;
   }
   if (headless_ && stop) headless_kill_ = now();  // asked again: force
+  if (quitting_ && stop) observer_->hurry(now());
   tell_signal(signal_number, typed);
 }
 

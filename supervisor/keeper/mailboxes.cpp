@@ -80,8 +80,18 @@ void Mailboxes::child_gone(const ChildKey& key, pid_t pid, int status, bool know
 
 void Mailboxes::tree_gone(const ChildKey& key) {
   Mailbox* mailbox = find(key);
-  if (mailbox == nullptr) return;
+  if (mailbox == nullptr) return bare_tree_gone(key);
   mailbox->tree_gone = true;
+  untold_ = true;
+}
+
+void Mailboxes::bare_tree_gone(const ChildKey& key) {
+  if (!key.is_worker()) return;
+  if (bare_trees_.size() >= kBareTreesMax) {
+    bare_trees_.pop_front();
+    bare_told_ -= bare_told_ > 0 ? 1 : 0;
+  }
+  bare_trees_.push_back(key);
   untold_ = true;
 }
 
@@ -92,13 +102,17 @@ void Mailboxes::read(const ChildKey& key) {
 
 void Mailboxes::tell_again() {
   for (auto& [key, mailbox] : mailboxes_) mailbox.made_told = mailbox.gone_told = mailbox.tree_told = false;
-  untold_ = !mailboxes_.empty();
+  bare_told_ = 0;
+  untold_ = !mailboxes_.empty() || !bare_trees_.empty();
 }
 
 bool Mailboxes::tell(const Send& send) {
   if (!untold_) return true;
   for (auto& [key, mailbox] : mailboxes_) {
     if (!tell_one(mailbox, send)) return false;
+  }
+  for (; bare_told_ < bare_trees_.size(); ++bare_told_) {
+    if (!send(TreeGone{bare_trees_[bare_told_]}, {})) return false;
   }
   untold_ = false;
   return true;

@@ -1,6 +1,8 @@
 // The mailboxes of children (child_runtime/mailbox.h): made with a child's first claim, kept until the
 // observer has read them.
 //
+// A worker without one may have sent telemetry all the same (OTLP), so its end is told, too.
+//
 // The table has marks of what the present observer was told: nothing is queued for it, and a new one is told
 // all. Invariant: one mailbox a child, however many of its processes claim; it is let go when its tree is
 // gone and the observer says that it is read. Beyond `max` the oldest whose tree is gone goes unread,
@@ -10,6 +12,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -20,6 +23,9 @@
 #include "os/linux/fd.hpp"
 
 namespace runmain::keeper {
+
+// Ends of workers without a mailbox that a new observer is told of; older ones it need not know.
+inline constexpr std::size_t kBareTreesMax = 1024;
 
 // As many as leave the most of our fds to others.
 std::size_t mailboxes_max();
@@ -41,6 +47,7 @@ class Mailboxes {
 
   // What has become of a child, if it has a mailbox.
   void child_gone(const ChildKey& key, pid_t pid, int status, bool known);
+  // … and of a worker without one, too.
   void tree_gone(const ChildKey& key);
   // The observer has read all of it. What may still be written to is kept.
   void read(const ChildKey& key);
@@ -70,6 +77,7 @@ class Mailboxes {
   };
   Mailbox* find(const ChildKey& key);
   bool make_room();
+  void bare_tree_gone(const ChildKey& key);
   static bool tell_one(Mailbox& mailbox, const Send& send);
 
   std::size_t max_;
@@ -77,7 +85,9 @@ class Mailboxes {
   std::uint64_t last_number_ = 0;
   std::uint64_t lost_ = 0;
   std::uint64_t not_made_ = 0;
-  bool untold_ = false;  // something may not have been told
+  std::deque<ChildKey> bare_trees_;  // gone, without a mailbox, oldest first
+  std::size_t bare_told_ = 0;        // of these
+  bool untold_ = false;              // something may not have been told
 };
 
 }  // namespace runmain::keeper

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <utility>
 
 #include "base/archive.hpp"
 #include "keeper/protocol.hpp"
@@ -94,6 +95,7 @@ bool ObserverLink::take(const ObserverSays& says) {
     if (hello->version != kObserverVersion) return false;
     greeted_ = true;
     welcome_told_ = configuration_told_ = finish_told_ = false;
+    lost_told_ = {};
     mailboxes_.tell_again();
   } else if (const auto* done = std::get_if<MailboxRead>(&says)) {
     mailboxes_.read(done->key);
@@ -103,15 +105,19 @@ bool ObserverLink::take(const ObserverSays& says) {
 
 void ObserverLink::tell() {
   if (!greeted_ || writing_) return;
-  if (!welcome_told_)
-    welcome_told_ = send(ObserverWelcome{kObserverVersion, starts_ - 1, mailboxes_.lost()}, {cursors_.get()});
+  if (!welcome_told_) welcome_told_ = send(ObserverWelcome{kObserverVersion, starts_ - 1}, {cursors_.get()});
   if (!welcome_told_) return;
   if (!configuration_told_) configuration_told_ = tell_configuration();
   if (!configuration_told_) return;
+  const MailboxesLost lost{mailboxes_.lost(), mailboxes_.not_made()};
+  if (lost != lost_told_) {
+    if (!send(lost)) return;
+    lost_told_ = lost;
+  }
   const bool all =
       mailboxes_.tell([this](const ObserverMessage& m, const std::vector<int>& fds) { return send(m, fds); });
   if (!all || !finishing_ || finish_told_) return;
-  finish_told_ = send(FinishObserving{static_cast<std::uint64_t>(to_ms(kFinishBudget))});
+  finish_told_ = send(FinishObserving{hurried_ ? 0 : static_cast<std::uint64_t>(to_ms(kFinishBudget))});
 }
 
 bool ObserverLink::tell_configuration() {
@@ -179,7 +185,14 @@ void ObserverLink::died(int status, Time now) {
 void ObserverLink::finish(Time now) {
   if (finishing_) return;
   finishing_ = true;
-  if (pid_ != 0) deadline_ = now + kFinishBudget + kFinishGrace;
+  if (pid_ != 0) deadline_ = now + (hurried_ ? kHurryGrace : kFinishBudget + kFinishGrace);
+  tell();
+}
+
+void ObserverLink::hurry(Time now) {
+  if (std::exchange(hurried_, true) || !finishing_ || pid_ == 0) return;
+  deadline_ = std::min(deadline_, now + kHurryGrace);
+  finish_told_ = false;
   tell();
 }
 

@@ -2,8 +2,8 @@
 //
 // Invariant: at most one observer lives; a new one is started when the old one has been waited for, and is
 // told everything anew. What its socket does not take waits as marks, here and in Mailboxes: nobody waits for
-// an observer, but runmain's end, for kFinishBudget and kFinishGrace at most. One that dies while runmain
-// ends has no successor. Non-goal: an observer that lives and reads nothing is left alone.
+// an observer, but runmain's end, for kFinishBudget and kFinishGrace at most, or kHurryGrace. One that dies
+// while runmain ends has no successor. Non-goal: an observer that lives and reads nothing is left alone.
 #pragma once
 
 #include <sys/types.h>
@@ -28,6 +28,8 @@ inline constexpr Duration kObserverBackoffMax = std::chrono::seconds(10);
 inline constexpr Duration kObserverWell = std::chrono::seconds(10);  // after such a life none is waited
 inline constexpr Duration kFinishBudget = std::chrono::seconds(2);
 inline constexpr Duration kFinishGrace = std::chrono::seconds(1);  // from its budget's end to SIGKILL
+inline constexpr Duration kHurryGrace =
+    std::chrono::milliseconds(500);  // where a person does not want to wait
 
 class ObserverLink {
  public:
@@ -50,6 +52,8 @@ class ObserverLink {
 
   // runmain ends and no child lives: the observer, if one lives, sends what it can and ends.
   void finish(Time now);
+  // A person does not want to wait for what is sent: what is left goes to disk.
+  void hurry(Time now);
   // Nobody is waited for any more. Kills one whose time is over.
   bool is_over(Time now);
 
@@ -83,6 +87,8 @@ class ObserverLink {
   bool configuration_told_ = false;
   bool finishing_ = false;
   bool finish_told_ = false;
+  bool hurried_ = false;
+  MailboxesLost lost_told_;
   Time deadline_ = kNever;  // of finishing
   std::string scratch_;
   std::string encoded_;

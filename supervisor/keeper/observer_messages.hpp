@@ -17,7 +17,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kObserverVersion = 1;
+inline constexpr std::uint32_t kObserverVersion = 2;
 inline constexpr std::size_t kMailboxesMax = 4096;  // beyond it the oldest without a process go, counted
 inline constexpr std::size_t kObserverConfigurationMax = 1U << 20U;  // bytes
 
@@ -70,13 +70,11 @@ using ObserverSays = std::variant<ObserverHello, MailboxRead, ObserverFinished>;
 // Comes first. With it the memfd of the observer's cursors (os/linux/memfd_cell.hpp), which no child gets.
 struct ObserverWelcome {
   std::uint32_t version = kObserverVersion;
-  std::uint32_t starts = 0;          // observers before this one
-  std::uint64_t mailboxes_lost = 0;  // let go unread, over kMailboxesMax
+  std::uint32_t starts = 0;  // observers before this one
   template <class A>
   void fields(A& a) {
     a("version", version);
     a("starts", starts);
-    a("mailboxes_lost", mailboxes_lost);
   }
 };
 
@@ -124,7 +122,8 @@ struct ChildGone {
   }
 };
 
-// Nothing is left of the tree of a child that has a mailbox: nobody writes there any more.
+// Nothing is left of the tree of a child that has a mailbox, or of a worker: nobody writes there any more, or
+// sends something.
 struct TreeGone {
   ChildKey key;
   template <class A>
@@ -133,7 +132,8 @@ struct TreeGone {
   }
 };
 
-// runmain ends and no child lives: read what is left, send what can be sent in this time, and end.
+// runmain ends and no child lives: read what is left, send what can be sent in this time, and end. May come
+// again with a budget of 0: what is left goes to disk, and nothing is sent.
 struct FinishObserving {
   std::uint64_t budget_ms = 0;
   template <class A>
@@ -142,7 +142,19 @@ struct FinishObserving {
   }
 };
 
-using ObserverMessage =
-    std::variant<ObserverWelcome, ObserverConfiguration, MailboxMade, ChildGone, TreeGone, FinishObserving>;
+// What became of mailboxes that nobody will read, whenever that changes.
+struct MailboxesLost {
+  std::uint64_t lost = 0;      // let go unread, over kMailboxesMax
+  std::uint64_t not_made = 0;  // no room, or no memory
+  template <class A>
+  void fields(A& a) {
+    a("lost", lost);
+    a("not_made", not_made);
+  }
+  friend bool operator==(const MailboxesLost&, const MailboxesLost&) = default;
+};
+
+using ObserverMessage = std::variant<ObserverWelcome, ObserverConfiguration, MailboxMade, ChildGone, TreeGone,
+                                     FinishObserving, MailboxesLost>;
 
 }  // namespace runmain::keeper

@@ -169,8 +169,7 @@ void Destination::retry(Entry& entry, const Answer& answer, Time now, std::int64
   not_before_ = std::max(not_before_, now + delay);
   if (failures_ > 1) return;
   failing_since_ = now;
-  facts.push_back(
-      fact_of(Type::fails, entry.parcel, 0, name_ + " fails: " + reason_of(answer) + ", retrying"));
+  facts.push_back(fact_of(Type::fails, entry.parcel, 0, reason_of(answer) + ", retrying"));
 }
 
 void Destination::recovered(Time now, Facts& facts) {
@@ -180,8 +179,8 @@ void Destination::recovered(Time now, Facts& facts) {
                    {},
                    Signal::traces,
                    0,
-                   name_ + " answers again after " + std::to_string(seconds) + " s and " +
-                       std::to_string(failures_) + (failures_ == 1 ? " attempt" : " attempts")});
+                   "after " + std::to_string(seconds) + " s and " + std::to_string(failures_) +
+                       (failures_ == 1 ? " attempt" : " attempts")});
   failures_ = 0;
   not_before_ = now;
 }

@@ -61,8 +61,8 @@ struct DestinationFact {
     exported,  // `items`
     rejected,  // `items`
     resent,    // `items` go out again and may have arrived before
-    fails,     // once, with the reason
-    recovers,  // once
+    fails,     // once: "Connection refused, retrying"
+    recovers,  // once: "after 12 s and 4 attempts"
     warns,     // of what is rejected, or what the destination says
     finished,  // the parcel with this `number` has gone where it goes; the last fact of it
     dropped,   // `items`, for this `reason`; not by a Destination

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string_view>
 
+#include "base/text.hpp"
+
 namespace runmain::telemetry {
 namespace {
 
@@ -221,6 +223,16 @@ std::string signal_url(Signal signal, const std::string& base) {
   if (!url) return {};
   const bool slash = !url->path.empty() && url->path.back() == '/';
   return url->before + url->path + (slash ? "" : "/") + path_of(signal) + url->query;
+}
+
+std::string address_of(const std::string& url) {
+  constexpr std::size_t kShownMax = 100;
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return {};
+  const std::size_t begin = scheme + 3;
+  std::string authority = url.substr(begin, url.find_first_of("/?#", begin) - begin);
+  if (const std::size_t at = authority.rfind('@'); at != std::string::npos) authority.erase(0, at + 1);
+  return lower(url.substr(0, begin)) + printable(authority.substr(0, kShownMax), false);
 }
 
 std::vector<std::pair<std::string, std::string>> parse_headers(const std::string& text,

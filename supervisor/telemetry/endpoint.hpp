@@ -36,6 +36,9 @@ Endpoint read_endpoint(Signal signal, const Environment& environment);
 // The URL of a signal at a base such as "http://collector:4318"; empty if that is no http or https URL.
 std::string signal_url(Signal signal, const std::string& base);
 
+// "http://collector:4318" of a URL, for people: without what may be a secret, harmless, and bounded.
+std::string address_of(const std::string& url);
+
 // "k=v,k2=v2" with percent-encoding, as OTEL_EXPORTER_OTLP_HEADERS has it. Pairs with a fault are left out.
 std::vector<std::pair<std::string, std::string>> parse_headers(const std::string& text,
                                                                std::vector<std::string>& warnings);

@@ -86,13 +86,8 @@ std::optional<ObserverDestination> read_destination(int fd) {
 
 }  // namespace
 
-const char* to_text(Signal signal) {
-  static constexpr const char* kNames[] = {"traces", "metrics", "logs"};
-  return kNames[static_cast<std::size_t>(signal)];
-}
-
 struct Exporter::Out {
-  std::string name;    // "traces to http://collector:4318"
+  std::string name;    // its endpoint, "http://collector:4318"
   std::string folder;  // the destination's folder's name
   Signal signal = Signal::traces;
   bool enabled = true;
@@ -202,8 +197,8 @@ void Exporter::fill(Route& route, const ObserverDestination& destination, const 
     Out& out = route.outs[static_cast<std::size_t>(signal)];
     out.signal = signal;
     out.folder = name;
-    out.name = std::string(to_text(signal)) + " to " + destination.name;
     const Endpoint endpoint = read_endpoint(signal, environment);
+    out.name = address_of(endpoint.url);
     for (const std::string& warning : endpoint.warnings) {
       if (!warned.insert(warning).second) continue;  // of a variable for all signals
       calls_.tell({"destination.warns", destination.name + ": " + warning});
@@ -212,6 +207,19 @@ void Exporter::fill(Route& route, const ObserverDestination& destination, const 
     if (out.enabled) open(out, endpoint, folder + "/" + to_text(signal), limits);
   }
   if (!route.held) route.held = hold_destination(folder, &destination);
+  tell_faults(route);
+}
+
+// Each fault once, with the signals that it is of.
+void Exporter::tell_faults(const Route& route) {
+  std::map<std::string, std::array<bool, kSignals>> faults;
+  for (const Out& out : route.outs) {
+    if (!out.fault.empty()) faults[out.fault][static_cast<std::size_t>(out.signal)] = true;
+  }
+  for (const auto& [fault, signals] : faults) {
+    calls_.tell({"destination.fails", route.destination.name + " fails (" + signals_text(signals) +
+                                          "): " + fault + "; what comes is lost"});
+  }
 }
 
 // What an observer before this one, or an earlier runmain, has left for destinations that nobody names now.
@@ -248,7 +256,7 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
       loop_, endpoint, [this, &out](std::uint64_t id, const Answer& answer) { on_answer(out, id, answer); });
   if (!outbox || !sender) {
     out.fault = outbox ? sender.error().text() : outbox.error().text();
-    return calls_.tell({"destination.fails", out.name + " fails: " + out.fault + "; what comes is lost"});
+    return;
   }
   out.outbox.emplace(std::move(*outbox));
   if (known != saved_.end()) {
@@ -349,7 +357,10 @@ void Exporter::tidy() {
     }
     // Nothing waits there: the folder goes, and with it how far it was filled.
     const std::string path = route.path;
-    for (const Out& out : route.outs) saved_.erase({route.folder, static_cast<std::uint8_t>(out.signal)});
+    for (const Out& out : route.outs) {
+      saved_.erase({route.folder, static_cast<std::uint8_t>(out.signal)});
+      outages_.forget(&out, out.name);
+    }
     std::error_code error;
     std::filesystem::remove_all(path, error);
     at = routes_.erase(at);
@@ -380,10 +391,15 @@ void Exporter::count(const DestinationFact& fact) {
 void Exporter::tell(Out& out, const DestinationFact& fact) {
   switch (fact.type) {
     case Type::fails:
-      return calls_.tell(
-          {"destination.fails", failing_text(fact.text, out.outbox->next_deadline(), os::Loop::now(),
-                                             out.signal, out.outbox->spill().items())});
-    case Type::recovers: return calls_.tell({"destination.recovers", fact.text});
+      if (const auto said = outages_.fails(&out, out.name, out.signal, fact.text)) {
+        calls_.tell({"destination.fails", failing_text(*said, out.outbox->next_deadline(), os::Loop::now(),
+                                                       out.signal, out.outbox->spill().items())});
+      }
+      return;
+    case Type::recovers:
+      if (const auto said = outages_.recovers(&out, out.name, fact.text))
+        calls_.tell({"destination.recovers", *said});
+      return;
     case Type::warns: return calls_.tell({"destination.warns", fact.text});
     case Type::dropped: return tell_dropped(out, fact);
     default: return;

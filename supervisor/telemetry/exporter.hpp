@@ -18,6 +18,7 @@
 #include "telemetry/http_sender.hpp"
 #include "telemetry/observer_config.hpp"
 #include "telemetry/observer_fact.hpp"
+#include "telemetry/outages.hpp"
 #include "telemetry/outbox.hpp"
 
 namespace runmain::telemetry {
@@ -48,8 +49,6 @@ struct OutboxStatus {
   std::uint64_t spilled_bytes = 0;
   std::string fault;  // why it takes nothing
 };
-
-const char* to_text(Signal signal);
 
 class Exporter {
  public:
@@ -105,6 +104,7 @@ class Exporter {
   void take(Out& out, const Facts& facts);
   void count(const DestinationFact& fact);
   void tell(Out& out, const DestinationFact& fact);
+  void tell_faults(const Route& route);
   void tell_dropped(Out& out, const DestinationFact& fact);
 
   os::Loop& loop_;
@@ -116,6 +116,7 @@ class Exporter {
   std::map<std::string, std::unique_ptr<Route>> routes_;               // by folder's name
   std::map<ServiceId, Route*> of_service_;
   std::map<ServiceId, Route*> of_leaving_service_;
+  Outages outages_;
   bool full_told_ = false;
   bool took_up_ = false;
 };

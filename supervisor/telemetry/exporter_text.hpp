@@ -15,7 +15,7 @@ std::string grouped(std::uint64_t number);
 // "1 span", "1,234 log records".
 std::string items_text(Signal signal, std::uint64_t items);
 
-// `said` ("traces to X fails: connection refused, retrying") with what a person asks next: "… in 1 s; nothing
+// `said` ("X fails (traces): connection refused, retrying") with what a person asks next: "… in 1 s; nothing
 // is lost, 1,234 spans wait". `next`: of the next attempt, kNever if that is not known.
 std::string failing_text(std::string said, Time next, Time now, Signal signal, std::uint64_t waiting);
 

@@ -38,6 +38,7 @@ void Ledger::set_mailbox(const MailboxTallies& tallies) {
   ended = tallies.counters.ended + tallies.no_lane + received;
   read = tallies.spans + received;
   reconstructed = tallies.reconstructed;
+  unlikely = tallies.unlikely;
   for (std::size_t i = 0; i < tallies.counters.lost.size(); ++i) dropped[i] = tallies.counters.lost[i];
   dropped[static_cast<std::size_t>(Drop::no_lane)] = tallies.no_lane;
   dropped[static_cast<std::size_t>(Drop::invalid)] = tallies.invalid_spans + received_invalid;
@@ -86,6 +87,9 @@ std::uint64_t Ledger::dropped_by_child() const {
 std::int64_t Ledger::unread() const { return static_cast<std::int64_t>(ended - dropped_by_child() - read); }
 
 std::string Ledger::imbalance(bool at_rest) const {
+  if (unlikely > 0)
+    return "what " + std::to_string(unlikely) + (unlikely == 1 ? " thread says" : " threads say") +
+           " to have counted cannot be true, and was counted by us";
   const std::int64_t left = unread();
   // A writer may count a moment after it has written.
   if (at_rest && left < 0) return spans(-left) + " more came than the worker says to have ended";
@@ -132,6 +136,7 @@ void Ledger::add(const Ledger& other) {
   rejected += other.rejected;
   duplicates += other.duplicates;
   resent += other.resent;
+  unlikely += other.unlikely;
   waiting += other.waiting;
   for (std::size_t i = 0; i < dropped.size(); ++i) dropped[i] += other.dropped[i];
 }

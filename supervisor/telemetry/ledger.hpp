@@ -50,6 +50,7 @@ struct Ledger {
   std::uint64_t rejected = 0;    // by the destination
   std::uint64_t duplicates = 0;  // came twice, byte by byte, and went out once
   std::uint64_t resent = 0;      // may have arrived twice; beside `exported`
+  std::uint64_t unlikely = 0;    // counters of a mailbox that cannot be true, and were not taken
   std::int64_t waiting = 0;      // taken, and nothing of the above yet
   std::array<std::uint64_t, kDrops> dropped{};
 
@@ -88,6 +89,7 @@ struct Ledger {
     a("rejected", rejected);
     a("duplicates", duplicates);
     a("resent", resent);
+    a("unlikely", unlikely);
     a("waiting", waiting);
     a("dropped", dropped);
   }

@@ -35,4 +35,21 @@ void LaneCounters::merge(const LaneCounters& now) { each(*this, now, raise); }
 
 void LaneCounters::add(const LaneCounters& other) { each(*this, other, sum); }
 
+bool LaneCounters::within_a_step(const LaneCounters& now) const {
+  bool all = true;
+  LaneCounters before = *this;
+  each(before, now, [&all](std::uint64_t seen, std::uint64_t then) {
+    all = all && (then <= seen || then - seen <= kCounterStepMax);
+  });
+  return all;
+}
+
+LaneCounters LaneCursor::believed() const {
+  LaneCounters all = counters;
+  if (!unlikely) return all;
+  all.ended = std::max(all.ended, spans + all.lost_all());
+  all.started = std::max(all.started, all.ended);
+  return all;
+}
+
 }  // namespace runmain::telemetry

@@ -13,8 +13,11 @@
 
 namespace runmain::telemetry {
 
-// No counter of a child is taken for more: sums of such do not overflow, whatever children say.
+// No counter of a child is taken for more: sums of such do not overflow, whatever children say. One that is
+// overwritten does not get as far (MailboxReader::is_plausible()).
 inline constexpr std::uint64_t kCounterMax = 1ULL << 48U;
+// Between two looks no counter of a thread gets further: at 20 ns an event it takes a minute and a half.
+inline constexpr std::uint64_t kCounterStepMax = 1ULL << 32U;
 
 // What a lane's writer counts.
 struct LaneCounters {
@@ -30,6 +33,8 @@ struct LaneCounters {
   // Takes over what is higher; what is lower (a lie) stays as it was.
   void merge(const LaneCounters& now);
   void add(const LaneCounters& other);
+  // Whether each of these is at most a step above ours.
+  bool within_a_step(const LaneCounters& now) const;
 
   friend bool operator==(const LaneCounters&, const LaneCounters&) = default;
   template <class A>
@@ -80,7 +85,11 @@ struct LaneCursor {
   // The last spans that were read: a process can die between writing one and giving its open slot back.
   std::array<SpanIds, 8> last{};
   std::uint32_t last_count = 0;
+  bool adopted = false;   // it was in use before we read: `spans` are not all of this round
+  bool unlikely = false;  // its counters cannot be true: they stay what they were before
 
+  // What its writer has counted, or we where that cannot be true.
+  LaneCounters believed() const;
   bool is_of(const LaneCursor& other) const { return pid == other.pid && pid_started == other.pid_started; }
   void remember(const SpanIds& ids) { last[last_count++ % last.size()] = ids; }
   template <class A>
@@ -97,6 +106,8 @@ struct LaneCursor {
     a("ending", ending);
     a("last", last);
     a("last_count", last_count);
+    a("adopted", adopted);
+    a("unlikely", unlikely);
   }
 };
 
@@ -116,6 +127,8 @@ struct MailboxTallies {
   std::uint64_t unknown_records = 0;  // of a kind or version that we do not know
   std::uint64_t bad_scopes = 0;       // records with a scope that is not in the dictionary
   std::uint64_t lanes_aside = 0;
+  std::uint64_t unlikely = 0;  // rounds of lanes, or the header, whose counters cannot be true
+  bool no_lane_unlikely = false;
   template <class A>
   void fields(A& a) {
     a("counters", counters);
@@ -132,6 +145,8 @@ struct MailboxTallies {
     a("unknown_records", unknown_records);
     a("bad_scopes", bad_scopes);
     a("lanes_aside", lanes_aside);
+    a("unlikely", unlikely);
+    a("no_lane_unlikely", no_lane_unlikely);
   }
 };
 

@@ -18,15 +18,33 @@ constexpr std::uint64_t kBetweenShared = 64;
 void MailboxReader::count(LaneCursor& lane) {
   if (lane.stage != LaneStage::reading && lane.stage != LaneStage::gone) return;
   const runmain_lane& shared = memory_.lane(lane.lane);
+  // In this order: what is lost is counted before it has ended.
+  std::uint64_t lost_before = 0;
+  for (const std::uint64_t& word : shared.lost) lost_before += std::min(load(word), kCounterMax);
   LaneCounters now;
-  now.started = load(shared.started);
   now.ended = load(shared.ended);
+  now.started = load(shared.started);
   now.not_sampled = load(shared.not_sampled);
   now.cut = load(shared.cut);
   now.dictionary_full = load(shared.dictionary_full);
   now.open_full = load(shared.open_full);
   for (std::size_t i = 0; i < now.lost.size(); ++i) now.lost[i] = load(shared.lost[i]);
-  lane.counters.merge(now);
+  if (!lane.unlikely && !is_plausible(lane, now, lost_before)) {
+    lane.unlikely = true;
+    ++cursor_.tallies.unlikely;
+  }
+  if (!lane.unlikely) lane.counters.merge(now);
+}
+
+// Whoever has the mailbox can write there. A span that has ended was read, was lost, or still stands in the
+// ring.
+bool MailboxReader::is_plausible(const LaneCursor& lane, const LaneCounters& now,
+                                 std::uint64_t lost_before) const {
+  constexpr std::uint64_t kSpanMin = 32;  // a header, a scope, and no byte of a span, as it is padded
+  const std::uint64_t unread = geometry().ring_size / kSpanMin + kBetweenShared;
+  return lane.counters.within_a_step(now) &&
+         lost_before <= std::min(now.ended, kCounterMax) + kBetweenShared &&
+         (lane.adopted || now.ended <= lane.spans + now.lost_all() + unread);
 }
 
 void MailboxReader::find_gone(const Ask& ask) {

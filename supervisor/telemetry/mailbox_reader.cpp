@@ -40,6 +40,16 @@ void MailboxReader::prepare(std::size_t max_bytes) {
   old_dictionaries_.clear();
 }
 
+void MailboxReader::let_go_of_memory() {
+  used_ = buffer_size_ = 0;
+  buffer_.reset();
+  std::vector<Item>().swap(items_);
+  std::deque<std::string>().swap(repaired_);
+  std::vector<std::unique_ptr<Dictionary>>().swap(old_dictionaries_);
+}
+
+std::size_t MailboxReader::memory() const { return buffer_size_ + items_.capacity() * sizeof(Item); }
+
 std::string_view MailboxReader::copy(const char* from, std::size_t size) {
   size = std::min(size, room());
   char* to = buffer_.get() + used_;
@@ -60,6 +70,7 @@ void MailboxReader::find_lanes() {
     found.lane = lane;
     // Another reader may have been here, whose cursor is lost.
     found.position = load(memory_.lane(lane).read);
+    found.adopted = found.position > 0;
     cursor_.lanes.push_back(found);
     slot_of_[lane] = static_cast<std::uint32_t>(cursor_.lanes.size());
   }
@@ -84,10 +95,21 @@ std::span<const Item> MailboxReader::drain(std::size_t max_bytes) {
     }
   }
   for (LaneCursor& lane : cursor_.lanes) count(lane);
-  std::uint64_t& no_lane = cursor_.tallies.no_lane;
-  no_lane = std::max(no_lane, std::min(load(memory_.header().no_lane), kCounterMax));
+  count_no_lane();
   finish_lanes();
   return items_;
+}
+
+void MailboxReader::count_no_lane() {
+  MailboxTallies& tallies = cursor_.tallies;
+  const std::uint64_t now = load(memory_.header().no_lane);
+  if (tallies.no_lane_unlikely || now <= tallies.no_lane) return;
+  if (now - tallies.no_lane <= kCounterStepMax) {
+    tallies.no_lane = std::min(now, kCounterMax);
+  } else {
+    tallies.no_lane_unlikely = true;
+    ++tallies.unlikely;
+  }
 }
 
 // Whether there may be something to read in the lane.
@@ -135,7 +157,7 @@ void MailboxReader::begin_round(LaneCursor& lane, std::uint32_t round, std::uint
 
 // Somebody else will have the lane.
 void MailboxReader::end_round(LaneCursor& lane) {
-  cursor_.tallies.counters.add(lane.counters);
+  cursor_.tallies.counters.add(lane.believed());
   LaneCursor next;
   next.lane = lane.lane;
   next.position = lane.position;
@@ -199,7 +221,7 @@ bool MailboxReader::at_rest() const {
 
 MailboxTallies MailboxReader::tallies() const {
   MailboxTallies all = cursor_.tallies;
-  for (const LaneCursor& lane : cursor_.lanes) all.counters.add(lane.counters);
+  for (const LaneCursor& lane : cursor_.lanes) all.counters.add(lane.believed());
   return all;
 }
 

@@ -79,6 +79,11 @@ class MailboxReader {
   // same.
   bool fall_asleep();
 
+  // Gives back what the last drain() took: its items are gone. To be called when there is nothing to read.
+  void let_go_of_memory();
+  // For tests and bounds: what is held between two drains.
+  std::size_t memory() const;
+
   // No lane is anybody's and nothing is left to read or free: once its worker is gone, so may the mailbox.
   bool at_rest() const;
 
@@ -134,6 +139,8 @@ class MailboxReader {
   Origin scope_of(LaneCursor& lane, std::uint32_t scope);
 
   void count(LaneCursor& lane);
+  bool is_plausible(const LaneCursor& lane, const LaneCounters& now, std::uint64_t lost_before) const;
+  void count_no_lane();
   void is_gone(const LaneCursor& process);
   void finish_lanes();
   void finish_process(const LaneCursor& one);

@@ -117,6 +117,7 @@ void ObservedMailbox::commit() {
 bool ObservedMailbox::rest() {
   if (!reader_ || is_tree_gone()) return true;
   asleep_ = reader_->fall_asleep();
+  if (asleep_) reader_->let_go_of_memory();
   if (asleep_ && poll_) poll_->want(os::kReadable);
   return asleep_;
 }

@@ -6,6 +6,7 @@
 
 #include "base/archive.hpp"
 #include "base/wall_time.hpp"
+#include "os/linux/heap.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 constexpr Duration kAllTold = std::chrono::minutes(1);
 constexpr Duration kFinishLook = std::chrono::milliseconds(50);
 constexpr Duration kBackoffMaxDev = std::chrono::seconds(5);
+constexpr std::size_t kBareGoneMax = 64;
 
 }  // namespace
 
@@ -39,7 +41,7 @@ bool Observer::dies(Step step) {
 
 // ---- the keeper's words
 
-void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
+void Observer::on_welcome(os::UniqueFd cursors) {
   if (cell_) return;
   cell_ = std::move(cursors);
   const Time now = os::Loop::now();
@@ -53,13 +55,21 @@ void Observer::on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost) {
       untold_[worker] = now + limits_.tell_after;
     }
     for (const ChildKey& worker : state.told) untold_.erase(worker);
+    for (const ChildKey& worker : state.receiving) {
+      receiving_.insert(worker);
+      untold_.erase(worker);
+    }
     for (auto& [key, cursor] : state.mailboxes) cursors_[key] = to_binary(cursor);
     cursors_until_ = now + kAllTold;
     counters_ = state.counters;
     begun_unix_nano_ = state.begun_unix_nano;
   }
   if (begun_unix_nano_ == 0) begun_unix_nano_ = static_cast<std::uint64_t>(wall_now_ns());
-  counters_.mailboxes_lost = mailboxes_lost;
+}
+
+void Observer::on_mailboxes_lost(std::uint64_t lost, std::uint64_t not_made) {
+  counters_.mailboxes_lost = lost;
+  counters_.mailboxes_not_made = not_made;
 }
 
 void Observer::on_configuration(const ObserverConfig& config) {
@@ -77,7 +87,8 @@ void Observer::on_configuration(const ObserverConfig& config) {
     limits.destination.backoff_max = std::min(limits.destination.backoff_max, kBackoffMaxDev);
   }
   exporter_->configure(config, limits, [this](ServiceId service) { return has_mailbox(service); });
-  first_save_ = true;
+  // At once: what is received meanwhile would have to wait for it.
+  first_save_ = dead_ || !cell_ || !save();
   soon();
 }
 
@@ -95,6 +106,7 @@ void Observer::on_mailbox(MailboxOwner owner, os::UniqueFd memory, os::UniqueFd 
   }
   std::erase(ended_, key);  // it was read, and its keeper does not know that yet
   untold_.erase(key);
+  receiving_.erase(key);
   auto mailbox = std::make_unique<ObservedMailbox>(loop_, std::move(owner), std::move(wake), [this, key] {
     const auto found = mailboxes_.find(key);
     if (found != mailboxes_.end()) enqueue(*found->second);
@@ -120,14 +132,25 @@ void Observer::on_child_gone(const ChildKey& key, const Ending& ending) {
 
 void Observer::on_tree_gone(const ChildKey& key) {
   const auto found = mailboxes_.find(key);
-  if (found == mailboxes_.end()) return;
+  if (found == mailboxes_.end()) return bare_tree_gone(key);
   found->second->tree_gone(os::Loop::now());
   enqueue(*found->second);
+}
+
+// What it has sent is here, but for what nobody waited for.
+void Observer::bare_tree_gone(const ChildKey& key) {
+  bare_gone_.push_back(key);
+  if (bare_gone_.size() > kBareGoneMax) bare_gone_.pop_front();
+  if (receiving_.erase(key) == 0) return;
+  untold_[key] = os::Loop::now() + limits_.tell_after;
+  dirty_ = true;
+  soon();
 }
 
 void Observer::finish(Duration budget) {
   if (finish_by_) return;
   const Time now = os::Loop::now();
+  for (const ChildKey& worker : std::exchange(receiving_, {})) untold_[worker] = now + limits_.tell_after;
   finish_by_ = now + budget;
   next_round_ = next_save_ = now;
   for (const auto& [key, mailbox] : mailboxes_) {
@@ -135,6 +158,11 @@ void Observer::finish(Duration budget) {
     enqueue(*mailbox);
   }
   soon();
+}
+
+void Observer::hurry() {
+  hurried_ = true;
+  if (finish_by_) soon();
 }
 
 void Observer::want_store(bool wanted) {
@@ -168,7 +196,10 @@ void Observer::work() {
   if (dead_) return;
   exporter_->tidy();
   tell_ended(now, false);
-  if (now >= metrics_at_) export_metrics(now);
+  if (now >= metrics_at_) {
+    export_metrics(now);
+    os::give_heap_back();  // what a peak of these seconds took
+  }
   if (finish_by_) end_finish(now);
   if (!finished_) schedule();
 }
@@ -179,7 +210,10 @@ void Observer::schedule() {
   if (config_ && !ready_.empty()) next = std::min(next, std::max(next_round_, next_save_));
   if (!dirty_ && !first_save_) next = std::min(next, exporter_->next_deadline());
   for (const auto& [worker, by] : untold_) next = std::min(next, by);
-  if (finish_by_) next = std::min({next, *finish_by_, os::Loop::now() + kFinishLook});
+  if (finish_by_) {
+    const Time look = os::Loop::now() + kFinishLook;
+    next = std::min(next, hurried_ ? look : std::min(*finish_by_, look));
+  }
   wake_at(next);
 }
 
@@ -195,8 +229,9 @@ void Observer::look(Time now) {
 
 void Observer::end_finish(Time now) {
   const bool read = !config_ || (mailboxes_.empty() && closed_.empty() && !dirty_);
-  const bool sent = exporter_->empty() || exporter_->stuck(now);
-  if (now < *finish_by_ && !(read && sent)) return;
+  const bool sent = hurried_ || exporter_->empty() || exporter_->stuck(now);
+  const bool late = now >= *finish_by_ && !hurried_;  // who hurries us has a limit of its own
+  if (!late && !(read && sent)) return;
   tell_ended(now, true);
   if (dirty_) save();
   if (dead_) return;

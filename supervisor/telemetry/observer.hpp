@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -80,14 +81,19 @@ class Observer {
   // ---- what the keeper says
 
   // Comes first. `cursors`: the memfd in which the observer before this one has saved.
-  void on_welcome(os::UniqueFd cursors, std::uint64_t mailboxes_lost);
+  void on_welcome(os::UniqueFd cursors);
   void on_configuration(const ObserverConfig& config);
   void on_mailbox(MailboxOwner owner, os::UniqueFd memory, os::UniqueFd wake);
   void on_child_gone(const ChildKey& key, const Ending& ending);
   void on_tree_gone(const ChildKey& key);
+  // How many mailboxes nobody will read, all in all.
+  void on_mailboxes_lost(std::uint64_t lost, std::uint64_t not_made);
   // No child lives. Reads what is left, sends until all is sent, nobody takes it, or the time is over; saves,
   // and says finished().
   void finish(Duration budget);
+  // What is left is read and saved, and no answer waited for: beside finish(), however much of its time is
+  // left.
+  void hurry();
 
   // ---- what a receiver says
 
@@ -119,6 +125,7 @@ class Observer {
   void enqueue(ObservedMailbox& mailbox);
   void look(Time now);
   void end_finish(Time now);
+  void bare_tree_gone(const ChildKey& key);
   bool dies(Step step);
   bool has_mailbox(ServiceId service) const;
 
@@ -165,7 +172,9 @@ class Observer {
   std::vector<ObservedMailbox*> drained_;                 // since the last save
   std::vector<std::pair<ChildKey, std::string>> closed_;  // since the last save, with their cursors
   std::map<ChildKey, Time> untold_;                       // gone: told by then
-  std::deque<ChildKey> ended_;                            // gone, oldest first
+  std::deque<ChildKey> ended_;                            // gone, or without a mailbox, oldest first
+  std::set<ChildKey> receiving_;                          // of these: live, as far as we know
+  std::deque<ChildKey> bare_gone_;  // trees that are gone without a mailbox; the latest kBareGoneMax
   std::vector<std::function<void()>> when_saved_;
   std::size_t unsaved_bytes_ = 0;
   ServiceId duplicate_told_ = kNoService;
@@ -181,6 +190,7 @@ class Observer {
   Time wake_at_ = kNever;
   std::optional<Time> finish_by_;
   bool finished_ = false;
+  bool hurried_ = false;
 
   std::unique_ptr<os::Timer> timer_;
   std::unique_ptr<Exporter> exporter_;  // goes first: it calls us

@@ -28,10 +28,11 @@ struct ObserverCounters {
   std::uint64_t others_dropped = 0;
   std::uint64_t strangers = 0;  // spans of answers, whose worker has no ledger: of an earlier runmain
   std::uint64_t spans_duplicated = 0;
-  std::uint64_t not_received = 0;       // items that receive() had no room for
-  std::uint64_t mailboxes_refused = 0;  // could not be opened
-  std::uint64_t mailboxes_cut = 0;      // somebody still wrote there long after the tree was gone
-  std::uint64_t mailboxes_lost = 0;     // by the keeper, over its limit
+  std::uint64_t not_received = 0;        // items that receive() had no room for
+  std::uint64_t mailboxes_refused = 0;   // could not be opened
+  std::uint64_t mailboxes_cut = 0;       // somebody still wrote there long after the tree was gone
+  std::uint64_t mailboxes_lost = 0;      // by the keeper, over its limit
+  std::uint64_t mailboxes_not_made = 0;  // by the keeper: no room, or no memory
   std::uint64_t lanes_aside = 0;
   std::uint64_t ledgers_forgotten = 0;  // of workers that are gone, over the limit
   std::uint64_t saves_failed = 0;
@@ -49,6 +50,7 @@ struct ObserverCounters {
     a("mailboxes_refused", mailboxes_refused);
     a("mailboxes_cut", mailboxes_cut);
     a("mailboxes_lost", mailboxes_lost);
+    a("mailboxes_not_made", mailboxes_not_made);
     a("lanes_aside", lanes_aside);
     a("ledgers_forgotten", ledgers_forgotten);
     a("saves_failed", saves_failed);

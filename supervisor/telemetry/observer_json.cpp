@@ -146,7 +146,11 @@ std::string fact_line(const ObserverFact& fact) {
   return line_of(json);
 }
 
-std::string end_line() { return line_of({{"v", 1}, {"end", true}}); }
+std::string end_line(bool kept) {
+  Json json{{"v", 1}, {"end", true}};
+  if (!kept) json["kept"] = false;
+  return line_of(json);
+}
 
 std::string error_line(std::string_view why) { return line_of({{"v", 1}, {"ok", false}, {"error", why}}); }
 

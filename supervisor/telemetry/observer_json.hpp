@@ -12,7 +12,8 @@ namespace runmain::telemetry {
 std::string status_line(const ObserverStatus& status);
 std::string span_line(const StoredSpan& span);
 std::string fact_line(const ObserverFact& fact);
-std::string end_line();
+// `kept`: spans were kept before somebody asked.
+std::string end_line(bool kept = true);
 std::string error_line(std::string_view why);
 
 struct ObserverRequest {

@@ -129,6 +129,11 @@ void Observer::receive_invalid(const ChildKey& worker, std::uint64_t spans) {
 Ledger& Observer::receiving_ledger(const ChildKey& worker) {
   if (ledgers_.all().count(worker) == 0 && mailboxes_.count(worker) == 0) {
     ended_.push_back(worker);  // no end of a mailbox will tell us
+    if (std::find(bare_gone_.begin(), bare_gone_.end(), worker) == bare_gone_.end()) {
+      receiving_.insert(worker);
+    } else {
+      untold_[worker] = os::Loop::now() + limits_.tell_after;
+    }
     forget_ledgers();
   }
   return ledgers_.of(worker);
@@ -147,8 +152,10 @@ std::string Observer::encoded() {
   state.outboxes = exporter_->saved();
   state.ledgers.assign(ledgers_.all().begin(), ledgers_.all().end());
   state.ended.assign(ended_.begin(), ended_.end());
-  std::copy_if(ended_.begin(), ended_.end(), std::back_inserter(state.told),
-               [this](const ChildKey& worker) { return untold_.count(worker) == 0; });
+  std::copy_if(ended_.begin(), ended_.end(), std::back_inserter(state.told), [this](const ChildKey& worker) {
+    return untold_.count(worker) == 0 && receiving_.count(worker) == 0;
+  });
+  state.receiving.assign(receiving_.begin(), receiving_.end());
   state.counters = counters_;
   state.begun_unix_nano = begun_unix_nano_;
   if (os::Loop::now() >= cursors_until_) cursors_.clear();

@@ -200,12 +200,13 @@ void ObserverServer::handle(Client& client, const std::string& line) {
   client.follows = request->verb == "follow" || request->follow;
   if (request->verb == "follow") {
     client.work = Work::facts;
-    for (const std::string& untold : std::exchange(untold_, {})) answer(client, untold);
+    for (const ObserverFact& untold : take_untold()) answer(client, fact_line(untold));
     return;
   }
   client.work = Work::traces;
   client.query = request->query;
   client.seen = 0;
+  client.kept = observer_.store().on();
   if (!std::exchange(client.wants_store, true)) observer_.want_store(true);
   pump(client);
 }
@@ -230,7 +231,7 @@ void ObserverServer::pump(Client& client) {
       client.seen = std::max(client.seen, store.last_number());
       if (!client.follows) {
         client.work = Work::none;
-        client.out += end_line();
+        client.out += end_line(client.kept);
       }
       break;
     }
@@ -246,7 +247,7 @@ void ObserverServer::tell(const ObserverFact& fact) {
   const auto follows = [](const Client& client) { return client.work == Work::facts && !client.dead; };
   if (std::none_of(clients_.begin(), clients_.end(), follows)) {
     if (untold_.size() >= kUntoldMax) untold_.pop_front();
-    untold_.push_back(fact_line(fact));
+    untold_.push_back(fact);
     return;
   }
   std::string line;

@@ -2,7 +2,8 @@
 // JSON lines, one request a line:
 //
 //     {"v":1,"verb":"status"}            one line {"v":1,"ok":true,…}
-//     {"v":1,"verb":"traces",…}          lines {"v":1,"span":{…}}, then {"v":1,"end":true} unless "follow"
+//     {"v":1,"verb":"traces",…}          lines {"v":1,"span":{…}}, then {"v":1,"end":true} unless "follow";
+//                                        with "kept":false where no spans were kept before somebody asked
 //     {"v":1,"verb":"follow"}            lines {"v":1,"fact":TYPE,"text":…}
 //
 // Invariant: bounded in clients and bytes; who does not read is cut off and counted. A slow reader of traces
@@ -14,6 +15,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "os/linux/fd.hpp"
 #include "os/loop/loop.hpp"
@@ -48,6 +50,8 @@ class ObserverServer {
   void listen(os::UniqueFd listener);
   // To all who follow; while nobody does, the latest kUntoldMax wait for the first one who will.
   void tell(const ObserverFact& fact);
+  // What nobody was told of: for our end, when nobody will ask any more.
+  std::deque<ObserverFact> take_untold() { return std::exchange(untold_, {}); }
 
   std::size_t clients() const { return clients_.size(); }
   const Counters& counters() const { return counters_; }
@@ -67,6 +71,7 @@ class ObserverServer {
     bool follows = false;
     bool half_closed = false;
     bool wants_store = false;
+    bool kept = true;  // spans were kept before it asked
     bool dead = false;
     std::size_t pending() const { return out.size() - sent; }
   };
@@ -98,7 +103,7 @@ class ObserverServer {
   bool checking_ = false;      // timer_ is set
   std::list<Client> clients_;  // the oldest first
   static constexpr std::size_t kUntoldMax = 50;
-  std::deque<std::string> untold_;
+  std::deque<ObserverFact> untold_;
   Counters counters_;
 };
 

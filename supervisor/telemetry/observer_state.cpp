@@ -13,6 +13,7 @@ std::string encode(const ObserverState& state,
   out.put(state.ledgers);
   out.put(state.ended);
   out.put(state.told);
+  out.put(state.receiving);
   out.put(state.counters);
   out.put(state.begun_unix_nano);
   out.put_unsigned(mailboxes.size());

@@ -19,14 +19,15 @@
 
 namespace runmain::telemetry {
 
-inline constexpr std::uint32_t kStateVersion = 1;
+inline constexpr std::uint32_t kStateVersion = 2;
 
 struct ObserverState {
   std::uint32_t version = kStateVersion;
   std::vector<SavedOutbox> outboxes;
   std::vector<std::pair<ChildKey, Ledger>> ledgers;
-  std::vector<ChildKey> ended;  // of these: of workers that are gone
-  std::vector<ChildKey> told;   // of these: that this was told
+  std::vector<ChildKey> ended;      // of these: of workers that are gone, or have no mailbox
+  std::vector<ChildKey> told;       // of these: that this was told
+  std::vector<ChildKey> receiving;  // of these: not gone
   ObserverCounters counters;
   std::uint64_t begun_unix_nano = 0;  // when the first observer began to count
   std::vector<std::pair<ChildKey, MailboxCursor>> mailboxes;
@@ -37,6 +38,7 @@ struct ObserverState {
     a("ledgers", ledgers);
     a("ended", ended);
     a("told", told);
+    a("receiving", receiving);
     a("counters", counters);
     a("begun", begun_unix_nano);
     a("mailboxes", mailboxes);

@@ -66,7 +66,8 @@ void Observer::forget_ledgers() {
   while (ended_.size() > limits_.ledgers) {
     auto goes = std::find_if(ended_.begin(), ended_.end(), [this](const ChildKey& worker) {
       const auto found = ledgers_.all().find(worker);
-      return found == ledgers_.all().end() || (found->second.waiting <= 0 && untold_.count(worker) == 0);
+      return found == ledgers_.all().end() ||
+             (found->second.waiting <= 0 && untold_.count(worker) == 0 && receiving_.count(worker) == 0);
     });
     if (goes == ended_.end()) {
       if (ended_.size() <= limits_.ledgers * kWaitingLedgers) return;
@@ -75,6 +76,7 @@ void Observer::forget_ledgers() {
     counters_.ledgers_forgotten += ledgers_.all().count(*goes);
     ledgers_.forget(*goes);
     untold_.erase(*goes);
+    receiving_.erase(*goes);
     ended_.erase(goes);
   }
 }
@@ -112,7 +114,7 @@ ObserverStatus Observer::status() const {
   ObserverStatus status;
   for (const auto& [worker, ledger] : ledgers_.all()) {
     LedgerLine line{worker, name_of(worker.service), ledger, false, {}};
-    line.ended = mailboxes_.count(worker) == 0;
+    line.ended = mailboxes_.count(worker) == 0 && receiving_.count(worker) == 0;
     line.imbalance = ledger.imbalance(line.ended);
     status.ledgers.push_back(std::move(line));
   }

@@ -47,6 +47,16 @@ inline double private_mib(pid_t pid) {
   return kib / 1024;
 }
 
+// Heap, stacks and the like: what no file or memfd holds. Of a process that maps others' memory (a mailbox
+// whose worker has died is mapped by the observer alone) it is what the process itself has taken.
+inline double anonymous_mib(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/smaps_rollup");
+  for (std::string line; std::getline(in, line);) {
+    if (line.rfind("Anonymous:", 0) == 0) return std::atof(line.c_str() + line.find(':') + 1) / 1024;
+  }
+  return 0;
+}
+
 // Voluntary and involuntary context switches of a process's threads so far.
 inline long switches(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/status");

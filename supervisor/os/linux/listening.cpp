@@ -91,8 +91,9 @@ std::vector<Listening> parse_listening(std::string_view table) {
   return out;
 }
 
-std::vector<Listening> listening_sockets(const std::vector<pid_t>& pids) {
-  const auto inodes = sockets_of(pids);
+std::vector<Listening> listening_sockets(const std::vector<pid_t>& pids, const std::vector<pid_t>& but_of) {
+  auto inodes = sockets_of(pids);
+  for (const std::uint64_t inode : sockets_of(but_of)) inodes.erase(inode);
   if (inodes.empty()) return {};
   std::vector<Listening> out;
   const std::string folder = "/proc/" + std::to_string(pids.front()) + "/net/";

@@ -24,8 +24,10 @@ struct Listening {
   std::uint64_t inode = 0;
 };
 
-// In the order of their ports. `pids` are of one network namespace. Blocks for about 20 µs a process.
-std::vector<Listening> listening_sockets(const std::vector<pid_t>& pids);
+// In the order of their ports. `pids` are of one network namespace. Those that one of `but_of` has, too, are
+// left out. Blocks for about 20 µs a process.
+std::vector<Listening> listening_sockets(const std::vector<pid_t>& pids,
+                                         const std::vector<pid_t>& but_of = {});
 
 // The listeners in the text of /proc/net/tcp or /proc/net/tcp6.
 std::vector<Listening> parse_listening(std::string_view table);

@@ -172,3 +172,22 @@ TEST_CASE("an observer that floods is counted and one that never ends its line i
   CHECK(sent > ObserverClient::kLineMax);
   f.accept(listener.get());  // and is asked again
 }
+
+TEST_CASE("at its end a head says what was told up to then, and waits for no observer that hangs") {
+  const Place place;
+  Follower f(place);
+  const os::UniqueFd listener = place.listen();
+  f.client.start();
+  {
+    const os::UniqueFd observer = f.accept(listener.get());
+    tell(observer, fact("one") + fact("two"));
+    const Time begun = os::Loop::now();
+    f.client.end();  // the observer has not hung up
+    CHECK(os::Loop::now() - begun >= ObserverClient::kFarewell);
+    CHECK(os::Loop::now() - begun < 5s);
+  }
+  CHECK(f.said == std::vector<std::string>{"one", "two"});
+  f.client.start();
+  f.loop.turn(10ms);
+  CHECK(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC) < 0);  // it hears no more
+}

@@ -168,6 +168,17 @@ TEST_CASE("gRPC and what is no URL are told once and have no destination") {
   }
 }
 
+TEST_CASE("an endpoint with blanks is told, and is no destination") {
+  for (const char* url : {"http://a host:4318", " http://c:4318", "http://c:4318 ", "http://c:4318/a b"}) {
+    CAPTURE(url);
+    const Strings environment{std::string("OTEL_EXPORTER_OTLP_ENDPOINT=") + url};
+    CHECK(variables_of(service(), environment).empty());
+    const Strings warnings = warnings_of(service(), environment);
+    REQUIRE(warnings.size() == 1);
+    CHECK(warnings[0].find("is no http or https URL, so nothing is exported") != std::string::npos);
+  }
+}
+
 TEST_CASE("a program that exports by itself may use gRPC without a word") {
   core::TelemetrySpec direct;
   direct.direct = true;
@@ -176,7 +187,7 @@ TEST_CASE("a program that exports by itself may use gRPC without a word") {
   CHECK(variables_of(service({}, direct), grpc).empty());
 }
 
-TEST_CASE("services with the same variables share a destination and names differ") {
+TEST_CASE("services with the same variables share a destination") {
   TelemetryService a = service({{"OTEL_EXPORTER_OTLP_HEADERS", "k=a"}});
   TelemetryService b = service({{"OTEL_EXPORTER_OTLP_HEADERS", "k=b"}});
   TelemetryService c = service({{"OTEL_EXPORTER_OTLP_HEADERS", "k=a"}, {"OTEL_SERVICE_NAME", "c"}});
@@ -187,7 +198,7 @@ TEST_CASE("services with the same variables share a destination and names differ
       plan_telemetry({a, b, c, d}, {"OTEL_EXPORTER_OTLP_ENDPOINT=http://me:pw@h:1/x?y"});
   REQUIRE(plan.destinations.size() == 2);
   CHECK(plan.destinations[0].name == "http://h:1");
-  CHECK(plan.destinations[1].name == "http://h:1 #2");
+  CHECK(plan.destinations[1].name == "http://h:1");
   REQUIRE(plan.services.size() == 4);
   CHECK(plan.services[0] == telemetry::ObservedService{ServiceId{4}, "a", 0});
   CHECK(plan.services[1].destination == 1);

@@ -25,10 +25,11 @@ inline Ran parse_only(const std::vector<std::string>& args) {
   return {parsed.exit.value_or(-1), out.str(), err.str(), parsed.options};
 }
 
-inline Ran run_cli(const std::vector<std::string>& args) {
+// `width`: of the terminal; 0: there is none.
+inline Ran run_cli(const std::vector<std::string>& args, std::size_t width = 0) {
   std::ostringstream out;
   std::ostringstream err;
-  Terminal terminal{out, err};
+  Terminal terminal{out, err, false, false, width};
   Parsed parsed = parse(args, terminal);
   const int exit = parsed.exit ? *parsed.exit : parsed.options.run(parsed.options, terminal);
   return {exit, out.str(), err.str(), {}};

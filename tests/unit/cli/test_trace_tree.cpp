@@ -161,6 +161,24 @@ TEST_CASE("spans whose texts and times are hostile are shown all the same") {
   CHECK(lines_of(text) == 3);
 }
 
+TEST_CASE("control characters in a span neither break its line nor hide what it says") {
+  std::string all = "a";
+  for (char c = 1; c < 0x20; ++c) all += c;
+  all += "\x7f\xc2\x85z";  // DEL, and NEL of C1
+  TraceSpan evil = span("a", "", 0, 1000, "GET /\rPOST /");
+  evil.status = TraceSpan::Status::error;
+  evil.status_message = "no\r\nyes";
+  evil.attributes = {{"k\ty", "one\rtwo"}, {all, all}};
+  const std::string text = trace_tree({evil}, false, 0);
+  CHECK(lines_of(text) == 2);
+  CHECK(text.find("GET /\\x0dPOST /") != std::string::npos);
+  CHECK(text.find("error: no\\x0d\\x0ayes") != std::string::npos);
+  CHECK(text.find("k y=one\\x0dtwo") != std::string::npos);
+  CHECK(std::none_of(text.begin(), text.end(),
+                     [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; }));
+  CHECK(text.find("\xc2\x85") == std::string::npos);
+}
+
 TEST_CASE("a span is read as far as its JSON goes") {
   const auto whole = span_of(Json::parse(
       R"({"trace_id":"t","span_id":"s","parent_span_id":"p","name":"n","kind":2,"start_unix_nano":1700000000000000000,
@@ -276,6 +294,51 @@ null,{"service":5}],
     CHECK(widest(telemetry_text(telemetry, true, width)) <= width);
   CHECK(telemetry_text(Json::object(), false, 0).empty());
   CHECK(telemetry_text(Json(), false, 0).empty());
+}
+
+TEST_CASE("what was lost and is in no ledger is told where there is any") {
+  const Json none = Json::parse(
+      R"({"counters":{"mailboxes_not_made":0,"mailboxes_lost":0},"own_telemetry_lost":{"spans":0,"logs_and_metrics":0}})");
+  CHECK(telemetry_text(none, false, 0).empty());
+  const Json some = Json::parse(
+      R"({"counters":{"mailboxes_not_made":1,"mailboxes_lost":2},"own_telemetry_lost":{"spans":3,"logs_and_metrics":4}})");
+  CHECK(telemetry_text(some, false, 0) ==
+        "\nTELEMETRY\n"
+        "  1 times a worker got no mailbox: what it told is lost\n"
+        "  2 mailboxes went unread, as there were too many\n"
+        "  3 spans of runmain itself are lost: too much was in progress\n"
+        "  4 logs and metrics of runmain itself are lost: its mailbox was full\n");
+}
+
+TEST_CASE("a destination that several configurations have named fails with each signal once") {
+  const Json telemetry = Json::parse(R"({"destinations":[
+{"name":"http://c:4318","signal":"traces","failing":true,"queued_items":1},
+{"name":"http://c:4318","signal":"metrics","failing":true},
+{"name":"http://c:4318","signal":"traces","failing":true,"leaving":true,"queued_items":2},
+{"name":"http://c:4318","signal":"logs","failing":false}]})");
+  CHECK(telemetry_text(telemetry, false, 0) ==
+        "\nTELEMETRY\n  to http://c:4318: fails (traces, metrics), is tried again, 3 queued\n");
+}
+
+TEST_CASE("generations that are over are one line of their service") {
+  const Json telemetry = Json::parse(R"({"ledgers":[
+{"service":"web","slot":0,"generation":1,"over":true,"ended":8,"exported":8},
+{"service":"web","slot":0,"generation":2,"over":true,"ended":4,"exported":2,"dropped":{"ring full":2}},
+{"service":"web","slot":0,"generation":3,"over":true,"ended":1,"exported":1},
+{"service":"web","slot":1,"generation":3,"over":false,"ended":1,"exported":1},
+{"service":"web","slot":0,"generation":4,"over":false,"ended":5,"exported":5},
+{"service":"job","slot":0,"generation":1,"over":true,"ended":2,"exported":1,"imbalance":"1 span went nowhere"},
+{"service":"job","slot":1,"generation":1,"over":true,"imbalance":"b"},
+{"service":"job","slot":0,"generation":2,"over":true,"imbalance":"c"},
+{"service":"job","slot":0,"generation":3,"over":true,"imbalance":"d"}]})");
+  CHECK(telemetry_text(telemetry, false, 0) ==
+        "\nTELEMETRY\n"
+        "  job, earlier generations: 2 ended = 1 exported; does not balance: generation 1 worker 0: 1 span "
+        "went "
+        "nowhere; generation 1 worker 1: b; generation 2 worker 0: c and 1 more\n"
+        "  web, earlier generations: 12 ended = 10 exported + 2 dropped (ring full 2)\n"
+        "  web@3: 2 ended = 2 exported\n"
+        "  web@4: 5 ended = 5 exported\n");
 }
 
 }  // namespace runmain::cli

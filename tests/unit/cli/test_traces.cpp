@@ -87,12 +87,32 @@ TEST_CASE("without an observer traces say so and status is as ever") {
   Observed observed(nullptr);
   const Ran traces = observed.run({"traces"});
   CHECK(traces.exit == kServiceFailed);
-  CHECK(traces.err.find("no observer runs here") != std::string::npos);
-  CHECK(traces.err.find("hint: ") != std::string::npos);
+  CHECK(traces.err ==
+        "runmain: no telemetry here: it is off, has no endpoint in prod mode, or runmain-observer is "
+        "missing\n");
   const Ran status = observed.run({"status"});
   CHECK(status.exit == kClean);
   CHECK(status.out.find("TELEMETRY") == std::string::npos);
   CHECK_FALSE(Json::parse(observed.run({"status", "--json"}).out).contains("telemetry"));
+}
+
+TEST_CASE("where there is nothing to show a person is told why in one line, and a program nothing") {
+  bool kept = true;
+  Observed observed([&](const Json&) {
+    return line(kept ? Json{{"v", 1}, {"end", true}} : Json{{"v", 1}, {"end", true}, {"kept", false}});
+  });
+  const auto said = [&](std::vector<std::string> args, std::size_t width) {
+    const Ran ran = run_cli(observed.placed(std::move(args)), width);
+    CHECK(ran.exit == kClean);
+    CHECK(ran.out.empty());
+    return ran.err;
+  };
+  CHECK(said({"traces"}, 80) == "no spans yet\n");
+  CHECK(said({"traces", "--service", "web"}, 80) == "no such spans yet\n");
+  CHECK(said({"traces"}, 0).empty());  // no terminal
+  CHECK(said({"traces", "--json"}, 80).empty());
+  kept = false;
+  CHECK(said({"traces"}, 80) == "no spans are kept in prod mode until somebody looks: `runmain traces -f`\n");
 }
 
 TEST_CASE("status tells of the ledgers as a table and as JSON") {

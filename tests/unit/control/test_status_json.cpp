@@ -76,8 +76,10 @@ TEST_CASE("a status without services is an empty list") {
   FakeBackend backend;
   core::Snapshot empty;
   empty.mode = core::Mode::prod;
-  CHECK(to_line(status_json(empty, backend, kNow)) ==
-        R"({"version":")" RUNMAIN_VERSION R"(","mode":"prod","shutting_down":false,"services":[]})");
+  CHECK(
+      to_line(status_json(empty, backend, kNow)) ==
+      R"({"version":")" RUNMAIN_VERSION
+      R"(","mode":"prod","shutting_down":false,"own_telemetry_lost":{"spans":0,"logs_and_metrics":0},"services":[]})");
 }
 
 TEST_CASE("a retry that is overdue is in 0 ms") {

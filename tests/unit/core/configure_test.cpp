@@ -76,6 +76,17 @@ TEST_CASE("what a changed field of a running service does") {
   }
 }
 
+TEST_CASE("a program that exports by itself is started anew when it is to export elsewhere") {
+  ServiceSpec direct = service("web");
+  direct.telemetry.direct = true;
+  direct.telemetry.endpoint = "http://a:4318";
+  Scene s = serving({direct});
+  direct.telemetry.logs = true;  // these are ours
+  CHECK(configured(s, {direct}).empty());
+  direct.telemetry.endpoint = "http://b:4318";
+  CHECK(configured(s, {direct}) == "spawn 0:0:2:1 change");
+}
+
 TEST_CASE("a new policy counts from now on: the stop's signal, the back-off, the burst limit") {
   Scene s = serving({service("web")});
   ServiceSpec changed = service("web");

@@ -193,6 +193,56 @@ TEST_CASE("instrumentation is taken out of what loads it and nothing else") {
   }
 }
 
+TEST_CASE("where a proxy is set the receiver is reached past it") {
+  struct Row {
+    Lines lines;
+    const char* upper;  // of NO_PROXY; empty: not there
+    const char* lower;
+  };
+  const Row rows[] = {
+      {{}, "", ""},
+      {{"NO_PROXY=x"}, "x", ""},  // without a proxy
+      {{"HTTP_PROXY=http://p:3128"}, "127.0.0.1", "127.0.0.1"},
+      {{"all_proxy=socks5://p", "no_proxy=.internal"}, "127.0.0.1", ".internal,127.0.0.1"},
+      {{"http_proxy=p", "NO_PROXY=a, 127.0.0.1 ", "no_proxy=*"}, "a, 127.0.0.1 ", "*"},
+      {{"https_proxy=p", "no_proxy=b"}, "", "b"},  // the receiver is http
+  };
+  for (const Row& row : rows) {
+    const auto env = exported(row.lines);
+    for (const auto& [name, value] : {std::pair{"NO_PROXY", row.upper}, std::pair{"no_proxy", row.lower}}) {
+      const auto found = env.find(name);
+      CHECK((found == env.end() ? "" : found->second) == value);
+    }
+  }
+}
+
+TEST_CASE("a program that exports by itself finds what the file says") {
+  core::TelemetrySpec spec;
+  Lines lines{"OTEL_EXPORTER_OTLP_ENDPOINT=http://far:4318", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://t/x",
+              "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_HEADERS=old=1",
+              "OTEL_TRACES_SAMPLER=always_on"};
+  const Lines before = lines;
+  export_directly(lines, spec);
+  CHECK(lines == before);  // the file says nothing
+  spec.endpoint = "https://file:4318";
+  spec.headers = {{"api-key", "a b,c"}};
+  spec.compression = "gzip";
+  spec.timeout = std::chrono::milliseconds(1500);
+  spec.certificate = "/ca.pem";
+  spec.client_certificate = "/own.pem";
+  spec.client_key = "/own.key";
+  export_directly(lines, spec);
+  CHECK(lines ==
+        Lines{"OTEL_EXPORTER_OTLP_ENDPOINT=https://file:4318", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+              "OTEL_EXPORTER_OTLP_HEADERS=api-key=a%20b%2Cc", "OTEL_TRACES_SAMPLER=always_on",
+              "OTEL_EXPORTER_OTLP_COMPRESSION=gzip", "OTEL_EXPORTER_OTLP_TIMEOUT=1500",
+              "OTEL_EXPORTER_OTLP_CERTIFICATE=/ca.pem", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=/own.pem",
+              "OTEL_EXPORTER_OTLP_CLIENT_KEY=/own.key"});
+  spec.protocol = "http/json";
+  export_directly(lines, spec);
+  CHECK(std::count(lines.begin(), lines.end(), "OTEL_EXPORTER_OTLP_PROTOCOL=http/json") == 1);
+}
+
 TEST_CASE("telemetry of a plan: workers export and helpers do not and who is off or direct is left alone") {
   core::ServiceSpec spec;
   spec.name = "web";
@@ -230,8 +280,14 @@ TEST_CASE("telemetry of a plan: workers export and helpers do not and who is off
       CHECK_FALSE(has("OTEL_SERVICE_NAME=web"));
     }
   }
+  spec.telemetry.enabled = spec.telemetry.direct = true;
+  spec.telemetry.endpoint = "http://file:4318";
+  in.otlp.clear();  // no observer is needed for it
+  in.key.slot = 1;
+  CHECK(has("OTEL_EXPORTER_OTLP_ENDPOINT=http://file:4318"));
+  in.key.slot = kBuildSlot;
+  CHECK(has(users));
   spec.telemetry = {};
-  in.otlp.clear();
   in.key.slot = 1;
   CHECK(has(users));
 }

@@ -182,6 +182,40 @@ TEST_CASE("a program that binds another port than the one it was thought to bind
   CHECK(f.address == "1" + told.drain());
 }
 
+TEST_CASE("where a runmain in the tree takes its programs' telemetry is not where the service is") {
+  const Pipe go;
+  const Pipe told;
+  const auto named = [](const char* name) { prctl(PR_SET_NAME, name); };
+  const Child keeper(next_tag(), [&] {
+    named("runmain-keeper");
+    const os::Listener receiver = listener();
+    (void)!write(told.write_end.get(), "r", 1);
+    go.get();
+    if (fork() == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      named("runmain-observer");
+      for (;;) pause();
+    }
+    go.get();
+    const os::Listener service = listener();
+    (void)!write(told.write_end.get(), service.bound.data(), service.bound.size());
+    for (;;) pause();
+  });
+  REQUIRE(told.get() == 'r');
+  Fixture f;
+  ReadinessJob j = job(core::ReadyKind::automatic, keeper, {});
+  j.since = os::Loop::now() + 1h;
+  REQUIRE(f.readiness.start(j));
+  for (int i = 0; i < 5; ++i) f.loop.turn(10ms);
+  CHECK(f.reported.empty());  // its observer is not there yet
+  go.put();
+  for (int i = 0; i < 10; ++i) f.loop.turn(10ms);
+  CHECK(f.reported.empty());
+  go.put();
+  CHECK(f.proof() == core::Proof::listens);
+  CHECK(f.address == told.drain());
+}
+
 TEST_CASE("a debugger that listens is not the program") {
   const Pipe told;
   const Child child(next_tag(), [&] {

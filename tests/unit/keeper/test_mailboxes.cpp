@@ -147,6 +147,23 @@ TEST_CASE("beyond the bound the oldest without a process goes, and if there is n
   CHECK(told == Texts{"made 1", "made 4", "made 5"});
 }
 
+TEST_CASE("the end of a worker without a mailbox is told to each observer, up to a bound") {
+  Mailboxes mailboxes;
+  mailboxes.tree_gone(key_of(1));
+  mailboxes.tree_gone({ServiceId{1}, kBuildSlot, 1, 1});
+  give(mailboxes, 2);
+  CHECK(tell(mailboxes) == Texts{"made 2", "tree 1"});
+  CHECK(tell(mailboxes).empty());
+  mailboxes.tree_gone(key_of(3));
+  CHECK(tell(mailboxes) == Texts{"tree 3"});
+  mailboxes.tell_again();
+  CHECK(tell(mailboxes) == Texts{"made 2", "tree 1", "tree 3"});
+  for (std::uint32_t slot = 0; slot < kBareTreesMax; ++slot) mailboxes.tree_gone(key_of(100 + slot));
+  CHECK(tell(mailboxes).size() == kBareTreesMax);
+  mailboxes.tree_gone(key_of(4));
+  CHECK(tell(mailboxes) == Texts{"tree 4"});
+}
+
 TEST_CASE("mailboxes leave most of the fds to others") {
   CHECK(mailboxes_max() <= kMailboxesMax);
   CHECK(mailboxes_max() > 0);

@@ -43,7 +43,6 @@ TEST_CASE("the observer is started when there is one to be and is told its confi
   const ObserverWelcome welcome = observer.greet();
   CHECK(welcome.version == kObserverVersion);
   CHECK(welcome.starts == 0);
-  CHECK(welcome.mailboxes_lost == 0);
   REQUIRE(observer.fds().size() == 1);
   CHECK(os::pwrite_all(observer.fds()[0].get(), "a cursor", 0));
   const auto configuration = observer.hear<ObserverConfiguration>();
@@ -269,6 +268,23 @@ TEST_CASE("an observer that does not end is killed after its time") {
   world.quit(0);
   CHECK(world.exit_status() == 0);
   CHECK(now() - begun >= kFinishBudget + kFinishGrace);
+}
+
+TEST_CASE("asked again to stop, runmain waits no longer for what its observer sends") {
+  KeeperWorld world;
+  Observers observers(world);
+  observers.configure();
+  Observer observer = observers.next();
+  observer.greet();
+  observer.hear<ObserverConfiguration>();
+  const Time begun = now();
+  world.quit(5);
+  CHECK(observer.hear<FinishObserving>().budget_ms == 2000);
+  ::kill(world.pid(), SIGINT);
+  CHECK(observer.hear<FinishObserving>().budget_ms == 0);
+  ::kill(world.pid(), SIGINT);
+  CHECK(world.exit_status() == 5);  // it does not end by itself
+  CHECK(now() - begun < kFinishBudget);
 }
 
 TEST_CASE("an observer that dies while runmain ends has no successor") {

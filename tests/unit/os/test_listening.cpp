@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "os/linux/listening.hpp"
 #include "os/linux/sockets.hpp"
 #include "os_help.hpp"
@@ -62,6 +64,17 @@ TEST_CASE("a process listens where its sockets do, until they are closed") {
   CHECK(where(listener->inode) == "nowhere");
   CHECK(listening_sockets({}).empty());
   CHECK(listening_sockets({1 << 22}).empty());
+}
+
+TEST_CASE("what somebody else has, too, can be left out") {
+  const auto one = open_listener(tcp("127.0.0.1"));
+  REQUIRE(one.ok());
+  const auto has = [&] {
+    const auto all = listening_sockets({::getpid()}, {::getpid()});
+    return std::any_of(all.begin(), all.end(), [&](const Listening& l) { return l.inode == one->inode; });
+  };
+  CHECK(where(one->inode) == one->bound);
+  CHECK_FALSE(has());
 }
 
 TEST_CASE("what listens on every address is told without one") {

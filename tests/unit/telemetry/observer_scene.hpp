@@ -56,11 +56,27 @@ inline std::map<std::string, int> arrivals(const Collector& collector) {
   return count;
 }
 
+inline Item item_of(const std::string& span, const std::string& resource) {
+  Item item;
+  item.bytes = span;
+  item.origin.resource = resource;
+  const Checked found = check(kSpan, span);
+  REQUIRE(found.valid());
+  item.ids = found.ids;
+  return item;
+}
+
 const ChildKey kWeb{ServiceId{1}, 0, 3, 1};
 
 inline const Collector::Behave kTakesAll = [](const Collector::Seen&, std::size_t) {
   return answer_text("200 OK", "", "");
 };
+
+inline Collector::Behave answers(std::vector<std::string> first) {
+  return [first = std::move(first)](const Collector::Seen&, std::size_t number) {
+    return number <= first.size() ? first[number - 1] : answer_text("200 OK", "", "");
+  };
+}
 
 struct ObserverScene {
   TestFolder folder;
@@ -96,7 +112,7 @@ struct ObserverScene {
         Observer::Says{[this](const ChildKey& key) { read.push_back(key); }, [this] { finished = true; }},
         limits);
     observer->on_fact([this](const ObserverFact& fact) { facts.push_back(fact); });
-    observer->on_welcome(dup_of(cell), 0);
+    observer->on_welcome(dup_of(cell));
     observer->on_configuration(config);
   }
   void mailbox(const World& world, const os::UniqueFd& wake, const ChildKey& key = kWeb,

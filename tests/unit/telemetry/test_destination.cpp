@@ -102,14 +102,14 @@ TEST_CASE("without an answer it is tried again, and what may have arrived is cou
   Scene scene;
   CHECK(scene.destination.offer(parcel(5)).empty());
   REQUIRE(scene.send(0s, fault(Answer::How::no_connection, "Connection refused")));
-  CHECK(scene.text(Type::fails) == "collector:4318 fails: Connection refused, retrying");
+  CHECK(scene.text(Type::fails) == "Connection refused, retrying");
   REQUIRE(scene.send(60s, fault(Answer::How::cut_off, "Operation timed out")));
   CHECK(scene.items(Type::resent) == 0);
   REQUIRE(scene.send(120s, status(200)));
   CHECK(scene.items(Type::resent) == 5);
   CHECK(scene.items(Type::exported) == 5);
   CHECK(scene.count(Type::fails) == 1);
-  CHECK(scene.text(Type::recovers) == "collector:4318 answers again after 120 s and 2 attempts");
+  CHECK(scene.text(Type::recovers) == "after 120 s and 2 attempts");
 }
 
 TEST_CASE("an answer that is too long is final (requirement 44)") {

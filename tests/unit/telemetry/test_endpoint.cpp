@@ -45,13 +45,13 @@ TEST_CASE("a base gets the signal's path, a signal's own endpoint is used as it 
   CHECK(url_of({{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://l"}}) == "http://localhost:4318/v1/traces");
 }
 
-TEST_CASE("an endpoint that is none is a warning, and the default stays") {
-  for (const char* url :
-       {"c:4318", "unix:///run/x", "http://", "http:///path", "http://:80", "http://c:0", "http://c:70000",
-        "http://c:x", "http://[::1", "http://[]:80", "http://c d", "http://c\n", "grpc://c:4317"}) {
+TEST_CASE("an endpoint that is none is a warning, and nothing is exported") {
+  for (const char* url : {"c:4318", "unix:///run/x", "http://", "http:///path", "http://:80", "http://c:0",
+                          "http://c:70000", "http://c:x", " http://c:4318", "http://c:4318 ", "http://[::1",
+                          "http://[]:80", "http://c d", "http://c\n", "grpc://c:4317"}) {
     CAPTURE(url);
     const Endpoint endpoint = read_endpoint(Signal::traces, {{"OTEL_EXPORTER_OTLP_ENDPOINT", url}});
-    CHECK(endpoint.url == "http://localhost:4318/v1/traces");
+    CHECK_FALSE(endpoint.enabled);  // nothing goes elsewhere than where it was meant to go
     REQUIRE(endpoint.warnings.size() == 1);
     CHECK(endpoint.warnings[0].find("OTEL_EXPORTER_OTLP_ENDPOINT") == 0);
   }

@@ -381,3 +381,31 @@ TEST_CASE("a mailbox full of random bytes gives valid spans or none, and the rea
     CHECK(reader.tallies().lanes_aside <= 3 * 4);
   }
 }
+
+TEST_CASE("a lane with garbage in it ends with the process that it names, and is no work until then") {
+  World world;
+  Lane lane(world, 0);
+  REQUIRE(lane.take());
+  MailboxReader reader = world.reader();
+  read_all(reader);
+  lane.words().pid = 0xdeadbeef;
+  store(lane.words().pid_started, ~std::uint64_t{0});
+  lane.words().round = 77;
+  store(lane.words().state, 0xffffffffU);
+  for (int i = 0; i < 10; ++i) {
+    CHECK(read_all(reader).empty());
+    CHECK(reader.take_faults().size() == (i == 0 ? 1 : 0));
+    CHECK(reader.fall_asleep());
+    CHECK_FALSE(reader.at_rest());
+  }
+  std::vector<std::uint32_t> asked;
+  reader.find_gone([&](std::uint32_t pid, std::uint64_t) {
+    asked.push_back(pid);
+    return std::optional<Ending>(Ending{});
+  });
+  CHECK(asked == std::vector<std::uint32_t>{0xdeadbeef});
+  read_all(reader);
+  CHECK(reader.at_rest());
+  CHECK(lane.words().state == RUNMAIN_LANE_FREE);
+  CHECK(lane.take());
+}

@@ -4,6 +4,7 @@
 
 #include "base/archive.hpp"
 #include "mailbox_world.hpp"
+#include "telemetry/ledger.hpp"
 #include "telemetry/otlp_wire.hpp"
 
 using namespace runmain;
@@ -388,18 +389,95 @@ TEST_CASE("lanes that nobody has used cost no memory when they are looked for") 
   CHECK(reader.cursor().lanes[0].lane == 3);
 }
 
-TEST_CASE("counters that go back or are absurd stay what they were, or the limit") {
+TEST_CASE("what a drain took is given back between two drains") {
   World world;
   Lane lane(world, 0);
   REQUIRE(lane.take());
-  lane.words().started = 10;
-  lane.words().ended = ~0ULL;
+  const std::uint32_t scope = lane.scope("lib");
   MailboxReader reader = world.reader();
-  read_all(reader);
+  for (int n = 1; n < 4; ++n) {
+    REQUIRE(lane.span(scope, span_number(n)));
+    CHECK(read_all(reader).size() == 1);
+    CHECK(reader.memory() >= RUNMAIN_RECORD_MAX);
+    REQUIRE(reader.fall_asleep());
+    reader.let_go_of_memory();
+    CHECK(reader.memory() == 0);
+  }
+}
+
+TEST_CASE("counters that go back stay what they were, and what cannot be true is counted by us") {
+  World world;
+  Lane lane(world, 0);
+  Lane honest(world, 1);
+  REQUIRE(lane.take());
+  REQUIRE(honest.take());
+  const std::uint32_t scope = lane.scope("lib");
+  const std::uint32_t other = honest.scope("lib");
+  for (std::uint64_t n = 1; n <= 3; ++n) REQUIRE(lane.span(scope, span_number(n)));
+  REQUIRE(honest.span(other, span_number(9)));
+  lane.words().started = 10;
+  MailboxReader reader = world.reader();
+  CHECK(read_all(reader).size() == 4);
   lane.words().started = 3;
-  store(world.memory.header().no_lane, ~std::uint64_t{0});
   read_all(reader);
   CHECK(reader.tallies().counters.started == 10);
-  CHECK(reader.tallies().counters.ended == kCounterMax);
-  CHECK(reader.tallies().no_lane == kCounterMax);
+  CHECK(reader.tallies().unlikely == 0);
+
+  lane.words().ended = 1000;  // more than what was read and its ring could hold
+  store(world.memory.header().no_lane, ~std::uint64_t{0});
+  read_all(reader);
+  CHECK(reader.tallies().unlikely == 2);
+  CHECK(reader.tallies().counters.ended == 4);
+  CHECK(reader.tallies().no_lane == 0);
+  REQUIRE(lane.span(scope, span_number(4)));  // it is read all the same
+  lane.words().ended = 5;
+  store(world.memory.header().no_lane, std::uint64_t{7});
+  CHECK(read_all(reader).size() == 1);
+  CHECK(reader.tallies().counters.ended == 5);
+  CHECK(reader.tallies().counters.started == 10);
+  CHECK(reader.tallies().unlikely == 2);
+
+  Ledger ledger;
+  ledger.set_mailbox(reader.tallies());
+  ledger.take(5);
+  ledger.export_spans(5);
+  CHECK(ledger.text() == "started 10, ended 5, exported 5");
+  CHECK(ledger.imbalance(true) == "what 2 threads say to have counted cannot be true, and was counted by us");
+}
+
+TEST_CASE("a lane that is overwritten as a whole says nothing") {
+  for (const bool also_ended : {true, false}) {
+    World world;
+    Lane lane(world, 0);
+    REQUIRE(lane.take());
+    REQUIRE(lane.span(lane.scope("lib"), span_number(1)));
+    MailboxReader reader = world.reader();
+    read_all(reader);
+    for (std::uint64_t& word : lane.words().lost) store(word, ~std::uint64_t{0} / 16);
+    if (also_ended) store(lane.words().ended, ~std::uint64_t{0} / 2);
+    read_all(reader);
+    CHECK(reader.tallies().unlikely == 1);
+    CHECK(reader.tallies().counters.ended == 1);
+    CHECK(reader.tallies().counters.lost_all() == 0);
+  }
+}
+
+TEST_CASE("what was read before a cursor was lost is no lie") {
+  World world;
+  Lane lane(world, 0);
+  REQUIRE(lane.take());
+  const std::uint32_t scope = lane.scope("lib");
+  {
+    MailboxReader before = world.reader();
+    for (std::uint64_t n = 1; n <= 500; ++n) {
+      REQUIRE(lane.span(scope, span_number(n)));
+      read_all(before);
+    }
+    CHECK(before.tallies().unlikely == 0);
+  }
+  MailboxReader reader = world.reader();
+  REQUIRE(lane.span(scope, span_number(501)));
+  CHECK(read_all(reader).size() == 1);
+  CHECK(reader.tallies().unlikely == 0);
+  CHECK(reader.tallies().counters.ended == 501);
 }

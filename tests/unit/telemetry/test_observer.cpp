@@ -43,25 +43,9 @@ struct Worker {
   bool write_all_of(std::uint64_t one) const { return ::write(wake.get(), &one, sizeof one) == sizeof one; }
 };
 
-Item item_of(const std::string& span, const std::string& resource) {
-  Item item;
-  item.bytes = span;
-  item.origin.resource = resource;
-  const Checked found = check(kSpan, span);
-  REQUIRE(found.valid());
-  item.ids = found.ids;
-  return item;
-}
-
 void end_worker(ObserverScene& scene, const ChildKey& key = kWeb) {
   scene.observer->on_child_gone(key, {Ending::How::exited, 0, 9000});
   scene.observer->on_tree_gone(key);
-}
-
-Collector::Behave answers(std::vector<std::string> first) {
-  return [first = std::move(first)](const Collector::Seen&, std::size_t number) {
-    return number <= first.size() ? first[number - 1] : answer_text("200 OK", "", "");
-  };
 }
 
 }  // namespace
@@ -294,9 +278,8 @@ TEST_CASE("a destination that fails is told once in words for a person, and so i
   REQUIRE(scene.wait([&] { return scene.count("destination.recovers") == 1; }));
   CHECK(scene.count("destination.fails") == 1);
   CHECK(scene.text("destination.fails") ==
-        "traces to " + base_url(collector) +
-            " fails: HTTP 429, retrying in 1 s; nothing is lost, 1 span waits");
-  CHECK(scene.text("destination.recovers").find("traces to " + base_url(collector) + " answers again") == 0);
+        base_url(collector) + " fails (traces): HTTP 429, retrying in 1 s; nothing is lost, 1 span waits");
+  CHECK(scene.text("destination.recovers").find(base_url(collector) + " answers again (traces) after ") == 0);
   CHECK(scene.ledger().exported == 1);
 }
 
@@ -305,9 +288,9 @@ TEST_CASE("numbers and waiting times in what is told are for people") {
   CHECK(grouped(999) == "999");
   CHECK(grouped(1000) == "1,000");
   CHECK(grouped(1234567) == "1,234,567");
-  CHECK(failing_text("traces to X fails: connection refused, retrying", Time(2200ms), Time(1s),
-                     Signal::traces, 1234) ==
-        "traces to X fails: connection refused, retrying in 2 s; nothing is lost, 1,234 spans wait");
+  CHECK(failing_text("X fails (traces): connection refused, retrying", Time(2200ms), Time(1s), Signal::traces,
+                     1234) ==
+        "X fails (traces): connection refused, retrying in 2 s; nothing is lost, 1,234 spans wait");
   CHECK(failing_text("x, retrying", kNever, Time(1s), Signal::logs, 1) ==
         "x, retrying; nothing is lost, 1 log record waits");
 }
@@ -540,7 +523,10 @@ TEST_CASE("a folder that cannot be used costs its spans, and nothing else") {
   scene.mailbox(worker.world, worker.wake);
   REQUIRE(worker.write(1));
   REQUIRE(scene.wait([&] { return scene.dropped(Drop::spill_full) == 1; }));
-  CHECK(scene.count("destination.fails") == 3);
+  CHECK(scene.count("destination.fails") == 1);
+  CHECK(
+      scene.text("destination.fails").find(base_url(collector) + " fails (traces, metrics, logs): mkdir ") ==
+      0);
   CHECK(scene.observer->status().destinations[0].failing);
   CHECK_FALSE(scene.observer->status().destinations[0].fault.empty());
 }
@@ -616,6 +602,7 @@ TEST_CASE("the state's bytes are those of its plain form") {
   state.ledgers.emplace_back(kWeb, Ledger{});
   state.ledgers[0].second.started = 5;
   state.ended = {kWeb};
+  state.receiving = {kWeb};
   state.counters.spans = 9;
   MailboxCursor cursor;
   cursor.geometry = small_geometry();

@@ -99,7 +99,7 @@ TEST_CASE("the program reads and sends, goes on after SIGKILL, and ends when it 
   for (std::uint32_t starts = 0; starts < 3; ++starts) {
     keeper.start();
     REQUIRE(std::holds_alternative<keeper::ObserverHello>(keeper.hear()));
-    keeper.say(keeper::ObserverWelcome{keeper::kObserverVersion, starts, 0}, {cell.get()});
+    keeper.say(keeper::ObserverWelcome{keeper::kObserverVersion, starts}, {cell.get()});
     keeper.say(keeper::ObserverConfiguration{bytes.size(), {}}, {memfd->get()});
     keeper.say(keeper::MailboxMade{kWeb, "web", "instance-1", 100}, {world.fd.get(), wake.get()});
     REQUIRE(lane.span(scope, span_number(starts + 1)));
@@ -133,12 +133,53 @@ TEST_CASE("the program ends with its keeper") {
   CHECK(WEXITSTATUS(status) == 0);
 }
 
+TEST_CASE("what children have left is read at the keeper's death, and sent or on disk") {
+  for (const bool silent : {false, true}) {
+    const Collector collector(
+        silent ? Collector::Behave([](const auto&, std::size_t) { return Collector::kSilence; }) : kTakesAll);
+    const TestFolder folder;
+    const os::UniqueFd cell = make_cell();
+    const os::UniqueFd wake = make_wake();
+    World world;
+    Lane lane(world, 0);
+    REQUIRE(lane.take());
+    const std::uint32_t scope = lane.scope("lib");
+    ObserverConfig config;
+    config.folder = folder.path;
+    config.destinations = {{"collector", {"OTEL_EXPORTER_OTLP_ENDPOINT=" + base_url(collector)}}};
+    config.services = {{kWeb.service, "web", 0}};
+    const std::string bytes = to_binary(config);
+    auto memfd = os::make_memfd("test-configuration", 0);
+    REQUIRE(memfd.ok());
+    REQUIRE(os::pwrite_all(memfd->get(), bytes, 0).ok());
+    Keeper keeper;
+    keeper.start();
+    REQUIRE(std::holds_alternative<keeper::ObserverHello>(keeper.hear()));
+    keeper.say(keeper::ObserverWelcome{keeper::kObserverVersion, 0}, {cell.get()});
+    keeper.say(keeper::ObserverConfiguration{bytes.size(), {}}, {memfd->get()});
+    keeper.say(keeper::MailboxMade{kWeb, "web", "instance-1", 100}, {world.fd.get(), wake.get()});
+    REQUIRE(wait_for([&] { return load(world.memory.header().asleep) == 1; }));
+    REQUIRE(lane.span(scope, span_number(1)));  // and nobody is woken
+    lane.open(0, id16(9), id8(90), "GET /slow", scope);
+    keeper.let_go();
+    const int status = keeper.wait();
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(items_of(collector.seen()).size() == 2);
+    std::uintmax_t spilled = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path)) {
+      if (entry.path().extension() == ".spill") spilled += entry.file_size();
+    }
+    CHECK((spilled > 0) == silent);
+  }
+}
+
 TEST_CASE("a keeper of another version is left alone") {
   Keeper keeper;
   keeper.start();
   REQUIRE(std::holds_alternative<keeper::ObserverHello>(keeper.hear()));
   const os::UniqueFd cell = make_cell();
-  keeper.say(keeper::ObserverWelcome{keeper::kObserverVersion + 1, 0, 0}, {cell.get()});
+  keeper.say(keeper::ObserverWelcome{keeper::kObserverVersion + 1, 0}, {cell.get()});
   const int status = keeper.wait();
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 1);

@@ -118,6 +118,11 @@ TEST_CASE("status tells ledgers, destinations and counters") {
   CHECK(ledger["text"].get<std::string>().find("started 1, ended 1") == 0);
   CHECK(status["destinations"].is_array());
   CHECK(status["counters"]["spans"] == 1);
+  CHECK(status["counters"]["mailboxes_not_made"] == 0);
+  scene.observer->on_mailboxes_lost(2, 3);
+  const Json later = client.ask("{\"v\":1,\"verb\":\"status\"}\n");
+  CHECK(later["counters"]["mailboxes_lost"] == 2);
+  CHECK(later["counters"]["mailboxes_not_made"] == 3);
   CHECK(client.ask("{\"v\":1,\"verb\":\"status\"}\n")["ok"] == true);
 }
 
@@ -256,4 +261,34 @@ TEST_CASE("a client that stops reading in the middle is cut off after a while") 
   client.say("{\"v\":1,\"verb\":\"traces\"}\n");
   REQUIRE(scene.wait([&] { return scene.server->counters().cut_off == 1; }));
   CHECK(scene.server->clients() == 0);
+}
+
+TEST_CASE("what nobody hears waits for the first follower, or for our end: the latest of it") {
+  Scene scene;
+  for (int n = 1; n <= 60; ++n) scene.server->tell({"destination.warns", "fact " + std::to_string(n)});
+  Client client(scene);
+  client.say("{\"v\":1,\"verb\":\"follow\"}\n");
+  for (int n = 11; n <= 60; ++n) CHECK((*client.next())["text"] == "fact " + std::to_string(n));
+  scene.server->tell({"destination.warns", "heard"});
+  CHECK((*client.next())["text"] == "heard");
+  client.finish_asking();
+  CHECK_FALSE(client.next().has_value());
+  scene.server->tell({"destination.warns", "last words"});
+  const auto untold = scene.server->take_untold();
+  REQUIRE(untold.size() == 1);
+  CHECK(untold[0].text == "last words");
+  CHECK(scene.server->take_untold().empty());
+}
+
+TEST_CASE("who asks for traces hears whether they were kept before") {
+  Scene scene;
+  scene.span(1);
+  scene.config.dev = false;
+  scene.observer->on_configuration(scene.config);
+  Client client(scene);
+  const Json first = client.ask("{\"v\":1,\"verb\":\"traces\"}\n");
+  CHECK(first["end"] == true);
+  CHECK(first["kept"] == false);
+  const Json again = client.ask("{\"v\":1,\"verb\":\"traces\"}\n");  // it has looked since then
+  CHECK_FALSE(again.contains("kept"));
 }

@@ -1,4 +1,7 @@
 // From items to a destination, through any number of deaths.
+#include <sys/resource.h>
+
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -60,6 +63,23 @@ std::vector<std::string> names_of(const Request& request) {
           }).ok());
   return names;
 }
+
+// No file may grow beyond this: as on a disk that is full.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before_) == 0);
+    const rlimit small{bytes, before_.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &small) == 0);
+  }
+  ~FullDisk() { setrlimit(RLIMIT_FSIZE, &before_); }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  rlimit before_{};
+};
 
 }  // namespace
 
@@ -217,4 +237,49 @@ TEST_CASE(
   }
   CHECK(all_resent > 0);
   CHECK(deaths > 200);
+}
+
+TEST_CASE("where the disk is full a queue goes on in memory, and over its bound the oldest are lost") {
+  const Folder folder;
+  const Source source;
+  OutboxLimits limits;
+  limits.destination.queue_bytes = 2000;
+  Outbox outbox = open_outbox(folder, 0, limits);
+  Outbox::Facts facts;
+  const Time now{};
+  const auto add = [&](std::uint64_t number) {
+    outbox.add(kWorkers[0], source.item(span_number(number)), facts);
+    outbox.flush(facts);
+  };
+  {
+    const FullDisk full(100);
+    add(1);
+    CHECK(outbox.spill().empty());
+    CHECK(facts.empty());
+    const auto attempt = outbox.next(now, facts);
+    REQUIRE(attempt);
+    CHECK(names_of(*attempt->request).size() == 1);
+    outbox.answer(attempt->id, status(200), now, 0, facts);
+    REQUIRE(facts.size() == 1);
+    CHECK(facts[0].type == Type::exported);
+    CHECK(outbox.empty());
+    facts.clear();
+    std::uint64_t lost = 0;
+    for (std::uint64_t n = 2; n < 40; ++n) add(n);
+    for (const DestinationFact& fact : facts) {
+      CHECK(fact.type == Type::dropped);
+      CHECK(fact.reason == Drop::spill_full);
+      CHECK(fact.worker == kWorkers[0]);
+      lost += fact.items;
+    }
+    CHECK(lost > 0);
+    CHECK(lost < 38);
+  }
+  facts.clear();
+  add(40);  // there is room again
+  CHECK(outbox.spill().items() == 1);
+  while (const auto attempt = outbox.next(now, facts)) outbox.answer(attempt->id, status(200), now, 0, facts);
+  outbox.pump(facts);
+  while (const auto attempt = outbox.next(now, facts)) outbox.answer(attempt->id, status(200), now, 0, facts);
+  CHECK(outbox.empty());
 }

@@ -1,0 +1,130 @@
+// Workers without a mailbox, whose telemetry comes by OTLP alone: their ledgers and their ends.
+#include "observer_scene.hpp"
+
+using namespace runmain;
+using namespace runmain::telemetry;
+using namespace runmain::telemetry::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+const std::string kWebResource = make_resource("web");
+
+// Takes a span of this number, as soon as the observer does.
+void receive(ObserverScene& scene, std::uint64_t number, const ChildKey& key = kWeb) {
+  const std::string span = span_number(number);
+  REQUIRE(scene.wait([&] {
+    return scene.observer->receive(key, {1, number}, std::vector{item_of(span, kWebResource)});
+  }));
+}
+
+bool is_over(const ObserverScene& scene, const ChildKey& key = kWeb) {
+  for (const LedgerLine& line : scene.observer->status().ledgers) {
+    if (line.worker == key) return line.ended;
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("a worker that sent by OTLP alone gets its line at its end") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.start();
+  receive(scene, 1);
+  receive(scene, 2);
+  REQUIRE(scene.wait([&] { return scene.ledger().exported == 2; }));
+  CHECK_FALSE(is_over(scene));
+  CHECK(scene.count("ledger.ended") == 0);
+  scene.observer->on_tree_gone(kWeb);
+  CHECK(is_over(scene));
+  REQUIRE(scene.wait([&] { return scene.count("ledger.ended") == 1; }));
+  CHECK(scene.text("ledger.ended") == "web.0 generation 3: spans started 2, ended 2, exported 2");
+  scene.observer->on_tree_gone(kWeb);  // as a keeper tells a new observer
+  scene.observer->finish(1s);
+  REQUIRE(scene.wait([&] { return scene.finished; }));
+  CHECK(scene.count("ledger.ended") == 1);
+}
+
+TEST_CASE("an observer that died meanwhile knows who lives, and tells each end once") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.limits.tell_after = 10ms;
+  const ChildKey other{kWeb.service, 1, 3, 1};
+  scene.start();
+  receive(scene, 1);
+  receive(scene, 2, other);
+  REQUIRE(scene.wait([&] { return scene.ledger().exported + scene.ledger(other).exported == 2; }));
+  scene.observer->on_tree_gone(other);
+  REQUIRE(scene.wait([&] { return scene.count("ledger.ended") == 1; }));
+  bool saved = false;
+  scene.observer->when_saved([&] { saved = true; });
+  REQUIRE(scene.wait([&] { return saved; }));
+  scene.start();
+  scene.observer->on_tree_gone(other);
+  CHECK_FALSE(is_over(scene));
+  CHECK(is_over(scene, other));
+  CHECK_FALSE(scene.wait([&] { return scene.count("ledger.ended") > 1; }, 100ms));
+  scene.observer->finish(1s);
+  REQUIRE(scene.wait([&] { return scene.finished; }));
+  CHECK(scene.count("ledger.ended") == 2);
+}
+
+TEST_CASE("a new configuration refuses nobody: what is received goes where it went, or to the new place") {
+  const Collector former(kTakesAll);
+  const Collector next(kTakesAll);
+  ObserverScene scene(base_url(former));
+  scene.start();
+  receive(scene, 1);
+  REQUIRE(scene.wait([&] { return arrivals(former).size() == 1; }));
+  for (std::uint64_t n = 2; n < 12; ++n) {
+    const Collector& collector = n % 2 == 0 ? next : former;
+    scene.config.destinations = {
+        {base_url(collector), {"OTEL_EXPORTER_OTLP_ENDPOINT=" + base_url(collector)}}};
+    scene.observer->on_configuration(scene.config);
+    const std::string span = span_number(n);
+    const std::vector<Item> items{item_of(span, kWebResource)};
+    CHECK(scene.observer->receive(kWeb, {1, n}, items));
+  }
+  REQUIRE(scene.wait([&] { return scene.ledger().exported == 11; }));
+  CHECK(arrivals(next).size() == 5);
+  CHECK(arrivals(former).size() == 6);
+  CHECK(scene.observer->status().counters.not_received == 0);
+}
+
+TEST_CASE("who is hurried at the end waits for no answer, and what was not sent is on disk") {
+  const Collector collector(answers({Collector::kSilence, Collector::kSilence}));
+  ObserverScene scene(base_url(collector));
+  scene.start();
+  receive(scene, 1);
+  REQUIRE(scene.wait([&] { return collector.seen().size() == 1; }));
+  const Time begun = os::Loop::now();
+  scene.observer->finish(60s);
+  scene.observer->hurry();
+  REQUIRE(scene.wait([&] { return scene.finished; }));
+  CHECK(os::Loop::now() - begun < 400ms);  // sooner than a silent collector is given up
+  CHECK(scene.ledger().waiting == 1);
+  CHECK(scene.observer->status().destinations[0].queued_items == 1);
+}
+
+TEST_CASE("who is hurried before the end reads all the same") {
+  const Collector collector(answers({Collector::kSilence}));
+  ObserverScene scene(base_url(collector));
+  scene.start();
+  receive(scene, 1);
+  scene.observer->hurry();
+  scene.observer->finish(0s);
+  REQUIRE(scene.wait([&] { return scene.finished; }));
+  CHECK(scene.ledger().waiting == 1);
+  CHECK(scene.observer->status().destinations[0].queued_items == 1);
+}
+
+TEST_CASE("what comes of a tree that is gone already is told, too") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.start();
+  scene.observer->on_tree_gone(kWeb);
+  receive(scene, 1);
+  CHECK(is_over(scene));
+  REQUIRE(scene.wait([&] { return scene.count("ledger.ended") == 1; }));
+}
