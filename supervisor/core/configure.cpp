@@ -25,9 +25,9 @@ ServiceSpec with_policy_of(ServiceSpec spec, const ServiceSpec& other) {
   spec.recycle = other.recycle;
   spec.success = other.success;
   spec.no_restart = other.no_restart;
-  // A child's environment says that it exports to us, and whether it instruments itself; where it goes from us
-  // is no matter of the child's. One that exports by itself has it in its environment, but for `logs`, which
-  // are ours.
+  // A child's environment says that it exports to us, and whether it instruments itself; where it goes from
+  // us is no matter of the child's. One that exports by itself has it in its environment, but for `logs`,
+  // which are ours.
   TelemetrySpec exporter = other.telemetry;
   exporter.logs = spec.telemetry.logs;
   const bool is_same_for_child =
