@@ -15,7 +15,8 @@ class Case:
     under: str = "dev"      # runmain's command, with its flags
     command: str = ""
     processes: int = 1      # that serve at a time
-    owned: bool = True      # runmain holds the socket and reloads: no request may be lost
+    owned: bool = True      # runmain holds the socket and reloads: no request may be lost …
+    drops: bool = False     # … but by the program's own end, which closes what it has accepted and not yet read
     reloads: str = "watch"  # who reloads without runmain: "watch" (itself), "hup" (at SIGHUP), "" (nobody)
     itself: bool = False    # under runmain, too: by a watcher of its own
     preload: bool = False   # the program is imported by a process that does not serve, as the user asked for
@@ -39,7 +40,7 @@ CASES = [
     Case("Django runserver", "python manage.py runserver @PORT@", SITE, owned=False, environment=tuple(DJANGO.items())),
     Case("uvicorn --reload", "uvicorn fastapi_app:app --reload --port @PORT@", FASTAPI),
     Case("uvicorn --workers 2", "uvicorn fastapi_app:app --workers 2 --port @PORT@", FASTAPI, under=SERVE,
-         processes=2, reloads="hup"),
+         processes=2, drops=True, reloads="hup"),
     Case("uvicorn, workers of runmain", "uvicorn fastapi_app:app --workers 2 --port @PORT@", FASTAPI,
          under=SERVE + " --workers 2", command="uvicorn fastapi_app:app --port @PORT@", processes=2, reloads="hup",
          sets=("current",)),
@@ -52,15 +53,15 @@ CASES = [
          under=SERVE + " --workers 2", command="gunicorn -b 127.0.0.1:@PORT@ flask_app:app", processes=2, reloads="hup",
          sets=("current",)),
     Case("gunicorn -k uvicorn_worker", "gunicorn -w 2 -k uvicorn_worker.UvicornWorker -b 127.0.0.1:@PORT@ fastapi_app:app",
-         FASTAPI, under=SERVE, processes=2, reloads="hup"),
+         FASTAPI, under=SERVE, processes=2, drops=True, reloads="hup"),
     Case("hypercorn -w 2", "hypercorn -w 2 -b 127.0.0.1:@PORT@ fastapi_app:app", FASTAPI, under=SERVE, processes=2,
-         reloads=""),
+         drops=True, reloads=""),
     Case("granian --workers 2", "granian --interface asgi --workers 2 --port @PORT@ fastapi_app:app", FASTAPI, under=SERVE,
          processes=2, owned=False, reloads="hup"),
     Case("uwsgi -p 2", "uwsgi --master -p 2 --enable-threads --http-socket 127.0.0.1:@PORT@ -w flask_app:app --die-on-term",
-         FLASK, under=SERVE + LISTEN,
+         FLASK, under=SERVE + " --workers 1" + LISTEN,
          command="uwsgi --master -p 2 --enable-threads --http-socket fd://{fd} -w flask_app:app --die-on-term",
-         processes=2, owned=False, reloads="hup", preload=True),
+         processes=2, owned=False, reloads="", preload=True),
     Case("celery worker -c 2", "celery -A tasks worker -c 2 -l warning", ("tasks.py", "publish.py"), under=SERVE,
          processes=2, owned=False, reloads=""),
     Case("watchfiles", "watchfiles --filter python 'uvicorn fastapi_app:app --port @PORT@'", FASTAPI, under="serve",

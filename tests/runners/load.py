@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import socket
+import subprocess
 import threading
 import time
 
@@ -103,7 +104,6 @@ class Tasks(Answers):
             thread.start()
 
     def run(self):
-        import subprocess
         while self.going:
             traces = [secrets.token_hex(16) for _ in range(self.BATCH)]
             lines = [f"{len(self.sent) + i} 00-{trace}-{secrets.token_hex(8)}-01" for i, trace in enumerate(traces)]
@@ -113,7 +113,11 @@ class Tasks(Answers):
 
     def follow(self):
         path, at = self.folder + "/answers", 0
+        end = None
         while self.going or len(self.pids) < len(self.sent):
+            end = end or (None if self.going else time.monotonic() + GUARD_S / 2)
+            if end and time.monotonic() > end:
+                break
             if os.path.exists(path):
                 with open(path) as file:
                     file.seek(at)

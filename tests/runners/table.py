@@ -36,18 +36,18 @@ def line(case, which, verdict):
     return f"{case.name} ({which}): {told(vars(verdict), False)}: " + ("; ".join(verdict.faults) or "right")
 
 
-def kept(build, half, results):
-    """All results so far, these among them: {name: {set: {half: verdict}}}."""
+def kept(build, half, case, which, verdict):
+    """All results so far, this one among them: {name: {set: {half: verdict}}}."""
     path = build + "/results.json"
     known = {}
     if os.path.exists(path):
         with open(path) as file:
             known = json.load(file)
-    for case, which, verdict in results:
-        label = which if case.language == "python" else "node"
-        known.setdefault(case.name, {}).setdefault(label, {})[half] = dict(vars(verdict), owned=case.owned)
-    with open(path, "w") as file:
+    label = which if case.language == "python" else "node"
+    known.setdefault(case.name, {}).setdefault(label, {})[half] = dict(vars(verdict), owned=case.owned)
+    with open(path + ".new", "w") as file:
         json.dump(known, file, indent=1)
+    os.rename(path + ".new", path)
     return known
 
 

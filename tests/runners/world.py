@@ -22,13 +22,16 @@ RATE = 60               # requests a second
 class World:
     def __init__(self, case, environment, options):
         self.case, self.options = case, options
+        self.port = load.free_port()
         self.home = tempfile.mkdtemp(prefix="runners-")
         self.folder = self.home + "/project"
         os.mkdir(self.folder)
         for name in case.files:
             os.makedirs(os.path.dirname(f"{self.folder}/{name}"), exist_ok=True)
-            shutil.copy(f"{HERE}/programs/{name}", f"{self.folder}/{name}")
-        self.port = load.free_port()
+            with open(f"{HERE}/programs/{name}") as source, open(f"{self.folder}/{name}", "w") as copy:
+                copy.write(source.read().replace("@PORT@", str(self.port)))
+        for name in ("queue", "control") if "tasks.py" in case.files else ():
+            os.mkdir(f"{self.folder}/{name}")
         self.sink = sink.Sink()
         self.witness_path = self.home + "/witness"
         self.saves = 0
@@ -39,7 +42,7 @@ class World:
     def made_environment(self, environment):
         made = {name: value for name, value in os.environ.items()
                 if not name.startswith(("OTEL_", "RUNMAIN_", "PYTHON", "NODE_", "npm_", "LISTEN_"))}
-        made |= {"APP_PORT": str(self.port), "RUNNERS_WITNESS": self.witness_path,
+        made |= {"RUNNERS_WITNESS": self.witness_path,
                  "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
                  "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "OTEL_SERVICE_NAME": "matrix",
                  "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}

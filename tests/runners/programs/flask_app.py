@@ -14,4 +14,4 @@ def hello():
 
 
 if __name__ == "__main__":
-    app.run(debug=True, port=int(os.environ["APP_PORT"]))
+    app.run(debug=True, port=@PORT@)

@@ -6,8 +6,6 @@ from opentelemetry import trace
 with trace.get_tracer("app").start_as_current_span("start-up"):
     pass
 app = Celery("tasks", broker="filesystem://")
-for folder in ("queue", "control"):
-    os.makedirs(folder, exist_ok=True)
 app.conf.update(
     broker_transport_options={"data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control",
                               "polling_interval": 0.05},

@@ -1,7 +1,7 @@
 """Notes in the file RUNNERS_WITNESS which processes of Python make an SDK: `PID WHAT`, one a line.
 
 Looked at from outside of what is tested: a provider, a processor with a thread and an exporter are noted when they are
-made, whoever makes them. No goal: changing anything.
+made, whoever makes them (with the stacks in the file RUNNERS_STACKS, if that is set). No goal: changing anything.
 """
 import os
 import sys
@@ -14,6 +14,10 @@ WATCHED = {"opentelemetry.sdk.trace": {"TracerProvider": "provider"},
 def note(what):
     with open(os.environ["RUNNERS_WITNESS"], "a") as file:
         file.write(f"{os.getpid()} {what}\n")
+    if "RUNNERS_STACKS" in os.environ:
+        import traceback
+        with open(os.environ["RUNNERS_STACKS"], "a") as file:
+            file.write(f"{os.getpid()} {what} {sys.argv}\n{''.join(traceback.format_stack())}\n")
 
 
 def noted(kind, what):
