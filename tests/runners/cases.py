@@ -63,7 +63,7 @@ CASES = [
          command="uwsgi --master -p 2 --enable-threads --http-socket fd://{fd} -w flask_app:app --die-on-term",
          processes=2, owned=False, reloads="", preload=True),
     Case("celery worker -c 2", "celery -A tasks worker -c 2 -l warning", ("tasks.py", "publish.py"), under=SERVE,
-         processes=2, owned=False, reloads=""),
+         processes=2, owned=False, reloads="", preload=True),
     Case("watchfiles", "watchfiles --filter python 'uvicorn fastapi_app:app --port @PORT@'", FASTAPI, under="serve",
          owned=False, itself=True),
     Case("node", "node server.js", ("server.js",), owned=False, reloads="", language="node"),
