@@ -48,7 +48,7 @@ CASES = [
     Case("gunicorn -w 2", "gunicorn -w 2 -b 127.0.0.1:@PORT@ flask_app:app", FLASK, under=SERVE, processes=2,
          reloads="hup"),
     Case("gunicorn -w 2 --preload", "gunicorn -w 2 --preload -b 127.0.0.1:@PORT@ flask_app:app", FLASK, under=SERVE,
-         processes=2, reloads="hup", preload=True),
+         processes=2, reloads="", preload=True),
     Case("gunicorn, workers of runmain", "gunicorn -w 2 -b 127.0.0.1:@PORT@ flask_app:app", FLASK,
          under=SERVE + " --workers 2", command="gunicorn -b 127.0.0.1:@PORT@ flask_app:app", processes=2, reloads="hup",
          sets=("current",)),

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-GUARD_S = 30            # for the first answer, and for each save
+GUARD_S = 40            # for the first answer, and for each save
 OTHERS_S = 3            # for the other workers, once the first one has answered
 TIMEOUT_S = 15
 ANSWER = re.compile(r"(save \d+) (\d+)")
