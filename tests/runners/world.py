@@ -78,10 +78,10 @@ class World:
             words, prefix = words.replace("'uvicorn", "'opentelemetry-instrument uvicorn"), ""
         self.start("exec " + prefix + words, environment)
 
-    def start_under(self):
+    def start_under(self, auto="1"):
         o = self.options
         under, _, rest = self.case.under.partition(" ")
-        env = {"RUNMAIN_AUTO": "1"}
+        env = {} if o.auto else {"RUNMAIN_AUTO": auto}
         if o.bootstrap_python and self.case.language == "python":
             env["PYTHONPATH"] = o.bootstrap_python + "/bootstrap"
         if o.bootstrap_node and self.case.language == "node":
@@ -89,7 +89,7 @@ class World:
         with open(self.home + "/env", "w") as file:
             file.writelines(f'{name}="{value}"\n' for name, value in env.items())
         flags = f"{under} {self.folders()} --env-file {self.home}/env --name app {rest}".replace("@PORT@", str(self.port))
-        if o.auto:
+        if o.auto and auto == "1":
             flags += " --auto"
         self.start(f"exec {o.bin}/runmain {flags} -- {self.case.words(self.port, False)}", self.environment)
 
