@@ -1,4 +1,4 @@
-"""Telemetry begins and ends with the application's lifespan. The middleware stack is built before that."""
+"""Telemetry begins and ends with the application's lifespan."""
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI

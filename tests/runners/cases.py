@@ -10,7 +10,7 @@ DJANGO = {"DJANGO_SETTINGS_MODULE": "site1.settings"}
 @dataclass
 class Case:
     name: str
-    plain: str
+    plain: str              # none: as another row
     files: tuple            # of programs/; the first one is saved
     under: str = "dev"      # runmain's command, with its flags
     command: str = ""
@@ -31,6 +31,7 @@ class Case:
 FLASK, FASTAPI = ("flask_app.py",), ("fastapi_app.py",)
 SITE = ("site1/urls.py", "site1/settings.py", "site1/__init__.py", "manage.py")
 LISTEN = " --listen 127.0.0.1:@PORT@"
+PATIENT = " --timeout-worker-healthcheck 60"     # else it ends workers that have not started after 5 s, as on a busy machine
 SERVE = "serve --roll at-once"
 
 CASES = [
@@ -39,18 +40,18 @@ CASES = [
     Case("app.run(debug=True)", "python flask_app.py", FLASK),
     Case("Django runserver", "python manage.py runserver @PORT@", SITE, owned=False, environment=tuple(DJANGO.items())),
     Case("uvicorn --reload", "uvicorn fastapi_app:app --reload --port @PORT@", FASTAPI),
-    Case("uvicorn --workers 2", "uvicorn fastapi_app:app --workers 2 --port @PORT@", FASTAPI, under=SERVE,
+    Case("uvicorn --workers 2", "uvicorn fastapi_app:app --workers 2 --port @PORT@" + PATIENT, FASTAPI, under=SERVE,
          processes=2, drops=True, reloads="hup"),
-    Case("uvicorn, workers of runmain", "uvicorn fastapi_app:app --workers 2 --port @PORT@", FASTAPI,
-         under=SERVE + " --workers 2", command="uvicorn fastapi_app:app --port @PORT@", processes=2, reloads="hup",
+    Case("uvicorn, workers of runmain", "", FASTAPI, under=SERVE + " --workers 2",
+         command="uvicorn fastapi_app:app --port @PORT@", processes=2,
          sets=("current",)),
     Case("fastapi dev", "fastapi dev fastapi_app.py --port @PORT@", FASTAPI),
     Case("gunicorn -w 2", "gunicorn -w 2 -b 127.0.0.1:@PORT@ flask_app:app", FLASK, under=SERVE, processes=2,
          reloads="hup"),
     Case("gunicorn -w 2 --preload", "gunicorn -w 2 --preload -b 127.0.0.1:@PORT@ flask_app:app", FLASK, under=SERVE,
          processes=2, reloads="", preload=True),
-    Case("gunicorn, workers of runmain", "gunicorn -w 2 -b 127.0.0.1:@PORT@ flask_app:app", FLASK,
-         under=SERVE + " --workers 2", command="gunicorn -b 127.0.0.1:@PORT@ flask_app:app", processes=2, reloads="hup",
+    Case("gunicorn, workers of runmain", "", FLASK, under=SERVE + " --workers 2",
+         command="gunicorn -b 127.0.0.1:@PORT@ flask_app:app", processes=2,
          sets=("current",)),
     Case("gunicorn -k uvicorn_worker", "gunicorn -w 2 -k uvicorn_worker.UvicornWorker -b 127.0.0.1:@PORT@ fastapi_app:app",
          FASTAPI, under=SERVE, processes=2, drops=True, reloads="hup"),
@@ -76,11 +77,13 @@ CASES = [
 ]
 
 
-def runs(only, sets):
+def runs(only, sets, plain):
     """(case, set) in the order in which they run; Node's programs have one set."""
     for which in sets:
         for case in CASES:
             if only and not any(word in case.name for word in only):
+                continue
+            if plain and not case.plain:
                 continue
             if which in case.sets and (case.language == "python" or which == "current"):
                 yield case, which

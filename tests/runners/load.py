@@ -39,7 +39,7 @@ class Answers:
     """What was answered: trace id to pid, and which pids have said which word."""
 
     def __init__(self):
-        self.pids, self.words, self.lost = {}, {}, []
+        self.pids, self.words, self.lost, self.times = {}, {}, [], {}
         self.news = threading.Condition()
 
     def take(self, trace, body):
@@ -49,6 +49,7 @@ class Answers:
         word, pid = found.group(1), int(found.group(2))
         with self.news:
             self.pids[trace] = pid
+            self.times[trace] = time.monotonic()
             self.words.setdefault(word, set()).add(pid)
             self.news.notify_all()
 
