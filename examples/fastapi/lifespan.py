@@ -1,4 +1,4 @@
-"""Telemetry begins and ends with the application's lifespan."""
+"""Telemetry begins and ends with the application's lifespan; the middleware stack may have been built before that."""
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
