@@ -29,7 +29,7 @@ def installed(command, **options):
         raise Unreachable(f"{command[0]}: {fault}") from fault
     if done.returncode != 0:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise Unreachable(" ".join(command[:4]) + ": " + " | ".join(lines[-3:]))
+        raise Unreachable(" ".join(command[:4]) + ": " + " | ".join(lines[:1] + lines[-2:]))
 
 
 def prepared(build, name, pinned, make):
