@@ -91,23 +91,19 @@ function handOn(server, { socket, resource }) {
   }
 }
 
-function install() {
-  const { prototype } = net.Server;
-  const { listen } = prototype;
-  const addresses = readAddresses(process.env);
-  prototype.listen = function (...args) {
-    const state = runtime();
-    const isOpen = state.state === 'unclaimed' || state.state === 'asking';
-    if (isOpen && isService(askedFor(args), addresses)) {
-      // Before the listeners of the program's own callback; no connection can have come yet.
-      this.prependOnceListener('listening', () => {
-        if (isPrimaryWithWorkers()) return;
-        if (state.state === 'unclaimed') state.claim(false);
-        if (state.state === 'asking') hold(this, state);
-      });
-    }
-    return listen.apply(this, args);
-  };
+const addresses = readAddresses(process.env);
+
+// `server` is about to listen, with `args`.
+function before(server, args) {
+  const state = runtime();
+  const isOpen = state.state === 'unclaimed' || state.state === 'asking';
+  if (!isOpen || !isService(askedFor(args), addresses)) return;
+  // Before the listeners of the program's own callback; no connection can have come yet.
+  server.prependOnceListener('listening', () => {
+    if (isPrimaryWithWorkers()) return;
+    if (state.state === 'unclaimed') state.claim(false);
+    if (state.state === 'asking') hold(server, state);
+  });
 }
 
-module.exports = { install, askedFor, isService, readAddresses };
+module.exports = { before, askedFor, isService, readAddresses };

@@ -63,7 +63,7 @@ test('a command of node_modules/.bin loads nothing of ours', (t) => {
     const env = { ...process.env, RUNMAIN_TOKEN: '1:w:0:1:n:1', RUNMAIN_AUTO: '1', RUNMAIN_CHANNEL: '/none' };
     return execFileSync(process.execPath, ['--require', kRegister, link], { env, encoding: 'utf8' });
   };
-  assert.doesNotMatch(loaded('nodemon'), /runtime\.js/);
-  assert.doesNotMatch(loaded('tsx'), /runtime\.js/);
-  assert.match(loaded('server'), /runtime\.js/);
+  assert.doesNotMatch(loaded('nodemon'), /early\.js/);
+  assert.doesNotMatch(loaded('tsx'), /early\.js/);
+  assert.match(loaded('server'), /early\.js/);
 });
