@@ -244,8 +244,8 @@ class Runtime {
     const lane = opened ? opened.lane : this.laneOf(span.resource);
     if (!lane) return this.sendSpan(span);
     if (late) lane.add(1);
-    lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
-    if (opened && opened.slot >= 0) lane.close(opened.slot);
+    const isWritten = lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
+    if (opened && opened.slot >= 0) lane.close(opened.slot, isWritten);
     return undefined;
   }
 

@@ -79,16 +79,24 @@ test('a full ring drops and counts, and goes on when the reader has read', (t) =
   }
 });
 
-test('open spans have slots until they end', (t) => {
+const kSpan = {
+  spanContext: () => ({ traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }),
+  startTime: [1700000000, 123456789],
+  kind: 1,
+  name: 'ein langer Name mit Umlaut ü'.repeat(5),
+};
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+// How many slots say that a span is open.
+function openSlots(file) {
+  const { lane } = readLane(file, 15);
+  return Array.from({ length: 16 }, (_, i) => lane.readBigUInt64LE(8192 + i * 128)).filter((state) => state !== 0n).length;
+}
+
+test('open spans have slots until they end', async (t) => {
   const file = makeFile(t);
   const lane = Mailbox.open(file, 0).takeLane(Buffer.from('r'), 1);
-  const span = {
-    spanContext: () => ({ traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }),
-    startTime: [1700000000, 123456789],
-    kind: 1,
-    name: 'ein langer Name mit Umlaut ü'.repeat(5),
-  };
-  const index = lane.open(span, 1, undefined, 0x101);
+  const index = lane.open(kSpan, 1, undefined, 0x101);
   const at = 8192 + index * 128;
   let { lane: seen } = readLane(file, 15);
   assert.notStrictEqual(seen.readBigUInt64LE(at), 0n);
@@ -96,11 +104,38 @@ test('open spans have slots until they end', (t) => {
   assert.strictEqual(seen.readBigUInt64LE(at + 8), 1700000000123456789n);
   assert.strictEqual(seen.toString('hex', at + 16, at + 40), '0af7651916cd43dd8448eb211c80319cb7ad6b7169203331');
   assert.ok(seen.readUInt32LE(at + 60) <= 64);
-  lane.close(index);
+  lane.close(index, true);
+  await turn();
   ({ lane: seen } = readLane(file, 15));
   assert.strictEqual(seen.readBigUInt64LE(at), 0n);
-  const slots = Array.from({ length: 17 }, () => lane.open(span, 1, 'b7ad6b7169203331', 0));
+  assert.strictEqual(seen.readBigUInt64LE(8), 1n); // started
+  const slots = Array.from({ length: 17 }, () => lane.open(kSpan, 1, 'b7ad6b7169203331', 0));
   assert.strictEqual(slots[16], -1);
+});
+
+test('a slot is given back before the reader forgets its record, at once without a record, and may be taken before', async (t) => {
+  const file = makeFile(t);
+  const lane = Mailbox.open(file, 0).takeLane(Buffer.from('r'), 1);
+  const first = lane.open(kSpan, 1, undefined, 0);
+  lane.span(0, put, 'a');
+  lane.close(first, true);
+  const state = readLane(file, 15).lane.readBigUInt64LE(8192 + first * 128);
+  const second = lane.open(kSpan, 1, undefined, 0);
+  assert.strictEqual(second, first);
+  assert.notStrictEqual(readLane(file, 15).lane.readBigUInt64LE(8192 + first * 128), state);
+  lane.close(second, false);
+  assert.strictEqual(openSlots(file), 0);
+  const slots = Array.from({ length: 12 }, () => lane.open(kSpan, 1, undefined, 0));
+  for (const slot of slots) {
+    lane.span(0, put, 'b');
+    lane.close(slot, true);
+  }
+  assert.ok(openSlots(file) <= 4);
+  lane.open(kSpan, 1, undefined, 0);
+  for (let i = 0; i < 4; ++i) lane.span(0, put, 'of a span that has no slot');
+  assert.strictEqual(openSlots(file), 1);
+  await turn();
+  assert.strictEqual(openSlots(file), 1);
 });
 
 test('a record beyond the limit is counted as such', (t) => {
