@@ -17,7 +17,7 @@
 
 #define RUNMAIN_MAILBOX_MAGIC 0x584f424c49414d52ULL /* "RMAILBOX" */
 #define RUNMAIN_MAILBOX_MAJOR 1
-#define RUNMAIN_MAILBOX_MINOR 1          /* 1: `processes` */
+#define RUNMAIN_MAILBOX_MINOR 2          /* 1: `processes`; 2: `by_path` */
 #define RUNMAIN_MAILBOX_HEADER_SIZE 4096 /* lane 0 begins here; a lane's parts begin at multiples of this */
 #define RUNMAIN_MAILBOX_INSTANCE_MAX 64
 
@@ -55,8 +55,8 @@ struct runmain_mailbox {
   /* written by everybody, atomically */
   uint64_t no_lane; /* records lost because there was no lane */
   uint32_t
-      processes; /* that have taken it up; the first one has the worker's instance id, others their own */
-  uint32_t reserved2;
+      processes;    /* that have taken it up; the first one has the worker's instance id, others their own */
+  uint32_t by_path; /* by runmain only. 1: a process was given it by its path, which cannot wake the reader */
   uint64_t reserved3[6];
 };
 

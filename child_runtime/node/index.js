@@ -42,7 +42,7 @@ let firstCall;
 function setupTracing() {
   if (firstCall) return { started: false, first: firstCall };
   firstCall = (new Error().stack || '').split('\n')[2]?.trim() || 'unknown';
-  require('./lib/sdk_hooks').ensure();
+  require('./lib/early').install({ ...process.env, RUNMAIN_AUTO: '0' }); // where register.js was not loaded
   return { started: require('./lib/auto').startOnce(), first: firstCall };
 }
 

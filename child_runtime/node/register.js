@@ -12,5 +12,5 @@ function isWanted() {
 }
 
 if (isWanted()) {
-  require('./lib/install').install();
+  require('./lib/early').install();
 }

@@ -2,8 +2,10 @@
 
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "base/wall_time.hpp"
@@ -54,6 +56,15 @@ std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::st
   mailboxes_.emplace(key, std::move(mailbox));
   untold_ = true;
   return fds;
+}
+
+// Should it fail, the reader finds what is written by that process with the next wake of another one, or at
+// the tree's end.
+void Mailboxes::mark_by_path(const Fds& mailbox) {
+  const std::uint32_t mark = 1;
+  const std::uint64_t wake = 1;
+  (void)!pwrite(mailbox.memory, &mark, sizeof mark, offsetof(runmain_mailbox, by_path));
+  (void)!write(mailbox.wake, &wake, sizeof wake);
 }
 
 bool Mailboxes::make_room() {

@@ -45,6 +45,9 @@ class Mailboxes {
   std::optional<Fds> give(const ChildKey& key, const std::string& service, const std::string& instance_id,
                           pid_t pid);
 
+  // Tells who reads it that a process has it who can wake nobody.
+  static void mark_by_path(const Fds& mailbox);
+
   // What has become of a child, if it has a mailbox.
   void child_gone(const ChildKey& key, pid_t pid, int status, bool known);
   // … and of a worker without one, too.

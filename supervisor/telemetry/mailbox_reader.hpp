@@ -87,6 +87,9 @@ class MailboxReader {
   // No lane is anybody's and nothing is left to read or free: once its worker is gone, so may the mailbox.
   bool at_rest() const;
 
+  // Whether a process may take a lane without a wake.
+  bool is_by_path() const { return load(memory_.header().by_path) != 0; }
+
   const MailboxCursor& cursor() const { return cursor_; }
   const Geometry& geometry() const { return cursor_.geometry; }
   MailboxTallies tallies() const;

@@ -128,7 +128,7 @@ Time ObservedMailbox::next_look(Time now) const {
   if (!reader_ || is_tree_gone()) return kNever;
   Time next = has_membarrier() && poll_ ? kNever : now + kLookAgain;
   // Who was given the mailbox by its path has no wake fd: the first lane is found by looking.
-  if (reader_->at_rest()) next = std::min(next, now + kLookForLanes);
+  if (reader_->at_rest() && reader_->is_by_path()) next = std::min(next, now + kLookForLanes);
   for (const LaneCursor& lane : reader_->cursor().lanes) {
     if (lane.stage != LaneStage::reading && lane.stage != LaneStage::aside) continue;
     if (lane.mode == RUNMAIN_LANE_BY_CHECKSUM) next = std::min(next, now + kLookAgain);

@@ -8,40 +8,9 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const Module = require('node:module');
+const { isMainThread } = require('node:worker_threads');
 const { runtime } = require('./runtime');
-
-// Names at which there is something to instrument; file system, sockets and names come with each of them.
-const kTriggers = new Set(
-  (
-    'http https http2 express fastify koa @koa/router @hapi/hapi restify connect router @nestjs/core next ' +
-    'pg pg-pool mysql mysql2 mongodb mongoose redis @redis/client ioredis @grpc/grpc-js undici graphql knex ' +
-    'amqplib kafkajs pino winston bunyan aws-sdk cassandra-driver memcached generic-pool dataloader tedious ' +
-    'socket.io lru-memoizer oracledb openai'
-  ).split(' '),
-);
-
-function programFolder() {
-  const main = process.argv[1];
-  if (!main) return process.cwd();
-  try {
-    return path.dirname(fs.realpathSync(main));
-  } catch {
-    return path.dirname(path.resolve(main));
-  }
-}
-
-function isModuleProgram() {
-  const main = process.argv[1] || '';
-  if (/\.[mc][jt]s$/.test(main)) return /\.m[jt]s$/.test(main);
-  for (let folder = programFolder(); ; folder = path.dirname(folder)) {
-    try {
-      return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
-    } catch (error) {
-      if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') return false;
-    }
-    if (folder === path.dirname(folder)) return false;
-  }
-}
+const { programFolder } = require('./program');
 
 function isStartedElsewhere() {
   const words = [...process.execArgv, process.env.NODE_OPTIONS || ''].join(' ');
@@ -182,9 +151,8 @@ function startBare(load, instrumentations) {
 
 function startOnce() {
   const state = runtime();
-  if (state.autoDone) return false;
+  if (state.autoDone || !isMainThread) return false;
   state.autoDone = true;
-  state.beforeLoad = undefined;
   if (isStartedElsewhere()) return false;
   try {
     return start();
@@ -207,22 +175,10 @@ function registerImports() {
   if (hook && Module.register) Module.register(require('node:url').pathToFileURL(hook).href);
 }
 
-function install() {
-  const state = runtime();
-  if (isStartedElsewhere()) return;
-  if (isModuleProgram()) {
-    registerImports();
-    startOnce();
-    return;
-  }
-  state.beforeLoad = (request, parent) => {
-    if (typeof request !== 'string') return;
-    const name = request.startsWith('node:') ? request.slice(5) : request;
-    if (!kTriggers.has(name) && !name.startsWith('@aws-sdk/')) return;
-    const by = (parent && parent.filename) || '';
-    if (by.startsWith(__dirname) || /[/\\]@(opentelemetry|grpc)[/\\]/.test(by)) return;
-    startOnce();
-  };
+function startWithImports() {
+  if (!isMainThread || isStartedElsewhere()) return;
+  registerImports();
+  startOnce();
 }
 
-module.exports = { install, startOnce, isModuleProgram, SwitchProvider };
+module.exports = { startOnce, startWithImports, SwitchProvider };

@@ -21,25 +21,39 @@ function listenFds(env, pid) {
 }
 
 // By the path of what Node was told to run: these start programs, or build them, and never serve themselves.
+// A command's name in …/bin or node_modules/.bin, which is what argv says while we are loaded; …
+const kCommands = new Set(
+  (
+    'npm npx yarn yarnpkg pnpm pnpx corepack nodemon tsx ts-node-dev tsnd node-dev concurrently conc lerna turbo ' +
+    'nx wrangler forever pm2 npm-run-all npm-run-all2 run-s run-p cross-env cross-env-shell dotenv env-cmd nest tsc ' +
+    'tsc-watch tsup esbuild onchange chokidar'
+  ).split(' '),
+);
+// … and the files behind them.
 const kLaunchers = [
   /[/\\]npm[/\\]bin[/\\]np[mx]-cli\.js$/,
-  /[/\\]bin[/\\](npm|npx|yarn|yarnpkg|pnpm|pnpx|corepack|nodemon|tsx|ts-node-dev|tsnd|node-dev|concurrently|lerna|turbo|nx|wrangler|forever|pm2)(\.[cm]?js)?$/,
   /[/\\]yarn(-[0-9][^/\\]*)?\.[cm]?js$/,
-  /[/\\](corepack|pnpm)[/\\].*\.[cm]?js$/,
-  /[/\\]nodemon[/\\]bin[/\\]nodemon\.js$/,
+  /[/\\](corepack[/\\]dist|pnpm[/\\](bin|dist))[/\\][^/\\]+\.[cm]?js$/,
   /[/\\]tsx[/\\]dist[/\\]cli\.[cm]js$/,
-  /[/\\](ts-node-dev|node-dev|concurrently)[/\\].*bin[/\\][^/\\]*\.js$/,
+  /[/\\]ts-node-dev[/\\]lib[/\\]bin\.js$/,
+  /[/\\]@nestjs[/\\]cli[/\\]bin[/\\]nest\.js$/,
+  /[/\\]node_modules[/\\](nodemon|node-dev|concurrently|npm-run-all2?|cross-env|pm2|turbo|lerna)[/\\](.*[/\\])?bin[/\\][^/\\]*\.[cm]?js$/,
 ];
+
+function isCommand(main) {
+  const found = /[/\\]\.?bin[/\\]([^/\\]+?)(\.[cm]?js)?$/.exec(main);
+  return found !== null && kCommands.has(found[1]);
+}
 
 // `tsx server.ts` starts a child of its own, in which Node runs the program with tsx's loader: it is a
 // launcher whether it watches or not.
-function isLauncher(argv, execArgv) {
-  if (execArgv.some((word) => /^--watch(-path)?(=|$)/.test(word)) && !process.env.WATCH_REPORT_DEPENDENCIES) {
+function isLauncher(argv, execArgv, env = process.env) {
+  if (execArgv.some((word) => /^--watch(-path)?(=|$)/.test(word)) && !env.WATCH_REPORT_DEPENDENCIES) {
     return true; // the watcher; the program has that variable
   }
-  if (execArgv.includes('--test') && !process.env.NODE_TEST_CONTEXT) return true;
+  if (execArgv.includes('--test') && !env.NODE_TEST_CONTEXT) return true;
   const main = argv[1];
-  return typeof main === 'string' && kLaunchers.some((pattern) => pattern.test(main));
+  return typeof main === 'string' && (isCommand(main) || kLaunchers.some((pattern) => pattern.test(main)));
 }
 
 function isClusterWorker() {

@@ -1,9 +1,14 @@
 // Serving begins when a server listens on the service's address: that claims. Without sockets from runmain it
 // is the first TCP listen. The primary of a cluster listens for its workers and never claims; each worker
 // claims by itself, though its listen goes through the primary.
+//
+// Invariant: no request is served before the claim is answered (within channel.js's limit). The server listens
+// as ever; its 'connection' events are held until then, and follow in their order. This is below TLS and
+// HTTP, whose servers take what has been received meanwhile out of the socket.
 'use strict';
 
 const net = require('node:net');
+const { AsyncResource } = require('node:async_hooks');
 const { runtime } = require('./runtime');
 
 const kFirst = 3; // LISTEN_FDS
@@ -46,20 +51,59 @@ function isPrimaryWithWorkers() {
   return cluster.isPrimary && Object.keys(cluster.workers || {}).length > 0;
 }
 
-function install() {
-  const { prototype } = net.Server;
-  const { listen } = prototype;
-  const addresses = readAddresses(process.env);
-  prototype.listen = function (...args) {
-    const state = runtime();
-    if (state.state === 'unclaimed' && isService(askedFor(args), addresses)) {
-      // Behind the listeners of the program's own callback no request can have come yet.
-      this.prependOnceListener('listening', () => {
-        if (state.state === 'unclaimed' && !isPrimaryWithWorkers()) state.claim(false);
-      });
+function ignoreError() {} // the socket is destroyed by it, and then is not handed on
+
+// Holds what `server` accepts until `state`'s claim is answered.
+function hold(server, state) {
+  const held = [];
+  let holding = true;
+  const { emit } = server;
+  const isOwn = Object.prototype.hasOwnProperty.call(server, 'emit');
+  const holdingEmit = function (name, socket) {
+    if (holding && name === 'connection' && socket instanceof net.Socket) {
+      socket.on('error', ignoreError);
+      // It follows in this context: whoever claims has no part in it.
+      held.push({ socket, resource: new AsyncResource('RUNMAIN_HELD') });
+      return true;
     }
-    return listen.apply(this, args);
+    return (isOwn ? emit : Object.getPrototypeOf(this).emit).apply(this, arguments);
   };
+  server.emit = holdingEmit;
+  state.afterClaim.push(() => {
+    holding = false;
+    if (server.emit === holdingEmit) {
+      if (isOwn) server.emit = emit;
+      else delete server.emit;
+    }
+    for (const one of held) handOn(server, one);
+  });
 }
 
-module.exports = { install, askedFor, isService, readAddresses };
+function handOn(server, { socket, resource }) {
+  if (socket.destroyed) return;
+  socket.removeListener('error', ignoreError);
+  try {
+    resource.runInAsyncScope(server.emit, server, 'connection', socket);
+  } catch (error) {
+    process.nextTick(() => {
+      throw error; // of the program's listener; the others are handed on before
+    });
+  }
+}
+
+const addresses = readAddresses(process.env);
+
+// `server` is about to listen, with `args`.
+function before(server, args) {
+  const state = runtime();
+  const isOpen = state.state === 'unclaimed' || state.state === 'asking';
+  if (!isOpen || !isService(askedFor(args), addresses)) return;
+  // Before the listeners of the program's own callback; no connection can have come yet.
+  server.prependOnceListener('listening', () => {
+    if (isPrimaryWithWorkers()) return;
+    if (state.state === 'unclaimed') state.claim(false);
+    if (state.state === 'asking') hold(server, state);
+  });
+}
+
+module.exports = { before, askedFor, isService, readAddresses };

@@ -26,6 +26,7 @@ const kEntry = { resource: 1, scope: 2 };
 const kLost = { full: 0, tooBig: 1, notServing: 3 };
 const kScopeLost = 0xffffffff;
 const kScopesMax = 4096;
+const kUnclosedMax = 4; // spans; the reader knows the last eight that it has read
 const k32 = 0x100000000;
 // Words of a lane's first two lines, eight bytes each.
 const kWord = { started: 1, ended: 2, dictionaryUsed: 5, dictionaryFull: 6, openFull: 7, lost: 8 };
@@ -159,7 +160,10 @@ class Lane {
     this.slotNumber = 0;
     const slots = Math.min(header.slots, kSlotsMax);
     this.freeSlots = Array.from({ length: slots }, (_, i) => slots - 1 - i);
-    this.unsaved = false;
+    this.unclosed = []; // slots of spans that have ended
+    this.unclosedEnds = 0; // spans that have ended since the first of these
+    this.unsaved = false; // what is counted
+    this.scheduled = false;
     this.slot = Buffer.alloc(kSlotSize);
     this.slotView = new DataView(this.slot.buffer, this.slot.byteOffset, kSlotSize);
     if (round > 1) fs.writeSync(this.fd, Buffer.alloc(slots * kSlotSize), 0, slots * kSlotSize, this.slotsAt);
@@ -192,13 +196,16 @@ class Lane {
     fs.writeSync(this.fd, this.counts, 0, lost ? 128 : 64, this.at);
   }
 
-  // What counts starts is written with the next end, or before the program waits again: nothing is
-  // balanced by it.
-  saveSoon() {
-    if (this.unsaved) return;
-    this.unsaved = true;
+  // What counts starts is written with the next end, or before the program waits again: nothing is balanced
+  // by it. So is what takes back the slot of an ended span, if no next span has taken it: a reader that finds
+  // both the slot and the record goes by the record.
+  settleSoon() {
+    if (this.scheduled) return;
+    this.scheduled = true;
     setImmediate(() => {
+      this.scheduled = false;
       if (this.unsaved) this.saveCounts();
+      this.closeSlots();
     });
   }
 
@@ -291,6 +298,7 @@ class Lane {
     if (lost >= 0) this.add(kWord.lost + lost);
     this.add(kWord.ended);
     this.saveCounts(lost >= 0);
+    if (this.unclosed.length > 0 && ++this.unclosedEnds >= kUnclosedMax) this.closeSlots();
     return lost < 0;
   }
 
@@ -308,12 +316,13 @@ class Lane {
   // A slot for a span that has begun, -1 if there is none.
   open(span, scope, parent, flags) {
     this.add(kWord.started);
-    this.saveSoon();
-    if (this.freeSlots.length === 0) {
+    this.unsaved = true;
+    this.settleSoon();
+    const index = this.unclosed.length > 0 ? this.unclosed.pop() : this.freeSlots.pop();
+    if (index === undefined) {
       this.add(kWord.openFull);
       return -1;
     }
-    const index = this.freeSlots.pop();
     const { slot, slotView } = this;
     const { traceId, spanId } = span.spanContext();
     this.slotNumber += 2;
@@ -332,7 +341,20 @@ class Lane {
     return index;
   }
 
-  close(index) {
+  // Gives back the slot of a span that has ended. Without a record there is nothing else to go by.
+  close(index, isWritten) {
+    if (!isWritten) return this.closeSlot(index);
+    if (this.unclosed.length === 0) this.unclosedEnds = 0;
+    this.unclosed.push(index);
+    return this.settleSoon();
+  }
+
+  closeSlots() {
+    for (const index of this.unclosed) this.closeSlot(index);
+    this.unclosed.length = 0;
+  }
+
+  closeSlot(index) {
     fs.writeSync(this.fd, kZero, 0, 8, this.slotsAt + index * kSlotSize);
     this.freeSlots.push(index);
   }

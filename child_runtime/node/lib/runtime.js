@@ -2,7 +2,7 @@
 // a process share it (a preloaded one and one in node_modules).
 //
 // Invariant: spans that end before the claim is answered wait, bounded, and are written with the grant or
-// dropped with the refusal. Worker threads have a runtime each, which never claims: it writes where the main
+// dropped with the refusal; listen.js holds the service's connections until then. Worker threads have a runtime each, which never claims: it writes where the main
 // thread does, in a lane of its own, and by HTTP if it was there before the claim.
 'use strict';
 
@@ -27,7 +27,8 @@ const kGiven = 'runmain.mailbox.1'; // environment data of worker threads
 const kWaitingMax = 2048; // spans before the claim is answered
 const kOpenMax = 2048; // … and of open ones
 const kLanesMax = 4; // resources that get a lane of their own
-const kResourceMs = 200; // detectors that take longer are left out
+const kAtEndMs = 100; // that a process that ends waits for the answer to its claim …
+const kAtEndHeldMs = 20; // … and then for what was held meanwhile to be answered
 const kScopesCached = 4096;
 
 class Runtime {
@@ -50,6 +51,7 @@ class Runtime {
     this.channel = undefined;
     this.dropped = 0; // spans that found no place at all
     this.drains = [];
+    this.afterClaim = []; // run when the claim is answered, whatever the answer
     this.sdk = { core: undefined, api: undefined }; // as the hooks have seen them loaded
     this.writer = undefined;
     if (!isMainThread && this.supervised) this.followMain();
@@ -94,22 +96,48 @@ class Runtime {
     this.state = 'asking';
     const { Channel } = require('./channel');
     this.channel = new Channel({ onDrain: (budget) => this.drain(budget) });
-    this.claiming = this.quietly(() =>
-      this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.clusterWorker),
-    ).then((answer) => {
-      if (answer.state !== 'granted') this.claiming = undefined; // asking again is allowed
-      this.answered(answer);
-      return this.serving;
+    const stopWatching = this.telemetry ? this.watchEnd() : () => {};
+    this.claiming = new Promise((resolve) => {
+      const answered = (answer) => {
+        stopWatching();
+        if (answer.state !== 'granted') this.claiming = undefined; // asking again is allowed
+        this.answered(answer);
+        resolve(this.serving);
+      };
+      this.quietly(() =>
+        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.clusterWorker, answered),
+      );
     });
     return this.claiming;
+  }
+
+  // What ends the process while the claim is on its way waits for the answer a little: spans wait for it.
+  watchEnd() {
+    const atExit = () => this.waiting.length > 0 && this.channel.readNow(kAtEndMs);
+    process.on('exit', atExit);
+    const { delaySignals } = require('./signals');
+    const stop = delaySignals((ended) => {
+      this.afterClaim.push(() => setTimeout(ended, kAtEndHeldMs));
+      setTimeout(ended, kAtEndMs);
+    });
+    return () => {
+      process.removeListener('exit', atExit);
+      stop();
+    };
   }
 
   answered(answer) {
     this.state = answer.state;
     this.why = answer.why;
     this.role = answer.role;
-    if (!this.serving) return this.dropWaiting();
-    const mailbox = answer.mailbox;
+    if (this.serving) this.granted(answer.mailbox);
+    else this.dropWaiting();
+    const { afterClaim } = this;
+    this.afterClaim = [];
+    for (const fn of afterClaim) fn();
+  }
+
+  granted(mailbox) {
     if (mailbox && this.telemetry) {
       const given = { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 };
       this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
@@ -119,30 +147,13 @@ class Runtime {
     if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
     // What helpers of this process find is void (docs/contract.md).
     if (this.role) this.env.RUNMAIN_TOKEN = this.env.RUNMAIN_TOKEN.replace(/[^:]+(:[^:]*)$/, '-$1');
-    return this.settleResources();
+    this.writeWaiting();
   }
 
   dropWaiting() {
     this.dropped += this.waiting.length;
     this.waiting = [];
     this.open.clear();
-  }
-
-  // Resources may still be asking (a host's id, a cloud); a lane names its resource once.
-  settleResources() {
-    const pending = [...new Set(this.waiting.map(({ span }) => span.resource))].filter(
-      (resource) => resource && resource.asyncAttributesPending,
-    );
-    if (pending.length === 0) return this.writeWaiting();
-    let timer;
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, kResourceMs);
-    });
-    const settled = Promise.allSettled(pending.map((resource) => resource.waitForAsyncAttributes()));
-    return Promise.race([settled, late]).then(() => {
-      clearTimeout(timer);
-      this.writeWaiting();
-    });
   }
 
   writeWaiting() {
@@ -177,7 +188,18 @@ class Runtime {
     const other = lane || this.lanes.values().next().value; // none is free: not asked for again
     if (other) this.lanes.set(resource, other);
     else this.mailbox = undefined; // by HTTP
+    if (lane && resource && resource.asyncAttributesPending) this.renewWhenSettled(resource);
     return other;
+  }
+
+  // Detectors (a host's id, a cloud) may answer late. No span waits for them: the ones before are in a lane
+  // that does not have what they say, later ones in another.
+  renewWhenSettled(resource) {
+    const before = JSON.stringify(resource.attributes);
+    const settled = () => {
+      if (JSON.stringify(resource.attributes) !== before) this.lanes.delete(resource);
+    };
+    this.quietly(() => resource.waitForAsyncAttributes()).then(settled, settled);
   }
 
   scopeNumber(lane, span) {
@@ -222,8 +244,8 @@ class Runtime {
     const lane = opened ? opened.lane : this.laneOf(span.resource);
     if (!lane) return this.sendSpan(span);
     if (late) lane.add(1);
-    lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
-    if (opened && opened.slot >= 0) lane.close(opened.slot);
+    const isWritten = lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
+    if (opened && opened.slot >= 0) lane.close(opened.slot, isWritten);
     return undefined;
   }
 

@@ -6,7 +6,6 @@
 // Non-goal: SDKs within a bundle; those export to the observer's receiver by their environment.
 'use strict';
 
-const Module = require('node:module');
 const { runtime } = require('./runtime');
 
 const kScope = '@opentelemetry/';
@@ -211,27 +210,17 @@ function loaded(request, exports, load) {
 
 let installed = false;
 
+// Once, before the first package of OpenTelemetry is loaded.
 function install() {
+  if (installed) return;
   installed = true;
+  require('./signals').install();
   // What --require has loaded before us.
   for (const file of Object.keys(require.cache)) {
     if (!file.includes('@opentelemetry')) continue;
     const module = require.cache[file];
     loaded(file, module.exports, (name) => module.require(name));
   }
-  const load = Module._load;
-  Module._load = function (request, parent, isMain) {
-    const state = runtime();
-    if (state.beforeLoad) state.beforeLoad(request, parent);
-    const exports = load.apply(this, arguments);
-    if (typeof request === 'string' && request.includes('@opentelemetry')) {
-      loaded(request, exports, (name) => {
-        const file = Module._resolveFilename(request, parent, isMain);
-        return Module.createRequire(file)(name);
-      });
-    }
-    return exports;
-  };
   attachPresent();
 }
 
@@ -243,9 +232,4 @@ function attachPresent() {
   if (provider && typeof provider.getTracer === 'function' && provider !== proxy) attach(provider);
 }
 
-// For a program that asks for tracing where register.js was not loaded.
-function ensure() {
-  if (!installed) install();
-}
-
-module.exports = { install, ensure, attach };
+module.exports = { install, loaded, attach };

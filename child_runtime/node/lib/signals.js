@@ -2,6 +2,8 @@
 // SDK down; by being there they take away the signal's default, and the process lives on. Here they run, and
 // if nobody else listens the default follows.
 //
+// A signal also waits, a little, for the answer to a claim: spans wait for it, too.
+//
 // Invariant: a listener of the program's own decides alone. Non-goal: making a program drain.
 'use strict';
 
@@ -41,7 +43,22 @@ function flushBefore(signal, listener) {
   originals.on.call(process, signal, wrapped);
 }
 
+// Until the function that this gives is called, SIGTERM and SIGINT wait for `wait(ended)` to call `ended`.
+function delaySignals(wait) {
+  const listener = () => new Promise(wait);
+  for (const signal of kSignals) flushBefore(signal, listener);
+  return () => {
+    for (const signal of kSignals) {
+      const wrapped = ours[signal].get(listener);
+      if (!wrapped) continue;
+      ours[signal].delete(listener);
+      process.removeListener(signal, wrapped);
+    }
+  };
+}
+
 const originals = {};
+for (const method of kMethods) originals[method] = process[method];
 
 function isOfSdk(listener) {
   if (/@opentelemetry[/\\](auto-instrumentations-node|sdk-node)[/\\]/.test(new Error().stack || '')) return true;
@@ -49,7 +66,6 @@ function isOfSdk(listener) {
 }
 
 function install() {
-  for (const method of kMethods) originals[method] = process[method];
   for (const signal of kSignals) {
     for (const listener of process.listeners(signal)) {
       if (!isOfSdk(listener)) continue; // one that --require has put there before us
@@ -68,4 +84,4 @@ function install() {
   }
 }
 
-module.exports = { install, flushBefore };
+module.exports = { install, flushBefore, delaySignals };

@@ -7,7 +7,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 const { packages } = require('./packages');
-const { World, until, freePort, get, kRegister } = require('./runmain');
+const { World, until, freePort, get } = require('./runmain');
 
 const kRequests = 20;
 
@@ -26,16 +26,16 @@ new NodeSDK({
 }).start();
 `;
 
-async function makeWorld(t, { files, command, kind = 'listen', options = '', auto = 1, workers = '', env = '' }) {
+async function makeWorld(t, { files, command, kind = 'listen', options = '', auto = 1, workers = '' }) {
   const world = new World();
   t.after(() => world.stop());
   fs.symlinkSync(path.join(packages('current'), 'node_modules'), path.join(world.folder, 'node_modules'));
   for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(world.folder, name), text);
   const port = await freePort();
   const place = kind === 'listen' ? `listen = "127.0.0.1:${port}"` : `port = ${port}`;
-  await world.start(`[service.web]\ncommand = "${command}"\n${place}\n${workers}
+  await world.start(`auto = ${auto === 1}\n[service.web]\ncommand = "${command}"\n${place}\n${workers}
 watch = false
-env = { NODE_OPTIONS = "${options} --require ${kRegister}", RUNMAIN_AUTO = "${auto}"${env} }\n`);
+env = { NODE_OPTIONS = "${options}" }\n`);
   await until('it answers', () => world.failIfEnded() || get(port, '/up')).catch((error) => {
     throw new Error(`${error.message}: ${world.output}`);
   });

@@ -6,54 +6,13 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { Mailbox, kLost } = require('../lib/mailbox');
-const { crc32c } = require('../lib/crc32c');
+const { makeMailbox, readLane, kStride } = require('./mailbox_file');
 
-const kRing = 8192;
-const kStride = 4096 + 4096 + 4096 + kRing;
-const kRingAt = 4096 * 3;
-
-// A mailbox as runmain makes it, but small, in a plain file.
 function makeFile(t, lanes = 20) {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'runmain-')), 'mailbox');
-  const bytes = Buffer.alloc(4096 + lanes * kStride);
-  bytes.write('RMAILBOX', 0, 'latin1');
-  bytes.writeUInt16LE(1, 8);
-  bytes.writeUInt16LE(1, 10);
-  bytes.writeUInt32LE(4096, 12);
-  bytes.writeUInt32LE(lanes, 16);
-  bytes.writeUInt32LE(4, 20);
-  bytes.writeUInt32LE(kStride, 24);
-  bytes.writeUInt32LE(2048, 32);
-  bytes.writeUInt32LE(16, 36);
-  bytes.writeUInt32LE(kRing, 40);
-  bytes.write('an-id', 64, 'latin1');
-  fs.writeFileSync(file, bytes);
+  makeMailbox(file, lanes);
   t.after(() => fs.rmSync(path.dirname(file), { recursive: true }));
   return file;
-}
-
-// What a reader sees of a lane in mode BY_CHECKSUM from `position` on.
-function readLane(file, index, position = 0) {
-  const all = fs.readFileSync(file);
-  const lane = all.subarray(4096 + index * kStride, 4096 + (index + 1) * kStride);
-  const ring = lane.subarray(kRingAt);
-  const records = [];
-  for (;;) {
-    const at = position % kRing;
-    const length = ring.readUInt32LE(at);
-    const kind = ring.readUInt16LE(at + 4);
-    const size = (16 + length + 15) & ~15;
-    if (kind === 0 || at + size > kRing) break;
-    const payload = kind === 1 ? Buffer.alloc(0) : ring.subarray(at + 16, at + 16 + length);
-    const head = Buffer.alloc(16);
-    head.writeBigUInt64LE(BigInt(position));
-    head.writeUInt32LE(length, 8);
-    head.writeUInt16LE(kind, 12);
-    if (crc32c(Buffer.concat([head, payload])) !== ring.readUInt32LE(at + 8)) break;
-    if (kind !== 1) records.push({ kind, payload: Buffer.from(payload) });
-    position += size;
-  }
-  return { lane, records, position };
 }
 
 const put = (w, text) => {
@@ -120,16 +79,24 @@ test('a full ring drops and counts, and goes on when the reader has read', (t) =
   }
 });
 
-test('open spans have slots until they end', (t) => {
+const kSpan = {
+  spanContext: () => ({ traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }),
+  startTime: [1700000000, 123456789],
+  kind: 1,
+  name: 'ein langer Name mit Umlaut ü'.repeat(5),
+};
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+// How many slots say that a span is open.
+function openSlots(file) {
+  const { lane } = readLane(file, 15);
+  return Array.from({ length: 16 }, (_, i) => lane.readBigUInt64LE(8192 + i * 128)).filter((state) => state !== 0n).length;
+}
+
+test('open spans have slots until they end', async (t) => {
   const file = makeFile(t);
   const lane = Mailbox.open(file, 0).takeLane(Buffer.from('r'), 1);
-  const span = {
-    spanContext: () => ({ traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }),
-    startTime: [1700000000, 123456789],
-    kind: 1,
-    name: 'ein langer Name mit Umlaut ü'.repeat(5),
-  };
-  const index = lane.open(span, 1, undefined, 0x101);
+  const index = lane.open(kSpan, 1, undefined, 0x101);
   const at = 8192 + index * 128;
   let { lane: seen } = readLane(file, 15);
   assert.notStrictEqual(seen.readBigUInt64LE(at), 0n);
@@ -137,11 +104,38 @@ test('open spans have slots until they end', (t) => {
   assert.strictEqual(seen.readBigUInt64LE(at + 8), 1700000000123456789n);
   assert.strictEqual(seen.toString('hex', at + 16, at + 40), '0af7651916cd43dd8448eb211c80319cb7ad6b7169203331');
   assert.ok(seen.readUInt32LE(at + 60) <= 64);
-  lane.close(index);
+  lane.close(index, true);
+  await turn();
   ({ lane: seen } = readLane(file, 15));
   assert.strictEqual(seen.readBigUInt64LE(at), 0n);
-  const slots = Array.from({ length: 17 }, () => lane.open(span, 1, 'b7ad6b7169203331', 0));
+  assert.strictEqual(seen.readBigUInt64LE(8), 1n); // started
+  const slots = Array.from({ length: 17 }, () => lane.open(kSpan, 1, 'b7ad6b7169203331', 0));
   assert.strictEqual(slots[16], -1);
+});
+
+test('a slot is given back before the reader forgets its record, at once without a record, and may be taken before', async (t) => {
+  const file = makeFile(t);
+  const lane = Mailbox.open(file, 0).takeLane(Buffer.from('r'), 1);
+  const first = lane.open(kSpan, 1, undefined, 0);
+  lane.span(0, put, 'a');
+  lane.close(first, true);
+  const state = readLane(file, 15).lane.readBigUInt64LE(8192 + first * 128);
+  const second = lane.open(kSpan, 1, undefined, 0);
+  assert.strictEqual(second, first);
+  assert.notStrictEqual(readLane(file, 15).lane.readBigUInt64LE(8192 + first * 128), state);
+  lane.close(second, false);
+  assert.strictEqual(openSlots(file), 0);
+  const slots = Array.from({ length: 12 }, () => lane.open(kSpan, 1, undefined, 0));
+  for (const slot of slots) {
+    lane.span(0, put, 'b');
+    lane.close(slot, true);
+  }
+  assert.ok(openSlots(file) <= 4);
+  lane.open(kSpan, 1, undefined, 0);
+  for (let i = 0; i < 4; ++i) lane.span(0, put, 'of a span that has no slot');
+  assert.strictEqual(openSlots(file), 1);
+  await turn();
+  assert.strictEqual(openSlots(file), 1);
 });
 
 test('a record beyond the limit is counted as such', (t) => {

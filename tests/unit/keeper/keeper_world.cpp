@@ -148,11 +148,11 @@ void KeeperWorld::request(const Request& request, const std::vector<int>& fds) {
   REQUIRE(os::send_message(socket_.get(), to_binary(request), fds));
 }
 
-KeeperWorld::Connection KeeperWorld::connect_channel() {
+KeeperWorld::Connection KeeperWorld::connect_channel(const std::string& line) {
   Connection made{os::UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), 0};
   const Name name(name_ + "-channel");
   REQUIRE(connect(made.socket.get(), name.get(), name.size) == 0);
-  REQUIRE(os::write_all(made.socket.get(), "a line\n"));
+  REQUIRE(os::write_all(made.socket.get(), line));
   made.number = wait<Line>().conn;
   return made;
 }

@@ -38,12 +38,12 @@ class KeeperWorld {
   ChildKey key(std::uint32_t slot) const { return ChildKey{ServiceId{1}, slot, 1, attempts_.at(slot)}; }
   // Until it is told that it died.
   void kill_child(std::uint32_t slot);
-  // A connection to the channel, and its number.
+  // A connection to the channel, its number, and what it says first.
   struct Connection {
     os::UniqueFd socket;
     std::uint64_t number = 0;
   };
-  Connection connect_channel();
+  Connection connect_channel(const std::string& line = "a line\n");
   // Orders the end, without waiting for it. Then its exit status.
   void quit(std::int32_t status);
   int exit_status();

@@ -71,8 +71,9 @@ Observer Observers::next() {
   return {os::peer_of(process.get())->pid, std::move(got->fds[0])};
 }
 
-Granted claim(KeeperWorld& world, std::uint32_t slot, std::vector<std::string> listeners, bool mailbox) {
-  auto connection = world.connect_channel();
+Granted claim(KeeperWorld& world, std::uint32_t slot, std::vector<std::string> listeners, bool mailbox,
+              const std::string& line) {
+  auto connection = world.connect_channel(line);
   SendChannel order;
   order.conn = connection.number;
   order.key = world.key(slot);

@@ -64,8 +64,8 @@ struct Granted {
   std::string line;
   std::vector<os::UniqueFd> fds;
 };
-// Grants the role of this slot's child to a new connection.
+// Grants the role of this slot's child to a new connection, which has said `line`.
 Granted claim(KeeperWorld& world, std::uint32_t slot, std::vector<std::string> listeners = {},
-              bool mailbox = true);
+              bool mailbox = true, const std::string& line = "a line\n");
 
 }  // namespace runmain::keeper::test

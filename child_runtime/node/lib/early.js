@@ -1,0 +1,75 @@
+// What each Node process below runmain gets that may come to serve: two hooks, which load the rest when there
+// is something to do, at a listen or a library.
+//
+// Invariant: a process that never listens and loads no library of these pays for this file alone.
+'use strict';
+
+const Module = require('node:module');
+const net = require('node:net');
+
+// Names at which there is something to instrument; file system, sockets and names come with each of them.
+const kLibraries = new Set(
+  (
+    'http https http2 express fastify koa @koa/router @hapi/hapi restify connect router @nestjs/core next ' +
+    'pg pg-pool mysql mysql2 mongodb mongoose redis @redis/client ioredis @grpc/grpc-js undici graphql knex ' +
+    'amqplib kafkajs pino winston bunyan aws-sdk cassandra-driver memcached generic-pool dataloader tedious ' +
+    'socket.io lru-memoizer oracledb openai'
+  ).split(' '),
+);
+const kSdk = '@opentelemetry';
+const kApi = Symbol.for('opentelemetry.js.api.1');
+
+let waitsForLibrary = false;
+
+function isLibrary(request, parent) {
+  const name = request.startsWith('node:') ? request.slice(5) : request;
+  if (!kLibraries.has(name) && !name.startsWith('@aws-sdk/')) return false;
+  const by = (parent && parent.filename) || '';
+  return !by.startsWith(__dirname) && !/[/\\]@(opentelemetry|grpc)[/\\]/.test(by);
+}
+
+function hookLoad() {
+  const load = Module._load;
+  Module._load = function (request, parent, isMain) {
+    if (typeof request !== 'string') return load.apply(this, arguments);
+    if (waitsForLibrary && isLibrary(request, parent)) {
+      waitsForLibrary = false;
+      require('./auto').startOnce();
+    }
+    if (!request.includes(kSdk)) return load.apply(this, arguments);
+    const hooks = require('./sdk_hooks');
+    hooks.install();
+    const exports = load.apply(this, arguments);
+    hooks.loaded(request, exports, (name) => Module.createRequire(Module._resolveFilename(request, parent, isMain))(name));
+    return exports;
+  };
+}
+
+function hookListen() {
+  const { prototype } = net.Server;
+  const { listen } = prototype;
+  prototype.listen = function (...args) {
+    require('./listen').before(this, args);
+    return listen.apply(this, args);
+  };
+}
+
+function installAuto() {
+  if (require('./program').isModuleProgram()) require('./auto').startWithImports();
+  else waitsForLibrary = true;
+}
+
+let installed = false;
+
+function install(env = process.env) {
+  if (installed) return;
+  installed = true;
+  hookListen();
+  if (env.RUNMAIN_AUTO === undefined) return;
+  hookLoad();
+  const isLoaded = globalThis[kApi] !== undefined || Object.keys(require.cache).some((file) => file.includes(kSdk));
+  if (isLoaded) require('./sdk_hooks').install();
+  if (env.RUNMAIN_AUTO === '1') installAuto();
+}
+
+module.exports = { install };
