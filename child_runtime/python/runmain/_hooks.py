@@ -14,6 +14,7 @@ ALWAYS = {
     "hypercorn.run": "_runners:hypercorn",
     "hypercorn.asyncio.run": "_runners:hypercorn_asyncio",
     "hypercorn.trio.run": "_runners:hypercorn_trio",
+    "granian.cli": "_runners:granian_command",
     "granian.server.mp": "_runners:granian",
     "granian.server.mt": "_runners:granian",
     "celery.concurrency.prefork": "_runners:celery_prefork",

@@ -1,8 +1,8 @@
 """Instrumentations: each once, when its library is imported, before the importing statement returns.
 
 Invariant: nothing of OpenTelemetry is imported in a process that imports no library with an instrumentation. What
-opentelemetry-instrument honours (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, distros, dependency conflicts) counts.
-Non-goal: the SDK (_sdk).
+opentelemetry-instrument honours (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, distros, dependency conflicts) counts. They
+hold the API's proxies, so that no SDK has to be there: it comes at the claim. Non-goal: the SDK (_sdk).
 """
 import functools
 import logging
@@ -41,6 +41,7 @@ _LIBRARIES = {
     "urllib": "",
     "wsgi": "",
 }
+_AFTER_SDK = ("logging",)  # keeps for ever what it finds in the provider at the first record
 _pending = {}  # library -> entry points
 _started = False
 _starting = False
@@ -83,11 +84,13 @@ def _start():
     global _started, _starting
     _starting = True
     try:
-        if not _sdk.start():
+        if not _sdk.is_installed():
             _started = True
             return
+        _sdk.configure_distro()
         _started = True
         _find_entry_points()
+        _sdk.want()
     finally:
         _starting = False
     for name in list(_pending):
@@ -109,7 +112,9 @@ def _find_entry_points():
         if entry_point.name in off:
             continue
         library = _LIBRARIES.get(entry_point.name, entry_point.name.replace("-", "_"))
-        if library == "":
+        if entry_point.name in _AFTER_SDK:
+            _sdk.after_start(functools.partial(_instrument, entry_point))
+        elif library == "":
             _instrument(entry_point)
         else:
             _pending.setdefault(library, []).append(entry_point)

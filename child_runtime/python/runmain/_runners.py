@@ -5,6 +5,7 @@ program may serve. Non-goals: programs that just listen (_serving), reloaders wi
 """
 import functools
 import os
+import sys
 
 from . import _process
 
@@ -78,6 +79,14 @@ def hypercorn_trio(module):
     _serves(module, "trio_worker")
 
 
+def granian_command(module):
+    """Before Click's span of the command, which would last as long as the server; not in a worker that was spawned."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    parent = getattr(multiprocessing, "parent_process", None)
+    if parent is None or parent() is None:
+        launch()
+
+
 def granian(module):
     # What a worker makes before it accepts, in Rust.
     _serves(module, "ASGIWorker", "RSGIWorker", "WSGIWorker")
@@ -92,12 +101,42 @@ def watchfiles(module):
 
 
 def gunicorn_arbiter(module):
-    _launches(module.Arbiter, "start")
+    # The program is preloaded in here, before start().
+    _launches(module.Arbiter, "__init__")
 
 
 def gunicorn_worker(module):
     # After the fork; the application is loaded in here, unless it was preloaded.
     _serves(module.Worker, "init_process")
+
+
+def uwsgi(module):
+    """It forks in C after the program was imported, unless told otherwise, and calls one hook in the child."""
+    if getattr(type(module), "_runmain", False):
+        return
+
+    class Module(type(module)):
+        _runmain = True
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, _after_serving(value) if name == "post_fork_hook" else value)
+
+    if module.worker_id() == 0:
+        launch()  # the master; a process without one calls the hook, too
+    else:
+        serve()  # --lazy-apps: the hook is over
+    module.__class__ = Module
+    module.post_fork_hook = getattr(module, "post_fork_hook", None)
+
+
+def _after_serving(hook):
+    def post_fork():
+        if sys.modules["uwsgi"].worker_id() > 0:  # not in mules and spoolers
+            serve()
+        if hook is not None:
+            hook()
+
+    return post_fork
 
 
 def hypercorn(module):

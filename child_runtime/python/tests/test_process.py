@@ -9,56 +9,11 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: F401
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
 import channel
-
-HEAD = """
-import os, sys, time, threading, signal
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, ConsoleSpanExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-import runmain
-def exporter(): return OTLPSpanExporter(endpoint=os.environ.get("SINK", "http://127.0.0.1:9/v1/traces"))
-def tracer(): return trace.get_tracer("t")
-def span(name): tracer().start_span(name).end()
-"""
+from in_process import HEAD, InProcess
 
 
-class ProcessTest(unittest.TestCase):
-    def setUp(self):
-        self.channel = channel.Channel()
-
-    def tearDown(self):
-        self.channel.close()
-
-    def run_code(self, code, check=0, **more):
-        environment = dict(os.environ, PYTHONPATH=os.path.join(os.path.dirname(HERE), "bootstrap"))
-        environment.update(self.channel.environment(**more))
-        source = HEAD + textwrap.dedent(code)
-        done = subprocess.run([sys.executable, "-c", source], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
-        if check is not None:
-            self.assertEqual(done.returncode, check, done.stderr.decode())
-        return done.stdout.decode()
-
-    def spans(self):
-        """(name, instance id) of all in the mailbox."""
-        reader, out = self.channel.reader(), []
-        for lane in reader.taken():
-            resource = Resource.FromString(reader.entries(lane)[0][1])
-            attributes = {a.key: a.value.string_value for a in resource.attributes}
-            records = reader.records(lane)
-            lost = sum(reader.lost(lane))
-            self.assertEqual(reader.word(lane, "ended"), len([r for r in records if r[0] == 2]) + lost)
-            out += [(Span.FromString(p[8:]), attributes) for k, p in records if k == 2]
-        return out
-
-    def names(self):
-        return sorted(s.name for s, _ in self.spans())
-
+class ProcessTest(InProcess):
     def test_spans_wait_for_the_claim(self):
         self.run_code("""
             trace.set_tracer_provider(TracerProvider())
