@@ -7,6 +7,7 @@ hold the API's proxies, so that no SDK has to be there: it comes at the claim. N
 import functools
 import logging
 import os
+import sys
 
 from . import _imports, _sdk
 from ._hooks import LIBRARIES
@@ -43,6 +44,7 @@ _LIBRARIES = {
 }
 _AFTER_SDK = ("logging",)  # keeps for ever what it finds in the provider at the first record
 _pending = {}  # library -> entry points
+_postponed = []
 _started = False
 _starting = False
 
@@ -51,6 +53,33 @@ def on_library(module):
     """A library that may have an instrumentation is there."""
     if _starting:
         return
+    if _is_importing(module.__name__):
+        _postpone(module.__name__)
+        return
+    _take(module)
+
+
+def _is_importing(beside=""):
+    """Whether an import of a part of OpenTelemetry is under way: what imports it now gets half of it."""
+    parts = [name for name in list(sys.modules) if name.startswith("opentelemetry.") and name != beside]
+    return any(not _imports.is_imported(name) for name in parts)
+
+
+def _postpone(library):
+    """Until that import has ended (catch_up)."""
+    if library not in _postponed:
+        _postponed.append(library)
+
+
+def catch_up(module):
+    if _postponed and not _is_importing(module.__name__):
+        libraries = list(_postponed)
+        del _postponed[:]
+        for library in libraries:
+            _take(sys.modules[library])
+
+
+def _take(module):
     if not _started:
         _start()
     if module.__name__ == "django":

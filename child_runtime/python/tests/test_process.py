@@ -230,9 +230,24 @@ class ProcessTest(InProcess):
         environment = dict(os.environ, PYTHONPATH=os.path.join(os.path.dirname(HERE), "bootstrap"))
         environment.update(self.channel.environment())
         environment["RUNMAIN_AUTO"] = "1"
-        code = "import sys; print([m for m in sys.modules if m.startswith(('opentelemetry', 'json', 'logging', 'socket', 'runmain.'))])"
+        code = "import sys; print([m for m in sys.modules if m.startswith(('opentelemetry', 'json', 'logging', 'socket', 'runmain'))])"
         out = subprocess.check_output([sys.executable, "-c", code], env=environment).decode()
-        self.assertEqual(out, "['runmain._environment', 'runmain._hooks', 'runmain._imports', 'runmain._process', 'runmain._boot']\n")
+        self.assertEqual(out, "[]\n")
+
+    def test_the_bootstrap_knows_each_name_that_has_a_hook(self):
+        from runmain import _hooks
+
+        with open(os.path.join(os.path.dirname(HERE), "bootstrap", "sitecustomize.py")) as file:
+            names = file.read().partition('"""MySQLdb')[2].partition('"""')[0]
+        hooked = {name.partition(".")[0] for name in list(_hooks.ALWAYS) + list(_hooks.LIBRARIES)}
+        self.assertEqual(set(("MySQLdb" + names).split()), hooked)
+
+    def test_the_package_is_there_without_being_installed(self):
+        environment = dict(os.environ, PYTHONPATH=os.path.join(os.path.dirname(HERE), "bootstrap"))
+        environment.update(self.channel.environment())
+        code = "import os; os.environ['RUNMAIN_TOKEN'] = 'changed'; import runmain; print(runmain.serving(), runmain.serve())"
+        out = subprocess.check_output([sys.executable, "-c", code], env=environment, cwd="/").decode()
+        self.assertEqual(out, "False True\n")
 
 
 class WithoutMailbox(unittest.TestCase):

@@ -103,6 +103,22 @@ class StartTest(InProcess):
         """)
         self.assertEqual({s.name: a.get("own") for s, a in self.spans()}, {"ours": None, "own": "yes"})
 
+    def test_the_sdk_s_import_before_the_api_s_and_an_instrumentation_s(self):
+        for first in ("import opentelemetry.sdk.trace", "from opentelemetry.instrumentation.flask import FlaskInstrumentor"):
+            self.setUp()
+            code = first + """
+import os, runmain
+from opentelemetry import trace
+import flask
+app = flask.Flask("app")
+app.add_url_rule("/x", "x", lambda: "x")
+runmain.serve()
+app.test_client().get("/x")
+os._exit(0)
+"""
+            self.run_code(code, head="", RUNMAIN_AUTO="1")
+            self.assertEqual(self.names(), ["GET /x"], first)
+
     def test_uwsgi_s_children_claim_in_its_hook(self):
         out = self.run_auto("""
             uwsgi, calls = types.ModuleType("uwsgi"), []
