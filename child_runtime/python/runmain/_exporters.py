@@ -141,7 +141,7 @@ def _speak_or(on_end):
         if "_runmain_held" not in self.__dict__:
             return on_end(self, span)
         if self.__dict__.get("_runmain_speaks") and span.context is not None and span.context.trace_flags.sampled:
-            hand_on(_process.current().sink, [span])
+            _write_quietly(hand_on, _process.current().sink, [span])
         return None
 
     return call
@@ -280,7 +280,7 @@ def hand_on(sink, spans):
             _count_lost(sink.wait_for_role("handed", span))
         sink.claim_by_the_way()
     elif sink.state is _sink.ON:
-        _write_quietly(write_spans, sink, list(spans))
+        write_spans(sink, list(spans))  # raises where the exporter would
 
 
 def write_waited(sink, kind, item):

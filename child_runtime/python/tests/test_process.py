@@ -176,6 +176,10 @@ class ProcessTest(InProcess):
         self.assertGreater(names.count("child"), 1)
 
     def test_a_signal_handler_ends_a_span_in_the_middle_of_another(self):
+        import opentelemetry.context
+
+        if hasattr(opentelemetry.context, "_RUNTIME_CONTEXT_LOCK"):
+            self.skipTest("this SDK hangs there without runmain, too: it takes a lock that is not re-entrant")
         self.run_code("""
             trace.set_tracer_provider(TracerProvider())
             runmain.serve()

@@ -9,12 +9,13 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 from in_process import HEAD, InProcess
 
 HEAD = HEAD + """
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 def masked(s):
     return ReadableSpan(name=s.name, context=s.context, parent=s.parent, resource=s.resource, kind=s.kind, status=s.status,
-        attributes=dict(s.attributes, secret="***"), start_time=s.start_time, end_time=s.end_time, instrumentation_scope=s.instrumentation_scope)
+        attributes=BoundedAttributes(attributes=dict(s.attributes, secret="***")), start_time=s.start_time, end_time=s.end_time, instrumentation_scope=s.instrumentation_scope)
 
 class Masking(SpanExporter):
     def __init__(self, inner): self.inner = inner
