@@ -57,10 +57,16 @@ _first = _First()
 def _load_next():
     """A user's own sitecustomize, further down. That of opentelemetry-instrument would initialise a second time: ours
     does what it would do."""
-    rest = [p for p in sys.path if os.path.abspath(p or ".") != _FOLDER]
-    spec = PathFinder.find_spec("sitecustomize", rest)
-    if spec is None or spec.loader is None:
-        return
+    folders, spec = [_FOLDER], None
+    while spec is None:
+        rest = [p for p in sys.path if os.path.abspath(p or ".") not in folders]
+        spec = PathFinder.find_spec("sitecustomize", rest)
+        if spec is None or spec.loader is None:
+            return
+        folder = os.path.dirname(os.path.abspath(spec.origin or ""))
+        if folder not in folders and os.path.exists(os.path.dirname(folder) + "/runmain/_boot.py"):
+            folders.append(folder)  # we, by another path
+            spec = None
     if "auto_instrumentation" in (spec.origin or "") and sys.runmain_environ["RUNMAIN_TOKEN"]:
         _load(auto=True)
         return

@@ -17,6 +17,7 @@ ALWAYS = {
     "granian.cli": "_runners:granian_command",
     "granian.server.mp": "_runners:granian",
     "granian.server.mt": "_runners:granian",
+    "celery.bin.celery": "_runners:celery_command",
     "celery.concurrency.prefork": "_runners:celery_prefork",
     "celery.signals": "_runners:celery",
     "watchfiles.run": "_runners:watchfiles",

@@ -92,8 +92,34 @@ def granian(module):
     _serves(module, "ASGIWorker", "RSGIWorker", "WSGIWorker")
 
 
+def celery_command(module):
+    """The command imports the tasks before it makes its pool."""
+    if "worker" in sys.argv[1:] and _pool_of(sys.argv) in ("", "prefork", "processes"):
+        launch()
+
+
+def _pool_of(arguments):
+    for argument, following in zip(arguments, arguments[1:] + [""]):
+        if argument in ("-P", "--pool"):
+            return following
+        if argument.startswith("--pool="):
+            return argument[len("--pool=") :]
+        if argument.startswith("-P"):
+            return argument[2:]
+    return ""
+
+
+_prefork_pid = 0
+
+
 def celery_prefork(module):
-    _launches(module.TaskPool, "on_start")
+    _wrap(module.TaskPool, "on_start", _begin_prefork)
+
+
+def _begin_prefork():
+    global _prefork_pid
+    _prefork_pid = os.getpid()
+    launch()
 
 
 def watchfiles(module):
@@ -166,7 +192,7 @@ def celery_process_init(*args, **kwargs):
 
 def celery_ready(*args, **kwargs):
     """Of a pool of threads, the main process serves; of a prefork pool, it does not."""
-    if not _process.current().is_launcher:
+    if _prefork_pid != os.getpid():
         serve()
 
 

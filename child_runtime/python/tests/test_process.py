@@ -221,7 +221,9 @@ class ProcessTest(InProcess):
         try:
             with open(folder + "/sitecustomize.py", "w") as file:
                 file.write("import sys\nsys.users_own = __name__\n")
-            environment = dict(os.environ, PYTHONPATH=os.path.join(os.path.dirname(HERE), "bootstrap") + ":" + folder)
+            os.symlink(os.path.dirname(HERE), folder + "/again")  # the bootstrap by another path, too
+            ours = os.path.join(os.path.dirname(HERE), "bootstrap")
+            environment = dict(os.environ, PYTHONPATH=":".join((folder + "/again/bootstrap", ours, folder)))
             environment.update(self.channel.environment())
             out = subprocess.check_output([sys.executable, "-c", "import sys; print(sys.users_own)"], env=environment)
         finally:
