@@ -162,7 +162,10 @@ def _instrument(entry_point):
         from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
 
         dist = getattr(entry_point, "dist", None)
-        conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+        try:
+            conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+        except TypeError:  # before 0.42 it wants a distribution of pkg_resources
+            conflict = None
         if conflict:
             _log.debug("instrumentation %s does not fit: %s", entry_point.name, conflict)
         elif _sdk.distro is not None:
