@@ -84,7 +84,8 @@ def key_value(key, value, depth=0):
         found = _strings.get(kept)
         if found is not None:
             return found
-    inner = _sized(b"\x0a", text_bytes(key if type(key) is str else str(key))) + _sized(b"\x12", any_value(value, depth))
+    name = text_bytes(key if type(key) is str else str(key))
+    inner = _sized(b"\x0a", name) + _sized(b"\x12", any_value(value, depth))
     made = varint(len(inner)) + inner
     if kept is not None:
         if len(_strings) >= _STRINGS_MAX:

@@ -4,6 +4,7 @@ Invariant: read once, before anybody can change it; a forked child knows it too,
 Non-goal: what the channel answers (_channel).
 """
 import os
+import sys
 
 VERSION = "0.1.0"
 LISTEN_FDS_START = 3
@@ -67,4 +68,5 @@ def wipe_nonce():
         os.environ[_TOKEN] = ":".join((parts[0], "-" * len(parts[1]), parts[2]))
 
 
-environment = Environment(os.environ)
+# The bootstrap has kept it.
+environment = Environment(getattr(sys, "runmain_environ", os.environ))

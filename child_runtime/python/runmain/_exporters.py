@@ -2,7 +2,8 @@
 
 Invariants: a span or log processor whose exporter is an OTLP one has no thread and sends nothing, unless this process
 serves without a mailbox: then it is made as the program asked for, and gets what had waited. Metrics and logs go into
-the mailbox as one request each. Other exporters stay as they are. Non-goal: spans themselves (_provider).
+the mailbox as one request each, and so do the spans that a program's own exporter or processor (which masks, filters)
+hands to an OTLP exporter. Other exporters stay as they are. Non-goal: all other spans (_provider).
 """
 import functools
 import types
@@ -12,15 +13,65 @@ from . import _mailbox, _process, _sink
 
 _OTLP = "opentelemetry.exporter.otlp."
 _REQUEST_MAX = _mailbox.RECORD_MAX - 64
-METRICS, LOGS = 1, 2
+TRACES, METRICS, LOGS = 0, 1, 2
+_LOOKED_AT_MAX = 256  # objects around an exporter
+_SDK_EXPORT = "opentelemetry.sdk.trace.export"
 
-lost_requests = 0  # metrics and logs that found no room: the mailbox has no counter for these
+lost_requests = 0  # metrics, logs and handed spans that found no room: the mailbox has no counter for these
 
 
 def is_otlp(exporter):
-    """Whether it sends OTLP as it is: a subclass with an export of its own does more than that."""
+    """Whether it sends OTLP as it is: a subclass or an object with an export of its own does more than that."""
     export = getattr(type(exporter), "export", None)
-    return getattr(export, "__module__", "").startswith(_OTLP)
+    return getattr(export, "__module__", "").startswith(_OTLP) and "export" not in getattr(exporter, "__dict__", ())
+
+
+def otlp_of(processor):
+    """Whether its spans go to an OTLP exporter as they are, and else what is behind it of OTLP: exporters, and
+    processors that we hold."""
+    held = getattr(processor, "_runmain_held", None)
+    if held is not None and getattr(type(processor).on_end, "__module__", "").startswith(_SDK_EXPORT):
+        return True, []
+    found = []
+    _find_otlp(processor, found, set())
+    return False, found
+
+
+def _find_otlp(thing, found, seen):
+    if id(thing) in seen or len(seen) >= _LOOKED_AT_MAX:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, (list, tuple)):
+        inner = thing
+    elif isinstance(thing, dict):
+        inner = thing.values()
+    elif isinstance(thing, functools.partial):
+        inner = (thing.func, thing.args, thing.keywords)
+    elif isinstance(thing, types.MethodType):
+        inner = (thing.__self__,)
+    elif isinstance(thing, types.FunctionType):
+        inner = [cell.cell_contents for cell in thing.__closure__ or () if _is_full(cell)]
+    elif isinstance(thing, (type, types.ModuleType)):
+        return
+    else:
+        is_end = "_runmain_held" in getattr(thing, "__dict__", ())
+        if is_end or any(one.__module__.startswith(_OTLP) for one in type(thing).__mro__):
+            found.append(thing)
+            return
+        inner = list(getattr(thing, "__dict__", {}).values())
+        for one in type(thing).__mro__:
+            slots = one.__dict__.get("__slots__", ())
+            inner += [getattr(thing, name, None) for name in ((slots,) if isinstance(slots, str) else slots)]
+    for one in list(inner):
+        _find_otlp(one, found, seen)
+
+
+def _is_full(cell):
+    try:
+        cell.cell_contents
+    except ValueError:
+        return False
+    return True
 
 
 # ---- processors that hold still
@@ -66,9 +117,12 @@ def _hold(cls, ends):
 
     cls.__init__ = __init__
     answers = {"shutdown": None, "force_flush": True}
-    for name in tuple(ends) + tuple(answers):
+    for name in tuple(answers):
         if name in cls.__dict__:
-            setattr(cls, name, _unless_held(cls.__dict__[name], answers.get(name)))
+            setattr(cls, name, _unless_held(cls.__dict__[name], answers[name]))
+    for name in ends:
+        if name in cls.__dict__:
+            setattr(cls, name, _speak_or(cls.__dict__[name]))
 
 
 def _unless_held(method, answer):
@@ -77,6 +131,18 @@ def _unless_held(method, answer):
         if "_runmain_held" in self.__dict__:
             return answer
         return method(self, *args, **kwargs)
+
+    return call
+
+
+def _speak_or(on_end):
+    @functools.wraps(on_end)
+    def call(self, span):
+        if "_runmain_held" not in self.__dict__:
+            return on_end(self, span)
+        if self.__dict__.get("_runmain_speaks") and span.context is not None and span.context.trace_flags.sampled:
+            _write_quietly(hand_on, _process.current().sink, [span])
+        return None
 
     return call
 
@@ -117,9 +183,9 @@ def _write_or(method):
         if _first_time(log):
             log = _readable(log)
             if sink.state is _sink.WAITING:
-                sink.wait_log(log)
+                _count_lost(sink.wait_for_role("log", log))
             else:
-                write_log(sink, log)
+                write_waited(sink, "log", log)
         return None
 
     return on_emit
@@ -150,15 +216,6 @@ def _readable(log):
         resource = Resource.create({})
     parts = {"log_record": log.log_record, "resource": resource, "instrumentation_scope": log.instrumentation_scope}
     return kind(limits=log.limits, **parts)
-
-
-def write_log(sink, log):
-    """One, in the thread that told it: what cannot be encoded is not the program's to hear of."""
-    global lost_requests
-    try:
-        write_logs(sink, [log])
-    except Exception:
-        lost_requests += 1
 
 
 def write_logs(sink, logs):
@@ -212,11 +269,50 @@ def _single_metrics(request):
 
 
 def patch_span_exporter(module):
-    """Called by a program's own processor or by an exporter around it: each provider's spans are in the mailbox."""
-    _patch_export(module.OTLPSpanExporter, module.SpanExportResult, lambda sink, spans: True)
+    """Called by what a program has put around it; all else is in the mailbox already."""
+    _patch_export(module.OTLPSpanExporter, module.SpanExportResult)
 
 
-def _patch_export(exporter, results, write):
+def hand_on(sink, spans):
+    """Spans as a program's own exporter or processor has made them."""
+    if sink.state is _sink.WAITING:
+        for span in spans:
+            _count_lost(sink.wait_for_role("handed", span))
+        sink.claim_by_the_way()
+    elif sink.state is _sink.ON:
+        write_spans(sink, list(spans))  # raises where the exporter would
+
+
+def write_waited(sink, kind, item):
+    _write_quietly(write_logs if kind == "log" else write_spans, sink, [item])
+
+
+def _write_quietly(write, sink, items):
+    """In the thread of who made them: what cannot be encoded is not the program's to hear of."""
+    try:
+        write(sink, items)
+    except Exception:
+        _count_lost(False)
+
+
+def _count_lost(done):
+    global lost_requests
+    if not done:
+        lost_requests += 1
+
+
+def write_spans(sink, spans):
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+    request = encode_spans(spans)
+    if len(spans) > 1 and request.ByteSize() > _REQUEST_MAX // 2:
+        half = len(spans) // 2
+        first = write_spans(sink, spans[:half])
+        return write_spans(sink, spans[half:]) and first
+    return _write(sink, TRACES, request, "resource_spans")
+
+
+def _patch_export(exporter, results, write=None):
     original = exporter.__dict__.get("export")
     if original is None or getattr(original, "_runmain", False):
         return
@@ -226,6 +322,10 @@ def _patch_export(exporter, results, write):
         sink = _process.current().sink
         if sink.state is _sink.ELSEWHERE:
             return original(self, data, *args, **kwargs)
+        if write is None:
+            if self.__dict__.get("_runmain_speaks"):
+                hand_on(sink, data)
+            return results.SUCCESS
         if sink.state is _sink.WAITING:
             sink.claim_by_the_way()
         if sink.state is _sink.ON:
@@ -237,13 +337,11 @@ def _patch_export(exporter, results, write):
 
 
 def _write(sink, signal, request, field):
-    global lost_requests
     for part in getattr(request, field):
         _replace_attributes(part.resource, sink.resource_attributes())
-    if request.ByteSize() <= _REQUEST_MAX and sink.request(signal, request.SerializeToString()):
-        return True
-    lost_requests += 1
-    return False
+    done = request.ByteSize() <= _REQUEST_MAX and sink.request(signal, request.SerializeToString())
+    _count_lost(done)
+    return done
 
 
 def _replace_attributes(resource, replaced):

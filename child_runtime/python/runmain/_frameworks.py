@@ -21,7 +21,8 @@ def _patch(instrumentor):
 
     @functools.wraps(original)
     def instrument_app(app, *args, **kwargs):
-        if getattr(app, "middleware_stack", None) is not None and not getattr(app, "_is_instrumented_by_opentelemetry", False):
+        is_built = getattr(app, "middleware_stack", None) is not None
+        if is_built and not getattr(app, "_is_instrumented_by_opentelemetry", False):
             app.middleware_stack = None
         return original(app, *args, **kwargs)
 

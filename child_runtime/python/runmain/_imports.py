@@ -5,6 +5,7 @@ Invariant: a hook's failure is told once and never stops the program's import. N
 import sys
 
 _hooks = {}  # module -> calls
+_families = {}  # first part of a name -> call
 _busy = set()
 
 
@@ -30,7 +31,7 @@ class _Loader:
 
 class _Finder:
     def find_spec(self, name, path=None, target=None):
-        if name not in _hooks or name in _busy:
+        if name in _busy or (name not in _hooks and name.partition(".")[0] not in _families):
             return None
         _busy.add(name)
         try:
@@ -42,14 +43,14 @@ class _Finder:
         return spec
 
 
-_finder = _Finder()
+finder = _Finder()
 
 
 def _find(name, path, target):
-    for finder in list(sys.meta_path):
-        if finder is _finder or not hasattr(finder, "find_spec"):
+    for one in list(sys.meta_path):
+        if one is finder or not hasattr(one, "find_spec"):
             continue
-        spec = finder.find_spec(name, path, target)
+        spec = one.find_spec(name, path, target)
         if spec is not None:
             return spec
     return None
@@ -61,10 +62,15 @@ def when_imported(name, call):
     if call in calls:
         return
     calls.append(call)
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    if finder not in sys.meta_path:
+        sys.meta_path.insert(0, finder)
     if is_imported(name):
         _call(name, call, sys.modules[name])
+
+
+def when_any_imported(family, call):
+    """The same for each module of a package."""
+    _families[family] = call
 
 
 def is_imported(name):
@@ -76,6 +82,9 @@ def is_imported(name):
 def run(name, module):
     for call in list(_hooks.get(name, ())):
         _call(name, call, module)
+    of_family = _families.get(name.partition(".")[0])
+    if of_family is not None:
+        _call(name, of_family, module)
 
 
 def _call(name, call, module):

@@ -1,12 +1,13 @@
 """Instrumentations: each once, when its library is imported, before the importing statement returns.
 
 Invariant: nothing of OpenTelemetry is imported in a process that imports no library with an instrumentation. What
-opentelemetry-instrument honours (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, distros, dependency conflicts) counts.
-Non-goal: the SDK (_sdk).
+opentelemetry-instrument honours (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, distros, dependency conflicts) counts. They
+hold the API's proxies, so that no SDK has to be there: it comes at the claim. Non-goal: the SDK (_sdk).
 """
 import functools
 import logging
 import os
+import sys
 
 from . import _imports, _sdk
 from ._hooks import LIBRARIES
@@ -41,7 +42,9 @@ _LIBRARIES = {
     "urllib": "",
     "wsgi": "",
 }
+_AFTER_SDK = ("logging",)  # keeps for ever what it finds in the provider at the first record
 _pending = {}  # library -> entry points
+_postponed = []
 _started = False
 _starting = False
 
@@ -50,6 +53,33 @@ def on_library(module):
     """A library that may have an instrumentation is there."""
     if _starting:
         return
+    if _is_importing(module.__name__):
+        _postpone(module.__name__)
+        return
+    _take(module)
+
+
+def _is_importing(beside=""):
+    """Whether an import of a part of OpenTelemetry is under way: what imports it now gets half of it."""
+    parts = [name for name in list(sys.modules) if name.startswith("opentelemetry.") and name != beside]
+    return any(not _imports.is_imported(name) for name in parts)
+
+
+def _postpone(library):
+    """Until that import has ended (catch_up)."""
+    if library not in _postponed:
+        _postponed.append(library)
+
+
+def catch_up(module):
+    if _postponed and not _is_importing(module.__name__):
+        libraries = list(_postponed)
+        del _postponed[:]
+        for library in libraries:
+            _take(sys.modules[library])
+
+
+def _take(module):
     if not _started:
         _start()
     if module.__name__ == "django":
@@ -83,11 +113,13 @@ def _start():
     global _started, _starting
     _starting = True
     try:
-        if not _sdk.start():
+        if not _sdk.is_installed():
             _started = True
             return
+        _sdk.configure_distro()
         _started = True
         _find_entry_points()
+        _sdk.want()
     finally:
         _starting = False
     for name in list(_pending):
@@ -109,7 +141,9 @@ def _find_entry_points():
         if entry_point.name in off:
             continue
         library = _LIBRARIES.get(entry_point.name, entry_point.name.replace("-", "_"))
-        if library == "":
+        if entry_point.name in _AFTER_SDK:
+            _sdk.after_start(functools.partial(_instrument, entry_point))
+        elif library == "":
             _instrument(entry_point)
         else:
             _pending.setdefault(library, []).append(entry_point)
@@ -128,7 +162,10 @@ def _instrument(entry_point):
         from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
 
         dist = getattr(entry_point, "dist", None)
-        conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+        try:
+            conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+        except TypeError:  # before 0.42 it wants a distribution of pkg_resources
+            conflict = None
         if conflict:
             _log.debug("instrumentation %s does not fit: %s", entry_point.name, conflict)
         elif _sdk.distro is not None:

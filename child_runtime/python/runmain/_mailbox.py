@@ -90,9 +90,8 @@ class Mailbox:
     def _read_header(self, raw, size):
         if len(raw) < HEADER.size:
             raise ValueError("no mailbox")
-        (magic, major, _, self.header_size, self.lanes, self.shared, self.stride, self.dictionary, self.slots, self.ring, _, _) = (
-            HEADER.unpack(raw)
-        )
+        magic, major, _, self.header_size, self.lanes, self.shared = HEADER.unpack(raw)[:6]
+        self.stride, self.dictionary, self.slots, self.ring = HEADER.unpack(raw)[6:10]
         self.slots_at = _DICTIONARY + _round_up(self.dictionary)
         self.ring_at = self.slots_at + _round_up(self.slots * _SLOT_SIZE)
         fits = (
@@ -280,7 +279,8 @@ class Lane:
         slot = self._free.pop()
         at = slot * _SLOT_SIZE
         name = name.encode("utf-8", "replace")[:NAME_MAX]
-        self._slots[at + 8 : at + _SLOT_SIZE] = _slot.pack(start, trace_id, span_id, parent, scope, flags, kind, len(name), name)
+        content = _slot.pack(start, trace_id, span_id, parent, scope, flags, kind, len(name), name)
+        self._slots[at + 8 : at + _SLOT_SIZE] = content
         self._sequence += _SLOT_STEP
         self._slot_states[slot * (_SLOT_SIZE // 8)] = self._sequence
         return slot

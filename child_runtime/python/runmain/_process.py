@@ -25,14 +25,14 @@ class Process:
         self.role = None
         self.channel = None
         self.inherited_spans = inherited_spans  # the parent's to end
-        self._lock = RLock()
+        self.lock = RLock()
         self._sink = None
 
     @property
     def sink(self):
         sink = self._sink
         if sink is None:
-            with self._lock:
+            with self.lock:
                 if self._sink is None:
                     from ._sink import Sink
 
@@ -52,7 +52,7 @@ class Process:
             return True
         if self.is_launcher and not explicit:
             return False
-        with self._lock:
+        with self.lock:
             if self.state != GRANTED:
                 self._ask(settings, explicit)
         return self.state == GRANTED
@@ -77,7 +77,10 @@ class Process:
         self.sink.open(self.role)
         self.state = GRANTED
         for call in list(when_granted):
-            call()
+            try:
+                call()
+            except Exception as error:  # not the listening program's
+                sys.stderr.write("runmain: %r at the claim, ignoring\n" % (error,))
 
     def leave_to_child(self):
         """What a forked child closes of its parent's."""

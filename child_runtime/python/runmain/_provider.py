@@ -5,36 +5,44 @@ last is the global one, and tracers that were handed out before follow it. Non-g
 provider (_sdk).
 """
 import functools
+import sys
 import weakref
 
 from . import _process
 
+when_needed = []  # called without arguments when the program needs a provider and there is none
 _tracers = weakref.WeakSet()  # of SDK providers, to follow the next provider
 _TRACER_PARTS = ("sampler", "resource", "span_processor", "id_generator", "_span_limits")
 
 
-def make_processor(sdk_trace):
-    """The one mailbox processor of the process. Made here: its base class is the SDK's."""
-    if not hasattr(sdk_trace, "_runmain_processor"):
-        current = _process.current
+def make_processor_class(sdk_trace):
+    """Made here: its base class is the SDK's."""
+    current = _process.current
 
-        class MailboxSpanProcessor(sdk_trace.SpanProcessor):
-            """Writes a span into the mailbox before its end returns. It has nothing to flush and no thread."""
+    class MailboxSpanProcessor(sdk_trace.SpanProcessor):
+        """Writes a span into the mailbox before its end returns. It has nothing to flush and no thread."""
 
-            def on_start(self, span, parent_context=None):
+        # False where the program hands its spans through something of its own to an OTLP exporter: what comes out
+        # there is in the mailbox (_exporters), not what goes in.
+        is_on = True
+
+        def on_start(self, span, parent_context=None):
+            if self.is_on:
                 current().sink.start(span)
 
-            def on_end(self, span):
+        def on_end(self, span):
+            if self.is_on:
                 current().sink.end(span)
+            else:
+                current().sink.withhold(span)
 
-            def shutdown(self):
-                pass  # what ends later is not lost either
+        def shutdown(self):
+            pass  # what ends later is not lost either
 
-            def force_flush(self, timeout_millis=30000):
-                return True
+        def force_flush(self, timeout_millis=30000):
+            return True
 
-        sdk_trace._runmain_processor = MailboxSpanProcessor()
-    return sdk_trace._runmain_processor
+    return MailboxSpanProcessor
 
 
 def patch_sdk(sdk_trace):
@@ -42,15 +50,15 @@ def patch_sdk(sdk_trace):
     if getattr(provider, "_runmain", False):
         return
     provider._runmain = True
-    processor = make_processor(sdk_trace)
+    ours = make_processor_class(sdk_trace)
     make, get_tracer, add = provider.__init__, provider.get_tracer, provider.add_span_processor
 
     @functools.wraps(make)
     def __init__(self, *args, **kwargs):
         make(self, *args, **kwargs)
-        if not self.__dict__.get("_runmain_attached"):
-            self._runmain_attached = True
-            add(self, processor)
+        if "_runmain_processor" not in self.__dict__:
+            self._runmain_processor = ours()
+            add(self, self._runmain_processor)
 
     @functools.wraps(get_tracer)
     def get(self, *args, **kwargs):
@@ -62,10 +70,28 @@ def patch_sdk(sdk_trace):
 
     @functools.wraps(add)
     def add_span_processor(self, span_processor):
-        if span_processor is not processor:
+        if not isinstance(span_processor, ours):
+            _look_at(self, span_processor)
             add(self, span_processor)
 
     provider.__init__, provider.get_tracer, provider.add_span_processor = __init__, get, add_span_processor
+
+
+def _look_at(provider, span_processor):
+    """Decides who writes the provider's spans: ours, or what the program has put around an OTLP exporter. Ours as long
+    as the program sends them as they are, too."""
+    from . import _exporters
+
+    direct, wrapped = _exporters.otlp_of(span_processor)
+    known = provider.__dict__
+    known.setdefault("_runmain_wrapped", []).extend(wrapped)
+    if direct:
+        known["_runmain_direct"] = True
+    is_on = "_runmain_direct" in known or not known["_runmain_wrapped"]
+    if "_runmain_processor" in known:
+        provider._runmain_processor.is_on = is_on
+    for one in known["_runmain_wrapped"]:
+        one._runmain_speaks = not is_on
 
 
 def follow(tracer, provider):
@@ -109,6 +135,38 @@ def patch_api(api):
 
     _set_tracer_provider._runmain = True
     api._set_tracer_provider = _set_tracer_provider
+    _patch_needs(api)
+    if "uwsgi" in sys.modules:  # made in C, before an import hook could see it
+        from . import _runners
+
+        _runners.uwsgi(sys.modules["uwsgi"])
+
+
+def _patch_needs(api):
+    """The first span of a tracer of the API's, and the program's asking for the provider, may start the SDK."""
+    get_provider, proxy = api.get_tracer_provider, api.ProxyTracer
+    original = proxy._tracer.fget
+
+    @functools.wraps(get_provider)
+    def get_tracer_provider():
+        if api._TRACER_PROVIDER is None and when_needed:
+            # Instrumentations and the API itself are content with a proxy.
+            if not sys._getframe(1).f_globals.get("__name__", "").startswith("opentelemetry."):
+                _need()
+        return get_provider()
+
+    def tracer(self):
+        if self._real_tracer is None and api._TRACER_PROVIDER is None:
+            _need()
+        return original(self)
+
+    api.get_tracer_provider = get_tracer_provider
+    proxy._tracer = property(tracer)
+
+
+def _need():
+    for call in when_needed:
+        call()
 
 
 def _is_sdk_provider(provider):

@@ -37,6 +37,7 @@ def why_not_serving():
 
 def setup_tracing(instrument=True):
     """Starts the SDK, unless the program has set a provider, and with `instrument` the installed instrumentations.
+    In a launcher (an arbiter that preloads the program) the SDK waits for the process that serves.
 
     Once in a process and its forks, whoever calls it how often, and after importlib.reload(), too. Returns a Setup.
     """
@@ -49,7 +50,8 @@ def setup_tracing(instrument=True):
 
     if _environment.environment.supervised:
         _boot.install(auto=False)
-        _sdk.start()
+        _sdk.want()
+        _sdk.need()
     else:
         _start_plain()
     if instrument and not _environment.environment.void:

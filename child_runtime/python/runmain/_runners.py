@@ -5,6 +5,7 @@ program may serve. Non-goals: programs that just listen (_serving), reloaders wi
 """
 import functools
 import os
+import sys
 
 from . import _process
 
@@ -78,13 +79,47 @@ def hypercorn_trio(module):
     _serves(module, "trio_worker")
 
 
+def granian_command(module):
+    """Before Click's span of the command, which would last as long as the server; not in a worker that was spawned."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    parent = getattr(multiprocessing, "parent_process", None)
+    if parent is None or parent() is None:
+        launch()
+
+
 def granian(module):
     # What a worker makes before it accepts, in Rust.
     _serves(module, "ASGIWorker", "RSGIWorker", "WSGIWorker")
 
 
+def celery_command(module):
+    """The command imports the tasks before it makes its pool."""
+    if "worker" in sys.argv[1:] and _pool_of(sys.argv) in ("", "prefork", "processes"):
+        launch()
+
+
+def _pool_of(arguments):
+    for argument, following in zip(arguments, arguments[1:] + [""]):
+        if argument in ("-P", "--pool"):
+            return following
+        if argument.startswith("--pool="):
+            return argument[len("--pool=") :]
+        if argument.startswith("-P"):
+            return argument[2:]
+    return ""
+
+
+_prefork_pid = 0
+
+
 def celery_prefork(module):
-    _launches(module.TaskPool, "on_start")
+    _wrap(module.TaskPool, "on_start", _begin_prefork)
+
+
+def _begin_prefork():
+    global _prefork_pid
+    _prefork_pid = os.getpid()
+    launch()
 
 
 def watchfiles(module):
@@ -92,12 +127,42 @@ def watchfiles(module):
 
 
 def gunicorn_arbiter(module):
-    _launches(module.Arbiter, "start")
+    # The program is preloaded in here, before start().
+    _launches(module.Arbiter, "__init__")
 
 
 def gunicorn_worker(module):
     # After the fork; the application is loaded in here, unless it was preloaded.
     _serves(module.Worker, "init_process")
+
+
+def uwsgi(module):
+    """It forks in C after the program was imported, unless told otherwise, and calls one hook in the child."""
+    if getattr(type(module), "_runmain", False):
+        return
+
+    class Module(type(module)):
+        _runmain = True
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, _after_serving(value) if name == "post_fork_hook" else value)
+
+    if module.worker_id() == 0:
+        launch()  # the master; a process without one calls the hook, too
+    else:
+        serve()  # --lazy-apps: the hook is over
+    module.__class__ = Module
+    module.post_fork_hook = getattr(module, "post_fork_hook", None)
+
+
+def _after_serving(hook):
+    def post_fork():
+        if sys.modules["uwsgi"].worker_id() > 0:  # not in mules and spoolers
+            serve()
+        if hook is not None:
+            hook()
+
+    return post_fork
 
 
 def hypercorn(module):
@@ -127,7 +192,7 @@ def celery_process_init(*args, **kwargs):
 
 def celery_ready(*args, **kwargs):
     """Of a pool of threads, the main process serves; of a prefork pool, it does not."""
-    if not _process.current().is_launcher:
+    if _prefork_pid != os.getpid():
         serve()
 
 

@@ -1,55 +1,114 @@
 """Starting the SDK for a program that does not do it: RUNMAIN_AUTO=1, opentelemetry-instrument, setup_tracing().
 
-Invariant: once in a process and its forks; a provider that the program has set is kept. Distro and configurator are
+Invariants: once in a process and its forks, at the claim or when the program first needs a provider before it, and
+never in a known launcher: what asks for tracers at an import (instrumentations do) holds the API's proxies until
+then, which follow. A provider that the program has set is kept. Distro and configurator are
 loaded by their entry points, as opentelemetry-instrument does; where these are OpenTelemetry's own and the exporter
 is OTLP, the provider is made directly: no exporter, no HTTP client, no protobuf is imported for it. Non-goal:
 instrumentations (_instrument).
 """
 import os
 
-from . import _exporters, _process, _sink
+from . import _environment, _exporters, _process, _provider, _sink
 
 _started = False
+_wanted = False
+_has_logs = False
 _OTLP_NAMES = ("", "otlp", "otlp_proto_http", "otlp_proto_grpc")
 _OWN = ("opentelemetry.distro", "opentelemetry.sdk")
 distro = None
+_when_started = []
+
+
+def is_installed():
+    from importlib.util import find_spec
+
+    try:
+        return find_spec("opentelemetry.sdk") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def want():
+    """At the claim, or at the first need before it."""
+    global _wanted
+    if not _wanted:
+        _wanted = True
+        _provider.when_needed.append(need)
+        _process.when_granted.append(start)
+        if not _environment.environment.has_listeners:
+            start_logs()  # a job may log without ever having a span
+    if _process.current().state == _process.GRANTED:
+        start()
+
+
+def need():
+    """The program asks for a provider, or for a span."""
+    if _wanted and not _started and not _process.current().is_launcher:
+        start()
 
 
 def start():
     """Idempotent. False: there is no SDK."""
     global _started
-    if _started:
-        return True
-    try:
-        import opentelemetry.sdk.trace  # noqa: F401
-    except ImportError:
-        return False
-    _started = True
-    _configure_distro()
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return True
-    if _must_ask_configurator():
-        from opentelemetry.instrumentation.auto_instrumentation import _load
+    with _process.current().lock:
+        if _started:
+            return True
+        try:
+            import opentelemetry.sdk.trace  # noqa: F401
+        except ImportError:
+            return False
+        if _started:  # by what was imported
+            return True
+        _started = True
+        _start()
+        for call in _when_started:
+            call()
+    return True
 
-        _load._load_configurators()
-        return True
+
+def after_start(call):
+    if _started:
+        call()
+    else:
+        _when_started.append(call)
+
+
+def _start():
+    configure_distro()
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return
+    if _must_ask_configurator():
+        _ask_configurator()
+        return
     if _setting("OTEL_TRACES_EXPORTER") != "none":
         _set_tracer_provider()
     if _setting("OTEL_METRICS_EXPORTER") in _OTLP_NAMES:
         _process.when_granted.append(_start_metrics)
         if _process.current().state == _process.GRANTED:
             _start_metrics()
-    if os.environ.get("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "").strip().lower() == "true":
-        _start_logs()
-    return True
+    start_logs()
+
+
+def _ask_configurator():
+    from opentelemetry import trace
+    from opentelemetry.instrumentation.auto_instrumentation import _load
+
+    of_program = trace._TRACER_PROVIDER
+    _load._load_configurators()
+    if of_program is not None:
+        trace.set_tracer_provider(of_program)
 
 
 def _setting(name):
     return os.environ.get(name, "").strip()
 
 
-def _configure_distro():
+def configure_distro():
+    """Idempotent. It needs no SDK, and what it sets counts for the instrumentations, too."""
     global distro
+    if distro is not None:
+        return
     try:
         from opentelemetry.instrumentation.auto_instrumentation import _load
     except ImportError:
@@ -145,7 +204,11 @@ def _make_metric_exporter():
     return MetricExporter()
 
 
-def _start_logs():
+def start_logs():
+    global _has_logs
+    if _has_logs or os.environ.get("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "").strip().lower() != "true":
+        return
+    _has_logs = True
     import logging
 
     try:

@@ -104,6 +104,17 @@ class Sink:
             encoded = None
         self._put_now((span.resource, span.instrumentation_scope, context.span_id, encoded))
 
+    def withhold(self, span):
+        """A span that is not to be seen as it is. One that began before that was known is counted as lost."""
+        if span.context.span_id not in self._open:
+            return
+        if self.state is WAITING:
+            with self._lock:
+                self._open.pop(span.context.span_id, None)
+                self._not_serving += 1
+        elif self.state is ON:
+            self._put_now((span.resource, span.instrumentation_scope, span.context.span_id, None))
+
     def _put_now(self, ended):
         with self._lock:
             if self._busy:
@@ -176,7 +187,7 @@ class Sink:
     # ---- of other signals
 
     def request(self, signal, encoded):
-        """An Export...ServiceRequest, 1: metrics, 2: logs. False: it found no room."""
+        """An Export...ServiceRequest, 0: traces, 1: metrics, 2: logs. False: it found no room."""
         with self._lock:
             if self._busy or self.state is not ON:
                 return False
@@ -191,10 +202,13 @@ class Sink:
         self._mailbox.wake_reader()
         return done
 
-    def wait_log(self, item):
+    def wait_for_role(self, kind, item):
+        """A "log", or a "handed" span, on from a program's exporter. False: it found no room."""
         with self._lock:
-            if self.state is WAITING:
-                self._add_waiting(("log", item))
+            found_room = self.state is WAITING and len(self.waiting) < WAITING_MAX
+            if found_room:
+                self._add_waiting((kind, item))
+        return found_room
 
     # ---- the role
 
@@ -215,7 +229,7 @@ class Sink:
             finally:
                 self._busy = False
         if self.state is ON:
-            self._put_logs(waiting)
+            self._put_requests(waiting)
             self._put_deferred()
             self._mailbox.wake_reader()
         for call in when_elsewhere if self.state is ELSEWHERE else ():
@@ -237,12 +251,12 @@ class Sink:
                 lane.count_lost(_mailbox.LOST_NOT_SERVING, self._not_serving)
                 self._started = self._not_serving = 0
 
-    def _put_logs(self, waiting):
+    def _put_requests(self, waiting):
         for kind, item in waiting:
-            if kind == "log":
+            if kind != "span":
                 from . import _exporters
 
-                _exporters.write_log(self, item)
+                _exporters.write_waited(self, kind, item)
 
     def _own_instance_id(self, of_worker):
         """Each process that serves has an id of its own: the worker's, with another last group."""

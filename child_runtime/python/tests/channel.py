@@ -27,7 +27,7 @@ class Channel:
     def environment(self, **more):
         token = "1:web:0:1:%s:%d" % ("a" * 32, os.getpid())
         base = {"RUNMAIN_TOKEN": token, "RUNMAIN_CHANNEL": self.name, "RUNMAIN_SERVICE": "web", "RUNMAIN_WORKER": "0"}
-        return dict(base, RUNMAIN_GENERATION="1", RUNMAIN_AUTO="0", **more)
+        return dict(dict(base, RUNMAIN_GENERATION="1", RUNMAIN_AUTO="0"), **more)
 
     def close(self):
         self._sock.close()

@@ -23,7 +23,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BOOTSTRAP = os.path.join(os.path.dirname(HERE), "bootstrap")
 APPS = os.path.join(HERE, "apps")
 BIN = os.path.dirname(sys.executable)
 
@@ -96,8 +95,7 @@ class Served:
         self.sink = Sink()
         self.port = free_port()
         environment = {
-            "PYTHONPATH": BOOTSTRAP + os.pathsep + APPS,
-            "RUNMAIN_AUTO": "1" if auto else "0",
+            "PYTHONPATH": APPS,
             "PATH": BIN + os.pathsep + os.environ["PATH"],
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.endpoint,
             "PYTHONUNBUFFERED": "1",
@@ -109,6 +107,7 @@ class Served:
         lines += ["port = %d" % self.port] if port_key else []
         lines += ["watch = %s" % json.dumps([watch]) if watch else "watch = false", "workers = %d" % workers]
         lines += ["env = { %s }" % ", ".join("%s = %s" % (k, json.dumps(v)) for k, v in environment.items())]
+        lines += ["[service.web.telemetry]", "auto = %s" % ("true" if auto else "false")]
         self.config = os.path.join(self.folder, "supervisor.toml")
         with open(self.config, "w") as file:
             file.write("\n".join(lines) + "\n")

@@ -1,0 +1,146 @@
+"""When the SDK is started under RUNMAIN_AUTO=1: at the claim or at the first need, never in a launcher."""
+import os
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+
+from in_process import InProcess
+
+HEAD = """
+import os, sys, types
+import flask
+from opentelemetry import trace, metrics
+import runmain
+from runmain import _runners
+sdk = "opentelemetry.sdk.trace"
+early = trace.get_tracer("early")
+app = flask.Flask("app")
+app.add_url_rule("/x", "x", lambda: "x")
+def is_set(): return trace._TRACER_PROVIDER is not None
+"""
+LISTENS = {"SERVER_STARTER_PORT": "127.0.0.1:1=3", "RUNMAIN_AUTO": "1"}
+
+
+class StartTest(InProcess):
+    def run_auto(self, code, **more):
+        return self.run_code(code, head=HEAD, RUNMAIN_AUTO="1", **more)
+
+    def test_an_import_instruments_and_the_claim_starts(self):
+        self.run_auto("""
+            assert not is_set()
+            counter = metrics.get_meter("m").create_counter("c")
+            assert runmain.serve() and is_set()
+            early.start_span("early").end()
+            app.test_client().get("/x")
+            counter.add(1)
+            metrics.get_meter_provider().force_flush()
+            os._exit(0)
+        """)
+        self.assertEqual(self.names(), ["GET /x", "early"])
+        self.assertEqual(len(self.requests), 1)
+
+    def test_a_launcher_has_none_and_its_child_has(self):
+        self.run_auto("""
+            _runners.launch()
+            early.start_span("of the launcher").end()
+            app.test_client().get("/x")
+            assert not hasattr(trace.get_tracer_provider(), "add_span_processor") and not is_set()
+            runmain.setup_tracing()
+            assert not is_set()
+            for n in range(2):
+                pid = os.fork()
+                if pid == 0:
+                    assert not is_set() and runmain.serve() and is_set()
+                    early.start_span("early").end()
+                    app.test_client().get("/x")
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+            assert not is_set()
+        """)
+        self.assertEqual(self.names(), ["GET /x", "GET /x", "early", "early"])
+        self.assertEqual(len({a["service.instance.id"] for _, a in self.spans()} or {1, 2}), 2)
+
+    def test_a_job_starts_at_its_first_span(self):
+        self.run_auto("""
+            assert not is_set()
+            with early.start_as_current_span("job"): assert is_set()
+        """)
+        self.assertEqual(self.names(), ["job"])
+
+    def test_a_program_that_asks_for_the_provider_gets_one(self):
+        self.run_auto("""
+            from opentelemetry.sdk.trace import TracerProvider
+            assert not is_set()
+            assert isinstance(trace.get_tracer_provider(), TracerProvider)
+        """)
+
+    def test_the_program_s_own_provider_before_the_claim_stays(self):
+        code = """
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.resources import Resource
+            own = TracerProvider(resource=Resource.create({"own": "yes"}))
+            trace.set_tracer_provider(own)
+            runmain.serve()
+            assert trace.get_tracer_provider() is own
+            early.start_span("early").end()
+            os._exit(0)
+        """
+        self.run_auto(code)
+        self.run_auto(code, OTEL_TRACES_EXPORTER="console")  # by way of OpenTelemetry's configurator
+        self.assertEqual([(s.name, a.get("own")) for s, a in self.spans()], [("early", "yes")] * 2)
+
+    def test_the_program_s_own_provider_after_the_claim_wins(self):
+        self.run_auto("""
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.resources import Resource
+            runmain.serve()
+            early.start_span("ours").end()
+            trace.set_tracer_provider(TracerProvider(resource=Resource.create({"own": "yes"})))
+            early.start_span("own").end()
+            os._exit(0)
+        """)
+        self.assertEqual({s.name: a.get("own") for s, a in self.spans()}, {"ours": None, "own": "yes"})
+
+    def test_the_sdk_s_import_before_the_api_s_and_an_instrumentation_s(self):
+        for first in ("import opentelemetry.sdk.trace", "from opentelemetry.instrumentation.flask import FlaskInstrumentor"):
+            self.setUp()
+            code = first + """
+import os, runmain
+from opentelemetry import trace
+import flask
+app = flask.Flask("app")
+app.add_url_rule("/x", "x", lambda: "x")
+runmain.serve()
+app.test_client().get("/x")
+os._exit(0)
+"""
+            self.run_code(code, head="", RUNMAIN_AUTO="1")
+            self.assertEqual(self.names(), ["GET /x"], first)
+
+    def test_uwsgi_s_children_claim_in_its_hook(self):
+        out = self.run_auto("""
+            uwsgi, calls = types.ModuleType("uwsgi"), []
+            uwsgi.number = 0
+            uwsgi.worker_id = lambda: uwsgi.number
+            sys.modules["uwsgi"] = uwsgi
+            _runners.uwsgi(uwsgi)
+            uwsgi.post_fork_hook = lambda: print("the user's own", runmain.serving(), is_set(), flush=True)  # as uwsgidecorators does
+            early.start_span("of the master").end()
+            assert not is_set()
+            for number in (0, 1):  # a mule, a worker
+                pid = os.fork()
+                if pid == 0:
+                    uwsgi.number = number
+                    uwsgi.__dict__["post_fork_hook"]()
+                    if number: early.start_span("worker").end()
+                    os._exit(0)
+                os.waitpid(pid, 0)
+        """)
+        self.assertEqual(out, "the user's own False False\nthe user's own True True\n")
+        self.assertEqual(self.names(), ["worker"])
+
+
+if __name__ == "__main__":
+    unittest.main()
