@@ -1,4 +1,7 @@
-// A heap with a hole in it, before and after it is given back.
+// A heap with a hole in it, before and after it is given back. Sanitizers and other C libraries have heaps of
+// their own: this is for builds without them.
+#include <cstdlib>
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #include "os/linux/heap.hpp"
 
 #include <unistd.h>
@@ -33,8 +36,6 @@ std::unique_ptr<char[]> block() {
 
 }  // namespace
 
-// Sanitizers and other C libraries have heaps of their own.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_CASE("what a peak took goes back though a small block lies above it") {
   std::vector<std::unique_ptr<char[]>> blocks;
   for (std::size_t i = 0; i < kBlocks; ++i) blocks.push_back(block());
