@@ -84,7 +84,12 @@ void Engine::stop_unwanted(ServiceRecord& r) {
   if (r.instances.empty() || (!up(r) && !may_stop(r))) return;
   const Survey seen = look(r);
   for (Instance& i : r.instances) {
-    if (!wants(r, i, seen)) stop(r, i, EndWhy::stop);
+    if (wants(r, i, seen)) continue;
+    // It makes room for a change; if that is withdrawn, whoever is started here instead is for that reason,
+    // and not for the one that this one was started for.
+    const bool counts = i.key.is_worker() && i.key.generation == r.current && i.key.slot < r.workers();
+    if (counts && i.works() && !i.leaving) r.slots[i.key.slot].current.reason = Reason::change;
+    stop(r, i, EndWhy::stop);
   }
 }
 

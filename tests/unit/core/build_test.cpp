@@ -50,6 +50,29 @@ TEST_CASE("a change is built before the next generation starts, while the old on
            {"exits 0:b:2:1 0", "spawn 0:0:2:1 change, kill_tree 0:b:2:1"}});
 }
 
+TEST_CASE("one that made room for a change that is withdrawn comes back for that reason, not for an older one") {
+  Scene s;
+  ServiceSpec spec = built("web");
+  spec.overlap = false;
+  s.configure({spec});
+  play(s, {{"lives 0:b:1:1", ""},
+           {"exits 0:b:1:1 0", "spawn 0:0:1:1 start, kill_tree 0:b:1:1"},
+           {"swept 0:b:1:1", "forget 0:b:1:1"}});
+  s.serve({0, 0, 1, 1});
+  play(s, {{"exits 0:0:1:1 11", "kill_tree 0:0:1:1"},
+           {"swept 0:0:1:1", "forget 0:0:1:1, spawn 0:0:1:2 crash"},
+           {"lives 0:0:1:2", "probe 0:0:1:2"},
+           {"ready 0:0:1:2", ""},
+           {"changed 0", "spawn 0:b:2:1 change"},
+           {"lives 0:b:2:1", ""},
+           {"tick 50", ""},
+           {"exits 0:b:2:1 0", "ask_drain 0:0:1:2, kill 0:0:1:2 15, kill_tree 0:b:2:1"},
+           {"swept 0:b:2:1", "forget 0:b:2:1"},
+           {"exits 0:0:1:2 0", "kill_tree 0:0:1:2"},
+           {"changed 0", "spawn 0:b:2:2 change"},
+           {"swept 0:0:1:2", "forget 0:0:1:2, spawn 0:0:1:3 change"}});
+}
+
 TEST_CASE("each end of a build that serves nobody: told, answered, and the old generation as it was") {
   for (const char* end : {"exits 0:b:2:1 512", "exits 0:b:2:1 9", "lost 0:b:2:1"}) {
     INFO(end);
