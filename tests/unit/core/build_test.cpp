@@ -50,7 +50,8 @@ TEST_CASE("a change is built before the next generation starts, while the old on
            {"exits 0:b:2:1 0", "spawn 0:0:2:1 change, kill_tree 0:b:2:1"}});
 }
 
-TEST_CASE("one that made room for a change that is withdrawn comes back for that reason, not for an older one") {
+TEST_CASE(
+    "one that made room for a change that is withdrawn comes back for that reason, not for an older one") {
   Scene s;
   ServiceSpec spec = built("web");
   spec.overlap = false;
