@@ -27,7 +27,8 @@ bool Suspects::cleared(ServiceId service) const {
 std::optional<Suspects::Writes> Suspects::look(ServiceId service) const {
   Writes writes;
   for (const std::uint64_t tag : asks_.tags(service)) {
-    for (const pid_t pid : os::tagged_processes(tag)) {
+    // One that has ended is not in its parent's count until that one has waited for it.
+    for (const pid_t pid : os::tagged_processes_and_zombies(tag)) {
       const auto calls = os::write_calls(pid);
       if (!calls) return std::nullopt;
       writes[pid] = *calls;

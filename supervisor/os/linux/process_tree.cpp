@@ -141,12 +141,17 @@ std::uint64_t tag_of(pid_t pid) {
   return quick_tag(pid, tag) ? tag : tag_from_text(pid);
 }
 
-std::vector<pid_t> tagged_processes(std::uint64_t tag) {
+std::vector<pid_t> tagged_processes_and_zombies(std::uint64_t tag) {
   ProcessList list;
   std::vector<pid_t> pids;
   if (!list.read(pids)) return {};
-  pids.erase(std::remove_if(pids.begin(), pids.end(), [tag](pid_t pid) { return !still_living(pid, tag); }),
-             pids.end());
+  std::erase_if(pids, [tag](pid_t pid) { return tag_of(pid) != tag; });
+  return pids;
+}
+
+std::vector<pid_t> tagged_processes(std::uint64_t tag) {
+  std::vector<pid_t> pids = tagged_processes_and_zombies(tag);
+  std::erase_if(pids, [tag](pid_t pid) { return !still_living(pid, tag); });
   return pids;
 }
 

@@ -47,6 +47,8 @@ std::uint64_t tag_of(pid_t pid);
 
 // Living processes with this tag, one pass, no proof.
 std::vector<pid_t> tagged_processes(std::uint64_t tag);
+// The same with those that have ended and that nobody has waited for.
+std::vector<pid_t> tagged_processes_and_zombies(std::uint64_t tag);
 
 // Whether the tree of a child of ours that we have waited for is gone already, without a look at all of
 // /proc. `other` says of a pid whether it is a living child of another tree, or none that matters.

@@ -107,6 +107,29 @@ TEST_CASE("who has not written since the last look is cleared; who has, or has a
   CHECK_FALSE(w.suspects.cleared(kWeb));
 }
 
+TEST_CASE("a process that wrote and ended is missed though nobody has waited for it") {
+  os::TagSource source;
+  const std::uint64_t tag = source.next();
+  Writer one(tag);
+  World w;
+  w.tags = {tag};
+  w.suspects.started(kWeb);
+  REQUIRE(w.look());
+  const pid_t ended = fork();
+  if (ended == 0) {
+    const rlimit limit{tag, tag};
+    _exit(setrlimit(RLIMIT_RTTIME, &limit) == 0 ? 0 : 1);
+  }
+  REQUIRE(ended > 0);
+  siginfo_t info{};
+  REQUIRE(waitid(P_PID, static_cast<id_t>(ended), &info, WEXITED | WNOWAIT) == 0);
+  CHECK_FALSE(w.suspects.cleared(kWeb));
+  int status = 0;
+  REQUIRE(waitpid(ended, &status, 0) == ended);
+  CHECK(status == 0);
+  CHECK(w.suspects.cleared(kWeb));
+}
+
 TEST_CASE("a look while a change is on its way does not count, and the one before it still does") {
   os::TagSource source;
   const std::uint64_t tag = source.next();
