@@ -22,14 +22,15 @@ bool LoopBreaker::suspects_only(const Changed& change) const {
 }
 
 LoopBreaker::Says LoopBreaker::judge(const Changed& change, bool starting, Time now) {
-  if (change.by_others && pardons < kLoopPardonsMax) {
+  const bool all_named = !change.unknown && !change.paths.empty() && change.count <= change.paths.size();
+  const bool same = all_named && suspects_only(change);
+  // Somebody else's edit of another file says nothing about who writes the suspects.
+  if (change.by_others && (same || !broken) && pardons < kLoopPardonsMax) {
     const std::uint32_t so_far = pardons + 1;
     forgive();
     pardons = so_far;
     return Says::reload;
   }
-  const bool all_named = !change.unknown && !change.paths.empty() && change.count <= change.paths.size();
-  const bool same = all_named && suspects_only(change);
   if (broken) {
     if (same) return Says::broken;
     // Somebody else's change; but if the suspects follow its start as well, once is enough.

@@ -141,6 +141,19 @@ TEST_CASE("what somebody else has written clears the suspicion and mends a broke
   CHECK(pardoned <= kLoopPardonsMax + kLoopReloads);
 }
 
+TEST_CASE("somebody else's edit of another file reloads once, and the loop stays broken") {
+  LoopBreaker loop;
+  Time now{};
+  CHECK(reloads_in_a_row(loop, now, {"app.json"}) == kLoopReloads - 1);
+  for (int edit = 0; edit < 3; ++edit) {
+    Changed by_person = change({"main.py"});
+    by_person.by_others = true;
+    now += kLate;
+    CHECK(loop.judge(by_person, false, now) == LoopBreaker::Says::reload);
+    CHECK_FALSE(reloads(loop, now, {"app.json"}));
+  }
+}
+
 TEST_CASE("many changes after one start count once") {
   LoopBreaker loop;
   Time now{};
