@@ -141,7 +141,8 @@ void Destination::taken(const Entry& entry, const Answer& answer, Time now, Fact
   if (rejected > 0) facts.push_back(fact_of(Type::rejected, parcel, rejected));
   if (!partial || (rejected == 0 && partial->message.empty())) return;
   const std::string said = partial->message.empty() ? "" : ": " + words_of(partial->message);
-  warn(entry, rejected > 0 ? "rejects " + items_text(parcel, rejected) + said : "says" + said, now, facts);
+  warn(entry, rejected > 0 ? "rejects " + items_text(parcel, rejected) : "says", said, answer.status, now,
+       facts);
 }
 
 void Destination::refused(const Entry& entry, const Answer& answer, Time now, Facts& facts) {
@@ -149,7 +150,8 @@ void Destination::refused(const Entry& entry, const Answer& answer, Time now, Fa
   // It is there, and answers.
   recovered(now, facts);
   facts.push_back(fact_of(Type::rejected, parcel, parcel.request.items));
-  warn(entry, "rejects " + items_text(parcel, parcel.request.items) + ": " + reason_of(answer), now, facts);
+  warn(entry, "rejects " + items_text(parcel, parcel.request.items), ": " + reason_of(answer), answer.status,
+       now, facts);
 }
 
 void Destination::retry(Entry& entry, const Answer& answer, Time now, std::int64_t wall_seconds,
@@ -185,14 +187,16 @@ void Destination::recovered(Time now, Facts& facts) {
   not_before_ = now;
 }
 
-void Destination::warn(const Entry& entry, const std::string& text, Time now, Facts& facts) {
-  std::string what = text;  // but for how many it is about
-  std::erase_if(what, [](char c) { return c >= '0' && c <= '9'; });
-  const bool known = what == warned_ && warned_at_ != kNever && now - warned_at_ < limits_.tell_again;
+void Destination::warn(const Entry& entry, const std::string& what, const std::string& why, int status,
+                       Time now, Facts& facts) {
+  std::string reason = why;  // but for numbers in the words of a stranger
+  std::erase_if(reason, [](char c) { return c >= '0' && c <= '9'; });
+  reason += std::to_string(status);
+  const bool known = reason == warned_ && warned_at_ != kNever && now - warned_at_ < limits_.tell_again;
   if (known) return;
-  warned_ = what;
+  warned_ = reason;
   warned_at_ = now;
-  facts.push_back(fact_of(Type::warns, entry.parcel, 0, name_ + " " + text));
+  facts.push_back(fact_of(Type::warns, entry.parcel, 0, name_ + " " + what + why));
 }
 
 std::vector<Parcel> Destination::take_all() {

@@ -117,7 +117,9 @@ class Destination {
   void taken(const Entry& entry, const Answer& answer, Time now, Facts& facts);
   void refused(const Entry& entry, const Answer& answer, Time now, Facts& facts);
   void retry(Entry& entry, const Answer& answer, Time now, std::int64_t wall_seconds, Facts& facts);
-  void warn(const Entry& entry, const std::string& text, Time now, Facts& facts);
+  // "NAME rejects 3 spans" (`what`) ": HTTP 404" (`why`).
+  void warn(const Entry& entry, const std::string& what, const std::string& why, int status, Time now,
+            Facts& facts);
   void recovered(Time now, Facts& facts);
   double random();
 
@@ -131,7 +133,7 @@ class Destination {
   std::uint32_t failures_ = 0;  // in a row
   Time failing_since_{};
   Time not_before_{};
-  std::string warned_;
+  std::string warned_;  // why
   Time warned_at_ = kNever;
 };
 

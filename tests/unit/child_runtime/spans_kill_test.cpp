@@ -1,6 +1,7 @@
 // What a killed process had ended is in the mailbox, whole, and once.
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -181,5 +182,44 @@ TEST_CASE("ends by abort, _exit and a fault lose nothing that had ended") {
     child.finish();
     CHECK(mailbox.read_all().size() == 100);
     CHECK(mailbox.torn == 0);
+  }
+}
+
+namespace {
+
+void end_a_span_and_fault(int) {
+  { const auto span = runmain::start_as_current_span("handler"); }
+  raise(SIGSEGV);
+}
+
+}  // namespace
+
+TEST_CASE("a fault in a signal handler that has ended a span, wherever it hit, loses and tears nothing") {
+  for (int round = 0; round < kRounds / 10; ++round) {
+    TestMailbox mailbox;
+    Board* board = make_board();
+    REQUIRE(board != nullptr);
+    Child child([&] {
+      attach(mailbox);
+      signal(SIGSEGV, SIG_DFL);
+      signal(SIGALRM, end_a_span_and_fault);
+      const itimerval once{{0, 0}, {0, 100 + round * 7}};
+      board->go = true;
+      setitimer(ITIMER_REAL, &once, nullptr);
+      write_spans(*board, 0);
+      pause();
+      return std::string();
+    });
+    child.finish();
+    const std::uint64_t ended = board->ended[0];
+    const auto spans = mailbox.read_all();
+    std::uint64_t lost = mailbox.header().no_lane;  // in the middle of the thread's first span
+    for (const runmain_lost why : {RUNMAIN_LOST_REENTRANT, RUNMAIN_LOST_FULL}) lost += mailbox.lost(why);
+    INFO("round " << round << ", ended " << ended << ", read " << spans.size() << ", lost " << lost);
+    CHECK(mailbox.torn == 0);
+    // The handler's own, and one that was written and not counted when it came.
+    CHECK(spans.size() + lost >= ended + 1);
+    CHECK(spans.size() + lost <= ended + 2);
+    munmap(board, sizeof(Board));
   }
 }

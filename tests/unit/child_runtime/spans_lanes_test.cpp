@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -238,6 +239,45 @@ TEST_CASE("without a mailbox of its own a forked child records nothing") {
   CHECK(child.finish() == "0");
   CHECK(mailbox.read_all().size() == 1);
 }
+
+#if !defined(__SANITIZE_THREAD__)  // which knows no other fork than fork()
+// As a server in C forks, whose language's own hooks never hear of it.
+TEST_CASE(
+    "a child of _Fork or of a bare clone, which run no hooks, has a lane of its own and nothing of its "
+    "parent's") {
+  pid_t (*const ways[])() = {
+      [] { return _Fork(); },
+      [] { return static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr)); }};
+  for (const auto fork_without_hooks : ways) {
+    TestMailbox mailbox;
+    Child child([&] {
+      attach(mailbox);
+      auto open = runmain::start_as_current_span("parent's");
+      const pid_t pid = fork_without_hooks();
+      if (pid == 0) {
+        if (runmain_telemetry_on() != 0 || open.is_recording()) _exit(1);
+        if (!attach(mailbox)) _exit(2);
+        make_span("child's");
+        open.end();
+        _exit(0);
+      }
+      int status = -1;
+      waitpid(pid, &status, 0);
+      return std::to_string(status);
+    });
+    CHECK(child.finish() == "0");
+    CHECK(mailbox.torn == 0);
+    const auto first = mailbox.read_lane(0);
+    const auto second = mailbox.read_lane(1);
+    REQUIRE(first.size() == 1);
+    REQUIRE(second.size() == 1);
+    CHECK(first[0].name == "parent's");
+    CHECK(second[0].name == "child's");
+    CHECK(second[0].span_id != first[0].span_id);
+    CHECK(mailbox.lane(0).pid != mailbox.lane(1).pid);
+  }
+}
+#endif
 
 // Sanitizers hold locks of their own across a fork beside threads, and TSan does not know that a fork wipes.
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)

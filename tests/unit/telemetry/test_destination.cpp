@@ -254,6 +254,26 @@ TEST_CASE("what is rejected is told with the reason, the same one once a minute"
   CHECK(scene.count(Type::fails) == 0);
 }
 
+TEST_CASE("another status is another reason; other numbers, of spans or in a stranger's words, are none") {
+  struct Step {
+    int code;
+    std::uint32_t spans;
+    const char* words;
+    std::size_t told;
+  };
+  const Step steps[] = {{404, 2, "7 of them", 1}, {404, 1, "8 of them", 1}, {401, 1, "8 of them", 2},
+                        {500, 3, "8 of them", 3}, {500, 1, "9 of them", 3}, {500, 1, "no", 4}};
+  Scene scene;
+  for (const Step& step : steps) {
+    Answer refusal = status(step.code);
+    protozero::pbf_writer{refusal.body}.add_string(2, step.words);
+    CHECK(scene.destination.offer(parcel(step.spans)).empty());
+    REQUIRE(scene.send(0s, refusal));
+    INFO(step.code << " " << step.words);
+    CHECK(scene.count(Type::warns) == step.told);
+  }
+}
+
 TEST_CASE("the queue is bounded in bytes: the oldest goes, but never what is in flight") {
   DestinationLimits limits;
   limits.queue_bytes = 1000;
