@@ -61,8 +61,11 @@ class Process:
         if settings.void or not settings.channel:
             self.state, self.why = REFUSED, "the role is another process's, which started this one"
             return
-        from . import _channel
-
+        try:
+            from . import _channel
+        except ImportError as error:  # the program has changed its user or root, and ours is out of reach
+            self.state, self.why = UNREACHABLE, str(error)
+            return
         try:
             self.channel = _channel.Channel(settings.channel, settings.nonce, explicit, _environment.VERSION)
         except _channel.Refused as error:
