@@ -155,7 +155,39 @@ def _resource():
         from opentelemetry.instrumentation.version import __version__
 
         attributes["telemetry.auto.version"] = __version__
-    return Resource.create(attributes)
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is None or not gevent.is_module_patched("threading") or gevent.is_module_patched("queue"):
+        return Resource.create(attributes)
+    return _resource_without_threads(attributes)
+
+
+def _resource_without_threads(attributes):
+    """Where threads are greenlets and queues are not (Flask-SocketIO's debug mode), an idle thread of the pool that
+    asks the detectors would stop the process."""
+    from concurrent import futures
+    from types import SimpleNamespace
+
+    from opentelemetry.sdk import resources
+
+    class Executor(futures.Executor):
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, call, *args, **kwargs):
+            future = futures.Future()
+            try:
+                future.set_result(call(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    before = resources.concurrent
+    names = {"ThreadPoolExecutor": Executor, "TimeoutError": futures.TimeoutError}
+    resources.concurrent = SimpleNamespace(futures=SimpleNamespace(**names))
+    try:
+        return resources.Resource.create(attributes)
+    finally:
+        resources.concurrent = before
 
 
 def _set_tracer_provider():

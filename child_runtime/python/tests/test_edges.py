@@ -68,6 +68,26 @@ class EdgesTest(InProcess):
         worker_process_init.connect(runmain.post_fork)
         worker_process_init.send(sender=None)
 
+    def test_gevent_s_server_claims_when_it_begins_to_accept(self):
+        self.run_code("""
+            import _socket, types
+            from runmain import _serving
+            class Server:
+                socket = _socket.socket()
+                def start_accepting(self): return runmain.serving()
+            Server.socket.bind(("127.0.0.1", 0)); Server.socket.listen()
+            _serving.patch_gevent(types.SimpleNamespace(BaseServer=Server))
+            assert not runmain.serving() and Server().start_accepting()
+        """)
+        self.assertEqual([c["explicit"] for c in self.channel.claims], [False])
+
+    def test_werkzeug_s_reloader_is_off_for_who_calls_it_by_itself(self):
+        out = self.run_code("""
+            from werkzeug._reloader import run_with_reloader
+            run_with_reloader(lambda: print(threading.current_thread() is threading.main_thread()), interval=1)
+        """)
+        self.assertEqual(out, "True\n")
+
     def test_the_drain_is_told_once_to_everybody(self):
         def tell():
             while not self.channel._held or not self.channel.claims:
