@@ -63,7 +63,8 @@ class Process:
             return
         try:
             from . import _channel
-        except ImportError as error:  # the program has changed its user or root, and ours is out of reach
+            import json  # noqa: F401: the channel's
+        except ImportError as error:  # the program has changed its user or root, and files are out of reach
             self.state, self.why = UNREACHABLE, str(error)
             return
         try:
@@ -73,6 +74,7 @@ class Process:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.state, self.why = UNREACHABLE, str(error)
+            self.sink.go_elsewhere()  # a program that has changed its user may not connect
             return
         self.role = self.channel.role
         self.is_launcher = False

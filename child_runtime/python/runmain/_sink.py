@@ -5,6 +5,7 @@ WAITING_MAX wait, and what finds no room is counted. One lane for each resource,
 uncontended lock costs 0.1 us and a thread's lane would have to be given back at the thread's end. A signal handler or
 finalizer that ends a span in the middle of another's end hands it over to that one. Non-goal: OTLP (_encode).
 """
+import os
 import sys
 import time
 from _thread import RLock
@@ -216,7 +217,22 @@ class Sink:
 
     # ---- the role
 
+    def go_elsewhere(self):
+        """There is no channel: the program exports by itself, to where its environment says."""
+        with self._lock:
+            if self.state is not WAITING:
+                return
+            waiting, self.waiting = self.waiting, deque()
+            self.state = ELSEWHERE
+        for call in when_elsewhere:
+            call(waiting)
+
     def open(self, role):
+        if self.state is ELSEWHERE:  # asked for again; its exporters work by now
+            for fd in (role.mailbox, role.wake):
+                if fd >= 0:
+                    os.close(fd)
+            return
         if role.mailbox >= 0:
             try:
                 self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
@@ -329,8 +345,6 @@ class Sink:
 
 
 def _default_resource():
-    import os
-
     return {"service.name": os.environ.get("OTEL_SERVICE_NAME", _environment.environment.service)}
 
 

@@ -27,10 +27,14 @@ class EdgesTest(InProcess):
             after = 'runmain.serve(); runmain.setup_tracing(); span("set up later")'
             for code in (before, after):
                 subprocess.run([sys.executable, "-c", HEAD + code], env=environment, check=True, timeout=60)
+            environment["RUNMAIN_CHANNEL"] = "/nowhere"  # out of reach, as for a program that has changed its user
+            again = before.replace("before", "unheard") + '; runmain.serve(); span("later")'
+            subprocess.run([sys.executable, "-c", HEAD + again], env=environment, check=True, timeout=60)
             end = time.monotonic() + 5
-            while time.monotonic() < end and len(sink.of()) < 3:
+            while time.monotonic() < end and len(sink.of()) < 6:
                 time.sleep(0.05)
-            self.assertEqual(sorted(s.name for s in sink.of()), ["after", "before", "set up later"])
+            wanted = ["after", "after", "before", "later", "set up later", "unheard"]
+            self.assertEqual(sorted(s.name for s in sink.of()), wanted)
         finally:
             held.close()
             sink.close()
