@@ -59,6 +59,22 @@ setTimeout(() => {}, 100);`,
   });
 }
 
+test('without a channel in reach spans go to the receiver', async (t) => {
+  const { paths, endpoint } = await collector(t);
+  const channel = new Channel(t);
+  const from = JSON.stringify(path.join(packages('current'), 'x.js'));
+  const child = await channel.start(
+    `const { BasicTracerProvider } = require('node:module').createRequire(${from})('@opentelemetry/sdk-trace-base');
+const tracer = new BasicTracerProvider().getTracer('a');
+tracer.startSpan('before').end();
+require('node:net').createServer().listen(0, () => setTimeout(() => tracer.startSpan('after').end(), 200));`,
+    { RUNMAIN_CHANNEL: '/nowhere', OTEL_EXPORTER_OTLP_ENDPOINT: endpoint },
+  );
+  await until('both are there', () => paths.filter((one) => one === '/v1/traces').length === 2, 10000);
+  child.kill('SIGKILL');
+  await child.ended;
+});
+
 test('a second copy of the package uses the first: each span is there once', async (t) => {
   const channel = new Channel(t);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'runmain-node-'));
