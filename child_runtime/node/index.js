@@ -5,6 +5,10 @@
 const { runtime } = require('./lib/runtime');
 require('./register');
 
+// Of the copy that was there first: two would each put a processor to each provider.
+const registered = globalThis[Symbol.for('runmain.registered.1')];
+const load = typeof registered === 'function' ? registered : require;
+
 // Claims now, and not at the first listen. Resolves with true if this process serves; unsupervised it does.
 function serve() {
   return runtime().claim(true);
@@ -42,8 +46,9 @@ let firstCall;
 function setupTracing() {
   if (firstCall) return { started: false, first: firstCall };
   firstCall = (new Error().stack || '').split('\n')[2]?.trim() || 'unknown';
-  require('./lib/early').install({ ...process.env, RUNMAIN_AUTO: '0' }); // where register.js was not loaded
-  return { started: require('./lib/auto').startOnce(), first: firstCall };
+  const plain = !runtime().telemetry; // then the program exports by itself
+  if (!plain) load('./lib/early').install({ ...process.env, RUNMAIN_AUTO: '0' }); // where register.js was not loaded
+  return { started: load('./lib/auto').startOnce(plain), first: firstCall };
 }
 
 module.exports = {
@@ -56,6 +61,6 @@ module.exports = {
     return runtime().instanceId;
   },
   get MailboxSpanProcessor() {
-    return require('./lib/processor').MailboxSpanProcessor;
+    return load('./lib/processor').MailboxSpanProcessor;
   },
 };

@@ -7,7 +7,8 @@ const kLoaded = Symbol.for('runmain.registered.1');
 
 function isWanted() {
   if (globalThis[kLoaded] || !process.env.RUNMAIN_TOKEN) return false;
-  Object.defineProperty(globalThis, kLoaded, { value: true });
+  // Another copy of this package (node_modules/runmain beside runmain's own) works with our modules.
+  Object.defineProperty(globalThis, kLoaded, { value: (name) => require(name) });
   return !require('./lib/environment').isLauncher(process.argv, process.execArgv);
 }
 

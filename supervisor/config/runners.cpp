@@ -1,6 +1,7 @@
 #include "config/runners.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "config/runner_launch.hpp"
 #include "config/runner_table.hpp"
@@ -133,9 +134,19 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   return runner;
 }
 
+// Modules whose run() starts no application of Flask.
+constexpr std::string_view kOtherRuns = "subprocess asyncio uvicorn anyio trio";
+
+bool is_other_run(const std::string& script, std::size_t dot) {
+  std::size_t begin = dot;
+  while (begin > 0 && script[begin - 1] >= 'a' && script[begin - 1] <= 'z') --begin;
+  return has_word(kOtherRuns, std::string_view(script).substr(begin, dot - begin));
+}
+
 // The text between the parentheses of the first `.run(`, as far as it is on record.
 std::string run_call(const std::string& script) {
-  const std::size_t at = script.find(".run(");
+  std::size_t at = script.find(".run(");
+  while (at != std::string::npos && is_other_run(script, at)) at = script.find(".run(", at + 1);
   if (at == std::string::npos) return {};
   const std::size_t open = at + 5;
   int depth = 1;
@@ -149,12 +160,51 @@ std::string run_call(const std::string& script) {
   return call;
 }
 
-std::string literal(const std::string& call, const std::string& name) {
-  const std::size_t at = call.find(name + "=");
-  if (at == std::string::npos) return {};
-  std::string text = call.substr(at + name.size() + 1, call.find_first_of(",)", at) - at - name.size() - 1);
-  std::erase_if(text, [](char c) { return c == '"' || c == '\''; });
-  return text;
+// Between the commas of a call, but for those within brackets and strings.
+std::vector<std::string> arguments_of(const std::string& call) {
+  std::vector<std::string> arguments{{}};
+  int depth = 0;
+  char quote = '\0';
+  for (const char c : call) {
+    if (quote != '\0') {
+      if (c == quote) quote = '\0';
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '(' || c == '[' || c == '{') {
+      ++depth;
+    } else if (c == ')' || c == ']' || c == '}') {
+      if (--depth < 0) break;
+    } else if (c == ',' && depth == 0) {
+      arguments.emplace_back();
+      continue;
+    }
+    arguments.back() += c;
+  }
+  return arguments;
+}
+
+bool is_text(const std::string& value) {
+  return value.size() > 2 && (value[0] == '"' || value[0] == '\'') &&
+         value.find(value[0], 1) == value.size() - 1;
+}
+
+// Where app.run() listens; nothing where that is known only when it runs.
+std::optional<Where> where_of_call(const std::string& call) {
+  constexpr std::array<std::string_view, 2> kPositions{"host", "port"};
+  Where where{"127.0.0.1", "5000", {}};
+  std::size_t position = 0;
+  for (const std::string& argument : arguments_of(call)) {
+    if (argument.empty()) continue;
+    if (argument[0] == '*' || argument.find('#') != std::string::npos) return std::nullopt;
+    const std::size_t equals = argument.find('=');
+    const std::string value = equals == std::string::npos ? argument : argument.substr(equals + 1);
+    std::string name = argument.substr(0, equals);
+    if (equals == std::string::npos) name = position < 2 ? kPositions.at(position++) : "";
+    if (value == "None" || (name != "host" && name != "port")) continue;
+    if (name == "host" ? !is_text(value) : !is_number(value)) return std::nullopt;
+    (name == "host" ? where.host : where.port) = name == "host" ? value.substr(1, value.size() - 2) : value;
+  }
+  return where;
 }
 
 // python app.py, where the script calls app.run() of Flask.
@@ -168,16 +218,20 @@ Runner flask_script(const Argv& argv, const Program& program, const std::string&
     runner.promise = "the port is in the script; its own reloader is not touched";
     return runner;
   }
-  Where where{"127.0.0.1", "5000", {}};
-  if (const std::string host = literal(call, "host"); !host.empty()) where.host = host;
-  if (const std::string port = literal(call, "port"); is_number(port)) where.port = port;
+  const auto where = where_of_call(call);
+  if (!where) {
+    launch_by(Launcher::werkzeug, program, {}, runner);
+    runner.promise = "as its host and port are no literals in app.run()";
+    return runner;
+  }
   Row row;
   row.way = Way::werkzeug;
   give_socket(row, program, runner);
-  runner.listen = address_of(where);
+  runner.listen = address_of(*where);
   if (launch_by(Launcher::werkzeug, program, {}, runner)) {
     runner.promise = "its own reloader is off";
-  } else if (literal(call, "debug") == "True") {  // ./app.py: its interpreter is in its first line
+  } else if (call.find("debug=True") !=
+             std::string::npos) {  // ./app.py: its interpreter is in its first line
     runner.promise = "its own watcher stays, say `python " + program.script + "`";
   }
   return runner;

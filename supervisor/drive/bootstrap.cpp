@@ -104,12 +104,17 @@ Bootstrap find_bootstrap() {
   return n <= 0 ? Bootstrap{} : bootstrap_in(share_of(std::string(self, static_cast<std::size_t>(n))));
 }
 
+bool restricts_node(std::string_view words) {
+  return words.find("--permission") != std::string_view::npos ||
+         words.find("--experimental-permission") != std::string_view::npos;
+}
+
 std::string with_python(std::string_view value, const std::string& folder) {
   return value.empty() ? folder : folder + ":" + std::string(value);
 }
 
 std::string with_node(std::string_view value, const std::string& file) {
-  if (is_quote_open(value)) return std::string(value);
+  if (is_quote_open(value) || restricts_node(value)) return std::string(value);
   const std::string ours = "--require " + quoted_for_node(file);
   return value.empty() ? ours : std::string(value) + " " + ours;
 }

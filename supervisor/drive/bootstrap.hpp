@@ -31,7 +31,10 @@ Bootstrap find_bootstrap();
 
 // PYTHONPATH with our folder first, before a sitecustomize of the user's.
 std::string with_python(std::string_view value, const std::string& folder);
-// NODE_OPTIONS with our file last. Node itself refuses a quote that is never closed: that stays as it is.
+// Whether words of Node's name its permission model: it could not read our file, and would not start.
+bool restricts_node(std::string_view words);
+// NODE_OPTIONS with our file last. Node itself refuses a quote that is never closed: that stays as it is, and
+// so does one that restricts what may be read.
 std::string with_node(std::string_view value, const std::string& file);
 
 // Whether a folder of PYTHONPATH, or a file of --require, is a runmain's, this one's or that one's in which

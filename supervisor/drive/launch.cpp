@@ -190,11 +190,13 @@ void add_telemetry(const LaunchInput& in, const Account& account, std::vector<st
   }
   if (in.otlp.empty()) return;
   if (!in.key.is_worker()) return take_telemetry_out(environment);
-  export_to_observer(
-      environment,
-      {in.otlp, otlp_token(in.secret, in.key), in.spec->name, instance_id(in.secret, in.key), in.key.slot,
-       in.key.generation, in.short_delays,
-       account.change && !in.bootstrap.others_can_read ? Bootstrap{} : in.bootstrap, telemetry.automatic});
+  Bootstrap bootstrap = account.change && !in.bootstrap.others_can_read ? Bootstrap{} : in.bootstrap;
+  for (const std::string& word : in.spec->command.argv) {
+    if (restricts_node(word)) bootstrap.node.clear();
+  }
+  export_to_observer(environment, {in.otlp, otlp_token(in.secret, in.key), in.spec->name,
+                                   instance_id(in.secret, in.key), in.key.slot, in.key.generation,
+                                   in.short_delays, std::move(bootstrap), telemetry.automatic});
 }
 
 std::optional<Fault> add_environment(const LaunchInput& in, const Account& account,

@@ -107,13 +107,14 @@ function loadSdk(load) {
   };
 }
 
-function start() {
+// `plain`: not below runmain, or with its telemetry off: as the SDK does it by the environment.
+function start(plain) {
   const state = runtime();
   const load = Module.createRequire(path.join(programFolder(), 'program.js'));
   const { instrumentations, sdk } = loadSdk(load);
-  if (!sdk) return startBare(load, instrumentations);
-  const { mailboxProcessor } = require('./processor');
-  const made = new sdk.NodeSDK({ instrumentations, spanProcessors: [mailboxProcessor()] });
+  if (!sdk) return !plain && startBare(load, instrumentations);
+  const processors = plain ? {} : { spanProcessors: [require('./processor').mailboxProcessor()] };
+  const made = new sdk.NodeSDK({ instrumentations, ...processors });
   state.starting = (provider) => (state.ourProvider = new SwitchProvider(provider));
   try {
     made.start();
@@ -149,13 +150,28 @@ function startBare(load, instrumentations) {
   return true;
 }
 
-function startOnce() {
+// Once a service's start, by the process that serves.
+function tellMissing(state) {
+  const { RUNMAIN_WORKER, RUNMAIN_GENERATION } = state.env;
+  if (!state.auto || RUNMAIN_WORKER !== '0' || RUNMAIN_GENERATION !== '1') return;
+  const tell = () => {
+    if (!state.serving) return;
+    const text = `${programFolder()} has no @opentelemetry/auto-instrumentations-node: nothing is traced`;
+    process.emitWarning(text, 'RunmainWarning');
+  };
+  if (state.serving) tell();
+  else state.afterClaim.push(tell);
+}
+
+function startOnce(plain = false) {
   const state = runtime();
   if (state.autoDone || !isMainThread) return false;
   state.autoDone = true;
   if (isStartedElsewhere()) return false;
   try {
-    return start();
+    const started = start(plain);
+    if (!started) tellMissing(state);
+    return started;
   } catch (error) {
     process.emitWarning(`no instrumentation, ignoring: ${error.message}`, 'RunmainWarning');
     return false;

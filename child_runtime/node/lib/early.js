@@ -21,6 +21,18 @@ const kApi = Symbol.for('opentelemetry.js.api.1');
 
 let waitsForLibrary = false;
 
+// What fails in here is never the program's: it may have changed its user, and our files are out of reach.
+let failed = false;
+function safely(fn) {
+  try {
+    return fn();
+  } catch (error) {
+    if (!failed) process.emitWarning(`no telemetry, ignoring: ${error && error.message}`, 'RunmainWarning');
+    failed = true;
+    return undefined;
+  }
+}
+
 function isLibrary(request, parent) {
   const name = request.startsWith('node:') ? request.slice(5) : request;
   if (!kLibraries.has(name) && !name.startsWith('@aws-sdk/')) return false;
@@ -34,11 +46,15 @@ function hookLoad() {
     if (typeof request !== 'string') return load.apply(this, arguments);
     if (waitsForLibrary && isLibrary(request, parent)) {
       waitsForLibrary = false;
-      require('./auto').startOnce();
+      safely(() => require('./auto').startOnce());
     }
     if (!request.includes(kSdk)) return load.apply(this, arguments);
-    const hooks = require('./sdk_hooks');
-    hooks.install();
+    const hooks = safely(() => {
+      const found = require('./sdk_hooks');
+      found.install();
+      return found;
+    });
+    if (!hooks) return load.apply(this, arguments);
     const exports = load.apply(this, arguments);
     hooks.loaded(request, exports, (name) => Module.createRequire(Module._resolveFilename(request, parent, isMain))(name));
     return exports;
@@ -49,7 +65,7 @@ function hookListen() {
   const { prototype } = net.Server;
   const { listen } = prototype;
   prototype.listen = function (...args) {
-    require('./listen').before(this, args);
+    safely(() => require('./listen').before(this, args));
     return listen.apply(this, args);
   };
 }

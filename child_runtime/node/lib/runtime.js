@@ -131,6 +131,7 @@ class Runtime {
     this.why = answer.why;
     this.role = answer.role;
     if (this.serving) this.granted(answer.mailbox);
+    else if (answer.state === 'unreachable' && this.telemetry) this.writeWaiting(); // by HTTP: it may have changed its user
     else this.dropWaiting();
     const { afterClaim } = this;
     this.afterClaim = [];
@@ -272,7 +273,7 @@ class Runtime {
 
   // An Export…ServiceRequest: 1 metrics, 2 logs. True: it is taken.
   request(signal, bytes) {
-    if (!this.serving) return this.state !== 'unclaimed' && this.state !== 'asking';
+    if (!this.serving && this.state !== 'unreachable') return this.state !== 'unclaimed' && this.state !== 'asking';
     const lane = this.mailbox && (this.lanes.values().next().value || this.laneOf(undefined));
     if (lane && lane.request(signal, bytes)) return true;
     return this.http().send(signal, bytes);

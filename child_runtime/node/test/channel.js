@@ -43,12 +43,12 @@ class Channel {
     }, this.after);
   }
 
-  async start(program, env = {}) {
+  async start(program, env = {}, register = kRegister) {
     const name = path.join(this.folder, 'channel');
     if (!this.server.listening) await new Promise((resolve) => this.server.listen(name, resolve));
     const file = path.join(this.folder, 'server.js');
     fs.writeFileSync(file, program);
-    const child = spawn(process.execPath, ['--require', kRegister, file], {
+    const child = spawn(process.execPath, ['--require', register, file], {
       env: { ...process.env, RUNMAIN_TOKEN: '1:web:0:1:nonce:1', RUNMAIN_CHANNEL: name, RUNMAIN_AUTO: '0', ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     });

@@ -6,6 +6,7 @@
 ALWAYS = {
     "socket": "_serving:patch_socket",
     "uvloop": "_serving:patch_uvloop",
+    "gevent.baseserver": "_serving:patch_gevent",
     "gunicorn.arbiter": "_runners:gunicorn_arbiter",
     "gunicorn.workers.base": "_runners:gunicorn_worker",
     "uvicorn.supervisors.multiprocess": "_runners:uvicorn_multiprocess",
@@ -22,6 +23,7 @@ ALWAYS = {
     "celery.signals": "_runners:celery",
     "watchfiles.run": "_runners:watchfiles",
     "werkzeug.serving": "_reloaders:werkzeug",
+    "werkzeug._reloader": "_reloaders:werkzeug_reloader",
     "django.utils.autoreload": "_reloaders:django_reloader",
     "django.core.servers.basehttp": "_reloaders:django_server",
     "opentelemetry.trace": "_provider:patch_api",

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 
-from . import _imports, _sdk
+from . import _imports, _process, _sdk
 from ._hooks import LIBRARIES
 
 _log = logging.getLogger("runmain")
@@ -115,6 +115,9 @@ def _start():
     try:
         if not _sdk.is_installed():
             _started = True
+            _process.when_granted.append(_sdk.tell_missing)
+            if _process.current().state == _process.GRANTED:
+                _sdk.tell_missing()
             return
         _sdk.configure_distro()
         _started = True

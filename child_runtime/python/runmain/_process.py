@@ -61,8 +61,12 @@ class Process:
         if settings.void or not settings.channel:
             self.state, self.why = REFUSED, "the role is another process's, which started this one"
             return
-        from . import _channel
-
+        try:
+            from . import _channel
+            import json  # noqa: F401: the channel's
+        except ImportError as error:  # the program has changed its user or root, and files are out of reach
+            self.state, self.why = UNREACHABLE, str(error)
+            return
         try:
             self.channel = _channel.Channel(settings.channel, settings.nonce, explicit, _environment.VERSION)
         except _channel.Refused as error:
@@ -70,6 +74,7 @@ class Process:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.state, self.why = UNREACHABLE, str(error)
+            self.sink.go_elsewhere()  # a program that has changed its user may not connect
             return
         self.role = self.channel.role
         self.is_launcher = False

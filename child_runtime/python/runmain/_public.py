@@ -65,19 +65,17 @@ def _start_plain():
     try:
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         return
     if trace._TRACER_PROVIDER is not None:
         return
-    provider = TracerProvider()
-    if os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none":
-        try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from . import _sdk
 
-            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        except ImportError:
-            pass
+    provider = TracerProvider()
+    exports = os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none"
+    processor = _sdk.make_otlp_processor() if exports else None
+    if processor is not None:
+        provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
 
 
@@ -131,7 +129,11 @@ def _await_drain(channel):
         if said is not None and "drain" in said:
             budget = said["drain"].get("budget_ms", 0) / 1000 if isinstance(said["drain"], dict) else 0
             for call in list(_drains):
-                call(budget)
+                try:
+                    call(budget)
+                except Exception as error:  # the others are called all the same
+                    sys.stderr.write("runmain: on_drain: %r, ignoring\n" % (error,))
+            return  # a second word changes nothing
 
 
 # ---- for frameworks and runners
@@ -155,6 +157,7 @@ def lifespan(inner=None):
     return run
 
 
-def post_fork(*_):
-    """For gunicorn's post_fork, uWSGI's @postfork, Celery's worker_process_init: this process serves."""
+def post_fork(server=None, worker=None, **_):
+    """For gunicorn's post_fork, uWSGI's @postfork, Celery's worker_process_init: this process serves. Gunicorn wants
+    two names, Celery any."""
     return serve()

@@ -61,6 +61,20 @@ def werkzeug(module):
     module.run_simple = run_simple
 
 
+def werkzeug_reloader(module):
+    """Who calls it without run_simple(), as Flask-SocketIO does."""
+    original = module.run_with_reloader
+    if getattr(original, "_runmain", False) or not _is_reloader_needless():
+        return
+
+    @functools.wraps(original)
+    def run_with_reloader(main_func, *_, **__):
+        main_func()
+
+    run_with_reloader._runmain = True
+    module.run_with_reloader = run_with_reloader
+
+
 def django_reloader(module):
     original = module.run_with_reloader
     if getattr(original, "_runmain", False) or not _is_reloader_needless():

@@ -8,6 +8,8 @@ is OTLP, the provider is made directly: no exporter, no HTTP client, no protobuf
 instrumentations (_instrument).
 """
 import os
+import sys
+from importlib import import_module
 
 from . import _environment, _exporters, _process, _provider, _sink
 
@@ -27,6 +29,14 @@ def is_installed():
         return find_spec("opentelemetry.sdk") is not None
     except (ImportError, ValueError):
         return False
+
+
+def tell_missing():
+    """In one process of a service's first generation."""
+    settings = _environment.environment
+    if settings.worker <= 0 and settings.generation <= 1:
+        text = "runmain: there is no opentelemetry-sdk in %s (pip install opentelemetry-distro): nothing is traced\n"
+        sys.stderr.write(text % sys.prefix)
 
 
 def want():
@@ -61,7 +71,10 @@ def start():
         if _started:  # by what was imported
             return True
         _started = True
-        _start()
+        try:
+            _start()
+        except Exception as error:  # asked for by a span: not its program's to hear of
+            sys.stderr.write("runmain: OpenTelemetry cannot be started: %r, ignoring\n" % (error,))
         for call in _when_started:
             call()
     return True
@@ -142,7 +155,39 @@ def _resource():
         from opentelemetry.instrumentation.version import __version__
 
         attributes["telemetry.auto.version"] = __version__
-    return Resource.create(attributes)
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is None or not gevent.is_module_patched("threading") or gevent.is_module_patched("queue"):
+        return Resource.create(attributes)
+    return _resource_without_threads(attributes)
+
+
+def _resource_without_threads(attributes):
+    """Where threads are greenlets and queues are not (Flask-SocketIO's debug mode), an idle thread of the pool that
+    asks the detectors would stop the process."""
+    from concurrent import futures
+    from types import SimpleNamespace
+
+    from opentelemetry.sdk import resources
+
+    class Executor(futures.Executor):
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, call, *args, **kwargs):
+            future = futures.Future()
+            try:
+                future.set_result(call(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    before = resources.concurrent
+    names = {"ThreadPoolExecutor": Executor, "TimeoutError": futures.TimeoutError}
+    resources.concurrent = SimpleNamespace(futures=SimpleNamespace(**names))
+    try:
+        return resources.Resource.create(attributes)
+    finally:
+        resources.concurrent = before
 
 
 def _set_tracer_provider():
@@ -150,7 +195,44 @@ def _set_tracer_provider():
     from opentelemetry.sdk.trace import TracerProvider
 
     if trace._TRACER_PROVIDER is None:
-        trace.set_tracer_provider(TracerProvider(resource=_resource()))
+        provider = TracerProvider(resource=_resource())
+        trace.set_tracer_provider(provider)
+        _export_without_mailbox(provider)
+
+
+def _export_without_mailbox(provider):
+    """Where a role comes without one, as the environment says."""
+    added = []
+
+    def add(waiting):
+        if added:
+            return
+        processor = make_otlp_processor()
+        if processor is None:
+            return
+        added.append(processor)
+        provider.add_span_processor(processor)
+        for kind, item in waiting:
+            if kind == "span":
+                processor.on_end(item)
+
+    _sink.when_elsewhere.append(add)
+    if _process.current().sink.state is _sink.ELSEWHERE:
+        add(())
+
+
+def make_otlp_processor():
+    """With the exporter that is installed, that of the protocol first; None: there is none."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    protocol = _setting("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _setting("OTEL_EXPORTER_OTLP_PROTOCOL")
+    for name in ("grpc", "http") if protocol == "grpc" else ("http", "grpc"):
+        try:
+            module = import_module("opentelemetry.exporter.otlp.proto.%s.trace_exporter" % name)
+        except ImportError:
+            continue
+        return BatchSpanProcessor(module.OTLPSpanExporter())
+    return None
 
 
 # ---- metrics: from the grant on, so that no launcher has a reader's thread

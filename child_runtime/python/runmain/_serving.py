@@ -62,6 +62,22 @@ def patch_socket(module):
     cls.listen, cls.accept = listen_and_claim, accept_and_claim
 
 
+def patch_gevent(module):
+    """Its sockets are none of Python's."""
+    cls = module.BaseServer
+    original = cls.start_accepting
+    if getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    def start_accepting(self):
+        by_the_way(getattr(self, "socket", None), explicit=_process.current().parent_served)
+        return original(self)
+
+    start_accepting._runmain = True
+    cls.start_accepting = start_accepting
+
+
 def patch_uvloop(module):
     """uvloop listens in C."""
     cls = module.Loop

@@ -5,6 +5,7 @@ WAITING_MAX wait, and what finds no room is counted. One lane for each resource,
 uncontended lock costs 0.1 us and a thread's lane would have to be given back at the thread's end. A signal handler or
 finalizer that ends a span in the middle of another's end hands it over to that one. Non-goal: OTLP (_encode).
 """
+import os
 import sys
 import time
 from _thread import RLock
@@ -19,6 +20,7 @@ SCOPES_MAX = 256
 RESOURCES_MAX = 8  # lanes of one process
 IMPLICIT_AFTER = 1.0  # seconds that spans wait in a service that has no listener before they claim
 
+_SERVER = 1  # SpanKind
 WAITING, ON, ELSEWHERE = "waiting", "on", "elsewhere"  # elsewhere: no mailbox, the program's exporters work
 _NO_PARENT = bytes(8)
 when_elsewhere = []  # called with what waited if a role came without a mailbox
@@ -31,6 +33,7 @@ class Sink:
         self.state = WAITING
         self.waiting = deque()
         self._waiting_since = 0.0
+        self._has_served = False  # a span of a server waits
         self._lock = RLock()
         self._busy = False
         self._deferred = deque()
@@ -159,10 +162,11 @@ class Sink:
             if waits:
                 self._open.pop(span.context.span_id, None)
                 self._add_waiting(("span", span))
+                self._has_served = self._has_served or span.kind.value == _SERVER
                 late = time.monotonic() - self._waiting_since > IMPLICIT_AFTER
         if not waits:  # the role came meanwhile
             self.end(span)
-        elif late or "uwsgi" in sys.modules:
+        elif late or "uwsgi" in sys.modules or (self._has_served and self._process.parent_served):
             self.claim_by_the_way()
 
     def _add_waiting(self, item):
@@ -174,15 +178,16 @@ class Sink:
             self._not_serving += 1
 
     def claim_by_the_way(self):
-        """A service without a listener never listens: its spans claim. Refused where another process has the role."""
+        """A service without a listener never listens, and some servers listen in C or let a forked child answer: their
+        spans claim. Refused where another process has the role, but for a child of that one which has served."""
         process = self._process
         if process.state != "unasked" or process.is_launcher:
             return
         if "uwsgi" in sys.modules:  # it accepts in C; its module is there before any of our hooks could see it
             if getattr(sys.modules["uwsgi"], "worker_id", int)() > 0:
                 process.claim(explicit=True)
-        elif not _environment.environment.has_listeners:
-            process.claim(explicit=False)
+        elif self._has_served or not _environment.environment.has_listeners:
+            process.claim(explicit=self._has_served and process.parent_served)
 
     # ---- of other signals
 
@@ -212,7 +217,22 @@ class Sink:
 
     # ---- the role
 
+    def go_elsewhere(self):
+        """There is no channel: the program exports by itself, to where its environment says."""
+        with self._lock:
+            if self.state is not WAITING:
+                return
+            waiting, self.waiting = self.waiting, deque()
+            self.state = ELSEWHERE
+        for call in when_elsewhere:
+            call(waiting)
+
     def open(self, role):
+        if self.state is ELSEWHERE:  # asked for again; its exporters work by now
+            for fd in (role.mailbox, role.wake):
+                if fd >= 0:
+                    os.close(fd)
+            return
         if role.mailbox >= 0:
             try:
                 self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
@@ -325,8 +345,6 @@ class Sink:
 
 
 def _default_resource():
-    import os
-
     return {"service.name": os.environ.get("OTEL_SERVICE_NAME", _environment.environment.service)}
 
 

@@ -278,5 +278,6 @@ class WithoutMailbox(unittest.TestCase):
             sink.close()
 
 
+
 if __name__ == "__main__":
     unittest.main()

@@ -141,6 +141,36 @@ os._exit(0)
         self.assertEqual(out, "the user's own False False\nthe user's own True True\n")
         self.assertEqual(self.names(), ["worker"])
 
+    def test_settings_that_the_sdk_refuses_do_not_stop_the_program(self):
+        out = self.run_auto("""
+            sys.stderr = sys.stdout
+            early.start_span("early").end()
+            assert runmain.serve()
+            app.test_client().get("/x")
+            print("served")
+        """, OTEL_TRACES_EXPORTER="nonsense")
+        told, served = out.splitlines()[-2:]
+        self.assertTrue(told.startswith("runmain: OpenTelemetry cannot be started: RuntimeError"), told)
+        self.assertEqual(served, "served")
+
+    def test_a_missing_sdk_is_told_once_by_who_serves(self):
+        head = """
+import os, sys
+sys.path[:] = [p for p in sys.path if "site-packages" not in p]
+import runmain, types
+sys.stderr = sys.stdout
+sys.modules["requests"] = requests = types.ModuleType("requests")
+from runmain import _instrument
+_instrument.on_library(requests)
+print("imported", flush=True)
+runmain.serve()
+"""
+        told = "runmain: there is no opentelemetry-sdk in "
+        first = self.run_code("", head=head, RUNMAIN_AUTO="1").splitlines()
+        self.assertEqual([line[: len(told)] for line in first], ["imported", told])
+        later = self.run_code("", head=head, RUNMAIN_AUTO="1", RUNMAIN_GENERATION="2")
+        self.assertEqual(later, "imported\n")
+
 
 if __name__ == "__main__":
     unittest.main()

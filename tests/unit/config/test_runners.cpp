@@ -295,6 +295,18 @@ TEST_CASE("a script that calls app.run() of Flask is known by its text") {
   CHECK(choose_runner(words("./app.py"), facts, {}).promise.empty());
   facts.script = "import subprocess\nsubprocess.run(['ls'])\n";
   CHECK(choose_runner(words("python app.py"), facts, {}).name.empty());
+  facts.script =
+      "app = Flask('a')\nsubprocess.run(['ls'], port=1)\nif a:\n  app.run('0.0.0.0', 81, True, x=f(1, 2))\n";
+  CHECK(choose_runner(words("python app.py"), facts, {}).listen == "0.0.0.0:81");
+  for (const std::string call :
+       {"host=os.environ.get('HOST', '::1'), debug=True", "port=int(os.environ.get('PORT', 5000))",
+        "**options", "HOST, 80", "host='a' if b else 'c'", "debug=True,  # port=1\n port=2"}) {
+    facts.script = "app = Flask('a')\napp.run(" + call + ")\n";
+    const Runner computed = choose_runner(words("python app.py"), facts, {});
+    CHECK(computed.listen.empty());
+    CHECK(computed.env.empty());
+    CHECK(computed.argv.size() == 4);  // the launcher turns the reloader off all the same
+  }
   CHECK(script_of(words("python -u app.py x")) == "app.py");
   CHECK(script_of(words("./app.py")) == "./app.py");
   CHECK(script_of(words("python -m app")).empty());

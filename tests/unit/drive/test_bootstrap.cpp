@@ -84,6 +84,7 @@ TEST_CASE("what the user has set is kept: our folder is first, our file last") {
       {"-r \"a b\"", "/s/r.js", "-r \"a b\" --require /s/r.js"},
       {"-r \"a \\\" b\"", "/s/r.js", "-r \"a \\\" b\" --require /s/r.js"},
       {"-r \"open", "/s/r.js", "-r \"open"},
+      {"--permission --allow-fs-read=/app/*", "/s/r.js", "--permission --allow-fs-read=/app/*"},
       {"", "/with blank/r.js", "--require \"/with blank/r.js\""},
       {"", "/a\"b\\c/r.js", "--require \"/a\\\"b\\\\c/r.js\""},
   };

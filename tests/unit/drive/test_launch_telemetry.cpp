@@ -334,6 +334,9 @@ TEST_CASE("a plan puts the bootstrap into a worker and takes the one of an outer
   spec.env = {{"PYTHONPATH", ""}, {"NODE_OPTIONS", "--inspect"}};
   CHECK(value("PYTHONPATH") == in.bootstrap.python);
   CHECK(value("NODE_OPTIONS") == "--inspect --require /p/share/runmain/node/register.js");
+  spec.command.argv = {"node", "--permission", "--allow-fs-read=/app/*", "server.js"};  // may not read ours
+  CHECK(value("NODE_OPTIONS") == "--inspect");
+  CHECK(value("PYTHONPATH") == in.bootstrap.python);
   spec.env = {{"PYTHONPATH", "/" + std::string(131050, 'x')}};
   CHECK(value("PYTHONPATH") == spec.env[0].second);  // with ours no kernel would take it
   spec.env = {};
