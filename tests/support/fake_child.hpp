@@ -38,7 +38,7 @@ struct FakeChild {
   bool frozen = false;
   bool ailing = false;   // frozen, or seen not to be well
   bool leaving = false;  // another one of its slot and generation was started beside it
-  bool hung = false;     // a hook was started for it
+  bool hung = false;     // a hook was started for it, or it got SIGABRT for its watchdog
   bool renews = false;   // was started to recycle another one
   bool drained = false;
   bool examined = false;     // Examine is carried out and not answered

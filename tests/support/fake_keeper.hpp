@@ -192,6 +192,7 @@ inline void FakeWorld::on(const Kill& e, Time) {
   const bool helper = c->key.is_about();
   if (e.signal == SIGABRT) services_[e.key.service.value].hurt(c->key.slot);
   if (e.signal == SIGABRT || helper) c->stopping = true;
+  c->hung |= e.signal == SIGABRT && !helper;
 }
 
 inline void FakeWorld::on(const AskDrain& e, Time) {
