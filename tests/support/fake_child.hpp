@@ -34,7 +34,7 @@ struct FakeChild {
   bool over = false;         // the core was told its last event: Forget is due
   bool watched = false;      // WatchHealth is carried out …
   bool wants_word = false;   // … for a roll, which waits for the first good look
-  bool awaiting = false;     // AwaitQueue is carried out: it gets nothing new
+  bool awaiting = false;     // AwaitQueue is carried out: it gets nothing new, and goes
   bool frozen = false;
   bool ailing = false;   // frozen, or seen not to be well
   bool leaving = false;  // another one of its slot and generation was started beside it

@@ -199,7 +199,7 @@ inline void FakeWorld::on(const AskDrain& e, Time) {
   FakeChild* c = find(e.key);
   if (c == nullptr || c->body != Body::alive || c->stopping)
     return violated("I4: no word to a dead child", e.key);
-  check_stop_order(*c);
+  if (!c->awaiting) check_stop_order(*c);  // else it has begun to go when that was right
   c->stopping = true;
   c->awaiting = false;
 }

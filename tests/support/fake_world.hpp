@@ -311,10 +311,7 @@ inline Event FakeWorld::room(std::uint32_t service, bool tight) {
   return Room{ServiceId{service}, tight ? 0U : 1U << 30U, 1U << 20U};
 }
 
-inline Event FakeWorld::queue_empty(FakeChild& c) {
-  c.awaiting = false;
-  return QueueEmpty{c.key};
-}
+inline Event FakeWorld::queue_empty(FakeChild& c) { return QueueEmpty{c.key}; }
 
 inline Event FakeWorld::used_up(FakeChild& c, bool memory) {
   if (memory) return Measured{c.key, 1ULL << 50U};
