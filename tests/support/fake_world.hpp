@@ -27,8 +27,12 @@ class FakeWorld {
   // Carries out what a head sends; a number that was carried out already is dropped. `now` is for the
   // invariants.
   void execute(const Effect& effect, Time now);
-  void execute(const Output& out, Time now) {
+  // A head that dies while it sends has told it all before.
+  void hear(const Output& out) {
     for (const Fact& f : out.facts) notice(f);
+  }
+  void execute(const Output& out, Time now) {
+    hear(out);
     for (const Effect& e : out.effects) execute(e, now);
   }
   std::uint64_t executed() const { return executed_; }
@@ -216,7 +220,8 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
       ready(*about, now);
       about->probing = true;
     }
-    if (c.key.is_look() && about != nullptr) about->ails(status != 0, now);
+    // One that was given up meanwhile is so since then.
+    if (c.key.is_look() && about != nullptr && about->serves()) about->ails(status != 0, now);
     if (c.key.is_look() && about != nullptr && !c.stopping && !c.sweeping) says(*about, status != 0, now);
     c.body = Body::dead;
     return Exited{c.key, c.pid, status, true};

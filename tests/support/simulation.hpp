@@ -133,6 +133,7 @@ class Simulation {
     if (options_.head_death_in == 0) return world_.execute(out_, now_);
     log_.emplace_back(event, now_);
     if (pick(options_.head_death_in) == 0) {
+      world_.hear(out_);
       const std::size_t sent = pick(out_.effects.size() + 1);
       for (std::size_t n = 0; n < sent; ++n) world_.execute(out_.effects[n], now_);
       take_over();
