@@ -129,10 +129,12 @@ inline void FakeWorld::give_up(FakeService& s, FakeChild& c, FakeRun& run, Time 
   run.death_at = c.ailing_at;  // or later
 }
 
+// One that hangs before it is ready has failed, as one that has died: its slot has another one, or waits for
+// it, and is not recycled any more.
 inline void FakeWorld::check_recycling(const FakeService& s, const ChildKey& key) {
   std::vector<std::uint32_t> slots{key.slot};
   for (const FakeChild& c : s.children) {
-    const bool counts = c.renews && c.there() && !c.ready && !c.stopping && !c.sweeping &&
+    const bool counts = c.renews && c.there() && !c.ready && !c.hung && !c.stopping && !c.sweeping &&
                         c.key.generation == key.generation && c.key.slot < s.workers();
     if (counts && std::count(slots.begin(), slots.end(), c.key.slot) == 0) slots.push_back(c.key.slot);
   }
