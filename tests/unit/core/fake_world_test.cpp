@@ -64,3 +64,25 @@ TEST_CASE("I14: one that hangs while it takes a recycled one's place is not recy
   CHECK(life.child(1, 1, 2).renews);
   CHECK(life.world.violation().empty());
 }
+
+TEST_CASE("I7: a slot that was away begins anew, also when a roll that fails is what gives it back") {
+  ServiceSpec spec = pool(2);
+  Life life(spec);
+  life.serve(life.child(0, 1, 1));
+  for (std::uint32_t attempt = 1; attempt <= 3; ++attempt) {
+    if (attempt == 3) life.wait();
+    life.serve(life.child(1, 1, attempt));
+    life.dies(life.child(1, 1, attempt));
+  }
+  spec.workers = 1;
+  life.configure(spec);
+  spec.workers = 2;
+  spec.env = {{"A", "1"}};
+  life.configure(spec);
+  life.take(life.world.spawned(life.child(1, 2, 1)));
+  life.dies(life.child(1, 2, 1));
+  life.serve(life.child(1, 1, 4));
+  life.dies(life.child(1, 1, 4));
+  CHECK(life.child(1, 1, 5).reason == Reason::crash);  // at once: it is the first death
+  CHECK(life.world.violation().empty());
+}
