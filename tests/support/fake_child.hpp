@@ -152,6 +152,13 @@ struct FakeService {
     const int code = (status & 0x7f) != 0 ? 1000 + (status & 0x7f) : status >> 8;
     return status == 0 || std::count(spec.success.begin(), spec.success.end(), code) != 0;
   }
+  // Slots that were not wanted before begin anew, whatever the reason of their next start: after a roll that
+  // came meanwhile and has failed they are given back to the generation in which they have died.
+  void grows_from(std::uint32_t before) {
+    for (FakeRun& run : runs) {
+      if (run.slot >= before && run.slot < workers()) run.deaths = run.spawn_failures = 0;
+    }
+  }
   void hurt(std::uint32_t slot) {
     if (slot < well.size()) well[slot] = false;
   }

@@ -160,6 +160,7 @@ inline void FakeWorld::configure(std::vector<ServiceSpec> specs) {
                            [&spec](const FakeService& s) { return s.spec.name == spec.name; });
     if (it == services_.end()) it = services_.insert(services_.end(), FakeService{});
     const auto index = static_cast<std::size_t>(it - services_.begin());
+    const std::uint32_t before = it->workers();
     if (index >= was.size() || !was[index] || it->spec.workers != spec.workers ||
         it->spec.workers_max != spec.workers_max)
       it->scaled.reset();
@@ -167,6 +168,7 @@ inline void FakeWorld::configure(std::vector<ServiceSpec> specs) {
     it->by_slots |= spec.roll.gradual;
     it->lingering = std::max(it->lingering, spec.stop.lingering);
     it->spec = std::move(spec);
+    it->grows_from(before);
   }
   for (FakeService& s : services_) {
     s.needs.clear();
