@@ -158,6 +158,7 @@ class Simulation {
 
   void come_to_rest() {
     ++rests_;
+    std::string unrest;
     for (int n = 0; n < 100000; ++n) {
       if (world_.over() || !wrong_.empty()) return;
       const auto event = world_.calm(machine_.next_deadline(), now_);
@@ -165,13 +166,14 @@ class Simulation {
         wrong_ = world_.check_quiet(machine_.snapshot());
         return;
       }
-      if (std::holds_alternative<Tick>(*event) && world_.perpetual() &&
-          world_.check_quiet(machine_.snapshot()).empty())
-        return;
+      if (std::holds_alternative<Tick>(*event) && world_.perpetual()) {
+        unrest = world_.check_quiet(machine_.snapshot());
+        if (unrest.empty()) return;
+      }
       handle(*event);
       if (options_.watch_rolls) world_.check_rolls(machine_.snapshot());
     }
-    wrong_ = "I5: the world never comes to rest";
+    wrong_ = "I5: the world never comes to rest: " + unrest;
   }
 
   Event next_event() {

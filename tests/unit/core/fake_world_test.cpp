@@ -48,6 +48,30 @@ class Life {
 
 }  // namespace
 
+TEST_CASE("I7: a look that ends after its worker was given up does not move that to later") {
+  ServiceSpec spec = service("web");
+  spec.health.kind = HealthKind::exec;
+  spec.health.interval = std::chrono::seconds(2);
+  spec.health.timeout = std::chrono::seconds(5);
+  spec.hang.stopped = std::chrono::seconds(1);
+  Life life(spec);
+  for (std::uint32_t attempt = 1; attempt <= 3; ++attempt) {
+    if (attempt == 3) life.wait();
+    life.serve(life.child(0, 1, attempt));
+    if (attempt < 3) life.dies(life.child(0, 1, attempt));
+  }
+  life.wait();
+  life.take(life.world.spawned(life.child(kLookSlot, 1, 1)));
+  life.take(life.world.frozen(life.child(0, 1, 3), true, life.now));
+  life.wait();
+  CHECK(life.child(0, 1, 3).sweeping);
+  life.now += std::chrono::milliseconds(150);
+  life.take(life.world.exits(life.child(kLookSlot, 1, 1), 1 << 8, life.now));
+  life.wait();
+  CHECK(life.child(0, 1, 4).reason == Reason::crash);
+  CHECK(life.world.violation().empty());
+}
+
 TEST_CASE("I14: one that hangs while it takes a recycled one's place is not recycled any more") {
   ServiceSpec spec = pool(2);
   spec.recycle.requests = 1;
