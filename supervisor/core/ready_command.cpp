@@ -36,7 +36,8 @@ void Engine::probe_by_command(ServiceRecord& r) {
 
 void Engine::probe_ended(ServiceRecord& r, const Instance& probe, const End& end) {
   const auto [same, about] = find(probe.about);
-  if (about == nullptr || !end.clean || probe.why == EndWhy::stop || !up(r)) return;
+  // Also of a service that is on its way down: who needs it has it until it goes, and it stops after those.
+  if (about == nullptr || !end.clean || probe.why == EndWhy::stop) return;
   r.probe_failed = false;
   if (!is_ready_by_command(r, *about)) return;
   stop_looking(*about);

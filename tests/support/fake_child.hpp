@@ -34,11 +34,11 @@ struct FakeChild {
   bool over = false;         // the core was told its last event: Forget is due
   bool watched = false;      // WatchHealth is carried out …
   bool wants_word = false;   // … for a roll, which waits for the first good look
-  bool awaiting = false;     // AwaitQueue is carried out: it gets nothing new
+  bool awaiting = false;     // AwaitQueue is carried out: it gets nothing new, and goes
   bool frozen = false;
   bool ailing = false;   // frozen, or seen not to be well
   bool leaving = false;  // another one of its slot and generation was started beside it
-  bool hung = false;     // a hook was started for it
+  bool hung = false;     // a hook was started for it, or it got SIGABRT for its watchdog
   bool renews = false;   // was started to recycle another one
   bool drained = false;
   bool examined = false;     // Examine is carried out and not answered
@@ -151,6 +151,13 @@ struct FakeService {
   bool clean(int status) const {
     const int code = (status & 0x7f) != 0 ? 1000 + (status & 0x7f) : status >> 8;
     return status == 0 || std::count(spec.success.begin(), spec.success.end(), code) != 0;
+  }
+  // Slots that were not wanted before begin anew, whatever the reason of their next start: after a roll that
+  // came meanwhile and has failed they are given back to the generation in which they have died.
+  void grows_from(std::uint32_t before) {
+    for (FakeRun& run : runs) {
+      if (run.slot >= before && run.slot < workers()) run.deaths = run.spawn_failures = 0;
+    }
   }
   void hurt(std::uint32_t slot) {
     if (slot < well.size()) well[slot] = false;

@@ -98,7 +98,8 @@ inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
   if (run.ends + leaving != run.attempt) violated("I2: one start for each stop", e.key);
   run.attempt = e.key.attempt;
   if (e.key.is_build()) return false;
-  if (e.reason == Reason::scale) run.deaths = run.spawn_failures = 0;  // a slot that was away begins anew
+  // A slot that was away begins anew. Where a head has died that may be carried out before it is noticed.
+  if (e.reason == Reason::scale) run.deaths = run.spawn_failures = 0;
   check_generations(s, e.key);
   check_delay(s, run, e, now);
   if (e.reason == Reason::start && e.key.attempt == 1) {
@@ -129,10 +130,12 @@ inline void FakeWorld::give_up(FakeService& s, FakeChild& c, FakeRun& run, Time 
   run.death_at = c.ailing_at;  // or later
 }
 
+// One that hangs before it is ready has failed, as one that has died: its slot has another one, or waits for
+// it, and is not recycled any more.
 inline void FakeWorld::check_recycling(const FakeService& s, const ChildKey& key) {
   std::vector<std::uint32_t> slots{key.slot};
   for (const FakeChild& c : s.children) {
-    const bool counts = c.renews && c.there() && !c.ready && !c.stopping && !c.sweeping &&
+    const bool counts = c.renews && c.there() && !c.ready && !c.hung && !c.stopping && !c.sweeping &&
                         c.key.generation == key.generation && c.key.slot < s.workers();
     if (counts && std::count(slots.begin(), slots.end(), c.key.slot) == 0) slots.push_back(c.key.slot);
   }
@@ -173,7 +176,11 @@ inline void FakeWorld::check_delay(const FakeService& s, const FakeRun& run, con
 inline void FakeWorld::notice(const Fact& f) {
   if (f.service.value >= services_.size()) return;
   FakeService& s = services_[f.service.value];
-  if (f.type == FactType::service_scaled) s.scaled = static_cast<std::uint32_t>(f.number);
+  if (f.type == FactType::service_scaled) {
+    const std::uint32_t before = s.workers();
+    s.scaled = static_cast<std::uint32_t>(f.number);
+    s.grows_from(before);
+  }
   if (f.type == FactType::reload_old_first) s.tight = true;
 }
 
@@ -192,13 +199,14 @@ inline void FakeWorld::on(const Kill& e, Time) {
   const bool helper = c->key.is_about();
   if (e.signal == SIGABRT) services_[e.key.service.value].hurt(c->key.slot);
   if (e.signal == SIGABRT || helper) c->stopping = true;
+  c->hung |= e.signal == SIGABRT && !helper;
 }
 
 inline void FakeWorld::on(const AskDrain& e, Time) {
   FakeChild* c = find(e.key);
   if (c == nullptr || c->body != Body::alive || c->stopping)
     return violated("I4: no word to a dead child", e.key);
-  check_stop_order(*c);
+  if (!c->awaiting) check_stop_order(*c);  // else it has begun to go when that was right
   c->stopping = true;
   c->awaiting = false;
 }

@@ -27,8 +27,12 @@ class FakeWorld {
   // Carries out what a head sends; a number that was carried out already is dropped. `now` is for the
   // invariants.
   void execute(const Effect& effect, Time now);
-  void execute(const Output& out, Time now) {
+  // A head that dies while it sends has told it all before.
+  void hear(const Output& out) {
     for (const Fact& f : out.facts) notice(f);
+  }
+  void execute(const Output& out, Time now) {
+    hear(out);
     for (const Effect& e : out.effects) execute(e, now);
   }
   std::uint64_t executed() const { return executed_; }
@@ -156,6 +160,7 @@ inline void FakeWorld::configure(std::vector<ServiceSpec> specs) {
                            [&spec](const FakeService& s) { return s.spec.name == spec.name; });
     if (it == services_.end()) it = services_.insert(services_.end(), FakeService{});
     const auto index = static_cast<std::size_t>(it - services_.begin());
+    const std::uint32_t before = it->workers();
     if (index >= was.size() || !was[index] || it->spec.workers != spec.workers ||
         it->spec.workers_max != spec.workers_max)
       it->scaled.reset();
@@ -163,6 +168,7 @@ inline void FakeWorld::configure(std::vector<ServiceSpec> specs) {
     it->by_slots |= spec.roll.gradual;
     it->lingering = std::max(it->lingering, spec.stop.lingering);
     it->spec = std::move(spec);
+    it->grows_from(before);
   }
   for (FakeService& s : services_) {
     s.needs.clear();
@@ -216,7 +222,8 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
       ready(*about, now);
       about->probing = true;
     }
-    if (c.key.is_look() && about != nullptr) about->ails(status != 0, now);
+    // One that was given up meanwhile is so since then.
+    if (c.key.is_look() && about != nullptr && about->serves()) about->ails(status != 0, now);
     if (c.key.is_look() && about != nullptr && !c.stopping && !c.sweeping) says(*about, status != 0, now);
     c.body = Body::dead;
     return Exited{c.key, c.pid, status, true};
@@ -311,10 +318,7 @@ inline Event FakeWorld::room(std::uint32_t service, bool tight) {
   return Room{ServiceId{service}, tight ? 0U : 1U << 30U, 1U << 20U};
 }
 
-inline Event FakeWorld::queue_empty(FakeChild& c) {
-  c.awaiting = false;
-  return QueueEmpty{c.key};
-}
+inline Event FakeWorld::queue_empty(FakeChild& c) { return QueueEmpty{c.key}; }
 
 inline Event FakeWorld::used_up(FakeChild& c, bool memory) {
   if (memory) return Measured{c.key, 1ULL << 50U};

@@ -133,6 +133,7 @@ class Simulation {
     if (options_.head_death_in == 0) return world_.execute(out_, now_);
     log_.emplace_back(event, now_);
     if (pick(options_.head_death_in) == 0) {
+      world_.hear(out_);
       const std::size_t sent = pick(out_.effects.size() + 1);
       for (std::size_t n = 0; n < sent; ++n) world_.execute(out_.effects[n], now_);
       take_over();
@@ -157,6 +158,7 @@ class Simulation {
 
   void come_to_rest() {
     ++rests_;
+    std::string unrest;
     for (int n = 0; n < 100000; ++n) {
       if (world_.over() || !wrong_.empty()) return;
       const auto event = world_.calm(machine_.next_deadline(), now_);
@@ -164,13 +166,14 @@ class Simulation {
         wrong_ = world_.check_quiet(machine_.snapshot());
         return;
       }
-      if (std::holds_alternative<Tick>(*event) && world_.perpetual() &&
-          world_.check_quiet(machine_.snapshot()).empty())
-        return;
+      if (std::holds_alternative<Tick>(*event) && world_.perpetual()) {
+        unrest = world_.check_quiet(machine_.snapshot());
+        if (unrest.empty()) return;
+      }
       handle(*event);
       if (options_.watch_rolls) world_.check_rolls(machine_.snapshot());
     }
-    wrong_ = "I5: the world never comes to rest";
+    wrong_ = "I5: the world never comes to rest: " + unrest;
   }
 
   Event next_event() {

@@ -315,3 +315,25 @@ TEST_CASE("readiness by command in a roll: each generation is asked as it was st
             "stop_probe 0:0:2:1, ask_drain 0:0:1:1, kill 0:0:1:1 15, spawn 0:1:2:1 change, kill_tree "
             "0:65532:2:1"}});
 }
+
+TEST_CASE("readiness by command: one that is found ready when the shutdown has begun stops in its turn") {
+  ServiceSpec spec = service("db");
+  spec.ready.kind = ReadyKind::exec;
+  ServiceSpec needs_it = service("web");
+  needs_it.depends_on = {"db"};
+  Scene s;
+  s.configure({spec, needs_it});
+  s.serve({0, 0, 1, 1});
+  s.serve({1, 0, 1, 1});
+  play(s, {{"fails 0:65532:1:1 EAGAIN", "forget 0:65532:1:1"},
+           {"exits 0:0:1:1 11", "spawn 0:0:1:2 crash, kill_tree 0:0:1:1"},
+           {"swept 0:0:1:1", "forget 0:0:1:1"},
+           {"lives 0:0:1:2", "probe 0:0:1:2"},
+           {"wait", "spawn 0:65532:1:2 start"},
+           {"lives 0:65532:1:2", ""},
+           {"TERM", "ask_drain 1:0:1:1, kill 1:0:1:1 15"},
+           {"exits 0:65532:1:2 0", "stop_probe 0:0:1:2, kill_tree 0:65532:1:2", "child.ready"},
+           {"swept 0:65532:1:2", "forget 0:65532:1:2"},
+           {"exits 1:0:1:1 0", "kill_tree 1:0:1:1"},
+           {"swept 1:0:1:1", "forget 1:0:1:1, ask_drain 0:0:1:2, kill 0:0:1:2 15"}});
+}

@@ -129,3 +129,16 @@ TEST_CASE("one that a signal has stopped is replaced at once when its time is ov
   back.handle(Frozen{K{0, 0, 1, 1}, false});
   CHECK(back.machine.next_deadline() == kNever);
 }
+
+TEST_CASE("one that hangs when its slot has had its turn: a roll that fails starts another one at once") {
+  Scene s = serving(pool(2));
+  play(s, {{"HUP", "spawn 0:0:2:1 change"},
+           {"lives 0:0:2:1", "probe 0:0:2:1"},
+           {"trigger 0:0:1:1", "kill 0:0:1:1 6 main"},
+           {"exits 0:0:2:1 256", "stop_probe 0:0:2:1, spawn 0:0:1:2 change, kill_tree 0:0:2:1"},
+           {"exits 0:0:1:1 6", "kill_tree 0:0:1:1"},
+           {"swept 0:0:1:1", "forget 0:0:1:1"},
+           {"lives 0:0:1:2", "probe 0:0:1:2"},
+           {"ready 0:0:1:2", ""},
+           {"state 0", "ready"}});
+}

@@ -103,3 +103,21 @@ TEST_CASE("without anybody else who serves no socket is closed") {
   s.ready({0, 0, 1, 1});
   CHECK(s.effects() == "distribute 0: 0, close_slots 0: 1, answer 1");
 }
+
+TEST_CASE("a worker that retires when the shutdown begins goes with its queue, whoever needs its service") {
+  ServiceSpec spec = own_sockets(2);
+  ServiceSpec needs_it = service("front");
+  needs_it.depends_on = {spec.name};
+  Scene s;
+  s.configure({spec, needs_it}, Mode::prod);
+  for (std::uint32_t slot : {0U, 1U}) s.serve({0, slot, 1, 1});
+  s.serve({1, 0, 1, 1});
+  s.handle(scaled(1));
+  play(s, {{"TERM", "ask_drain 1:0:1:1, kill 1:0:1:1 15"}});
+  s.handle(QueueEmpty{K{0, 1, 1, 1}});
+  CHECK(s.effects() == "ask_drain 0:1:1:1, kill 0:1:1:1 15");
+  play(s, {{"exits 0:1:1:1 0", "kill_tree 0:1:1:1"},
+           {"swept 0:1:1:1", "forget 0:1:1:1"},
+           {"exits 1:0:1:1 0", "kill_tree 1:0:1:1"},
+           {"swept 1:0:1:1", "forget 1:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15"}});
+}
