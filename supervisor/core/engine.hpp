@@ -190,7 +190,7 @@ class Engine {
   void spawn_helper(ServiceRecord& r, std::uint32_t slot, const Instance& about);
   void look_after(ServiceRecord& r, Instance& i);
   void watch(const ServiceRecord& r, Instance& i, bool closely);
-  void looked(ServiceRecord& r, Instance& i, const Looked& e);
+  void looked(ServiceRecord& r, Instance& i, const Looked& e, Time at);
 
   // readiness by command (ready_command.cpp)
   static bool is_ready_by_command(const ServiceRecord& r, const Instance& i);

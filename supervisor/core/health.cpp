@@ -71,7 +71,7 @@ void Engine::operator()(const Looked& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr) return;
   if (e.asked) return examined(*r, e.key, e);
-  looked(*r, *i, e);
+  looked(*r, *i, e, now_);
 }
 
 // Each step may add helpers, and that moves the instances.
@@ -81,14 +81,15 @@ void Engine::examined(ServiceRecord& r, const ChildKey& key, const Looked& seen)
   touch(r);
   const std::uint8_t doubts = std::exchange(i->doubts, std::uint8_t{0});
   std::optional<Looked> look = std::exchange(i->doubted, std::nullopt);
-  i->doubt_until = kNever;
+  // The time that it took to find out is none in which it was well.
+  const Time at = std::max(i->ready_at, std::exchange(i->doubt_until, kNever) - kStallTimeout);
   if ((doubts & kDoubtBeat) != 0) beat_missed(r, *i, seen);
   i = find(key).second;
   if ((doubts & kDoubtReady) != 0 && i->phase == WorkerState::starting) not_ready(r, *i, seen);
   if (!look) return;
   look->stall = seen.stall;
   if (seen.stall == Stall::starved) look->text = seen.text;
-  looked(r, *find(key).second, *look);
+  looked(r, *find(key).second, *look, at);
 }
 
 // Who had no CPU, or of whom nothing could be found out, has another period; but not for ever, unless it gets
@@ -108,7 +109,7 @@ void Engine::beat_missed(ServiceRecord& r, Instance& i, const Looked& seen) {
   hung(r, i, {EndWhy::watchdog, seen.stall, to_ms(i.watchdog) * (i.beats_missed + 1), how});
 }
 
-void Engine::looked(ServiceRecord& r, Instance& i, const Looked& e) {
+void Engine::looked(ServiceRecord& r, Instance& i, const Looked& e, Time at) {
   if (i.phase != WorkerState::ready) return;
   touch(r);
   if (e.well) {
@@ -119,7 +120,7 @@ void Engine::looked(ServiceRecord& r, Instance& i, const Looked& e) {
   if (i.at_terminal) return;
   i.seen_starved = e.stall == Stall::starved;
   if (e.stall == Stall::starved) return tell(r, i, FactType::child_starved, 0, e.text);
-  if (i.unwell == 0) i.unwell_since = now_;
+  if (i.unwell == 0) i.unwell_since = at;
   i.unwell = std::min(i.unwell + 1, kCountMax);
   tell(r, i, FactType::child_unwell, i.unwell, e.text);
   if (i.unwell < r.spec.health.failures) return;
@@ -268,7 +269,7 @@ void Engine::helper_ended(ServiceRecord& r, const Instance& helper, const End& e
   seen.well = end.clean;
   const bool cut = number == -1 || helper.phase == WorkerState::killing;
   if (helper.phase == WorkerState::spawning) return;  // a look that could not be had says nothing
-  if (seen.well) return looked(*same, *about, seen);
+  if (seen.well) return looked(*same, *about, seen, now_);
   if (about->phase != WorkerState::ready || about->at_terminal) return;
   seen.answered = !cut;
   seen.text = cut ? "the look took too long" : "the look " + end.how;

@@ -227,6 +227,20 @@ TEST_CASE("a look by command that fails is believed only if the worker had the C
            {"stuck 0:0:1:1", "spawn 0:0:1:2 crash", "child.unwell, child.replaced"}});
 }
 
+TEST_CASE("I7: the time that it takes to find out about a failed look is none in which the worker was well") {
+  ServiceSpec spec = service("web");
+  spec.health.kind = HealthKind::exec;
+  spec.health.failures = 1;
+  Scene s = serving(spec);
+  s.ends({0, 0, 1, 1}, SIGSEGV);
+  s.serve({0, 0, 1, 2});
+  play(s, {{"wait", "spawn 0:65533:1:1 start"},
+           {"lives 0:65533:1:1", ""},
+           {"exits 0:65533:1:1 256", "examine 0:0:1:2, kill_tree 0:65533:1:1", ""},
+           {"tick 3600000", "", "child.unwell, child.replaced"},
+           {"tick 100", "spawn 0:0:1:3 crash"}});
+}
+
 TEST_CASE("who is in doubt when everything stands still, or a person has it in hand, is not late for it") {
   Scene s = serving(service("web"));
   play(s, {{"watchdog 0:0:1:1 1000", ""}, {"wait", "examine 0:0:1:1"}});
