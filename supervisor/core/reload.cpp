@@ -235,6 +235,7 @@ void Engine::commit(ServiceRecord& r) {
     r.proven = r.current;
     r.given_up = 0;
   }
+  end_if_done(r);  // its workers may have ended for good before it was the current one
 }
 
 void Engine::abort_next(ServiceRecord& r, const std::string& why) {

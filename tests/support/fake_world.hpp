@@ -442,6 +442,7 @@ inline std::string FakeWorld::check_quiet(const ServiceView& v) const {
   const bool less = v.state == ServiceState::backoff && lost;
   if (!at_rest && !less && v.state != ServiceState::ready) return "I5: a service never comes to rest";
   if (at_rest && !s.children.empty()) return "I5: a child is left over";
+  if (!at_rest && workers == 0) return "I5: one that has nobody left does not say so";
   if (v.state == ServiceState::ready && s.spec.restart == RestartPolicy::always) {
     if (workers != v.wanted_workers || !serves_fully(s)) return "I2: one child for each slot";
   }

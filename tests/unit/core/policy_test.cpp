@@ -191,5 +191,6 @@ TEST_CASE("a job whose new generation ends cleanly before it was ready is done i
   s.serve({0, 0, 1, 1});
   play(s, {{"changed 0", "spawn 0:0:2:1 change"},
            {"lives 0:0:2:1", "probe 0:0:2:1"},
-           {"exits 0:0:2:1 0", "stop_probe 0:0:2:1, ask_drain 0:0:1:1, kill 0:0:1:1 15, kill_tree 0:0:2:1"}});
+           {"exits 0:0:2:1 0", "stop_probe 0:0:2:1, ask_drain 0:0:1:1, kill 0:0:1:1 15, kill_tree 0:0:2:1"},
+           {"state 0", "done"}});
 }

@@ -82,6 +82,20 @@ TEST_CASE("a canary goes first and is held; when it fails meanwhile, all is as i
   CHECK(bad.spawned() == Keys{{0, 0, 1, 2}});
 }
 
+TEST_CASE("workers that are done before their generation is the current one: so is the service") {
+  ServiceSpec spec = pool(2);
+  spec.restart = RestartPolicy::on_failure;
+  spec.roll.batch.count = 2;
+  spec.roll.hold_last = 1s;
+  Scene s = serving(spec);
+  s.command(CommandVerb::reload, {0}, 1);
+  for (std::uint32_t slot : {0U, 1U}) s.serve({0, slot, 2, 1});
+  for (std::uint32_t slot : {0U, 1U}) s.ends({0, slot, 1, 1}, 0);
+  for (std::uint32_t slot : {0U, 1U}) s.ends({0, slot, 2, 1}, 0);
+  play(s, {{"state 0", "reloading"},
+           {"wait", "answer 1, quit 0", "reload.done, service.done, services.all_ready, shutdown.done"}});
+}
+
 TEST_CASE("without room for one more the old ones go first") {
   ServiceSpec spec = pool(2);
   spec.roll.memory_guard = true;
