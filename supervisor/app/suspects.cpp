@@ -27,8 +27,10 @@ bool Suspects::cleared(ServiceId service) const {
 std::optional<Suspects::Writes> Suspects::look(ServiceId service) const {
   Writes writes;
   for (const std::uint64_t tag : asks_.tags(service)) {
-    // One that has ended is not in its parent's count until that one has waited for it.
     for (const pid_t pid : os::tagged_processes_and_zombies(tag)) {
+      // One that has ended closed its files just now, and is in no other's count until it is waited for.
+      const auto state = os::process_state(pid);
+      if (state && !state->living()) return std::nullopt;
       const auto calls = os::write_calls(pid);
       if (!calls) return std::nullopt;
       writes[pid] = *calls;

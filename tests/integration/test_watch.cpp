@@ -117,7 +117,7 @@ TEST_CASE(
 TEST_CASE("a service that writes into its watched tree is reloaded some times, then named, then left alone") {
   Supervised up(R"(
 [service.web]
-command = "mkdir -p src; date +%s%N > src/state.json; exec @BIN@/t_child ready pause"
+command = "mkdir -p src; echo $RUNMAIN_GENERATION > src/state.json; exec @BIN@/t_child ready pause"
 shell = true
 watch = { paths = ["src"] }
 ready = { notify = true }
