@@ -135,7 +135,8 @@ ready = { notify = true }
   // A turn of the head's loop: what the start wrote before it was ready is judged before the next edit comes.
   REQUIRE(up.cli({"status"}).status == 0);
   up.folder().write("src/main.txt", "another one");
-  // How often exactly is with the core's tests: an edit that comes before the start's own write is judged first.
+  // How often exactly is with the core's tests: an edit that comes before the start's own write is judged
+  // first.
   wait_generation(up, before + 2);
 }
 
