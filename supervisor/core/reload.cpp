@@ -66,7 +66,12 @@ void Engine::respond(ServiceRecord& r) {
 
 // What a service writes into its own watched tree at each start is kept from starting it again.
 bool Engine::is_loop(ServiceRecord& r, const Changed& e) {
-  const LoopBreaker::Says says = r.loop.judge(e, r.roll != Roll::none || r.next != 0, now_);
+  // Nobody could look at a child whose start is not told yet: it may be who wrote.
+  const bool unseen = std::any_of(r.instances.begin(), r.instances.end(),
+                                  [](const Instance& i) { return i.phase == WorkerState::spawning; });
+  Changed change = e;
+  change.by_others = e.by_others && !unseen;
+  const LoopBreaker::Says says = r.loop.judge(change, r.roll != Roll::none || r.next != 0, now_);
   if (says == LoopBreaker::Says::broken_now) {
     std::string files = r.loop.paths.front();
     if (r.loop.paths.size() > 1) files += " and " + std::to_string(r.loop.paths.size() - 1) + " more";

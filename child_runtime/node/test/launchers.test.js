@@ -34,7 +34,7 @@ const kPrograms = [
   '/p/bin/www',
   '/home/a/pnpm/server.js',
   '/home/a/nodemon/server.js',
-  '/work/turbo/bin/www.js',
+  '/srv/turbo/bin/www.js',
   '/p/node_modules/.pnpm/next@15/node_modules/next/dist/bin/next',
   '/p/node_modules/.bin/next',
   '/p/node_modules/ts-node-dev/lib/wrap.js',

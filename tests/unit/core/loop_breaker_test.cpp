@@ -185,6 +185,25 @@ TEST_CASE("the machine reloads a service that writes its own file only so often,
   CHECK(s.spawned().size() == 1);
 }
 
+TEST_CASE("who has been started and not been looked at is cleared by nobody") {
+  Scene s;
+  const std::uint32_t generation = run_loop(s);
+  s.handle(Changed{ServiceId{0}, {"main.cpp"}, 1, false, true});
+  REQUIRE(s.spawned().size() == 1);
+  s.now += kSoon;
+  s.handle(Changed{ServiceId{0}, {"a.cpp"}, 1, false, true});  // written before anybody knew its process
+  s.serve(K(0, 0, generation + 1, 1));
+  s.ends(K(0, 0, generation, 1), 0);
+  bool again = false;
+  while (!again && s.machine.next_deadline() != kNever) {
+    s.wait();
+    again = !s.spawned().empty();
+  }
+  CHECK_FALSE(again);
+  s.handle(Changed{ServiceId{0}, {"a.cpp"}, 1, false, true});  // all have been looked at
+  CHECK(s.spawned().size() == 1);
+}
+
 TEST_CASE("a broken loop is broken for the next head, until a person asks for a reload") {
   Scene s;
   std::uint32_t generation = run_loop(s);
