@@ -13,7 +13,7 @@ using namespace runmain::core;
 namespace {
 
 constexpr std::uint64_t kSeed = 20240229;
-constexpr int kMutations = 100;  // of each state
+constexpr int kMutations = 400;  // of each state
 constexpr int kEvents = 200;     // in each that is accepted
 
 class Dice {
