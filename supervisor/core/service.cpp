@@ -26,7 +26,10 @@ void Engine::advance(ServiceRecord& r) {
   if (!up(r) || (r.run != RunState::idle && r.run != RunState::running)) return;
   if (r.run == RunState::idle && r.roll == Roll::none) {
     if (!r.instances.empty()) return;  // leftovers of an earlier run go first
-    if (!r.survivors.empty()) return fail(r, "could not be stopped, still alive: " + r.survivors);
+    if (!r.survivors.empty()) {
+      r.due = r.due_forced = false;  // fail() would try what is due, and that is here again
+      return fail(r, "could not be stopped, still alive: " + r.survivors);
+    }
     if (!needs_met(r)) return;
     // Whatever was edited up to now is in what is built and started from here on.
     r.due = r.due_forced = r.dirty = false;
