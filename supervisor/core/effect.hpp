@@ -98,13 +98,15 @@ struct GrantRole {
   ChildKey key;
   std::uint64_t conn = 0;
   bool granted = false;
-  std::string why;  // when it is not
+  std::string why;       // when it is not
+  bool by_path = false;  // Claimed.by_path
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("conn", conn);
     a("granted", granted);
     a("why", why);
+    a("by_path", by_path);
   }
 };
 

@@ -174,6 +174,7 @@ struct Claimed {
   bool explicit_call = false;  // serve() or a hook, not a side effect of listening
   std::string runtime;
   std::vector<std::int32_t> ended;  // processes that held the role and are no more: they hold it no longer
+  bool by_path = false;             // it cannot receive fds: it wants to know where the mailbox is
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -182,6 +183,7 @@ struct Claimed {
     a("explicit_call", explicit_call);
     a("runtime", runtime);
     a("ended", ended);
+    a("by_path", by_path);
   }
 };
 

@@ -406,7 +406,7 @@ void Engine::operator()(const Claimed& e) {
   } else if (!known && i->claims.size() >= kClaimsMax) {
     why = "too many processes of this child hold the role";
   }
-  push(GrantRole{e.key, e.conn, why.empty(), why});
+  push(GrantRole{e.key, e.conn, why.empty(), why, e.by_path});
   if (i == nullptr) return;
   if (!why.empty()) return tell(*r, *i, FactType::child_claim_refused, e.pid, why);
   if (known) return;

@@ -78,7 +78,7 @@ LineOutcome Channel::receive(const keeper::Line& line) {
     if (std::string why = check_claim(line, *claim, secret_); !why.empty()) return refuse(std::move(why));
     out.events.emplace_back(core::Claimed{line.key, line.conn, line.pid, get_true(*claim, "explicit"),
                                           clip_status(get_text(*claim, "runtime"), kRuntimeTextMax),
-                                          ended_holders(line.key)});
+                                          ended_holders(line.key), get_text(*claim, "mailbox") == "path"});
     return out;
   }
   if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");

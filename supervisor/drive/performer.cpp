@@ -234,6 +234,7 @@ void Performer::grant(const core::Effect& effect, const core::GrantRole& grant) 
     order.listeners.push_back(l.id);
   }
   order.mailbox = role.mailbox;
+  order.by_path = grant.by_path;
   order.instance_id = role.instance_id;
   order.bind = true;
   order.bytes = role_line(role);

@@ -4,12 +4,6 @@
 #include <unistd.h>
 
 namespace runmain::keeper {
-namespace {
-
-// What a claim has in it that wants the mailbox by its path. We read no JSON; no text in JSON can hold this.
-constexpr std::string_view kWantsPath = "\"mailbox\":\"path\"";
-
-}  // namespace
 
 ChannelHub::ChannelHub(Poller& poller, Happenings& happenings, Children& children, Listeners& listeners,
                        Mailboxes& mailboxes, os::UniqueFd listener)
@@ -81,7 +75,6 @@ void ChannelHub::tell_lines(Connection& c) {
       return;
     }
     Line line{c.serial, c.peer.pid, c.peer.uid, c.has_key, c.bound, c.key, c.in.substr(at, end - at)};
-    c.by_path = c.by_path || (!c.bound && line.text.find(kWantsPath) != std::string::npos);
     happenings_.push(std::move(line));
     ++c.pending;
     at = end + 1;
@@ -142,7 +135,7 @@ void ChannelHub::send_to(Connection& c, const SendChannel& order) {
     return;
   }
   const bool idle = c.out.empty();  // fds go only with the first bytes of an idle connection
-  const Passed passed = idle ? passed_with(order, c.by_path) : Passed{};
+  const Passed passed = idle ? passed_with(order) : Passed{};
   const std::string bytes = order.bytes + passed.path_line;
   if (passed.fds.empty()) {
     c.out += bytes;
@@ -162,7 +155,7 @@ void ChannelHub::send_to(Connection& c, const SendChannel& order) {
 // A language that cannot receive fds (Node) says so, and opens the memfd by our /proc, which its own user
 // may; the line after the role's says where. It names the claim's number, too: such a process can neither add
 // nor compare-and-swap in the mailbox, and so knows which lane is for it alone to take.
-ChannelHub::Passed ChannelHub::passed_with(const SendChannel& order, bool by_path) {
+ChannelHub::Passed ChannelHub::passed_with(const SendChannel& order) {
   Passed passed;
   std::vector<int>& fds = passed.fds;
   for (const std::string& id : order.listeners) {
@@ -174,7 +167,7 @@ ChannelHub::Passed ChannelHub::passed_with(const SendChannel& order, bool by_pat
       child ? mailboxes_.give(order.key, child->service, order.instance_id, child->pid) : std::nullopt;
   if (!mailbox) return passed;
   fds.insert(fds.end(), {mailbox->memory, mailbox->wake});
-  if (!by_path) return passed;
+  if (!order.by_path) return passed;
   Mailboxes::mark_by_path(*mailbox);
   passed.path_line = "{\"v\":1,\"mailbox\":{\"path\":\"/proc/" + std::to_string(getpid()) + "/fd/" +
                      std::to_string(mailbox->memory) + "\",\"claim\":" + std::to_string(mailbox->claim) +

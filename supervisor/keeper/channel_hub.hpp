@@ -45,7 +45,6 @@ class ChannelHub {
     std::string in;
     std::string out;
     std::size_t pending = 0;
-    bool by_path = false;  // its claim wants to know where the mailbox is
     bool closing = false;
     bool dead = false;  // closed; its lines are still to be acknowledged
   };
@@ -59,7 +58,7 @@ class ChannelHub {
     std::vector<int> fds;
     std::string path_line;  // of a mailbox, for who cannot receive fds
   };
-  Passed passed_with(const SendChannel& order, bool by_path);
+  Passed passed_with(const SendChannel& order);
 
   Poller& poller_;
   Happenings& happenings_;

@@ -25,7 +25,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 5;
+inline constexpr std::uint32_t kProtocolVersion = 6;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -192,6 +192,7 @@ struct SendChannel {
   std::string bytes;
   std::vector<std::string> listeners;
   bool mailbox = false;
+  bool by_path = false;  // a line after these bytes says where the mailbox is, too
   std::string instance_id;
   template <class A>
   void fields(A& a) {
@@ -202,6 +203,7 @@ struct SendChannel {
     a("bytes", bytes);
     a("listeners", listeners);
     a("mailbox", mailbox);
+    a("by_path", by_path);
     a("instance_id", instance_id);
   }
 };

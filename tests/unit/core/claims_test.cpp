@@ -26,6 +26,17 @@ TEST_CASE("a holder that has ended gives its role to who claims next") {
            {"claim 0:0:1:1 503", "refuse 0:0:1:1 (the role belongs to process 502)"}});
 }
 
+TEST_CASE("how a claim wants the mailbox goes with its grant") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  for (const bool by_path : {true, false}) {
+    s.handle(Claimed{K{0, 0, 1, 1}, 1, 501, false, "node", {}, by_path});
+    REQUIRE(s.out.effects.size() == 1);
+    CHECK(std::get<GrantRole>(s.out.effects[0].action).by_path == by_path);
+  }
+}
+
 TEST_CASE("a claim in each phase of a child") {
   struct Row {
     const char* what;
@@ -101,7 +112,7 @@ TEST_CASE("the number of processes of one child that serve is bounded") {
   s.configure({service("web")});
   s.serve({0, 0, 1, 1});
   for (std::size_t n = 0; n < kClaimsMax; ++n) {
-    s.handle(Claimed{K{0, 0, 1, 1}, n, static_cast<std::int32_t>(500 + n), true, "", {}});
+    s.handle(Claimed{K{0, 0, 1, 1}, n, static_cast<std::int32_t>(500 + n), true, "", {}, false});
     REQUIRE(s.effects() == "grant 0:0:1:1");
   }
   play(s, {{"claim 0:0:1:1 999 explicit", "refuse 0:0:1:1 (too many processes of this child hold the role)"},
@@ -112,7 +123,7 @@ TEST_CASE("a claim is answered to the connection that made it, known or not") {
   Scene s;
   s.configure({service("web")});
   for (const ChildKey& key : {ChildKey{K{0, 0, 1, 1}}, ChildKey{K{0, 9, 1, 1}}, ChildKey{K{77, 0, 1, 1}}}) {
-    s.handle(Claimed{key, 4711, 5, false, "node", {}});
+    s.handle(Claimed{key, 4711, 5, false, "node", {}, false});
     REQUIRE(s.out.effects.size() == 1);
     const auto& answer = std::get<GrantRole>(s.out.effects[0].action);
     CHECK(answer.conn == 4711);

@@ -41,7 +41,7 @@ std::vector<std::string> saved_states() {
   s.configure({built("web", 2), page, service("db")});
   s.serve({2, 0, 1, 1});
   s.handle(Watchdog{K{2, 0, 1, 1}, 5000000, false});
-  s.handle(Claimed{K{2, 0, 1, 1}, 1, 77, false, "python", {}});
+  s.handle(Claimed{K{2, 0, 1, 1}, 1, 77, false, "python", {}, false});
   s.handle(StatusText{K{2, 0, 1, 1}, "warm"});
   s.lives({0, kBuildSlot, 1, 1});
   s.ends({0, kBuildSlot, 1, 1}, 0);
@@ -122,7 +122,8 @@ Event some_event(const Machine& machine, Dice& dice) {
     case 11: return Watchdog{key, dice.pick(3) * 1000000, dice.pick(5) == 0};
     case 12: return Extend{key, dice.pick(1000000)};
     case 13: return MainPid{key, 4242};
-    case 14: return Claimed{key, 1, static_cast<std::int32_t>(dice.pick(99)), dice.pick(2) != 0, "x", {}};
+    case 14:
+      return Claimed{key, 1, static_cast<std::int32_t>(dice.pick(99)), dice.pick(2) != 0, "x", {}, false};
     case 15: return Changed{key.service, {"a"}, 1, false};
     case 16: return Held{key.service, dice.pick(2) != 0};
     case 17: return Command{static_cast<CommandVerb>(dice.pick(5)), {key.service}, 10, 1000 + dice.pick(99)};

@@ -142,7 +142,7 @@ class Script {
       const std::string how = word();
       std::vector<std::int32_t> ended;
       if (how == "after") ended.push_back(static_cast<std::int32_t>(number()));
-      return take(Claimed{k, 7, pid, how == "explicit", "python", ended});
+      return take(Claimed{k, 7, pid, how == "explicit", "python", ended, false});
     }
     return false;
   }

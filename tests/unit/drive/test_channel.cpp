@@ -56,6 +56,20 @@ TEST_CASE("a claim with the nonce of its start, from the process and tree that i
   CHECK(claimed.runtime == "cpp");
 }
 
+TEST_CASE("a claim says whether it wants the mailbox by its path") {
+  Channel channel(kSecret);
+  const auto wants = [&](const std::string& more) {
+    const LineOutcome out = channel.receive(line(R"({"v":1,"claim":{"nonce":")" + nonce(kSecret, kKey) +
+                                                 R"(","pid":)" + std::to_string(kPid) + more + "}}"));
+    REQUIRE(out.events.size() == 1);
+    return std::get<core::Claimed>(out.events[0]).by_path;
+  };
+  CHECK(wants(R"(,"mailbox":"path")"));
+  CHECK_FALSE(wants(""));
+  CHECK_FALSE(wants(R"(,"mailbox":true)"));
+  CHECK_FALSE(wants(R"(,"runtime":"\"mailbox\":\"path\"")"));
+}
+
 TEST_CASE("a forged claim is refused, says why, and never quotes the nonce") {
   const std::string good = nonce(kSecret, kKey);
   const ChildKey older{kKey.service, kKey.slot, kKey.generation - 1, 0};

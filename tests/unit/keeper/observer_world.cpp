@@ -72,8 +72,8 @@ Observer Observers::next() {
 }
 
 Granted claim(KeeperWorld& world, std::uint32_t slot, std::vector<std::string> listeners, bool mailbox,
-              const std::string& line) {
-  auto connection = world.connect_channel(line);
+              bool by_path) {
+  auto connection = world.connect_channel("a line\n");
   SendChannel order;
   order.conn = connection.number;
   order.key = world.key(slot);
@@ -81,6 +81,7 @@ Granted claim(KeeperWorld& world, std::uint32_t slot, std::vector<std::string> l
   order.bytes = "the role\n";
   order.listeners = std::move(listeners);
   order.mailbox = mailbox;
+  order.by_path = by_path;
   order.instance_id = "instance-" + std::to_string(slot);
   world.order(order);
   await(connection.socket);

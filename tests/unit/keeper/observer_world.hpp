@@ -64,8 +64,8 @@ struct Granted {
   std::string line;
   std::vector<os::UniqueFd> fds;
 };
-// Grants the role of this slot's child to a new connection, which has said `line`.
+// Grants the role of this slot's child to a new connection; `by_path`: it is to hear where the mailbox is.
 Granted claim(KeeperWorld& world, std::uint32_t slot, std::vector<std::string> listeners = {},
-              bool mailbox = true, const std::string& line = "a line\n");
+              bool mailbox = true, bool by_path = false);
 
 }  // namespace runmain::keeper::test

@@ -201,41 +201,33 @@ std::string path_in(const std::string& lines, const std::string& claim) {
   return rest.substr(0, rest.size() - after.size());
 }
 
-const std::string kWantsPath = R"({"v":1,"claim":{"mailbox":"path"}})"
-                               "\n";
-
 std::uint32_t by_path(const os::UniqueFd& mailbox) {
   std::uint32_t mark = 0;
   REQUIRE(pread(mailbox.get(), &mark, sizeof mark, offsetof(runmain_mailbox, by_path)) == sizeof mark);
   return mark;
 }
 
-TEST_CASE("a claim that wants it hears the mailbox's path and its number; the reader is woken and told so") {
+TEST_CASE("who is to hear it hears the mailbox's path and its number; the reader is woken and told so") {
   KeeperWorld world;
   world.spawn(0, kIdle, {});
   world.spawn(1, kIdle, {});
-  const Granted first = claim(world, 0, {}, true, kWantsPath);
+  const Granted first = claim(world, 0, {}, true, true);
   const os::UniqueFd opened(open(path_in(first.line, "0").c_str(), O_RDWR | O_CLOEXEC));
   REQUIRE(opened);
   CHECK(os::inode_of(opened.get()) == os::inode_of(first.fds[0].get()));
   CHECK(by_path(opened) == 1);
   std::uint64_t woken = 0;
   CHECK(read(first.fds[1].get(), &woken, sizeof woken) == sizeof woken);
-  CHECK(path_in(claim(world, 0, {}, true, kWantsPath).line, "1") == path_in(first.line, "0"));
-  CHECK(claim(world, 1, {}, false, kWantsPath).line == "the role\n");
+  CHECK(path_in(claim(world, 0, {}, true, true).line, "1") == path_in(first.line, "0"));
+  CHECK(claim(world, 1, {}, false, true).line == "the role\n");
 }
 
-TEST_CASE(
-    "a claim that does not want the mailbox's path hears the role alone, and the reader goes by wakes") {
+TEST_CASE("who is not to hear the mailbox's path hears the role alone, and the reader goes by wakes") {
   KeeperWorld world;
   world.spawn(0, kIdle, {});
   const Granted granted = claim(world, 0);
   CHECK(granted.line == "the role\n");
   CHECK(by_path(granted.fds[0]) == 0);
-  const Granted said = claim(world, 0, {}, true,
-                             R"({"v":1,"claim":{"runtime":"\"mailbox\":\"path\""}})"
-                             "\n");
-  CHECK(said.line == "the role\n");
 }
 
 TEST_CASE("a mailbox comes behind all sockets that the line names, or not at all") {
