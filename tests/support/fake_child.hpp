@@ -131,6 +131,7 @@ struct FakeService {
   std::uint32_t helper_attempt = 0;
   std::vector<std::uint32_t> distributed;
   std::vector<std::uint32_t> open;  // slots whose own sockets are
+  std::uint32_t rolled_to = 0;      // the generation that rolled at the last look, 0: none
   std::vector<bool> well;           // by slot: served when the roll began, or since, and did not go by itself
   std::vector<std::uint32_t> needs;
   std::vector<std::uint32_t> needed_by;

@@ -413,10 +413,13 @@ inline void FakeWorld::check_rolls(const Snapshot& snapshot) {
     const bool rolls = v.rolling_to != 0 && !shutting_down_ && for_ever;
     const bool old_first = s.tight || !s.overlaps() || s.spec.roll.order == RollOrder::old_first;
     s.well.resize(workers, false);
+    // The next roll may begin in the step in which one fails, whose slots go back all at once.
+    const bool goes_on = s.rolled_to == 0 || v.rolling_to == s.rolled_to;
+    s.rolled_to = v.rolling_to;
     std::uint32_t missing = 0;
     for (std::uint32_t slot = 0; slot < workers; ++slot) {
       const bool takes = s.takes(slot);
-      s.well[slot] = takes || (rolls && s.well[slot]);
+      s.well[slot] = takes || (rolls && goes_on && s.well[slot]);
       missing += s.well[slot] && !takes ? 1 : 0;
     }
     const ChildKey key{v.id, 0, v.rolling_to, missing};
