@@ -215,7 +215,7 @@ Runner flask_script(const Argv& argv, const Program& program, const std::string&
   runner.argv = argv;
   if (asked.port) {
     runner.port = asked.port;
-    runner.promise = "the port is in the script; its own reloader is not touched";
+    runner.promise = "the port is in the script";
     return runner;
   }
   const auto where = where_of_call(call);
@@ -228,12 +228,8 @@ Runner flask_script(const Argv& argv, const Program& program, const std::string&
   row.way = Way::werkzeug;
   give_socket(row, program, runner);
   runner.listen = address_of(*where);
-  if (launch_by(Launcher::werkzeug, program, {}, runner)) {
-    runner.promise = "its own reloader is off";
-  } else if (call.find("debug=True") !=
-             std::string::npos) {  // ./app.py: its interpreter is in its first line
-    runner.promise = "its own watcher stays, say `python " + program.script + "`";
-  }
+  // Not for ./app.py, whose interpreter is in its first line: there only the bootstrap turns it off.
+  if (launch_by(Launcher::werkzeug, program, {}, runner)) runner.promise = "its own reloader is off";
   return runner;
 }
 

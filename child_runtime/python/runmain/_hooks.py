@@ -12,6 +12,7 @@ ALWAYS = {
     "uvicorn.supervisors.multiprocess": "_runners:uvicorn_multiprocess",
     "uvicorn.supervisors.basereload": "_runners:uvicorn_reload",
     "uvicorn.server": "_runners:uvicorn_server",
+    "uvicorn.config": "_reloaders:uvicorn",
     "hypercorn.run": "_runners:hypercorn",
     "hypercorn.asyncio.run": "_runners:hypercorn_asyncio",
     "hypercorn.trio.run": "_runners:hypercorn_trio",

@@ -1,4 +1,4 @@
-"""Reloaders within the program, of Werkzeug and Django: off, runmain reloads; and their servers on our socket.
+"""Reloaders within the program, of Werkzeug, Django, Uvicorn: off, runmain reloads; and their servers on our socket.
 
 Invariant: what a program asks for to know that it is in a reloader's child is true, since it is in the process that
 serves. Non-goal: who claims (_serving).
@@ -73,6 +73,23 @@ def werkzeug_reloader(module):
 
     run_with_reloader._runmain = True
     module.run_with_reloader = run_with_reloader
+
+
+def uvicorn(module):
+    """uvicorn.run(…, reload=True) of a program; what its command line says, runmain has read before."""
+    original = module.Config.__init__
+    if getattr(original, "_runmain", False) or not _is_reloader_needless():
+        return
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.reload = False
+        if self.fd is None and self.uds is None:
+            self.fd = own_fd(self.port)
+
+    __init__._runmain = True
+    module.Config.__init__ = __init__
 
 
 def django_reloader(module):

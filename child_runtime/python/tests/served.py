@@ -165,8 +165,8 @@ class Served:
         finally:
             connection.close()
 
-    def status(self):
-        return subprocess.run(self._command("status"), stdout=subprocess.PIPE, timeout=10).stdout.decode()
+    def status(self, *words):
+        return subprocess.run(self._command("status", *words), stdout=subprocess.PIPE, timeout=10).stdout.decode()
 
     def paths(self):
         """How often there is a server span of each path; that of the first answer may have been asked for twice."""

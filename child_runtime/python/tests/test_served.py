@@ -1,5 +1,6 @@
 """Real servers under a real runmain: each request exactly one server span, each process that serves an id of its own."""
 import concurrent.futures
+import json
 import os
 import signal
 import sys
@@ -82,6 +83,15 @@ class ServedTest(unittest.TestCase):
 
     def test_uvicorn_reload(self):
         self.run_one("uvicorn app_fastapi:app --fd 3 --reload")
+
+    def test_uvicorn_run_of_a_program(self):
+        with Served("python %s/apps/app_uvicorn_run.py" % HERE) as served:
+            self.check(served)
+            main = json.loads(served.status("--json"))["services"][0]["workers"][0]["pid"]
+            self.assertEqual(served.get("/who"), str(main))  # no child of a reloader
+            with open("/proc/%d/net/tcp" % main) as file:
+                listening = [row for row in file if row.split()[3] == "0A" and row.split()[1].endswith(":%04X" % served.port)]
+            self.assertEqual(len(listening), 1)  # ours, and no second one
 
     def test_hypercorn(self):
         self.run_one("hypercorn -b fd://3 app_fastapi:app")
