@@ -113,7 +113,7 @@ function start(plain) {
   const load = Module.createRequire(path.join(programFolder(), 'program.js'));
   const { instrumentations, sdk } = loadSdk(load);
   if (!sdk) return !plain && startBare(load, instrumentations);
-  const processors = plain ? {} : { spanProcessors: [require('./processor').mailboxProcessor()] };
+  const processors = plain ? {} : { spanProcessors: [new (require('./processor').MailboxSpanProcessor)()] };
   const made = new sdk.NodeSDK({ instrumentations, ...processors });
   state.starting = (provider) => (state.ourProvider = new SwitchProvider(provider));
   try {

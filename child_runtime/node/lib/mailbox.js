@@ -313,6 +313,14 @@ class Lane {
     this.saveCounts(true);
   }
 
+  // A span that was opened is not written.
+  withhold(slot) {
+    this.add(kWord.lost + kLost.notServing);
+    this.add(kWord.ended);
+    this.saveCounts(true);
+    if (slot >= 0) this.closeSlot(slot);
+  }
+
   // A slot for a span that has begun, -1 if there is none.
   open(span, scope, parent, flags) {
     this.add(kWord.started);

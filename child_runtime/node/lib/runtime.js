@@ -26,6 +26,7 @@ const kKey = Symbol.for('runmain.runtime.1');
 const kGiven = 'runmain.mailbox.1'; // environment data of worker threads
 const kWaitingMax = 2048; // spans before the claim is answered
 const kOpenMax = 2048; // … and of open ones
+const kHandedMax = 128 << 10; // bytes of a request of several spans; a record has room for twice that
 const kLanesMax = 4; // resources that get a lane of their own
 const kAtEndMs = 100; // that a process that ends waits for the answer to its claim …
 const kAtEndHeldMs = 20; // … and then for what was held meanwhile to be answered
@@ -162,8 +163,11 @@ class Runtime {
     const { waiting, open } = this;
     this.waiting = [];
     this.open = new Map();
-    for (const { span } of waiting) this.write(span, true);
+    for (const { span } of waiting) {
+      if (span) this.write(span);
+    }
     for (const span of open.keys()) this.started(span);
+    this.handNow(waiting.flatMap(({ handed }) => handed || []));
     if (this.dropped > 0 && this.lanes.size > 0) {
       [...this.lanes.values()][0].lose(later.mailbox.kLost.notServing, this.dropped);
       this.dropped = 0;
@@ -228,23 +232,32 @@ class Runtime {
   }
 
   ended(span) {
-    if (this.writing) return this.write(span, false);
+    if (this.writing) return this.write(span);
     this.open.delete(span);
-    if (this.state === 'refused' || this.state === 'unreachable' || this.waiting.length >= kWaitingMax) {
-      ++this.dropped;
-      return undefined;
-    }
-    this.waiting.push({ span });
-    return undefined;
+    return this.wait({ span });
   }
 
-  write(span, late) {
+  wait(item) {
+    if (this.state === 'refused' || this.state === 'unreachable' || this.waiting.length >= kWaitingMax) ++this.dropped;
+    else this.waiting.push(item);
+  }
+
+  // A span that is not to be seen as it is. One that began before that was known is counted as lost.
+  withhold(span) {
+    if (!this.open.has(span)) return;
+    const opened = this.open.get(span);
+    this.open.delete(span);
+    if (opened) opened.lane.withhold(opened.slot);
+    else ++this.dropped;
+  }
+
+  write(span) {
     if (!this.mailbox) return this.sendSpan(span);
     const opened = this.open.get(span);
     this.open.delete(span);
     const lane = opened ? opened.lane : this.laneOf(span.resource);
     if (!lane) return this.sendSpan(span);
-    if (late) lane.add(1);
+    if (!opened) lane.add(1); // its start was not counted
     const isWritten = lane.span(this.scopeNumber(lane, span), later.encoder.putSpan, span);
     if (opened && opened.slot >= 0) lane.close(opened.slot, isWritten);
     return undefined;
@@ -263,6 +276,60 @@ class Runtime {
     if (!this.http().send(0, w.bytes.subarray(0, w.at))) ++this.dropped;
   }
 
+  // ---- spans as a program's own exporter or processor has made them
+
+  // Encoded at once: who has masked them may take that back.
+  hand(spans) {
+    const items = spans.flatMap((span) => this.encodeHanded(span) || []);
+    if (this.writing) return this.handNow(items);
+    for (const handed of items) this.wait({ handed });
+    return undefined;
+  }
+
+  encodeHanded(span) {
+    const w = (this.writer = this.writer || new later.wire.Writer(256 << 10));
+    w.at = 0;
+    try {
+      later.encoder.putSpan(w, span);
+    } catch (error) {
+      if (!(error instanceof later.wire.TooBig)) throw error;
+      ++this.dropped;
+      return undefined;
+    }
+    const { resource } = span;
+    return { resource, scope: later.encoder.scopeOf(span), bytes: Buffer.from(w.bytes.subarray(0, w.at)) };
+  }
+
+  // As few requests as there may be.
+  handNow(items) {
+    if (items.length === 0) return;
+    const bytes = this.requestOf(items);
+    if (items.length > 1 && (bytes === undefined || bytes.length > kHandedMax)) {
+      const half = items.length >> 1;
+      this.handNow(items.slice(0, half));
+      this.handNow(items.slice(half));
+    } else if (bytes === undefined || !this.request(0, bytes)) {
+      this.dropped += items.length;
+    }
+  }
+
+  requestOf(items) {
+    const w = (this.writer = this.writer || new later.wire.Writer(256 << 10));
+    w.at = 0;
+    try {
+      putHanded(w, items, this.instanceId);
+    } catch (error) {
+      if (!(error instanceof later.wire.TooBig)) throw error;
+      return undefined;
+    }
+    return w.bytes.subarray(0, w.at);
+  }
+
+  // There is neither a mailbox nor a receiver.
+  isCutOff() {
+    return Boolean(this.writing) && !this.mailbox && !this.http().usable;
+  }
+
   http() {
     if (!this.receiver) {
       const { Receiver } = require('./receiver');
@@ -271,7 +338,7 @@ class Runtime {
     return this.receiver;
   }
 
-  // An Export…ServiceRequest: 1 metrics, 2 logs. True: it is taken.
+  // An Export…ServiceRequest: 0 traces, 1 metrics, 2 logs. True: it is taken.
   request(signal, bytes) {
     if (!this.serving && this.state !== 'unreachable') return this.state !== 'unclaimed' && this.state !== 'asking';
     const lane = this.mailbox && (this.lanes.values().next().value || this.laneOf(undefined));
@@ -298,22 +365,50 @@ class Runtime {
 }
 
 function putRequest(w, span, instanceId) {
-  const { putResource, putScope, scopeOf, putSpan } = later.encoder;
   const all = w.begin(1);
-  const resource = w.begin(1);
-  const attributes = { ...((span.resource && span.resource.attributes) || {}) };
-  if (instanceId) attributes['service.instance.id'] = instanceId;
-  putResource(w, attributes);
-  w.end(resource);
+  putResourceOf(w, span.resource, instanceId);
   const scoped = w.begin(2);
-  const scope = w.begin(1);
-  putScope(w, scopeOf(span));
-  w.end(scope);
+  putScopeOf(w, later.encoder.scopeOf(span));
   const from = w.begin(2);
-  putSpan(w, span);
+  later.encoder.putSpan(w, span);
   w.end(from);
   w.end(scoped);
   w.end(all);
+}
+
+function putResourceOf(w, of, instanceId) {
+  const resource = w.begin(1);
+  const attributes = { ...((of && of.attributes) || {}) };
+  if (instanceId) attributes['service.instance.id'] = instanceId;
+  later.encoder.putResource(w, attributes);
+  w.end(resource);
+}
+
+function putScopeOf(w, of) {
+  const scope = w.begin(1);
+  later.encoder.putScope(w, of);
+  w.end(scope);
+}
+
+// Spans in a row that have the same resource, and scope, are put together.
+function putHanded(w, items, instanceId) {
+  for (let i = 0; i < items.length; ) {
+    const { resource } = items[i];
+    const all = w.begin(1);
+    putResourceOf(w, resource, instanceId);
+    while (i < items.length && items[i].resource === resource) i = putScoped(w, items, i);
+    w.end(all);
+  }
+}
+
+function putScoped(w, items, i) {
+  const { resource, scope } = items[i];
+  const scoped = w.begin(2);
+  putScopeOf(w, scope);
+  for (; i < items.length && items[i].scope === scope && items[i].resource === resource; ++i) w.blob(2, items[i].bytes);
+  if (scope.schemaUrl) w.text(3, scope.schemaUrl);
+  w.end(scoped);
+  return i;
 }
 
 function runtime() {

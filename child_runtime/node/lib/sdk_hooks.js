@@ -1,4 +1,4 @@
-// Makes what a program starts of OpenTelemetry right: each provider gets the mailbox's processor once, OTLP
+// Makes what a program starts of OpenTelemetry right: each provider gets a mailbox processor once, OTLP
 // exporters hand over instead of sending, an instrumentation is enabled once.
 //
 // The classes' prototypes are changed when Node loads their packages (or were loaded before us), so that a
@@ -7,15 +7,12 @@
 'use strict';
 
 const { runtime } = require('./runtime');
+const outlets = require('./outlets');
+
+const { Outlets, speaks, isWritten, signalOf, sendsItself } = outlets;
 
 const kScope = '@opentelemetry/';
 const kDone = Symbol.for('runmain.patched.1');
-const kSignals = [
-  ['Span', 0],
-  ['Trace', 0],
-  ['Metric', 1],
-  ['Log', 2],
-];
 
 const hasOwn = (object, name) => Object.prototype.hasOwnProperty.call(object, name);
 
@@ -34,50 +31,86 @@ function isOurs(processor) {
 
 const attached = new WeakSet();
 
+// Ours of this provider: the one that it was made with, or a new one.
+function oursIn(list) {
+  const { MailboxSpanProcessor } = require('./processor');
+  return list.find((one) => isOurs(one) && !one.outlets) || new MailboxSpanProcessor();
+}
+
+// With ours, and without another provider's that the program has put there.
+function withOurs(list, ours) {
+  const others = list.filter((one) => one === ours || !isOurs(one) || !one.outlets);
+  return others.includes(ours) ? others : [...others, ours];
+}
+
 // 1.x keeps what addSpanProcessor was given in one array, and a default processor outside of it.
 function attachFirst(provider, ours) {
-  if (provider._registeredSpanProcessors.some(isOurs)) return;
-  const isDefault = provider._registeredSpanProcessors.length === 0;
-  const before = provider.activeSpanProcessor;
-  provider._registeredSpanProcessors.push(ours);
-  if (!isDefault) return;
-  provider.activeSpanProcessor = {
-    onStart: (span, context) => (before.onStart(span, context), ours.onStart(span)),
-    onEnd: (span) => (before.onEnd(span), ours.onEnd(span)),
-    forceFlush: () => before.forceFlush(),
-    shutdown: () => before.shutdown(),
-  };
+  const list = provider._registeredSpanProcessors;
+  const before = list.length === 0 ? provider.activeSpanProcessor : undefined;
+  list.splice(0, list.length, ...withOurs(list, ours));
+  let active;
+  if (before) {
+    active = provider.activeSpanProcessor = {
+      onStart: (span, context) => (before.onStart(span, context), ours.onStart(span)),
+      onEnd: (span) => (before.onEnd(span), ours.onEnd(span)),
+      forceFlush: () => before.forceFlush(),
+      shutdown: () => before.shutdown(),
+    };
+  }
+  const isDefault = () => active !== undefined && provider.activeSpanProcessor === active;
+  return () => (isDefault() ? [before, ...list] : list);
+}
+
+function attachSecond(active, ours) {
+  active._spanProcessors = withOurs(active._spanProcessors, ours);
+  return () => active._spanProcessors;
 }
 
 function attach(provider) {
   if (attached.has(provider)) return;
   attached.add(provider);
-  const ours = require('./processor').mailboxProcessor();
-  if (Array.isArray(provider._registeredSpanProcessors)) return attachFirst(provider, ours);
+  const first = provider._registeredSpanProcessors;
   const active = provider._activeSpanProcessor;
-  if (!active || !Array.isArray(active._spanProcessors)) return;
-  if (!active._spanProcessors.some(isOurs)) active._spanProcessors = [...active._spanProcessors, ours];
+  const list = Array.isArray(first) ? first : active && active._spanProcessors;
+  if (!Array.isArray(list)) return;
+  const ours = oursIn(list);
+  const current = list === first ? attachFirst(provider, ours) : attachSecond(active, ours);
+  ours.outlets = new Outlets(current, ours, isOurs);
 }
 
 function patchProvider(Provider) {
   const prototype = Provider && Provider.prototype;
   if (!prototype || !hasOwn(prototype, 'getTracer') || !claimPrototype(prototype)) return;
-  const { getTracer } = prototype;
+  const { getTracer, addSpanProcessor } = prototype;
   prototype.getTracer = function (...args) {
     attach(this);
     return getTracer.apply(this, args);
   };
+  if (!addSpanProcessor) return; // 2.x
+  prototype.addSpanProcessor = function (...args) {
+    addSpanProcessor.apply(this, args);
+    moveToEnd(this._registeredSpanProcessors);
+  };
+}
+
+// Ours comes last: others may change a span at its end.
+function moveToEnd(list) {
+  const at = Array.isArray(list) ? list.findIndex((one) => isOurs(one) && one.outlets) : -1;
+  if (at >= 0) list.push(...list.splice(at, 1));
 }
 
 // ---- exporters
 
-function signalOf(exporter) {
-  for (let at = exporter; at; at = Object.getPrototypeOf(at)) {
-    const name = (at.constructor && at.constructor.name) || '';
-    const found = kSignals.find(([word]) => name.startsWith('OTLP') && name.includes(word));
-    if (found) return found[1];
+// What a program has put around it gives it; all else is in the mailbox already, or was withheld.
+function exportSpans(exporter, send, spans, done) {
+  if (!speaks(exporter)) return done({ code: 0 });
+  if (sendsItself(exporter) || runtime().isCutOff()) return send.call(exporter, spans, done);
+  try {
+    runtime().hand(spans.filter((span) => !isWritten(span)));
+  } catch (error) {
+    return done({ code: 1, error });
   }
-  return undefined;
+  return done({ code: 0 });
 }
 
 // The protobuf serializer beside the exporter's base, whatever the exporter itself speaks.
@@ -96,13 +129,26 @@ function patchExporter(Exporter, load) {
   const send = prototype.export;
   prototype.export = function (items, done) {
     const signal = signalOf(this);
-    if (signal === 0) return done({ code: 0 }); // each span is in the mailbox already
+    if (signal === 0) return exportSpans(this, send, items, done);
     const serializer = signal === undefined ? undefined : serializerOf(signal, load);
     if (!serializer) return send.call(this, items, done);
     const bytes = serializer.serializeRequest(items);
     if (bytes) runtime().request(signal, bytes);
     return done({ code: 0 });
   };
+  outlets.knowOtlp(prototype);
+}
+
+// What is the SDK's own, and so changes no span.
+function know(exports) {
+  for (const name of ['BatchSpanProcessor', 'SimpleSpanProcessor', 'NoopSpanProcessor']) {
+    const prototype = exports[name] && exports[name].prototype;
+    if (claimPrototype(prototype)) outlets.knowProcessor(prototype);
+  }
+  for (const name of ['ConsoleSpanExporter', 'InMemorySpanExporter']) {
+    const prototype = exports[name] && exports[name].prototype;
+    if (claimPrototype(prototype)) outlets.knowExporter(prototype);
+  }
 }
 
 // ---- instrumentations
@@ -184,6 +230,7 @@ function patch(name, exports, load) {
       return undefined;
     case 'sdk-trace-base':
     case 'sdk-trace':
+      know(exports);
       patchProvider(exports.BasicTracerProvider);
       return patchProvider(exports.TracerProvider);
     case 'otlp-exporter-base':

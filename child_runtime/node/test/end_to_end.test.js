@@ -154,6 +154,43 @@ runmain.onDrain(async ({ budgetMs }) => {
   assert.strictEqual(fs.readFileSync(path.join(world.folder, 'drained'), 'utf8'), 'true');
 });
 
+// Masks by a processor of its own in front of an OTLP exporter, as programs do.
+const kMasking = `
+const { NodeSDK, tracing } = require('@opentelemetry/sdk-node');
+const { getNodeAutoInstrumentations } = require('@opentelemetry/auto-instrumentations-node');
+const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-http');
+class Masking {
+  constructor(inner) { this.inner = inner; }
+  export(spans, done) {
+    const kept = spans.filter((span) => span.attributes['url.path'] !== '/up' && span.attributes['http.target'] !== '/up');
+    for (const span of kept) {
+      for (const key of Object.keys(span.attributes)) {
+        if (String(span.attributes[key]).includes('token')) span.attributes[key] = '***';
+      }
+    }
+    this.inner.export(kept, done);
+  }
+  shutdown() { return this.inner.shutdown(); }
+}
+const exporter = new Masking(new OTLPTraceExporter({ url: 'http://127.0.0.1:9/v1/traces' }));
+new NodeSDK({
+  spanProcessors: [new tracing.BatchSpanProcessor(exporter, { scheduledDelayMillis: 100 })],
+  instrumentations: [getNodeAutoInstrumentations()],
+}).start();
+`;
+
+test('what a program masks and drops in front of its exporter arrives masked, once, and nothing else', async (t) => {
+  const { world, port } = await makeWorld(t, { files: { 'server.js': kMasking + kServer }, command: 'node server.js', auto: 0 });
+  for (let i = 0; i < 5; ++i) await get(port, `/r${i}?token=1`);
+  await until('all are there', () => world.serverSpans().length >= 5, 10000);
+  await new Promise((resolve) => setTimeout(resolve, 300)); // one that comes twice would come now
+  assert.strictEqual(world.serverSpans().length, 5, JSON.stringify(world.serverSpans()));
+  const ofProgram = world.spans.filter((span) => span.resource['service.name'] !== 'runmain');
+  assert.strictEqual(new Set(ofProgram.map((span) => span.id)).size, ofProgram.length);
+  const text = JSON.stringify(ofProgram.map((span) => span.attributes));
+  assert.ok(text.includes('***') && !text.includes('token') && !text.includes('/up'), text);
+});
+
 // In a thread, with the SDK that it has by itself.
 const kThread = `
 const { BasicTracerProvider } = require('@opentelemetry/sdk-trace-base');

@@ -157,4 +157,4 @@ function get(port, where) {
   });
 }
 
-module.exports = { World, until, freePort, get, kRegister };
+module.exports = { World, until, freePort, get, spansOf, kRegister };
