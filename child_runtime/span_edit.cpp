@@ -10,10 +10,11 @@ const Limits& limits() { return g_telemetry.load(std::memory_order_acquire)->lim
 
 std::uint32_t value_length() { return limits().value_length.load(std::memory_order_relaxed); }
 
-// Does `mine(span)` as the owner, or `theirs(span, sharing)` as another thread.
+// Does `mine(span)` as the owner, or `theirs(span, sharing)` as another thread. One that a fork has left here
+// is its parent's: its slot is not mapped, and its lock may be held by a thread that is not here.
 template <class Mine, class Theirs>
 void edit(runmain_span* span, Mine&& mine, Theirs&& theirs) {
-  if (!is_recording(*span)) return;
+  if (!is_recording(*span) || !is_ours(*span)) return;
   if (is_owner(*span)) {
     mine(*span);
     return;
@@ -245,7 +246,10 @@ void runmain_span_update_name(runmain_span* span, const char* name, size_t size)
       span,
       [&](runmain_span& s) {
         append_name(s, text);
-        if (s.slot != nullptr) rename_slot(s.slot, s.slot_state, name, size);
+        // Another thread that ends it meanwhile gives the slot away by the state that it was left in.
+        pthread_mutex_lock(&s.lock);
+        if (s.now.ended == 0 && s.slot != nullptr) rename_slot(s.slot, s.slot_state, name, size);
+        pthread_mutex_unlock(&s.lock);
       },
       [&](runmain_span& s, Sharing& sharing) {
         const auto write = [&](WireWriter& out) { out.bytes(kFieldName, name, size); };

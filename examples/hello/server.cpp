@@ -215,7 +215,8 @@ void Server::expect_request(Connection& c) {
     return;
   }
   set_deadline(c, idle ? Clock::duration(kDrainIdleTime) : Clock::duration(kDrainFreshTime));
-  if (!idle && !c.in_flight) c.in_flight.emplace();
+  // Whoever is connected may still ask: "drained" is said when all have gone, and then little time is left.
+  if (!c.in_flight) c.in_flight.emplace();
 }
 
 void Server::on_event(std::uint64_t id, std::uint32_t events) {

@@ -62,9 +62,13 @@ void add(const Json& ledger, Sum& sum) {
   sum.duplicates += number_of(ledger, "duplicates");
   sum.waiting += number_of(ledger, "waiting");
   add_dropped(ledger, sum);
-  if (const std::string imbalance = text_of(ledger, "imbalance"); !imbalance.empty())
-    sum.imbalances.push_back("worker " + std::to_string(number_of(ledger, "slot")) + ": " +
-                             harmless(imbalance));
+  if (const std::string imbalance = text_of(ledger, "imbalance"); !imbalance.empty()) {
+    // A sum of workers that are gone has no number.
+    const std::string who = control::flag_of(ledger, "folded")
+                                ? "workers before"
+                                : "worker " + std::to_string(number_of(ledger, "slot"));
+    sum.imbalances.push_back(who + ": " + harmless(imbalance));
+  }
 }
 
 void add(const Sum& generation, std::int64_t number, Sum& sum) {
@@ -149,6 +153,7 @@ struct Queues {
   std::vector<std::string> failing;  // signals, each once
   std::string fault;
   std::int64_t items = 0;
+  std::int64_t in_memory = 0;  // the disk did not take them
   std::int64_t spilled = 0;
 };
 
@@ -157,6 +162,8 @@ std::string text_of_queues(const Queues& queues) {
   for (const std::string& signal : queues.failing) text += (text.empty() ? ": fails (" : ", ") + signal;
   if (!queues.failing.empty()) text += "), is tried again";
   if (queues.items > 0) text += (text.empty() ? ": " : ", ") + std::to_string(queues.items) + " queued";
+  if (queues.in_memory > 0)
+    text += (text.empty() ? ": " : ", ") + std::to_string(queues.in_memory) + " in memory only";
   if (queues.spilled > 0)
     text += (text.empty() ? ": " : ", ") + std::to_string((queues.spilled + 1023) / 1024) + " KiB on disk";
   if (!queues.fault.empty()) text += (text.empty() ? ": " : "; ") + queues.fault;
@@ -176,6 +183,7 @@ void add_destinations(const Json& telemetry, bool colour, std::size_t width, std
     if (const std::string fault = text_of(destination, "fault"); !fault.empty())
       queues.fault = harmless(fault);
     queues.items += number_of(destination, "queued_items");
+    queues.in_memory += number_of(destination, "memory_items");
     queues.spilled += number_of(destination, "spilled_bytes");
   }
   for (const auto& [name, queues] : all) {

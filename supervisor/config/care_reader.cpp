@@ -114,6 +114,7 @@ void ServiceReader::read_hang() {
   }
   Table table(report(), *node, "hang.");
   table.read("stopped", hang.stopped);
+  table.read("watchdog", hang.watchdog);
   if (const Node* hook = table.find("on_hang"))
     hang.hook = read_helper(*hook, "hang.on_hang", false, "{pid} is replaced");
   if (const Node* timeout = table.find("hook_timeout")) {

@@ -155,6 +155,7 @@ class Engine {
   void tell_step(const ServiceRecord& r, std::uint32_t slots, std::string text);
   void end_roll(ServiceRecord& r);
   bool knows_room(ServiceRecord& r);
+  bool has_room_for_batch(ServiceRecord& r);
   void forget_room(ServiceRecord& r);
 
   // the pool: size, recycling, whose turn new connections are (pool.cpp)
@@ -184,6 +185,7 @@ class Engine {
   static void believe(Instance& i, Doubt what);
   void examined(ServiceRecord& r, const ChildKey& key, const Looked& seen);
   void beat_missed(ServiceRecord& r, Instance& i, const Looked& seen);
+  void start_is_late(ServiceRecord& r, Instance& i, const Looked& seen);
   void answered_unwell(ServiceRecord& r, Instance& i, const std::string& text);
   static void recovered(Instance& i);
   void look_by_command(ServiceRecord& r);

@@ -85,7 +85,7 @@ void Engine::examined(ServiceRecord& r, const ChildKey& key, const Looked& seen)
   const Time at = std::max(i->ready_at, std::exchange(i->doubt_until, kNever) - kStallTimeout);
   if ((doubts & kDoubtBeat) != 0) beat_missed(r, *i, seen);
   i = find(key).second;
-  if ((doubts & kDoubtReady) != 0 && i->phase == WorkerState::starting) not_ready(r, *i, seen);
+  if ((doubts & kDoubtReady) != 0 && i->phase == WorkerState::starting) start_is_late(r, *i, seen);
   if (!look) return;
   look->stall = seen.stall;
   if (seen.stall == Stall::starved) look->text = seen.text;
@@ -107,6 +107,21 @@ void Engine::beat_missed(ServiceRecord& r, Instance& i, const Looked& seen) {
   tell(r, i, FactType::child_watchdog_missed, to_ms(i.watchdog));
   const std::string how = "no WATCHDOG=1" + (seen.text.empty() ? "" : ": " + seen.text);
   hung(r, i, {EndWhy::watchdog, seen.stall, to_ms(i.watchdog) * (i.beats_missed + 1), how});
+}
+
+// A start or a look by command has had its time. Who had no CPU has another one, but not for ever; who is in
+// a debugger's hand has.
+void Engine::start_is_late(ServiceRecord& r, Instance& i, const Looked& seen) {
+  const bool starved = seen.stall == Stall::starved;
+  i.beats_missed += starved && seen.cpu > Duration::zero() ? 1 : 0;
+  if (seen.well || (starved && i.beats_missed < kBeatsMissedMax)) {
+    const bool worker = i.key.is_worker();
+    i.deadline = later(now_, worker ? r.spec_of(i.key.generation).ready.timeout : r.spec.health.timeout);
+    if (starved && worker) tell(r, i, FactType::child_starved, 0, seen.text);
+    return;
+  }
+  if (i.key.is_worker()) return not_ready(r, i, seen);
+  kill_tree(r, i);
 }
 
 void Engine::looked(ServiceRecord& r, Instance& i, const Looked& e, Time at) {

@@ -52,6 +52,13 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
+// Whether it could not be spawned, again and again, for so long.
+bool has_failed_for(const SlotRun& run, Duration limit) {
+  Duration waited{};
+  for (std::uint32_t n = 1; n <= run.spawn_failures && waited < limit; ++n) waited += spawn_delay(n);
+  return waited >= limit;
+}
+
 }  // namespace
 
 // What runs in a phase ends with it.
@@ -196,7 +203,10 @@ void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, co
   if (r.run != RunState::running || key.slot >= r.slots.size()) return;
   const bool of_next = r.next != 0 && key.generation == r.next;
   if (!of_next && key.generation != r.current) return;
-  if (hopeless && of_next) return abort_next(r, e.detail);
+  // A start that cannot even begin has as long as one that does not become ready: a reload is waited for, and
+  // the next one waits behind it.
+  const bool too_long = of_next && has_failed_for(r.slots[key.slot].next, r.spec.ready.timeout);
+  if (of_next && (hopeless || too_long)) return abort_next(r, e.detail);
   if (hopeless && !r.ran) return fail(r, e.detail);
   // One that was not wanted any more waits as well: its generation may be wanted again.
   Slot& slot = r.slots[key.slot];
@@ -206,9 +216,14 @@ void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, co
   run.since = now_;
 }
 
+// Where the specification says how to tell, a program's own word does not count: a runner may say READY=1
+// before it has loaded the application (gunicorn's arbiter does).
 void Engine::operator()(const Ready& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || i->phase != WorkerState::starting || !i->key.is_worker()) return;
+  const ReadyKind kind = r->spec_of(i->key.generation).ready.kind;
+  const bool own_word = e.proof == Proof::notify || e.proof == Proof::claim;
+  if (own_word && kind != ReadyKind::automatic && kind != ReadyKind::notify) return;
   became_ready(*r, *i, e);
 }
 
@@ -221,6 +236,11 @@ void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
   const Time frozen_until = i.frozen_until;
   enter(i, WorkerState::ready);
   i.watchdog_at = watchdog_at;
+  if (const Duration asked = r.spec_of(i.key.generation).hang.watchdog;
+      asked > Duration::zero() && i.watchdog == Duration::zero()) {  // it has not said another one
+    i.watchdog = asked;
+    i.watchdog_at = later(now_, asked);
+  }
   i.frozen_until = frozen_until;
   i.proof = e.proof;
   i.probing = false;
@@ -454,7 +474,8 @@ void Engine::limits_reached(ServiceRecord& r, Instance& i) {
 void Engine::deadline_reached(ServiceRecord& r, Instance& i) {
   switch (i.phase) {
     case WorkerState::starting:
-      if (!i.key.is_worker()) return kill_tree(r, i);  // a hook or a look that takes too long
+      // A hook or a look takes too long. That a look does may be no fault of the worker, nor its own.
+      if (!i.key.is_worker() && !i.key.is_look()) return kill_tree(r, i);
       i.deadline = kNever;
       return doubt(r, i, kDoubtReady);
     case WorkerState::retiring: return begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);

@@ -14,6 +14,14 @@ std::uint64_t jittered(std::uint64_t limit, std::uint32_t percent, std::uint64_t
   return std::max<std::uint64_t>(1, limit - (reach == 0 ? 0 : next_random(random) % (reach + 1)));
 }
 
+// Of the first `count` slots all are over, and some have failed for good.
+bool nobody_left(const ServiceRecord& r, std::uint32_t count) {
+  const auto end =
+      r.slots.begin() + std::min<std::ptrdiff_t>(count, static_cast<std::ptrdiff_t>(r.slots.size()));
+  return std::all_of(r.slots.begin(), end, [](const Slot& slot) { return slot.current.done; }) &&
+         std::any_of(r.slots.begin(), end, [](const Slot& slot) { return slot.current.failed; });
+}
+
 }  // namespace
 
 // ---- size
@@ -30,6 +38,8 @@ void Engine::set_workers(ServiceRecord& r, std::uint32_t count, const char* by) 
   touch(r);
   tell(r, FactType::service_scaled, count, by);
   if (!r.wanted) return;
+  // Those that serve are to go, and those that have failed would be all that is left: they are tried again.
+  if (count < before && r.run == RunState::running && nobody_left(r, count)) begin_slots(r, 0);
   begin_slots(r, before);
   if (count < before) end_if_done(r);  // the slots that are left may have ended before
 }
@@ -70,7 +80,7 @@ void Engine::operator()(const Load& e) {
     r->calm_since = kNever;
   } else if (r->calm_since == kNever) {
     r->calm_since = now_;
-  } else if (now_ - r->calm_since >= kCalm && workers > r->spec.workers) {
+  } else if (now_ - r->calm_since >= kCalm && workers > r->spec.workers && !nobody_left(*r, workers - 1)) {
     set_workers(*r, workers - 1, "load");
     r->calm_since = now_;
   }

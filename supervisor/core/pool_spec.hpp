@@ -107,6 +107,8 @@ struct HealthSpec {
 // What hangs is ended and replaced. `hook` runs before; RUNMAIN_HUNG_PID and RUNMAIN_HANG_KIND say who, how.
 struct HangSpec {
   Duration stopped = 0s;  // a main process that a signal has stopped, for so long; 0: it may
+  Duration watchdog =
+      0s;  // told to it as WATCHDOG_USEC; ready, it is to say WATCHDOG=1 as often; 0: if it wants
   std::optional<CommandSpec> hook;
   Duration hook_timeout = 10s;
 
@@ -114,6 +116,7 @@ struct HangSpec {
   template <class A>
   void fields(A& a) {
     a("stopped", stopped);
+    a("watchdog", watchdog);
     a("hook", hook);
     a("hook_timeout", hook_timeout);
   }

@@ -1,6 +1,5 @@
 // Readiness by command: a helper that is run again and again until it exits with 0, for one starting worker
-// after the other. The end of the worker's time is that of every start (not_ready); a worker that says by
-// itself that it is ready needs no further one.
+// after the other. The end of the worker's time is that of every start (not_ready).
 #include <tuple>
 
 #include "core/backoff.hpp"

@@ -29,6 +29,16 @@ bool Engine::knows_room(ServiceRecord& r) {
   return false;
 }
 
+// Old workers that still drain take memory, too: it is asked again before each batch. False: it is not known
+// yet. Where it has become tight, the rest goes old first.
+bool Engine::has_room_for_batch(ServiceRecord& r) {
+  if (r.course.old_first) return true;
+  if (!knows_room(r)) return false;
+  r.course.old_first = r.room == RoomState::tight;
+  forget_room(r);
+  return true;
+}
+
 void Engine::forget_room(ServiceRecord& r) {
   r.room = RoomState::unknown;
   r.room_deadline = kNever;
@@ -86,6 +96,7 @@ void Engine::advance_roll(ServiceRecord& r) {
     if (turned > 0 && holds(r)) return;
     r.course.hold_until = kNever;
     if (turned >= r.workers()) return commit(r);
+    if (turned > 0 && !has_room_for_batch(r)) return;
     const std::uint32_t canaries = canaries_of(r);
     open_slots(r, turned == 0 && canaries > 0 ? canaries : r.spec.roll.batch.of(r.workers()));
   }

@@ -68,7 +68,7 @@ bool valid_course(const ServiceRecord& r) {
          within(r.roll_reason, Reason::recycle) && within(r.state, ServiceState::done) &&
          (goes || r.roll == Roll::none) && within(r.room, RoomState::tight) && valid(r.course) &&
          (r.room == RoomState::asked) == (r.room_deadline != kNever) &&
-         (r.room != RoomState::asked || r.roll == Roll::launch) &&
+         (r.room != RoomState::asked || r.roll == Roll::launch || r.in_gradual_roll()) &&
          (r.course.hold_until == kNever || r.in_gradual_roll()) && valid_old_specs(r) &&
          (!r.scaled || *r.scaled >= 1) && r.loaded <= kCountMax && r.settled_for >= Duration::zero() &&
          r.settled_for <= kSpanMax &&

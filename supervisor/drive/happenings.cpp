@@ -31,8 +31,14 @@ HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildIn
       had_terminal_(has_terminal()),
       oom_([] { return os::oom_kills(); }) {}
 
-// SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed".
-bool HappeningReader::terminal_gone() const { return had_terminal_ && !has_terminal(); }
+// SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed". Under
+// nohup(1) the second one means nothing.
+std::vector<core::Event> HappeningReader::on_signal(const keeper::GotSignal& got) {
+  if (got.signal != SIGHUP || !had_terminal_ || has_terminal()) return {core::Signalled{got.signal}};
+  if (!got.nohup) return {core::Signalled{SIGTERM}};
+  had_terminal_ = false;
+  return {};
+}
 
 std::vector<core::Event> HappeningReader::read(const keeper::Happening& happening) {
   return std::visit(
@@ -61,7 +67,7 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
         } else if constexpr (std::is_same_v<T, keeper::SlotClosed>) {
           return on_closed(what);
         } else {
-          return {core::Signalled{what.signal == SIGHUP && terminal_gone() ? SIGTERM : what.signal}};
+          return on_signal(what);
         }
       },
       happening.what);

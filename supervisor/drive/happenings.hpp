@@ -30,7 +30,7 @@ class HappeningReader {
   std::vector<core::Event> on_closed(const keeper::SlotClosed& closed) const;
   std::vector<core::Event> on_shut(const keeper::ListenerShut& shut) const;
 
-  bool terminal_gone() const;
+  std::vector<core::Event> on_signal(const keeper::GotSignal& got);
 
   KeeperClient& keeper_;
   Channel& channel_;

@@ -177,6 +177,10 @@ void add_contract(const LaunchInput& in, Environment& env, keeper::SpawnChild& c
   env.set_if(RUNMAIN_ENV_CHANNEL, in.channel);
   env.set(RUNMAIN_ENV_WORKER, std::to_string(key.slot));
   env.set(RUNMAIN_ENV_INSTANCE_ID, instance_id(in.secret, key));
+  // sd_watchdog_enabled(3); without WATCHDOG_PID it is for any process of the child.
+  if (const Duration watchdog = in.spec->hang.watchdog; watchdog > Duration::zero())
+    env.set("WATCHDOG_USEC",
+            std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(watchdog).count()));
   add_listeners(in, env, child);
 }
 

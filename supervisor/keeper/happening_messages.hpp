@@ -106,11 +106,13 @@ struct GotSignal {
   std::int32_t signal = 0;
   bool typed = false;          // by a key at the terminal
   std::uint64_t stood_ms = 0;  // SIGCONT: so long the keeper and its children were stopped
+  bool nohup = false;          // SIGHUP: it was ignored when runmain was started
   template <class A>
   void fields(A& a) {
     a("signal", signal);
     a("typed", typed);
     a("stood_ms", stood_ms);
+    a("nohup", nohup);
   }
 };
 

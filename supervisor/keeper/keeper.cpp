@@ -31,6 +31,8 @@ Time now() {
 constexpr int kSignals[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
                             SIGUSR2, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU, SIGWINCH};
 
+bool is_stop(int number) { return number == SIGINT || number == SIGTERM || number == SIGQUIT; }
+
 }  // namespace
 
 Result<void> Keeper::take_signals() {
@@ -38,7 +40,8 @@ Result<void> Keeper::take_signals() {
   sigemptyset(&set);
   for (const int signal_number : kSignals) {
     sigaddset(&set, signal_number);
-    signal(signal_number, SIG_DFL);  // started with SIGCHLD ignored, nobody could wait
+    const auto before = signal(signal_number, SIG_DFL);  // started with SIGCHLD ignored, nobody could wait
+    if (signal_number == SIGHUP) nohup_ = before == SIG_IGN;
   }
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // the rings are files: a low RLIMIT_FSIZE is an error there, not our end
@@ -163,7 +166,7 @@ void Keeper::on_signal(int signal_number, bool typed) {
       break;
     default: break;
   }
-  const bool stop = signal_number == SIGINT || signal_number == SIGTERM || signal_number == SIGQUIT;
+  const bool stop = is_stop(signal_number);
   if (stop && stop_asked_ == kNever && !quitting_ && !headless_) {
     stop_asked_ = now();
     stop_signal_ = signal_number;
@@ -173,12 +176,15 @@ void Keeper::on_signal(int signal_number, bool typed) {
   tell_signal(signal_number, typed);
 }
 
+// What asks for the end has room of its own: it is not dropped for others that came before it.
 void Keeper::tell_signal(int signal_number, bool typed) {
-  if (signals_pending_ >= kSignalsPendingMax) return;
+  const std::size_t room = is_stop(signal_number) ? 2 * kSignalsPendingMax : kSignalsPendingMax;
+  if (signals_pending_ >= room) return;
   ++signals_pending_;
   const Duration stood =
       signal_number == SIGCONT ? std::exchange(stood_, Duration::zero()) : Duration::zero();
-  happenings_.push(GotSignal{signal_number, typed, static_cast<std::uint64_t>(to_ms(stood))});
+  happenings_.push(GotSignal{signal_number, typed, static_cast<std::uint64_t>(to_ms(stood)),
+                             signal_number == SIGHUP && nohup_});
 }
 
 // Perhaps in the foreground again, with another screen than before: what was on it is drawn anew.

@@ -211,6 +211,25 @@ std::vector<Parcel> Destination::take_all() {
   return all;
 }
 
+std::map<ChildKey, std::uint64_t> Destination::unspilled() const {
+  std::map<ChildKey, std::uint64_t> items;
+  for (const Entry& entry : entries_) {
+    if (entry.parcel.number == 0) items[entry.parcel.worker] += entry.parcel.request.items;
+  }
+  return items;
+}
+
+std::map<ChildKey, std::uint64_t> Destination::give_up_unspilled() {
+  std::map<ChildKey, std::uint64_t> items = unspilled();
+  std::erase_if(entries_, [this](const Entry& entry) {
+    if (entry.parcel.number != 0) return false;
+    bytes_ -= entry.parcel.request.bytes.size();
+    in_flight_ -= entry.in_flight ? 1 : 0;
+    return true;
+  });
+  return items;
+}
+
 // In [0, 1): splitmix64.
 double Destination::random() {
   std::uint64_t z = (random_state_ += 0x9e3779b97f4a7c15ULL);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -98,6 +99,11 @@ class Destination {
 
   // Gives everything away, what is in flight as well: may_have_arrived.
   std::vector<Parcel> take_all();
+
+  // How many items of each worker are in no spill: they are lost with us.
+  std::map<ChildKey, std::uint64_t> unspilled() const;
+  // These are given up. Requires that nobody sends one of them any more.
+  std::map<ChildKey, std::uint64_t> give_up_unspilled();
 
   const std::string& name() const { return name_; }
   bool failing() const { return failures_ > 0; }

@@ -141,6 +141,7 @@ Sighting Duplicates::look(const ChildKey& worker, const Arrival& arrival, const 
   slot.connection = static_cast<std::uint32_t>(arrival.connection);
   slot.request = static_cast<std::uint32_t>(arrival.request);
   Sighting found;
+  found.digest = {slot.first, slot.second};
   Child& from = child(worker);
   look_among_own(from, slot, found);
   if (!found.is_duplicate()) look_among_others(worker, slot, found);

@@ -10,6 +10,7 @@
 // out of mailboxes, which come once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -36,10 +37,14 @@ struct Arrival {
 
 enum class Copy : std::uint8_t { none, same_request, same_connection, other_connection };
 
+// Of a span's bytes, by a key: of the same bytes the same one for as long as the keeper lives.
+using SpanDigest = std::array<std::uint64_t, 2>;
+
 struct Sighting {
   Copy copy = Copy::none;               // of the same bytes: to be forwarded no more
   bool reused_ids = false;              // its child has sent them with other bytes
   std::optional<ChildKey> other_child;  // has sent them, too
+  SpanDigest digest{};
   bool is_duplicate() const { return copy != Copy::none; }
 };
 

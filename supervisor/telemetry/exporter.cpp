@@ -1,9 +1,6 @@
 #include "telemetry/exporter.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,9 +9,9 @@
 #include <set>
 #include <system_error>
 
-#include "base/archive.hpp"
 #include "base/identity.hpp"
 #include "base/wall_time.hpp"
+#include "telemetry/destination_folder.hpp"
 #include "telemetry/exporter_text.hpp"
 
 namespace runmain::telemetry {
@@ -24,31 +21,10 @@ using Type = DestinationFact::Type;
 
 constexpr std::int64_t kNanoseconds = 1'000'000'000;
 constexpr std::uint64_t kKeepAll = std::numeric_limits<std::uint64_t>::max();
-constexpr Duration kTellDropped = std::chrono::minutes(1);
+constexpr Duration kTellDropped = std::chrono::minutes(1);  // … again; a disk that is full, too
 constexpr Duration kSilence =
     std::chrono::milliseconds(500);  // what waits is on disk: no reason to wait longer at the end
 constexpr Signal kAllSignals[kSignals] = {Signal::traces, Signal::metrics, Signal::logs};
-
-// What makes a destination another one. The name is no secret and gives none away: variables may have keys.
-std::string folder_name(const ObserverDestination& destination) {
-  std::string bytes;
-  for (const std::string& variable : destination.variables) bytes += variable + '\0';
-  char text[40];
-  std::snprintf(text, sizeof text, "%016llx%016llx",
-                static_cast<unsigned long long>(siphash24("runmain spill 1", bytes)),
-                static_cast<unsigned long long>(siphash24("runmain spill 2", bytes)));
-  return text;
-}
-
-// With all folders above it. On failure the errno.
-Result<void> make_folder(const std::string& path) {
-  constexpr mode_t kOurs = 0700;
-  for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
-    const std::string part = path.substr(0, at);
-    if (mkdir(part.c_str(), kOurs) != 0 && errno != EEXIST) return Error::from_errno("mkdir " + part, errno);
-    if (at == std::string::npos) return {};
-  }
-}
 
 Environment environment_of(const ObserverDestination& destination) {
   Environment environment;
@@ -57,31 +33,6 @@ Environment environment_of(const ObserverDestination& destination) {
     if (equals != std::string::npos) environment[variable.substr(0, equals)] = variable.substr(equals + 1);
   }
   return environment;
-}
-
-// In a destination's folder: what it is, so that the next observer can send what waits there although no
-// configuration names it any more. Of our user only, as the folder: there may be keys in it.
-constexpr const char* kDestinationFile = "/destination";
-
-// The file, made if it is not there, and locked for us. Nothing: it cannot be, or another runmain has it.
-os::UniqueFd hold_destination(const std::string& folder, const ObserverDestination* destination) {
-  constexpr mode_t kOurs = 0600;
-  const std::string path = folder + kDestinationFile;
-  os::UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | (destination != nullptr ? O_CREAT : 0), kOurs));
-  if (!fd || flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return {};
-  if (destination == nullptr) return fd;
-  ObserverDestination copy = *destination;
-  const std::string bytes = to_binary(copy);
-  if (ftruncate(fd.get(), 0) != 0 || !os::pwrite_all(fd.get(), bytes, 0)) return {};
-  return fd;
-}
-
-std::optional<ObserverDestination> read_destination(int fd) {
-  constexpr std::size_t kMost = 1U << 20U;
-  const auto bytes = os::pread_some(fd, kMost, 0);
-  ObserverDestination destination;
-  if (!bytes || bytes->empty() || !from_binary(*bytes, destination)) return std::nullopt;
-  return destination;
 }
 
 }  // namespace
@@ -100,10 +51,10 @@ struct Exporter::Out {
 
 struct Exporter::Route {
   ObserverDestination destination;
-  std::string folder;
-  std::string path;  // of its folder
+  HeldFolder folder;
   bool leaving = false;
-  os::UniqueFd held;  // the folder is ours
+  bool disk_full = false;
+  Time disk_told = kNever;
   std::array<Out, kSignals> outs;
 
   bool empty() const {
@@ -125,8 +76,10 @@ void Exporter::restore(std::vector<SavedOutbox> saved) {
 }
 
 SavedOutbox Exporter::saved_of(const Out& out) {
+  const auto items = out.outbox->waits_in_memory();
+  const std::vector<std::pair<ChildKey, std::uint64_t>> in_memory(items.begin(), items.end());
   return {out.folder, static_cast<std::uint8_t>(out.signal), out.outbox->last_number(),
-          out.outbox->done_early()};
+          out.outbox->done_early(), in_memory};
 }
 
 std::vector<SavedOutbox> Exporter::saved() const {
@@ -154,8 +107,8 @@ void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limit
   std::erase_if(of_leaving_service_, [&](const auto& one) { return !lives(one.first); });
   std::vector<Route*> named;
   for (const ObserverDestination& destination : config.destinations) {
-    const std::string folder = folder_name(destination);
-    if (routes_.size() >= kDestinationsMax && routes_.count(folder) == 0) {
+    Route* known = known_route(destination);
+    if (known == nullptr && routes_.size() >= kDestinationsMax) {
       named.push_back(nullptr);
       if (!std::exchange(full_told_, true)) {
         calls_.tell({"destination.warns", "more than " + std::to_string(kDestinationsMax) +
@@ -163,40 +116,49 @@ void Exporter::configure(const ObserverConfig& config, const OutboxLimits& limit
       }
       continue;
     }
-    named.push_back(&route(destination, config.folder + "/" + folder, limits));
+    named.push_back(known != nullptr ? known : &add_route(destination, config.folder, limits));
+    named.back()->leaving = false;
   }
   for (const ObservedService& service : config.services) {
     const auto index = static_cast<std::size_t>(service.destination);
     if (service.destination >= 0 && index < named.size()) of_service_[service.id] = named[index];
   }
-  take_up_left(config.folder, limits);
+  take_up_left(config, limits);
 }
 
-Exporter::Route& Exporter::route(const ObserverDestination& destination, const std::string& folder,
-                                 const OutboxLimits& limits) {
-  const std::string name = folder_name(destination);
-  std::unique_ptr<Route>& route = routes_[name];
-  if (route) {
-    route->leaving = false;
-    return *route;
+Exporter::Route* Exporter::known_route(const ObserverDestination& destination) const {
+  const std::string base = folder_name(destination);
+  const auto found = routes_.lower_bound(base);
+  return found != routes_.end() && is_folder_of(found->first, base) ? found->second.get() : nullptr;
+}
+
+// The folder is ours before anything in it is read or written: another runmain may have it.
+Exporter::Route& Exporter::add_route(const ObserverDestination& destination, const std::string& parent,
+                                     const OutboxLimits& limits) {
+  auto folder = hold_folder(parent, destination);
+  auto route = std::make_unique<Route>();
+  route->destination = destination;
+  if (folder) {
+    route->folder = std::move(*folder);
+    fill(*route, limits, {});
+  } else {
+    route->folder.name = folder_name(destination);
+    fill(*route, limits, folder.error().text());
   }
-  route = std::make_unique<Route>();
-  fill(*route, destination, folder, limits);
-  return *route;
+  std::unique_ptr<Route>& kept = routes_[route->folder.name];
+  kept = std::move(route);
+  return *kept;
 }
 
-void Exporter::fill(Route& route, const ObserverDestination& destination, const std::string& folder,
-                    const OutboxLimits& limits) {
-  const std::string name = folder_name(destination);
-  route.destination = destination;
-  route.folder = name;
-  route.path = folder;
+// `fault`: why there is no folder.
+void Exporter::fill(Route& route, const OutboxLimits& limits, const std::string& fault) {
+  const ObserverDestination& destination = route.destination;
   const Environment environment = environment_of(destination);
   std::set<std::string> warned;
   for (const Signal signal : kAllSignals) {
     Out& out = route.outs[static_cast<std::size_t>(signal)];
     out.signal = signal;
-    out.folder = name;
+    out.folder = route.folder.name;
     const Endpoint endpoint = read_endpoint(signal, environment);
     out.name = address_of(endpoint.url);
     for (const std::string& warning : endpoint.warnings) {
@@ -204,9 +166,10 @@ void Exporter::fill(Route& route, const ObserverDestination& destination, const 
       calls_.tell({"destination.warns", destination.name + ": " + warning});
     }
     out.enabled = endpoint.enabled && !endpoint.url.empty();
-    if (out.enabled) open(out, endpoint, folder + "/" + to_text(signal), limits);
+    if (!out.enabled) continue;
+    out.fault = fault;
+    if (fault.empty()) open(out, endpoint, route.folder.path + "/" + to_text(signal), limits);
   }
-  if (!route.held) route.held = hold_destination(folder, &destination);
   tell_faults(route);
 }
 
@@ -222,23 +185,24 @@ void Exporter::tell_faults(const Route& route) {
   }
 }
 
-// What an observer before this one, or an earlier runmain, has left for destinations that nobody names now.
-void Exporter::take_up_left(const std::string& folder, const OutboxLimits& limits) {
+// What an observer before this one, or an earlier runmain, has left: for destinations that nobody names now,
+// and in other folders of those that we have.
+void Exporter::take_up_left(const ObserverConfig& config, const OutboxLimits& limits) {
   if (std::exchange(took_up_, true)) return;
   std::vector<std::string> names;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+  for (const auto& entry : std::filesystem::directory_iterator(config.folder, error)) {
     names.push_back(entry.path().filename().string());
   }
   for (const std::string& name : names) {
     if (routes_.count(name) != 0 || routes_.size() >= kDestinationsMax) continue;
-    os::UniqueFd held = hold_destination(folder + "/" + name, nullptr);
-    const auto destination = held ? read_destination(held.get()) : std::nullopt;
-    if (!destination || folder_name(*destination) != name) continue;
-    routes_[name] = std::make_unique<Route>();
-    routes_[name]->held = std::move(held);
-    fill(*routes_[name], *destination, folder + "/" + name, limits);
-    routes_[name]->leaving = true;
+    auto left = hold_left(config.folder, name, config.destinations);
+    if (!left) continue;
+    std::unique_ptr<Route>& route = routes_[name] = std::make_unique<Route>();
+    route->destination = std::move(left->destination);
+    route->folder = std::move(left->folder);
+    route->leaving = true;
+    fill(*route, limits, {});
   }
 }
 
@@ -247,11 +211,12 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
   const auto known = saved_.find({out.folder, static_cast<std::uint8_t>(out.signal)});
   // What an earlier runmain has left there was saved by it.
   const std::uint64_t saved = known == saved_.end() ? kKeepAll : known->second.last_number;
-  const auto made = make_folder(folder);
+  constexpr mode_t kOurs = 0700;
+  const bool made = mkdir(folder.c_str(), kOurs) == 0 || errno == EEXIST;
   auto outbox =
       made ? Outbox::open(out.signal, out.name, folder, saved, limits,
                           static_cast<std::uint64_t>(os::Loop::now().time_since_epoch().count()), run_)
-           : Result<Outbox>(made.error());
+           : Result<Outbox>(Error::from_errno("mkdir " + folder, errno));
   auto sender = HttpSender::make(
       loop_, endpoint, [this, &out](std::uint64_t id, const Answer& answer) { on_answer(out, id, answer); });
   if (!outbox || !sender) {
@@ -261,6 +226,7 @@ void Exporter::open(Out& out, const Endpoint& endpoint, const std::string& folde
   out.outbox.emplace(std::move(*outbox));
   if (known != saved_.end()) {
     out.outbox->skip(known->second.done);
+    count_lost_memory(out, known->second.in_memory);
     saved_.erase(known);
   }
   out.sender = std::move(*sender);
@@ -297,7 +263,47 @@ void Exporter::flush() {
       out.outbox->flush(facts);
       take(out, facts);
     }
+    tell_disk(*route);
   }
+}
+
+// Once, until the disk takes something again; one at its limit may change often.
+void Exporter::tell_disk(Route& route) {
+  const auto found = std::find_if(route.outs.begin(), route.outs.end(), [](const Out& out) {
+    return out.outbox && !out.outbox->disk_fault().empty();
+  });
+  const bool was_full = std::exchange(route.disk_full, found != route.outs.end());
+  const Time now = os::Loop::now();
+  if (was_full || !route.disk_full) return;
+  if (route.disk_told != kNever && now - route.disk_told < kTellDropped) return;
+  route.disk_told = now;
+  calls_.tell({"destination.warns", route.destination.name + ": " + disk_text(found->outbox->disk_fault())});
+}
+
+bool Exporter::give_up_memory() {
+  flush();
+  bool any = false;
+  for (const auto& [folder, route] : routes_) {
+    for (Out& out : route->outs) {
+      if (!out.outbox || out.outbox->waits_in_memory().empty()) continue;
+      out.sender.reset();  // it may be sending some of it
+      const auto lost = out.outbox->give_up_memory();
+      count_lost_memory(out, {lost.begin(), lost.end()});
+      any = true;
+    }
+  }
+  return any;
+}
+
+void Exporter::count_lost_memory(Out& out, const std::vector<std::pair<ChildKey, std::uint64_t>>& lost) {
+  std::uint64_t items = 0;
+  for (const auto& [worker, count_of] : lost) {
+    DestinationFact fact{Type::dropped, worker, out.signal, count_of};
+    fact.reason = Drop::spill_full;
+    count(fact);
+    items += count_of;
+  }
+  if (items > 0) calls_.tell({"destination.warns", out.name + ": " + memory_lost_text(out.signal, items)});
 }
 
 bool Exporter::send(Time now) {
@@ -314,7 +320,7 @@ bool Exporter::send(Time now) {
   if (changed) return true;  // saved first: what goes out again is counted, whenever we die
   for (const auto& [folder, route] : routes_) {
     for (Out& out : route->outs) {
-      if (!out.outbox) continue;
+      if (!out.outbox || !out.sender) continue;
       Facts facts;
       while (const auto attempt = out.outbox->next(now, facts)) {
         out.sender->send(attempt->id, *attempt->request);
@@ -348,7 +354,7 @@ void Exporter::on_answer(Out& out, std::uint64_t id, const Answer& answer) {
 
 void Exporter::tidy() {
   for (auto at = routes_.begin(); at != routes_.end();) {
-    const Route& route = *at->second;
+    Route& route = *at->second;
     const bool used = std::any_of(of_leaving_service_.begin(), of_leaving_service_.end(),
                                   [&route](const auto& one) { return one.second == &route; });
     if (!route.leaving || used || !route.empty()) {
@@ -356,14 +362,13 @@ void Exporter::tidy() {
       continue;
     }
     // Nothing waits there: the folder goes, and with it how far it was filled.
-    const std::string path = route.path;
     for (const Out& out : route.outs) {
-      saved_.erase({route.folder, static_cast<std::uint8_t>(out.signal)});
+      saved_.erase({route.folder.name, static_cast<std::uint8_t>(out.signal)});
       outages_.forget(&out, out.name);
     }
-    std::error_code error;
-    std::filesystem::remove_all(path, error);
+    HeldFolder folder = std::move(route.folder);
     at = routes_.erase(at);
+    if (folder.lock) remove_folder(folder);
   }
 }
 
@@ -383,17 +388,25 @@ void Exporter::count(const DestinationFact& fact) {
     if (fact.type == Type::dropped) counters_.others_dropped += fact.items;
     return;
   }
-  if (ledgers_.all().count(fact.worker) != 0) return apply(fact, ledgers_);
+  if (fact.worker != kNoChild && ledgers_.counting(fact.worker) != nullptr) return apply(fact, ledgers_);
   const bool ends = fact.type == Type::exported || fact.type == Type::rejected || fact.type == Type::dropped;
   if (ends) counters_.strangers += fact.items;
+}
+
+std::uint64_t Exporter::items_in_memory(const Out& out) {
+  std::uint64_t all = 0;
+  for (const auto& [worker, items] : out.outbox->waits_in_memory()) all += items;
+  return all;
 }
 
 void Exporter::tell(Out& out, const DestinationFact& fact) {
   switch (fact.type) {
     case Type::fails:
       if (const auto said = outages_.fails(&out, out.name, out.signal, fact.text)) {
-        calls_.tell({"destination.fails", failing_text(*said, out.outbox->next_deadline(), os::Loop::now(),
-                                                       out.signal, out.outbox->spill().items())});
+        const std::uint64_t in_memory = items_in_memory(out);
+        calls_.tell({"destination.fails",
+                     failing_text(*said, out.outbox->next_deadline(), os::Loop::now(), out.signal,
+                                  out.outbox->spill().items() + in_memory, in_memory)});
       }
       return;
     case Type::recovers:
@@ -424,8 +437,9 @@ bool Exporter::empty() const {
 bool Exporter::stuck(Time now) const {
   for (const auto& [folder, route] : routes_) {
     for (const Out& out : route->outs) {
+      if (!out.outbox || out.outbox->empty() || out.outbox->failing()) continue;
       const bool silent = out.sender && out.sender->in_flight() > 0 && now - out.sent_at >= kSilence;
-      if (out.outbox && !out.outbox->empty() && !out.outbox->failing() && !silent) return false;
+      if (!silent || items_in_memory(out) > 0) return false;
     }
   }
   return true;
@@ -442,6 +456,7 @@ std::vector<OutboxStatus> Exporter::status() const {
       one.failing = !out.outbox || out.outbox->failing();
       one.leaving = route->leaving;
       one.queued_items = out.outbox ? out.outbox->spill().items() : 0;
+      one.memory_items = out.outbox ? items_in_memory(out) : 0;
       one.spilled_bytes = out.outbox ? out.outbox->spill().bytes() : 0;
       one.fault = out.fault;
       all.push_back(std::move(one));

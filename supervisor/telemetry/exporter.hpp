@@ -30,13 +30,15 @@ struct SavedOutbox {
   std::string destination;  // its folder's name
   std::uint8_t signal = 0;
   std::uint64_t last_number = 0;
-  std::vector<std::uint64_t> done;  // Outbox::done_early()
+  std::vector<std::uint64_t> done;                              // Outbox::done_early()
+  std::vector<std::pair<ChildKey, std::uint64_t>> in_memory{};  // Outbox::waits_in_memory()
   template <class A>
   void fields(A& a) {
     a("destination", destination);
     a("signal", signal);
     a("last_number", last_number);
     a("done", done);
+    a("in_memory", in_memory);
   }
 };
 
@@ -44,8 +46,9 @@ struct OutboxStatus {
   std::string name;  // of the destination
   Signal signal = Signal::traces;
   bool failing = false;
-  bool leaving = false;  // no configuration names it any more
-  std::uint64_t queued_items = 0;
+  bool leaving = false;            // no configuration names it any more
+  std::uint64_t queued_items = 0;  // on disk
+  std::uint64_t memory_items = 0;  // and what the disk did not take
   std::uint64_t spilled_bytes = 0;
   std::string fault;  // why it takes nothing
 };
@@ -77,6 +80,9 @@ class Exporter {
   // A route may be none: then, and where the signal goes nowhere, the items are dropped.
   void add(Route* route, const ChildKey& worker, const Item& item);
   void flush();
+  // At our end: what is not on disk is lost, counted and told. Nothing is sent any more. Returns whether
+  // there was some.
+  bool give_up_memory();
 
   // Sends what there is. Only when all that was added is flushed and saved. Returns whether that has changed
   // a ledger.
@@ -94,17 +100,21 @@ class Exporter {
   struct Out;
   using Facts = Outbox::Facts;
 
-  Route& route(const ObserverDestination& destination, const std::string& folder, const OutboxLimits& limits);
-  void fill(Route& route, const ObserverDestination& destination, const std::string& folder,
-            const OutboxLimits& limits);
-  void take_up_left(const std::string& folder, const OutboxLimits& limits);
+  Route* known_route(const ObserverDestination& destination) const;
+  Route& add_route(const ObserverDestination& destination, const std::string& parent,
+                   const OutboxLimits& limits);
+  void fill(Route& route, const OutboxLimits& limits, const std::string& fault);
+  void take_up_left(const ObserverConfig& config, const OutboxLimits& limits);
   void open(Out& out, const Endpoint& endpoint, const std::string& folder, const OutboxLimits& limits);
   void on_answer(Out& out, std::uint64_t id, const Answer& answer);
   static SavedOutbox saved_of(const Out& out);
+  static std::uint64_t items_in_memory(const Out& out);
+  void count_lost_memory(Out& out, const std::vector<std::pair<ChildKey, std::uint64_t>>& lost);
   void take(Out& out, const Facts& facts);
   void count(const DestinationFact& fact);
   void tell(Out& out, const DestinationFact& fact);
   void tell_faults(const Route& route);
+  void tell_disk(Route& route);
   void tell_dropped(Out& out, const DestinationFact& fact);
 
   os::Loop& loop_;

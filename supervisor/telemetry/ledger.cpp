@@ -33,9 +33,10 @@ const char* to_text(Drop reason) {
 }
 
 void Ledger::set_mailbox(const MailboxTallies& tallies) {
-  started = tallies.counters.started + received;
+  requested = tallies.requested;
+  started = tallies.counters.started + requested + received;
   // Who found no lane had nowhere to count.
-  ended = tallies.counters.ended + tallies.no_lane + received;
+  ended = tallies.counters.ended + tallies.no_lane + requested + received;
   read = tallies.spans + received;
   reconstructed = tallies.reconstructed;
   unlikely = tallies.unlikely;
@@ -130,6 +131,7 @@ void Ledger::add(const Ledger& other) {
   ended += other.ended;
   read += other.read;
   received += other.received;
+  requested += other.requested;
   received_invalid += other.received_invalid;
   reconstructed += other.reconstructed;
   exported += other.exported;
@@ -149,10 +151,76 @@ Ledger Ledgers::sum(ServiceId service, std::uint32_t generation) const {
   return all;
 }
 
-void Ledgers::forget_before(ServiceId service, std::uint32_t generation) {
-  std::erase_if(ledgers_, [&](const auto& entry) {
-    return entry.first.service == service && entry.first.generation < generation && entry.second.waiting == 0;
+Ledger* Ledgers::counting(const ChildKey& worker) {
+  if (const auto own = ledgers_.find(worker); own != ledgers_.end()) return &own->second;
+  const auto found = folded_.find(worker.service);
+  if (found == folded_.end()) return nullptr;
+  FoldedLedgers& folded = found->second;
+  if (folded.is_earlier(worker.generation)) return &folded.earlier;
+  for (auto& [generation, ledger] : folded.generations) {
+    if (generation == worker.generation) return &ledger;
+  }
+  return nullptr;
+}
+
+void Ledgers::forget(const ChildKey& worker) {
+  const auto found = ledgers_.find(worker);
+  if (found == ledgers_.end()) return;
+  folded_of(worker).add(found->second);
+  ledgers_.erase(found);
+  while (folded_generations() > limits_.generations) fold_oldest();
+  // The longest known ones: services get higher numbers as they come.
+  for (auto at = folded_.begin(); folded_.size() > limits_.services && at != folded_.end();) {
+    const auto next = ledgers_.lower_bound(ChildKey{at->first});
+    const bool lives = next != ledgers_.end() && next->first.service == at->first;
+    at = lives || at->first == worker.service ? std::next(at) : folded_.erase(at);
+  }
+}
+
+Ledger& Ledgers::folded_of(const ChildKey& worker) {
+  FoldedLedgers& folded = folded_[worker.service];
+  if (folded.is_earlier(worker.generation)) return folded.earlier;
+  auto& all = folded.generations;
+  const auto at =
+      std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.first >= worker.generation; });
+  if (at != all.end() && at->first == worker.generation) return at->second;
+  return all.insert(at, {worker.generation, Ledger{}})->second;
+}
+
+std::size_t Ledgers::folded_generations() const {
+  std::size_t all = 0;
+  for (const auto& [service, folded] : folded_) all += folded.generations.size();
+  return all;
+}
+
+// Of the service that has most.
+void Ledgers::fold_oldest() {
+  const auto most = std::max_element(folded_.begin(), folded_.end(), [](const auto& a, const auto& b) {
+    return a.second.generations.size() < b.second.generations.size();
   });
+  FoldedLedgers& folded = most->second;
+  folded.up_to = folded.generations.front().first;
+  folded.earlier.add(folded.generations.front().second);
+  folded.generations.erase(folded.generations.begin());
+}
+
+std::vector<Ledgers::Sum> Ledgers::sums() const {
+  // Without a generation: before all that have one.
+  std::map<std::pair<ServiceId, std::optional<std::uint32_t>>, Ledger> sums;
+  for (const auto& [service, folded] : folded_) {
+    if (folded.up_to) sums[{service, std::nullopt}].add(folded.earlier);
+    for (const auto& [generation, ledger] : folded.generations) sums[{service, generation}].add(ledger);
+  }
+  for (const auto& [worker, ledger] : ledgers_) {
+    const auto folded = folded_.find(worker.service);
+    const bool early = folded != folded_.end() && folded->second.is_earlier(worker.generation);
+    const auto generation = early ? std::nullopt : std::optional(worker.generation);
+    sums[{worker.service, generation}].add(ledger);
+  }
+  std::vector<Sum> all;
+  all.reserve(sums.size());
+  for (const auto& [which, ledger] : sums) all.push_back({which.first, which.second, ledger});
+  return all;
 }
 
 }  // namespace runmain::telemetry

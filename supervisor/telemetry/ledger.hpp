@@ -10,6 +10,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/ids.hpp"
 #include "telemetry/mailbox_cursor.hpp"
@@ -44,6 +46,8 @@ struct Ledger {
   std::uint64_t ended = 0;
   std::uint64_t read = 0;      // out of a mailbox, or received
   std::uint64_t received = 0;  // of `read`: what did not come by a mailbox
+  // Of `read`: what came in requests that a mailbox's writer handed on whole. It counts none of them: we do.
+  std::uint64_t requested = 0;
   std::uint64_t received_invalid = 0;
   std::uint64_t reconstructed = 0;  // ended by us, beside `ended`
   std::uint64_t exported = 0;
@@ -83,6 +87,7 @@ struct Ledger {
     a("ended", ended);
     a("read", read);
     a("received", received);
+    a("requested", requested);
     a("received_invalid", received_invalid);
     a("reconstructed", reconstructed);
     a("exported", exported);
@@ -95,19 +100,59 @@ struct Ledger {
   }
 };
 
-// The ledgers of all workers.
+// What is left of the ledgers of a service's workers that were given up: sums, so that no counter goes back.
+struct FoldedLedgers {
+  std::optional<std::uint32_t> up_to;  // `earlier` is of all generations up to this one
+  Ledger earlier;
+  std::vector<std::pair<std::uint32_t, Ledger>> generations;  // after it, oldest first
+  bool is_earlier(std::uint32_t generation) const { return up_to && generation <= *up_to; }
+  template <class A>
+  void fields(A& a) {
+    a("up_to", up_to);
+    a("earlier", earlier);
+    a("generations", generations);
+  }
+};
+
+struct FoldLimits {
+  std::size_t generations = 128;  // of all services, each with a sum of its own
+  std::size_t services = 2048;
+};
+
+// The ledgers of all workers. Those that are forgotten go into the sum of their generation, and beyond a
+// bound into that of their service.
 class Ledgers {
  public:
+  explicit Ledgers(FoldLimits limits = {}) : limits_(limits) {}
+
   Ledger& of(const ChildKey& worker) { return ledgers_[worker]; }
   const std::map<ChildKey, Ledger>& all() const { return ledgers_; }
+  // Where it counts what becomes of a worker's spans: its ledger, or the sum in which that is by now.
+  // nullptr: nothing is known of it.
+  Ledger* counting(const ChildKey& worker);
   // Of all workers of a generation.
   Ledger sum(ServiceId service, std::uint32_t generation) const;
-  void forget(const ChildKey& worker) { ledgers_.erase(worker); }
-  // Ledgers of generations before this one that have nothing waiting are given up.
-  void forget_before(ServiceId service, std::uint32_t generation);
+  void forget(const ChildKey& worker);
+
+  const std::map<ServiceId, FoldedLedgers>& folded() const { return folded_; }
+  void restore(ServiceId service, FoldedLedgers folded) { folded_[service] = std::move(folded); }
+  // Of a service and a generation, forgotten ledgers included. Without a generation: of those that have no
+  // sum of their own any more. A sum only goes away by going into the latter.
+  struct Sum {
+    ServiceId service{};
+    std::optional<std::uint32_t> generation;
+    Ledger ledger;
+  };
+  std::vector<Sum> sums() const;
 
  private:
+  Ledger& folded_of(const ChildKey& worker);
+  std::size_t folded_generations() const;
+  void fold_oldest();
+
+  FoldLimits limits_;
   std::map<ChildKey, Ledger> ledgers_;
+  std::map<ServiceId, FoldedLedgers> folded_;
 };
 
 }  // namespace runmain::telemetry

@@ -79,8 +79,8 @@ struct LaneCursor {
   std::uint32_t pid = 0;
   std::uint64_t pid_started = 0;
   std::uint64_t position = 0;  // of the next record
-  std::uint64_t spans = 0;     // read in this round
-  LaneCounters counters;       // of this round
+  std::uint64_t spans = 0;  // read in this round, but for those in requests: its writer counts none of them
+  LaneCounters counters;    // of this round
   Ending ending;
   // The last spans that were read: a process can die between writing one and giving its open slot back.
   std::array<SpanIds, 8> last{};
@@ -116,6 +116,7 @@ struct MailboxTallies {
   LaneCounters counters;  // as the lanes' writers say
   std::uint64_t no_lane = 0;
   std::uint64_t spans = 0;          // read, valid or not
+  std::uint64_t requested = 0;      // of `spans`: in requests handed on whole, which no writer counts
   std::uint64_t logs = 0;           // read and valid
   std::uint64_t metrics = 0;        // read and valid
   std::uint64_t invalid_spans = 0;  // of `spans`
@@ -134,6 +135,7 @@ struct MailboxTallies {
     a("counters", counters);
     a("no_lane", no_lane);
     a("spans", spans);
+    a("requested", requested);
     a("logs", logs);
     a("metrics", metrics);
     a("invalid_spans", invalid_spans);

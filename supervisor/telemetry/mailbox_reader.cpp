@@ -227,7 +227,7 @@ MailboxTallies MailboxReader::tallies() const {
 
 std::uint64_t MailboxReader::unread_spans() const {
   const MailboxTallies all = tallies();
-  const std::uint64_t gone = all.counters.lost_all() + all.spans;
+  const std::uint64_t gone = all.counters.lost_all() + all.spans - all.requested;
   return all.counters.ended - std::min(all.counters.ended, gone);
 }
 

@@ -134,8 +134,10 @@ class MailboxReader {
   void take(LaneCursor& lane, const Cut& cut);
   void take_item(LaneCursor& lane, Signal signal, std::string_view payload);
   void take_request(LaneCursor& lane, std::string_view payload);
-  void add(LaneCursor& lane, Item item);
-  void add_invalid(LaneCursor& lane, Signal signal);
+  enum class By : std::uint8_t { record, request };
+  void add(LaneCursor& lane, Item item, By by);
+  void add_invalid(LaneCursor& lane, Signal signal, By by);
+  void count_span(LaneCursor& lane, By by);
   Origin origin_of(LaneCursor& lane, std::uint32_t scope);
   bool refresh_dictionary(LaneCursor& lane);
   Entry usable_entry(const Entry& raw, Dictionary& dictionary);

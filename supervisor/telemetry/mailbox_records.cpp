@@ -103,12 +103,12 @@ void MailboxReader::take(LaneCursor& lane, const Cut& cut) {
 }
 
 void MailboxReader::take_item(LaneCursor& lane, Signal signal, std::string_view payload) {
-  if (payload.size() < kScopeHead) return add_invalid(lane, signal);
+  if (payload.size() < kScopeHead) return add_invalid(lane, signal, By::record);
   Item item;
   item.signal = signal;
   item.origin = origin_of(lane, word_at(payload));
   item.bytes = payload.substr(kScopeHead);
-  add(lane, item);
+  add(lane, item, By::record);
 }
 
 void MailboxReader::take_request(LaneCursor& lane, std::string_view payload) {
@@ -120,24 +120,29 @@ void MailboxReader::take_request(LaneCursor& lane, std::string_view payload) {
   const auto keep = [this](std::string bytes) -> std::string_view {
     return repaired_.emplace_back(std::move(bytes));
   };
-  const auto all =
-      each_item(signal, payload.substr(kScopeHead), keep, [&](const Item& item) { add(lane, item); });
+  const auto all = each_item(signal, payload.substr(kScopeHead), keep,
+                             [&](const Item& item) { add(lane, item, By::request); });
   if (!all) ++cursor_.tallies.unknown_records;
 }
 
-void MailboxReader::add_invalid(LaneCursor& lane, Signal signal) {
+// Its writer counts what it ends itself, and knows nothing of what is in a request.
+void MailboxReader::count_span(LaneCursor& lane, By by) {
+  ++cursor_.tallies.spans;
+  ++(by == By::request ? cursor_.tallies.requested : lane.spans);
+}
+
+void MailboxReader::add_invalid(LaneCursor& lane, Signal signal, By by) {
   if (signal != Signal::traces) {
     ++cursor_.tallies.invalid_others;
     return;
   }
-  ++lane.spans;
-  ++cursor_.tallies.spans;
+  count_span(lane, by);
   ++cursor_.tallies.invalid_spans;
 }
 
-void MailboxReader::add(LaneCursor& lane, Item item) {
+void MailboxReader::add(LaneCursor& lane, Item item, By by) {
   const Checked found = check(item_message(item.signal), item.bytes);
-  if (!found.valid()) return add_invalid(lane, item.signal);
+  if (!found.valid()) return add_invalid(lane, item.signal, by);
   if (found.needs_repair()) {
     item.bytes = repaired_.emplace_back(repair(item_message(item.signal), item.bytes));
     ++cursor_.tallies.repaired;
@@ -145,8 +150,7 @@ void MailboxReader::add(LaneCursor& lane, Item item) {
   item.lane = lane.lane;
   item.ids = found.ids;
   if (item.signal == Signal::traces) {
-    ++lane.spans;
-    ++cursor_.tallies.spans;
+    count_span(lane, by);
     lane.remember(found.ids);
   } else {
     ++(item.signal == Signal::logs ? cursor_.tallies.logs : cursor_.tallies.metrics);

@@ -20,7 +20,11 @@ constexpr std::size_t kBareGoneMax = 64;
 }  // namespace
 
 Observer::Observer(os::Loop& loop, Says says, ObserverLimits limits)
-    : loop_(loop), says_(std::move(says)), limits_(std::move(limits)), store_(limits_.store) {
+    : loop_(loop),
+      says_(std::move(says)),
+      limits_(std::move(limits)),
+      ledgers_(limits_.folded),
+      store_(limits_.store) {
   timer_ = loop_.timer([this] { work(); });
   Exporter::Calls calls;
   calls.tell = [this](const ObserverFact& fact) { tell(fact); };
@@ -50,6 +54,7 @@ void Observer::on_welcome(os::UniqueFd cursors) {
   if (saved && !saved->empty() && decode(*saved, state)) {
     exporter_->restore(std::move(state.outboxes));
     for (const auto& [worker, ledger] : state.ledgers) ledgers_.of(worker) = ledger;
+    for (auto& [service, folded] : state.folded) ledgers_.restore(service, std::move(folded));
     for (const ChildKey& worker : state.ended) {
       ended_.push_back(worker);
       untold_[worker] = now + limits_.tell_after;
@@ -60,6 +65,7 @@ void Observer::on_welcome(os::UniqueFd cursors) {
       untold_.erase(worker);
     }
     for (auto& [key, cursor] : state.mailboxes) cursors_[key] = to_binary(cursor);
+    unanswered_before_.insert(state.unanswered.begin(), state.unanswered.end());
     cursors_until_ = now + kAllTold;
     counters_ = state.counters;
     begun_unix_nano_ = state.begun_unix_nano;
@@ -77,7 +83,8 @@ void Observer::on_configuration(const ObserverConfig& config) {
   if (!duplicates_) duplicates_.emplace(config.secret);
   const auto counted = [this](ServiceId service) {
     const auto found = ledgers_.all().lower_bound(ChildKey{service});
-    return found != ledgers_.all().end() && found->first.service == service;
+    return ledgers_.folded().count(service) != 0 ||
+           (found != ledgers_.all().end() && found->first.service == service);
   };
   std::erase_if(names_, [&](const auto& name) { return !counted(name.first); });
   for (const ObservedService& service : config.services) names_[service.id] = service.name;
@@ -232,6 +239,7 @@ void Observer::end_finish(Time now) {
   const bool sent = hurried_ || exporter_->empty() || exporter_->stuck(now);
   const bool late = now >= *finish_by_ && !hurried_;  // who hurries us has a limit of its own
   if (!late && !(read && sent)) return;
+  dirty_ = exporter_->give_up_memory() || dirty_;
   tell_ended(now, true);
   if (dirty_) save();
   if (dead_) return;

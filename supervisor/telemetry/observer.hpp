@@ -45,6 +45,7 @@ struct ObserverLimits {
   Duration metrics_dev = std::chrono::seconds(5);   // of our own, while something happens
   Duration metrics_prod = std::chrono::seconds(60);
   std::size_t ledgers = 128;         // of workers that are gone
+  FoldLimits folded;                 // what is left of those before
   std::size_t unsaved = 32U << 20U;  // bytes of receive() between two saves
   OutboxLimits outbox{{4U << 20U, 2048}, {.in_flight = 4}, {}};
   TraceStoreLimits store;
@@ -57,6 +58,7 @@ struct LedgerLine {
   Ledger ledger;
   bool ended = false;     // its worker is gone and all was read
   std::string imbalance;  // empty: it balances
+  bool folded = false;    // of several workers that are gone, of this generation or up to it
 };
 
 struct ObserverStatus {
@@ -139,11 +141,13 @@ class Observer {
   void commit(Time now);
   void close(ObservedMailbox& mailbox, Time now);
   Ledger& receiving_ledger(const ChildKey& worker);
+  bool came_before(const ChildKey& worker, const Arrival& arrival, const Item& span);
 
   // observer_tell.cpp: ledgers' ends, facts and status
   void tell(const ObserverFact& fact) const;
   void tell_ended(Time now, bool all);
   void forget_ledgers();
+  void add_folded(ObserverStatus& status) const;
   void tell_ledger(const ChildKey& worker);
   void metrics_soon();
   void export_metrics(Time now);
@@ -166,6 +170,8 @@ class Observer {
   TraceStore store_;
   std::size_t store_wanted_ = 0;
   std::optional<Duplicates> duplicates_;  // among what is received; from the first configuration on
+  std::vector<std::pair<ChildKey, SpanDigest>> unanswered_;      // received since the last save
+  std::set<std::pair<ChildKey, SpanDigest>> unanswered_before_;  // by the observer before; for a while
 
   std::map<ChildKey, std::unique_ptr<ObservedMailbox>> mailboxes_;
   std::deque<ObservedMailbox*> ready_;

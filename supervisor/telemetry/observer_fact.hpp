@@ -34,7 +34,7 @@ struct ObserverCounters {
   std::uint64_t mailboxes_lost = 0;      // by the keeper, over its limit
   std::uint64_t mailboxes_not_made = 0;  // by the keeper: no room, or no memory
   std::uint64_t lanes_aside = 0;
-  std::uint64_t ledgers_forgotten = 0;  // of workers that are gone, over the limit
+  std::uint64_t ledgers_forgotten = 0;  // of workers that are gone: folded, over the limit
   std::uint64_t saves_failed = 0;
   template <class A>
   void fields(A& a) {

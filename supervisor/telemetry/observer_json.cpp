@@ -47,6 +47,7 @@ Json json_of(const LedgerLine& line) {
   Json json{{"service", line.service}};
   add_worker(json, line.worker);
   json["over"] = line.ended;
+  if (line.folded) json["folded"] = true;
   Ledger ledger = line.ledger;
   ObjectOf all{json};
   ledger.fields(all);
@@ -66,6 +67,7 @@ Json json_of(const OutboxStatus& outbox) {
             {"failing", outbox.failing},
             {"leaving", outbox.leaving},
             {"queued_items", outbox.queued_items},
+            {"memory_items", outbox.memory_items},
             {"spilled_bytes", outbox.spilled_bytes}};
   if (!outbox.fault.empty()) json["fault"] = outbox.fault;
   return json;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kDrainBytesMin = 16U << 10U;  // what a look at a mailbox counts, at least
 constexpr Duration kTellDuplicates = std::chrono::seconds(10);
+constexpr std::size_t kUnansweredMax = 16U << 10U;  // spans between two saves; of more a few come twice
 
 }  // namespace
 
@@ -98,7 +99,7 @@ bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span
     if (item.signal == Signal::traces) {
       ledger.receive(1);
       ledger.take(1);
-      if (duplicates_->look(worker, arrival, item).is_duplicate()) {
+      if (came_before(worker, arrival, item)) {
         ledger.duplicate(1);
         ++counters_.spans_duplicated;
         continue;
@@ -114,6 +115,16 @@ bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span
   metrics_soon();
   wake_at(std::max(next_save_, os::Loop::now()));
   return true;
+}
+
+// Whether it is here already: it came from this worker, byte by byte, or the observer before us had saved it
+// and died before it could say so.
+bool Observer::came_before(const ChildKey& worker, const Arrival& arrival, const Item& span) {
+  const Sighting found = duplicates_->look(worker, arrival, span);
+  if (found.is_duplicate()) return true;
+  if (unanswered_before_.count({worker, found.digest}) != 0) return true;
+  if (unanswered_.size() < kUnansweredMax) unanswered_.emplace_back(worker, found.digest);
+  return false;
 }
 
 void Observer::receive_invalid(const ChildKey& worker, std::uint64_t spans) {
@@ -151,6 +162,7 @@ std::string Observer::encoded() {
   ObserverState state;
   state.outboxes = exporter_->saved();
   state.ledgers.assign(ledgers_.all().begin(), ledgers_.all().end());
+  state.folded.assign(ledgers_.folded().begin(), ledgers_.folded().end());
   state.ended.assign(ended_.begin(), ended_.end());
   std::copy_if(ended_.begin(), ended_.end(), std::back_inserter(state.told), [this](const ChildKey& worker) {
     return untold_.count(worker) == 0 && receiving_.count(worker) == 0;
@@ -158,7 +170,15 @@ std::string Observer::encoded() {
   state.receiving.assign(receiving_.begin(), receiving_.end());
   state.counters = counters_;
   state.begun_unix_nano = begun_unix_nano_;
-  if (os::Loop::now() >= cursors_until_) cursors_.clear();
+  if (os::Loop::now() >= cursors_until_) {
+    cursors_.clear();
+    unanswered_before_.clear();
+  }
+  state.unanswered = unanswered_;
+  for (auto at = unanswered_before_.begin();
+       at != unanswered_before_.end() && state.unanswered.size() < 2 * kUnansweredMax; ++at) {
+    state.unanswered.push_back(*at);
+  }
   std::vector<std::pair<ChildKey, std::string_view>> mailboxes(cursors_.begin(), cursors_.end());
   for (const auto& [key, mailbox] : mailboxes_) {
     if (mailbox->is_open()) mailboxes.emplace_back(key, mailbox->encoded());
@@ -187,6 +207,7 @@ bool Observer::save() {
   next_save_ = finish_by_ ? now : now + (now - begin) * limits_.save_share;
   dirty_ = false;
   unsaved_bytes_ = 0;
+  unanswered_.clear();  // they hear of it now; the next save forgets them
   if (dies(Step::saved)) return false;
   for (const auto& [key, cursor] : std::exchange(closed_, {})) {
     if (says_.mailbox_read) says_.mailbox_read(key);

@@ -11,11 +11,13 @@ std::string encode(const ObserverState& state,
   out.put(state.version);
   out.put(state.outboxes);
   out.put(state.ledgers);
+  out.put(state.folded);
   out.put(state.ended);
   out.put(state.told);
   out.put(state.receiving);
   out.put(state.counters);
   out.put(state.begun_unix_nano);
+  out.put(state.unanswered);
   out.put_unsigned(mailboxes.size());
   for (const auto& [key, cursor] : mailboxes) {
     out.put(key);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "telemetry/duplicates.hpp"
 #include "telemetry/exporter.hpp"
 #include "telemetry/ledger.hpp"
 #include "telemetry/mailbox_cursor.hpp"
@@ -19,28 +20,33 @@
 
 namespace runmain::telemetry {
 
-inline constexpr std::uint32_t kStateVersion = 2;
+inline constexpr std::uint32_t kStateVersion = 3;
 
 struct ObserverState {
   std::uint32_t version = kStateVersion;
   std::vector<SavedOutbox> outboxes;
   std::vector<std::pair<ChildKey, Ledger>> ledgers;
+  std::vector<std::pair<ServiceId, FoldedLedgers>> folded;
   std::vector<ChildKey> ended;      // of these: of workers that are gone, or have no mailbox
   std::vector<ChildKey> told;       // of these: that this was told
   std::vector<ChildKey> receiving;  // of these: not gone
   ObserverCounters counters;
   std::uint64_t begun_unix_nano = 0;  // when the first observer began to count
+  // Received spans whose senders may not have heard of it: they send them again.
+  std::vector<std::pair<ChildKey, SpanDigest>> unanswered;
   std::vector<std::pair<ChildKey, MailboxCursor>> mailboxes;
   template <class A>
   void fields(A& a) {
     a("version", version);
     a("outboxes", outboxes);
     a("ledgers", ledgers);
+    a("folded", folded);
     a("ended", ended);
     a("told", told);
     a("receiving", receiving);
     a("counters", counters);
     a("begun", begun_unix_nano);
+    a("unanswered", unanswered);
     a("mailboxes", mailboxes);
   }
 };

@@ -110,8 +110,22 @@ void Observer::export_metrics(Time now) {
   soon();
 }
 
+// Before those that are still known one by one: they are older.
+void Observer::add_folded(ObserverStatus& status) const {
+  const auto add = [&](ServiceId service, std::uint32_t generation, const Ledger& sum) {
+    LedgerLine line{{service, 0, generation, 0}, name_of(service), sum, true, {}, true};
+    line.imbalance = sum.imbalance(true);
+    status.ledgers.push_back(std::move(line));
+  };
+  for (const auto& [service, folded] : ledgers_.folded()) {
+    if (folded.up_to) add(service, *folded.up_to, folded.earlier);
+    for (const auto& [generation, sum] : folded.generations) add(service, generation, sum);
+  }
+}
+
 ObserverStatus Observer::status() const {
   ObserverStatus status;
+  add_folded(status);
   for (const auto& [worker, ledger] : ledgers_.all()) {
     LedgerLine line{worker, name_of(worker.service), ledger, false, {}};
     line.ended = mailboxes_.count(worker) == 0 && receiving_.count(worker) == 0;

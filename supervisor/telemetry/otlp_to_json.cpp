@@ -23,8 +23,10 @@ class Writer {
   void message(const Message& message, std::string_view bytes) {
     out_ += '{';
     bool first = true;
+    const std::uint32_t chosen = message.has_one_of ? last_of_one_of(message, bytes) : 0;
     for (std::size_t i = 0; i < message.count; ++i) {
       const Field& field = message.fields[i];
+      if (field.one_of && field.number != chosen) continue;
       const std::size_t before = out_.size();
       if (!first) out_ += ',';
       out_ += '"';
@@ -40,6 +42,18 @@ class Writer {
   }
 
  private:
+  // Which member of its oneof counts: two in one JSON object would be refused. 0: there is none.
+  static std::uint32_t last_of_one_of(const Message& message, std::string_view bytes) {
+    std::uint32_t last = 0;
+    pbf_reader in{bytes.data(), bytes.size()};
+    while (in.next()) {
+      const Field* field = message.find(in.tag());
+      if (field != nullptr && field->one_of) last = field->number;
+      in.skip();
+    }
+    return last;
+  }
+
   // All occurrences of a repeated field, the last one of another. False if there is none.
   bool values(const Field& field, std::string_view bytes) {
     const std::size_t begin = out_.size();

@@ -70,6 +70,7 @@ void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
     lost(reason, begin, items);
   });
   const auto number = spill_.push(pack(parcel), parcel.request.items);
+  disk_fault_ = number ? std::string() : number.error().text();
   if (!number) {  // the disk is full: as long as its queue has room, by memory alone
     for (const Parcel& over : destination_.offer(std::move(parcel))) {
       facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::spill_full));
@@ -139,11 +140,13 @@ void Outbox::answer(std::uint64_t id, const Answer& answer, Time now, std::int64
 
 void apply(const DestinationFact& fact, Ledgers& ledgers) {
   if (fact.signal != Signal::traces || fact.worker == kNoChild) return;
+  Ledger* counting = ledgers.counting(fact.worker);
+  Ledger& ledger = counting != nullptr ? *counting : ledgers.of(fact.worker);
   switch (fact.type) {
-    case Type::exported: ledgers.of(fact.worker).export_spans(fact.items); break;
-    case Type::rejected: ledgers.of(fact.worker).reject(fact.items); break;
-    case Type::resent: ledgers.of(fact.worker).resent += fact.items; break;
-    case Type::dropped: ledgers.of(fact.worker).drop(fact.reason, fact.items); break;
+    case Type::exported: ledger.export_spans(fact.items); break;
+    case Type::rejected: ledger.reject(fact.items); break;
+    case Type::resent: ledger.resent += fact.items; break;
+    case Type::dropped: ledger.drop(fact.reason, fact.items); break;
     default: break;
   }
 }

@@ -5,10 +5,12 @@
 //     save the mailboxes' cursors together with last_number() and done_early()
 //     commit the mailboxes; pump(); send what next() gives, tell answer()
 //
-// A new observer opens the same folder with the number that was saved: what was pushed after it is forgotten,
-// and is read out of the mailboxes again. Invariant: an item that was added and saved ends as exported,
-// rejected or dropped, once; only what was on its way at a death may arrive twice, byte by byte, and is told
-// as resent. Non-goal: the mailboxes, and sockets.
+// Where the disk takes nothing (disk_fault()), a request waits in memory alone: it is lost with the observer,
+// and counted as dropped, at its end by give_up_memory(), after its death by the next one's waits_in_memory()
+// as saved. A new observer opens the same folder with the number that was saved: what was pushed after it is
+// forgotten, and is read out of the mailboxes again. Invariant: an item that was added and saved ends as
+// exported, rejected or dropped, once; only what was on its way at a death may arrive twice, byte by byte,
+// and is told as resent. Non-goal: the mailboxes, and sockets.
 #pragma once
 
 #include <map>
@@ -41,7 +43,8 @@ class Outbox {
 
   // Takes a copy. An item that fits nowhere is dropped.
   void add(const ChildKey& worker, const Item& item, Facts& facts);
-  // All that was added goes to disk. What cannot be written is dropped.
+  // All that was added goes to disk. What cannot be written waits in memory; what has no room there is
+  // dropped.
   void flush(Facts& facts);
   std::uint64_t last_number() const { return spill_.last_number(); }
   // Requests that are done, of which the disk does not know it yet; a new observer is to skip() them.
@@ -53,6 +56,13 @@ class Outbox {
   std::optional<Destination::Attempt> next(Time now, Facts& facts) { return destination_.next(now, facts); }
   void answer(std::uint64_t id, const Answer& answer, Time now, std::int64_t wall_seconds, Facts& facts);
   Time next_deadline() const { return destination_.next_deadline(); }
+
+  // Why the latest request could not be written. Empty: it could.
+  const std::string& disk_fault() const { return disk_fault_; }
+  // Items that wait in memory alone, of each worker.
+  std::map<ChildKey, std::uint64_t> waits_in_memory() const { return destination_.unspilled(); }
+  // Gives these up: they are to be counted as dropped. Requires that nothing is on its way.
+  std::map<ChildKey, std::uint64_t> give_up_memory() { return destination_.give_up_unspilled(); }
 
   bool empty() const { return batches_.empty() && spill_.empty() && destination_.parcels() == 0; }
   const Spill& spill() const { return spill_; }
@@ -72,7 +82,8 @@ class Outbox {
   Spill spill_;
   Destination destination_;
   std::set<std::uint64_t> skipped_;  // done before us
-  Facts lost_;                       // of what the spill has lost during a call
+  std::string disk_fault_;
+  Facts lost_;  // of what the spill has lost during a call
 };
 
 // What a fact means for the ledger of its worker. Of other signals than traces: nothing.

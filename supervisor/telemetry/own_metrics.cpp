@@ -38,7 +38,7 @@ Attributes with(Attributes base, const char* key, const char* value) {
   return base;
 }
 
-// What "otel.sdk.processor.span.processed" calls the reason.
+// What "otel.sdk.processor.span.processed" calls the reason. Several are one to it.
 const char* error_type(Drop reason) {
   switch (reason) {
     case Drop::ring_full:
@@ -46,6 +46,15 @@ const char* error_type(Drop reason) {
     case Drop::spill_full: return "queue_full";
     default: return to_text(reason);
   }
+}
+
+// A point for each: two with the same attributes would be two values of one.
+std::map<std::string, std::uint64_t> losses_of(const Ledger& ledger) {
+  std::map<std::string, std::uint64_t> losses;
+  for (std::size_t i = 0; i < kDrops; ++i) {
+    if (ledger.dropped[i] > 0) losses[error_type(static_cast<Drop>(i))] += ledger.dropped[i];
+  }
+  return losses;
 }
 
 }  // namespace
@@ -79,20 +88,15 @@ std::vector<OwnMetric> metrics_of(const Ledgers& ledgers, const ServiceNameOf& n
       "runmain.span.duplicates", "{span}", "Spans that came twice and went out once.", true, {}};
   OwnMetric reconstructed{
       "runmain.span.reconstructed", "{span}", "Spans that were open when their process died.", true, {}};
-  std::map<std::pair<ServiceId, std::uint32_t>, Ledger> sums;
-  for (const auto& [key, ledger] : ledgers.all()) sums[{key.service, key.generation}].add(ledger);
-  for (const auto& [which, ledger] : sums) {
-    const Attributes base{{"runmain.service", name_of(which.first)},
-                          {"runmain.generation", std::to_string(which.second)},
-                          {"otel.component.type", "runmain_mailbox"}};
+  for (const auto& [service, generation, ledger] : ledgers.sums()) {
+    Attributes base{{"runmain.service", name_of(service)}};
+    if (generation) base.emplace_back("runmain.generation", std::to_string(*generation));
+    base.emplace_back("otel.component.type", "runmain_mailbox");
     const auto number = [](std::uint64_t n) { return static_cast<std::int64_t>(n); };
     started.points.push_back({base, number(ledger.started)});
     processed.points.push_back({base, number(ledger.read)});
-    for (std::size_t i = 0; i < kDrops; ++i) {
-      if (ledger.dropped[i] == 0) continue;
-      processed.points.push_back(
-          {with(base, "error.type", error_type(static_cast<Drop>(i))), number(ledger.dropped[i])});
-    }
+    for (const auto& [error, count] : losses_of(ledger))
+      processed.points.push_back({with(base, "error.type", error.c_str()), number(count)});
     exported.points.push_back({base, number(ledger.exported)});
     if (ledger.rejected > 0)
       exported.points.push_back({with(base, "error.type", "rejected"), number(ledger.rejected)});

@@ -35,7 +35,8 @@ std::string to_otlp(const OwnMetric& metric, std::uint64_t begin, std::uint64_t 
 
 using ServiceNameOf = std::function<std::string(ServiceId)>;
 
-// What the ledgers say of each service and generation.
+// What the ledgers say of each service and generation; of generations that have no sum of their own any more
+// (Ledgers::sums()) without one.
 std::vector<OwnMetric> metrics_of(const Ledgers& ledgers, const ServiceNameOf& name_of);
 
 // Counts what happens to services.

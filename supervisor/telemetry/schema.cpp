@@ -25,17 +25,27 @@ constexpr Field numbers(std::uint32_t number, std::string_view name, FieldType t
   return {number, name, type, true};
 }
 
+constexpr Field one_of(Field field) {
+  field.one_of = true;
+  return field;
+}
+
 template <std::size_t N>
 constexpr Message message(std::string_view name, const Field (&fields)[N]) {
-  return {name, fields, N};
+  bool has_one_of = false;
+  for (const Field& field : fields) has_one_of = has_one_of || field.one_of;
+  return {name, fields, N, has_one_of};
 }
 
 // ---- common, resource
 
-constexpr Field kAnyValueFields[] = {
-    text(1, "stringValue"),           plain(2, "boolValue", T::boolean), plain(3, "intValue", T::int64),
-    plain(4, "doubleValue", T::real), one(5, "arrayValue", kArrayValue), one(6, "kvlistValue", kKeyValueList),
-    plain(7, "bytesValue", T::bytes)};
+constexpr Field kAnyValueFields[] = {one_of(text(1, "stringValue")),
+                                     one_of(plain(2, "boolValue", T::boolean)),
+                                     one_of(plain(3, "intValue", T::int64)),
+                                     one_of(plain(4, "doubleValue", T::real)),
+                                     one_of(one(5, "arrayValue", kArrayValue)),
+                                     one_of(one(6, "kvlistValue", kKeyValueList)),
+                                     one_of(plain(7, "bytesValue", T::bytes))};
 constexpr Field kArrayValueFields[] = {many(1, "values", kAnyValue)};
 constexpr Field kKeyValueListFields[] = {many(1, "values", kKeyValue)};
 constexpr Field kKeyValueFields[] = {text(1, "key"), one(2, "value", kAnyValue)};
@@ -114,9 +124,9 @@ constexpr Message kLogs = message("ExportLogsServiceRequest", kLogsFields);
 
 constexpr Field kNumberPointFields[] = {plain(2, "startTimeUnixNano", T::fixed64),
                                         plain(3, "timeUnixNano", T::fixed64),
-                                        plain(4, "asDouble", T::real),
+                                        one_of(plain(4, "asDouble", T::real)),
                                         many(5, "exemplars", kExemplar),
-                                        plain(6, "asInt", T::sfixed64),
+                                        one_of(plain(6, "asInt", T::sfixed64)),
                                         many(7, "attributes", kKeyValue),
                                         plain(8, "flags", T::uint32)};
 constexpr Message kNumberPoint = message("NumberDataPoint", kNumberPointFields);
@@ -160,9 +170,9 @@ constexpr Field kSummaryPointFields[] = {plain(2, "startTimeUnixNano", T::fixed6
                                          plain(8, "flags", T::uint32)};
 constexpr Message kSummaryPoint = message("SummaryDataPoint", kSummaryPointFields);
 constexpr Field kExemplarFields[] = {
-    plain(2, "timeUnixNano", T::fixed64), plain(3, "asDouble", T::real),
-    plain(4, "spanId", T::span_id),       plain(5, "traceId", T::trace_id),
-    plain(6, "asInt", T::sfixed64),       many(7, "filteredAttributes", kKeyValue)};
+    plain(2, "timeUnixNano", T::fixed64),   one_of(plain(3, "asDouble", T::real)),
+    plain(4, "spanId", T::span_id),         plain(5, "traceId", T::trace_id),
+    one_of(plain(6, "asInt", T::sfixed64)), many(7, "filteredAttributes", kKeyValue)};
 
 constexpr Field kGaugeFields[] = {many(1, "dataPoints", kNumberPoint)};
 constexpr Message kGauge = message("Gauge", kGaugeFields);
@@ -181,11 +191,11 @@ constexpr Message kSummary = message("Summary", kSummaryFields);
 constexpr Field kMetricFields[] = {text(1, "name"),
                                    text(2, "description"),
                                    text(3, "unit"),
-                                   one(5, "gauge", kGauge),
-                                   one(7, "sum", kSum),
-                                   one(9, "histogram", kHistogram),
-                                   one(10, "exponentialHistogram", kExponential),
-                                   one(11, "summary", kSummary),
+                                   one_of(one(5, "gauge", kGauge)),
+                                   one_of(one(7, "sum", kSum)),
+                                   one_of(one(9, "histogram", kHistogram)),
+                                   one_of(one(10, "exponentialHistogram", kExponential)),
+                                   one_of(one(11, "summary", kSummary)),
                                    many(12, "metadata", kKeyValue)};
 constexpr Field kScopeMetricsFields[] = {one(1, "scope", kScope), many(2, "metrics", kMetric),
                                          text(3, "schemaUrl")};

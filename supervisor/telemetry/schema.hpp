@@ -36,12 +36,14 @@ struct Field {
   FieldType type = FieldType::bytes;
   bool repeated = false;
   const Message* message = nullptr;
+  bool one_of = false;  // of its message's oneof, of which no message here has two: the last one counts
 };
 
 struct Message {
   std::string_view name;
   const Field* fields = nullptr;
   std::size_t count = 0;
+  bool has_one_of = false;
 
   // nullptr: unknown. Most messages number their fields from 1 without a gap.
   const Field* find(std::uint32_t number) const {

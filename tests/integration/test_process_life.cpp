@@ -48,17 +48,28 @@ bool read_until(int fd, std::string& all, const std::string& text) {
   return true;
 }
 
-// `runmain up` on a terminal of its own.
+// `runmain up` on a terminal of its own. Under nohup(1): SIGHUP is ignored, and `output` is where it prints.
 struct OnTerminal {
   Folder folder;
   int terminal = -1;
+  int output = -1;
   pid_t pid = -1;
   std::string shown;
 
-  explicit OnTerminal(const std::string& toml) {
+  explicit OnTerminal(const std::string& toml, bool nohup = false) {
     folder.write("supervisor.toml", toml);
+    int ends[2] = {-1, -1};
+    if (nohup && pipe2(ends, O_CLOEXEC) != 0) FAIL("pipe2");
     pid = forkpty(&terminal, nullptr, nullptr, nullptr);
-    if (pid != 0) return;
+    if (pid != 0) {
+      output = ends[0];
+      if (nohup) close(ends[1]);
+      return;
+    }
+    if (nohup) {
+      signal(SIGHUP, SIG_IGN);
+      for (const int fd : {STDOUT_FILENO, STDERR_FILENO}) dup2(ends[1], fd);
+    }
     const std::string program = std::string(RUNMAIN_BIN_DIR) + "/runmain";
     execl(program.c_str(), program.c_str(), "up", "-c", folder.file("supervisor.toml").c_str(),
           "--runtime-dir", folder.file("run").c_str(), "--state-dir", folder.file("state").c_str(), nullptr);
@@ -66,6 +77,7 @@ struct OnTerminal {
   }
   ~OnTerminal() {
     if (terminal >= 0) close(terminal);
+    if (output >= 0) close(output);
     if (pid > 0) kill(pid, SIGKILL);
     if (pid > 0) waitpid(pid, nullptr, 0);
   }
@@ -161,6 +173,25 @@ TEST_CASE("a terminal that is closed ends everything") {
   up.terminal = -1;
   CHECK(up.wait_exit() != -1);
   for (const pid_t child : children) CHECK(wait_gone(child));
+}
+
+TEST_CASE("under nohup a terminal that is closed ends nothing, and SIGHUP still means: read again") {
+  OnTerminal up(std::string("[service.a]\ncommand = [\"") + RUNMAIN_BIN_DIR +
+                    "/t_child\", \"print\", \"here\", \"pause\"]\n",
+                true);
+  REQUIRE(read_until(up.output, up.shown, "ready"));
+  close(up.terminal);  // the kernel sends SIGHUP before this returns
+  up.terminal = -1;
+  const Ran asked =
+      run({std::string(RUNMAIN_BIN_DIR) + "/runmain", "status", "-c", up.folder.file("supervisor.toml"),
+           "--runtime-dir", up.folder.file("run"), "--state-dir", up.folder.file("state")});
+  CHECK(asked.status == 0);
+  CHECK(asked.out.find("ready") != std::string::npos);
+  up.shown.clear();
+  kill(up.pid, SIGHUP);
+  CHECK(read_until(up.output, up.shown, "here"));
+  kill(up.pid, SIGTERM);
+  CHECK(up.wait_exit() == 0);
 }
 
 TEST_CASE("as pid 1 it reaps strangers and ends the namespace cleanly") {

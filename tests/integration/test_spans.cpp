@@ -173,10 +173,12 @@ TEST_CASE("a collector that refuses, says 429 or is silent costs no span") {
   REQUIRE(counters != nullptr);
   SpanSink sink;
   {
-    Supervised up(toml(sink, file));
+    std::string text = toml(sink, file);
+    text.insert(text.find('\n') + 1, "timeout = \"300ms\"\n");  // of [telemetry]: for the silent one
+    Supervised up(text);
     up.start();
     REQUIRE(up.wait_ready());
-    for (const auto mode : {SpanSink::Mode::refused, SpanSink::Mode::too_many}) {
+    for (const auto mode : {SpanSink::Mode::refused, SpanSink::Mode::too_many, SpanSink::Mode::silent}) {
       const std::uint32_t used = counters->used;
       REQUIRE(until([&] { return counters->rows[used - 1].ended[0] > 20; }));
       sink.set_mode(mode);

@@ -258,9 +258,11 @@ inline void FakeWorld::on(const StopWatching& e, Time) {
 
 inline void FakeWorld::on(const Examine& e, Time now) {
   FakeChild* c = find(e.key);
-  if (c == nullptr || c->body != Body::alive || !c->key.is_worker())
+  if (c == nullptr || c->body != Body::alive || !(c->key.is_worker() || c->key.is_look()))
     return violated("I4: no look at the dead", e.key);
-  c->examined = c->suspect = true;
+  c->examined = true;
+  if (!c->key.is_worker()) return;
+  c->suspect = true;
   if (!c->says_unwell) c->ailing_at = now;
 }
 

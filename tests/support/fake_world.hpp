@@ -209,7 +209,8 @@ inline Event FakeWorld::ready(FakeChild& c, Time now) {
   serving = std::max(serving, c.key.generation);
   c.probing = false;  // a probe ends by itself with Ready
   c.ready_at = now;
-  return Ready{c.key, Proof::notify, {}};
+  const bool asked = services_[c.key.service.value].spec.ready.kind == ReadyKind::exec;
+  return Ready{c.key, asked ? Proof::probe : Proof::notify, {}};
 }
 
 inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {

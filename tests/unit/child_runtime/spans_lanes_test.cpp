@@ -193,6 +193,8 @@ TEST_CASE("a forked child gets a lane and ids of its own, and its parent's open 
     if (pid == 0) {
       if (open.is_recording()) _exit(1);
       open.set_attribute("from", "the child");
+      open.update_name("the child's");
+      for (int n = 0; n < 100; ++n) open.set_attribute("child." + std::to_string(n), std::string(100, 'x'));
       if (!attach(mailbox)) _exit(2);
       {
         auto own = runmain::start_as_current_span("child's");
@@ -215,6 +217,7 @@ TEST_CASE("a forked child gets a lane and ids of its own, and its parent's open 
   REQUIRE(first.size() == 2);
   REQUIRE(second.size() == 1);
   CHECK(first[1].get("from") == "the parent");
+  CHECK(first[1].name == "parent's");
   CHECK(second[0].name == "child's");
   CHECK(second[0].parent == second[0].get("parent"));
   CHECK(second[0].span_id != first[0].span_id);

@@ -138,6 +138,33 @@ TEST_CASE("owner and others end one span at the same time: there is one record")
   for (const otlp::Span& span : spans) CHECK(span.attributes.unique());
 }
 
+TEST_CASE("a span that gets another name while another thread ends it is not left open") {
+  TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
+  constexpr int kRounds = 2000;
+  const auto spans = spans_of(mailbox, [] {
+    runmain_span* span = nullptr;
+    std::atomic<int> begun{0};
+    std::atomic<int> done{0};
+    std::thread other([&] {
+      for (int i = 1; i <= kRounds; ++i) {
+        while (begun.load() != i) std::this_thread::yield();
+        runmain_span_end(span, 0);
+        done.store(i);
+      }
+    });
+    for (int i = 1; i <= kRounds; ++i) {
+      span = runmain_span_start(nullptr, "work", 4, nullptr);
+      begun.store(i);
+      while (done.load() != i) runmain_span_update_name(span, "other", 5);
+      runmain_span_release(span);
+    }
+    other.join();
+  });
+  CHECK(mailbox.torn == 0);
+  CHECK(spans.size() == kRounds);
+  CHECK(mailbox.open_names().empty());
+}
+
 TEST_CASE("many threads set attributes of one span while it grows") {
   TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
   constexpr int kThreads = 3;

@@ -320,6 +320,26 @@ TEST_CASE("a destination that several configurations have named fails with each 
         "\nTELEMETRY\n  to http://c:4318: fails (traces, metrics), is tried again, 3 queued\n");
 }
 
+TEST_CASE("what the disk did not take is told beside what is queued") {
+  const Json telemetry = Json::parse(R"({"destinations":[
+{"name":"http://c:4318","signal":"traces","failing":false,"queued_items":1,"memory_items":2},
+{"name":"http://c:4318","signal":"logs","failing":false,"memory_items":3}]})");
+  CHECK(telemetry_text(telemetry, false, 0) ==
+        "\nTELEMETRY\n  to http://c:4318: 1 queued, 5 in memory only\n");
+}
+
+TEST_CASE("workers whose ledgers were folded count in their generation") {
+  const Json telemetry = Json::parse(R"({"ledgers":[
+{"service":"web","slot":0,"generation":1,"over":true,"folded":true,"ended":8,"exported":7,"imbalance":"1 span went nowhere"},
+{"service":"web","slot":0,"generation":2,"over":true,"folded":true,"ended":4,"exported":4},
+{"service":"web","slot":1,"generation":2,"over":false,"ended":1,"exported":1}]})");
+  CHECK(telemetry_text(telemetry, false, 0) ==
+        "\nTELEMETRY\n"
+        "  web, earlier generations: 8 ended = 7 exported; does not balance: generation 1 workers before: 1 "
+        "span went nowhere\n"
+        "  web@2: 5 ended = 5 exported\n");
+}
+
 TEST_CASE("generations that are over are one line of their service") {
   const Json telemetry = Json::parse(R"({"ledgers":[
 {"service":"web","slot":0,"generation":1,"over":true,"ended":8,"exported":8},

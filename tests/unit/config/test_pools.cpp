@@ -102,6 +102,8 @@ TEST_CASE("what a signal has stopped is ended after 500 ms in prod mode, and nev
   CHECK(hang.stopped == 2s);
   CHECK(hang.hook == core::CommandSpec{{"gdb", "-p", "{pid}"}, false});
   CHECK(hang.hook_timeout == 5s);
+  CHECK(hang.watchdog == 0s);
+  CHECK(service("hang = { watchdog = '3s' }").hang.watchdog == 3s);
   CHECK(service("hang = { on_hang = { command = 'a; b', shell = true } }").hang.hook->shell);
 }
 

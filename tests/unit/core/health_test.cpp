@@ -227,6 +227,62 @@ TEST_CASE("a look by command that fails is believed only if the worker had the C
            {"stuck 0:0:1:1", "spawn 0:0:1:2 crash", "child.unwell, child.replaced"}});
 }
 
+TEST_CASE("a look by command that has no CPU itself has more time, but not for ever") {
+  ServiceSpec spec = service("web");
+  spec.health.kind = HealthKind::exec;
+  spec.health.failures = 1;
+  Scene s = serving(spec);
+  play(s, {{"wait", "spawn 0:65533:1:1 start"}, {"lives 0:65533:1:1", ""}});
+  for (std::uint32_t n = 1; n < kBeatsMissedMax; ++n) {
+    play(s, {{"wait", "examine 0:65533:1:1"}, {"starved 0:65533:1:1", "", ""}});
+  }
+  play(s, {{"wait", "examine 0:65533:1:1"},
+           {"starved 0:65533:1:1", "kill_tree 0:65533:1:1"},
+           {"exits 0:65533:1:1 9", "examine 0:0:1:1"},
+           {"stuck 0:0:1:1", "kill_tree 0:0:1:1, spawn 0:0:1:2 crash"}});
+  // One that only takes too long has no excuse.
+  Scene slow = serving(spec);
+  play(slow, {{"wait", "spawn 0:65533:1:1 start"},
+              {"lives 0:65533:1:1", ""},
+              {"wait", "examine 0:65533:1:1"},
+              {"stuck 0:65533:1:1", "kill_tree 0:65533:1:1"}});
+}
+
+TEST_CASE("a start that has no CPU, or is in a debugger's hand, has more time") {
+  Scene s;
+  s.configure({service("web")});
+  play(s, {{"lives 0:0:1:1", "probe 0:0:1:1"}, {"wait", "examine 0:0:1:1"}, {"excused 0:0:1:1", "", ""}});
+  for (std::uint32_t n = 1; n < kBeatsMissedMax; ++n) {
+    play(s, {{"due", "30000"}, {"wait", "examine 0:0:1:1"}, {"starved 0:0:1:1", "", "child.starved"}});
+  }
+  Scene late = s;
+  play(s, {{"wait", "examine 0:0:1:1"},
+           {"starved 0:0:1:1", "stop_probe 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15", "child.not_ready"}});
+  play(late, {{"ready 0:0:1:1", ""}, {"due", "never"}, {"state 0", "ready"}});
+}
+
+TEST_CASE("hang.watchdog is armed when the worker is ready, and gives way to what it says itself") {
+  ServiceSpec spec = service("web");
+  spec.hang.watchdog = 3s;
+  Scene s;
+  s.configure({spec});
+  play(s, {{"lives 0:0:1:1", "probe 0:0:1:1"},
+           {"due", "30000"},
+           {"ready 0:0:1:1", ""},
+           {"due", "3000"},
+           {"tick 2000", ""},
+           {"beat 0:0:1:1", ""},
+           {"due", "3000"},
+           {"wait", "examine 0:0:1:1"},
+           {"stuck 0:0:1:1", "kill 0:0:1:1 6 main, spawn 0:0:1:2 crash"}});
+  Scene own;
+  own.configure({spec});
+  play(own, {{"lives 0:0:1:1", "probe 0:0:1:1"},
+             {"watchdog 0:0:1:1 9000", ""},
+             {"ready 0:0:1:1", ""},
+             {"due", "9000"}});
+}
+
 TEST_CASE("I7: the time that it takes to find out about a failed look is none in which the worker was well") {
   ServiceSpec spec = service("web");
   spec.health.kind = HealthKind::exec;

@@ -31,6 +31,25 @@ TEST_CASE("the load makes a pool larger and smaller, within its limits") {
   CHECK(s.view(0).wanted_workers == 1);
 }
 
+TEST_CASE("a pool does not shrink to slots that have failed for good; who is told to tries them again") {
+  ServiceSpec spec = service("web");
+  spec.workers_max = 2;
+  spec.no_restart = {4};
+  Scene s = serving(spec);
+  s.handle(Command{CommandVerb::scale, {ServiceId{0}}, 0, 1, 2});
+  s.serve({0, 1, 1, 1});
+  s.ends({0, 0, 1, 1}, 4 << 8);
+  CHECK(s.told(FactType::slot_failed) == 1);
+  for (int n = 0; n < 200; ++n) {
+    s.now += 1s;
+    s.handle(Load{ServiceId{0}, 0, 10});
+    REQUIRE(s.effects().empty());
+  }
+  s.handle(Command{CommandVerb::scale, {ServiceId{0}}, 0, 2, 1});
+  CHECK(s.state(0) != ServiceState::failed);
+  CHECK(s.effects().find("spawn 0:0:1:2 scale") != std::string::npos);
+}
+
 TEST_CASE("workers that are busy are as good as a queue, as kept connections make none") {
   struct Row {
     const char* what;

@@ -255,7 +255,8 @@ TEST_CASE("looks by command go round; one that fails counts, one that could not 
            {"wait", "spawn 0:65533:1:3 start"},
            {"lives 0:65533:1:3", ""},
            {"due", "2000"},
-           {"wait", "kill_tree 0:65533:1:3"}});
+           {"wait", "examine 0:65533:1:3"},
+           {"stuck 0:65533:1:3", "kill_tree 0:65533:1:3"}});
   s.exits({0, kLookSlot, 1, 3}, SIGKILL);
   Script(s, "stuck 0:0:1:1").run();
   CHECK(s.facts.back().text == "the look took too long");

@@ -271,10 +271,26 @@ TEST_CASE("readiness by command: run until it exits with 0, with a pause, one wo
            {"swept 0:65532:1:2", "forget 0:65532:1:2, spawn 0:65532:1:3 start"},
            {"lives 0:65532:1:3", ""},
            {"due", "10000"}});
-  // It is ready by its own word: nobody needs to ask any more.
-  s.ready({0, 0, 1, 1});
-  CHECK(s.effects() == "kill 0:65532:1:3 15");
+  play(s, {{"ready 0:0:1:1 notify", "", ""},  // its own word does not count
+           {"exits 0:65532:1:3 0", "stop_probe 0:0:1:1, kill_tree 0:65532:1:3"}});
   CHECK(s.state(0) == ServiceState::ready);
+}
+
+TEST_CASE("where the specification says how to tell, a program's own word does not count") {
+  using enum ReadyKind;
+  for (const ReadyKind kind : {automatic, notify, tcp, http, after, exec}) {
+    for (const Proof proof : {Proof::notify, Proof::claim, Proof::probe}) {
+      ServiceSpec spec = service("web");
+      spec.ready.kind = kind;
+      Scene s;
+      s.configure({spec});
+      s.lives({0, 0, 1, 1});
+      s.handle(Ready{K{0, 0, 1, 1}, proof, {}});
+      const bool counts = kind == automatic || kind == notify || proof == Proof::probe;
+      INFO(static_cast<int>(kind) << " " << static_cast<int>(proof));
+      CHECK((s.state(0) == ServiceState::ready) == counts);
+    }
+  }
 }
 
 TEST_CASE("readiness by command: one that takes too long is ended, and the start has its time as ever") {
@@ -323,7 +339,8 @@ TEST_CASE("readiness by command: one that is found ready when the shutdown has b
   needs_it.depends_on = {"db"};
   Scene s;
   s.configure({spec, needs_it});
-  s.serve({0, 0, 1, 1});
+  play(s, {{"lives 0:0:1:1", "probe 0:0:1:1, spawn 0:65532:1:1 start"},
+           {"ready 0:0:1:1 probe", "spawn 1:0:1:1 start"}});
   s.serve({1, 0, 1, 1});
   play(s, {{"fails 0:65532:1:1 EAGAIN", "forget 0:65532:1:1"},
            {"exits 0:0:1:1 11", "spawn 0:0:1:2 crash, kill_tree 0:0:1:1"},

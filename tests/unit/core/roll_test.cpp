@@ -109,6 +109,25 @@ TEST_CASE("without room for one more the old ones go first") {
   play(silent, {{"reload 1 0", "measure 0"}, {"due", "1000"}, {"wait", "spawn 0:0:2:1 change"}});
 }
 
+TEST_CASE("room is looked for again before each batch: old workers that still drain take some, too") {
+  ServiceSpec spec = pool(3);
+  spec.roll.memory_guard = true;
+  Scene s = serving(spec);
+  const auto room = [&](std::uint64_t mib) { s.handle(Room{ServiceId{0}, mib << 20U, 200U << 20U}); };
+  play(s, {{"reload 1 0", "measure 0"}});
+  room(300);
+  CHECK(s.effects() == "spawn 0:0:2:1 change");
+  play(s, {{"lives 0:0:2:1", "probe 0:0:2:1"},
+           {"ready 0:0:2:1", "measure 0, ask_drain 0:0:1:1, kill 0:0:1:1 15"}});
+  CHECK(s.told(FactType::reload_old_first) == 0);
+  room(100);
+  CHECK(s.told(FactType::reload_old_first) == 1);
+  CHECK(s.effects() == "ask_drain 0:1:1:1, kill 0:1:1:1 15");
+  s.ends({0, 1, 1, 1}, 0);
+  s.serve({0, 1, 2, 1});  // and so it stays
+  CHECK(s.effects() == "ask_drain 0:2:1:1, kill 0:2:1:1 15");
+}
+
 TEST_CASE("scale: new slots start, slots that are too many drain") {
   Scene s = serving(pool(2));
   Command more{CommandVerb::scale, {ServiceId{0}}, 0, 1, 3};

@@ -99,6 +99,26 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("a new generation that cannot be spawned for as long as a start may take is given up") {
+  for (const bool gradual : {false, true}) {
+    ServiceSpec spec = watched("web");
+    spec.ready.timeout = 1s;
+    spec.roll.gradual = gradual;
+    spec.roll.memory_guard = false;
+    Scene s;
+    s.configure({spec});
+    s.serve({0, 0, 1, 1});
+    s.changed(0);
+    for (std::uint32_t attempt = 1; attempt <= 5; ++attempt) {
+      CHECK(s.told(FactType::reload_failed) == 0);
+      s.spawn_fails({0, 0, 2, attempt}, EAGAIN, SpawnStage::fork);
+      while (attempt < 5 && s.effects() != "spawn 0:0:2:" + std::to_string(attempt + 1) + " change") s.wait();
+    }
+    play(s, {{"state 0", "ready"}, {"due", "never"}, {"workers 0", "0:0:1:1 ready"}});
+    CHECK(s.told(FactType::reload_failed) == 1);
+  }
+}
+
 TEST_CASE("a build step that cannot be spawned: what will not pass is a failed build") {
   each_failure([](const Error& error, SpawnStage stage) {
     Scene s;

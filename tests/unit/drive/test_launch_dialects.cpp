@@ -63,6 +63,14 @@ TEST_CASE("of several workers each has its number under pm2's name, with what th
   CHECK(f.environment()["NODE_APP_INSTANCE"] == "blue");
 }
 
+TEST_CASE("a watchdog that the specification wants is told as systemd tells it") {
+  Fixture f;
+  CHECK(f.environment().count("WATCHDOG_USEC") == 0);
+  f.spec.hang.watchdog = std::chrono::milliseconds(2500);
+  CHECK(f.environment()["WATCHDOG_USEC"] == "2500000");
+  CHECK(f.environment().count("WATCHDOG_PID") == 0);
+}
+
 TEST_CASE("other managers' variables are not inherited") {
   Fixture f;
   f.in.environment = {"EINHORN_MASTER_PID=1", "EINHORN_FD_0=9",        "EINHORN_SOCK_PATH=/x",

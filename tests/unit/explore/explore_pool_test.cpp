@@ -109,6 +109,16 @@ TEST_CASE("a canary that is held, and memory without room: faults in every order
   b.crashes = 0;
   b.farewells = 1;
   explore("canary of 2, one that ends as it says", {spec}, b);
+  b = calm();
+  b.edits = b.signals = 1;
+  explore("canary of 2, a stop", {spec}, b);
+  b.signals = 0;
+  b.hups = 1;
+  explore("canary of 2, another signal", {spec}, b);
+  b = calm();
+  b.edits = b.commands = 1;
+  explore("canary of 2, a command", {spec}, b);
+  explore("canary of 2, scaled", {spec}, calm_but(1, 0, 1));
   ServiceSpec plain = quick(watched("web", 2));
   b = calm();
   b.canaries = 1;

@@ -341,10 +341,14 @@ class Explorer {
         });
       }
     }
-    if (node.budget.hups > 0)
-      move(node, "HUP", [](Node& n) { return --n.budget.hups, n.world.signalled(SIGHUP); });
-    if (node.budget.signals == 0) return;
-    move(node, "signal", [](Node& n) { return --n.budget.signals, n.world.signalled(SIGTERM); });
+    for (const int number : {SIGHUP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2}) {
+      if (node.budget.hups == 0) break;
+      move(node, "HUP", [number](Node& n) { return --n.budget.hups, n.world.signalled(number); });
+    }
+    for (const int number : {SIGTERM, SIGINT, SIGQUIT}) {
+      if (node.budget.signals == 0) break;
+      move(node, "signal", [number](Node& n) { return --n.budget.signals, n.world.signalled(number); });
+    }
   }
 
   std::deque<Node> todo_;

@@ -174,7 +174,7 @@ What KeeperWorld::next() {
   }
   const Happening happening = std::move(early_.front());
   early_.pop_front();
-  request(Acknowledge{happening.number});
+  if (acknowledges) request(Acknowledge{happening.number});
   return happening.what;
 }
 

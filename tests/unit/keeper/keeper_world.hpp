@@ -49,7 +49,8 @@ class KeeperWorld {
   int exit_status();
   bool has_exited();
 
-  // The next happening of this kind; others that come before it are dropped. All are acknowledged.
+  bool acknowledges = true;
+  // The next happening of this kind; others that come before it are dropped. All are acknowledged, if so.
   template <class T>
   T wait() {
     for (;;) {

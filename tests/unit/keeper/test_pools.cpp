@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/time.hpp"
+#include "keeper/keeper.hpp"
 #include "keeper_world.hpp"
 #include "os/linux/listen_queue.hpp"
 #include "os/linux/proc.hpp"
@@ -337,6 +338,18 @@ TEST_CASE("signals for a pool are told when a process sends them") {
     CHECK(got.signal == signal);
     CHECK_FALSE(got.typed);
   }
+}
+
+TEST_CASE("what asks for the end is not dropped for other signals that nobody has taken yet") {
+  KeeperWorld world;
+  world.acknowledges = false;
+  for (std::size_t n = 0; n < kSignalsPendingMax; ++n) {
+    kill(world.pid(), SIGHUP);
+    CHECK(world.wait<GotSignal>().signal == SIGHUP);
+  }
+  kill(world.pid(), SIGUSR1);  // dropped
+  kill(world.pid(), SIGTERM);
+  CHECK(world.wait<GotSignal>().signal == SIGTERM);
 }
 
 TEST_CASE("of 1,000 inherited fds none reaches a child but its listeners") {

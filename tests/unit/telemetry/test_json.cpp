@@ -78,6 +78,30 @@ TEST_CASE("all forms of metrics go there and back") {
   CHECK(there_and_back(request_message(Signal::metrics), json) == json);
 }
 
+TEST_CASE("of two members of a oneof the last one counts, as in protobuf") {
+  std::string value = text_value("first");
+  protozero::pbf_writer{value}.add_int64(3, 7);
+  CHECK(to_json(kAnyValue, value).value() == R"({"intValue":"7"})");
+  protozero::pbf_writer{value}.add_string(1, "last");
+  CHECK(to_json(kAnyValue, value).value() == R"({"stringValue":"last"})");
+
+  std::string exemplar;
+  protozero::pbf_writer{exemplar}.add_double(3, 0.5);
+  protozero::pbf_writer{exemplar}.add_sfixed64(6, 2);
+  std::string point;
+  protozero::pbf_writer{point}.add_sfixed64(6, 1);
+  protozero::pbf_writer{point}.add_double(4, 0.5);
+  protozero::pbf_writer{point}.add_message(5, exemplar);
+  std::string numbers;
+  protozero::pbf_writer{numbers}.add_message(1, point);
+  std::string metric;
+  protozero::pbf_writer{metric}.add_string(1, "m");
+  protozero::pbf_writer{metric}.add_message(7, numbers);
+  protozero::pbf_writer{metric}.add_message(5, numbers);
+  CHECK(to_json(kMetric, metric).value() ==
+        R"({"name":"m","gauge":{"dataPoints":[{"asDouble":0.5,"exemplars":[{"asInt":"2"}]}]}})");
+}
+
 TEST_CASE("what is written in another way means the same") {
   struct Case {
     const char* in;

@@ -111,7 +111,7 @@ TEST_CASE("counters only rise") {
   CHECK(seen.lost_all() == 3);
 }
 
-TEST_CASE("the ledgers of a generation's workers are one sum, and old ones are given up when nothing waits") {
+TEST_CASE("the ledgers of a generation's workers are one sum") {
   Ledgers ledgers;
   const ServiceId web{1};
   ledgers.of({web, 0, 3, 1}) = balanced();
@@ -122,11 +122,62 @@ TEST_CASE("the ledgers of a generation's workers are one sum, and old ones are g
   CHECK(sum.ended == 20);
   CHECK(sum.waiting == 2);
   CHECK(sum.imbalance(true).empty());
-  ledgers.forget_before(web, 4);
-  CHECK(ledgers.all().size() == 4);  // both have one waiting
-  for (const std::uint32_t slot : {0U, 1U}) ledgers.of({web, slot, 3, 1}).export_spans(1);
-  ledgers.forget_before(web, 4);
-  CHECK(ledgers.all().size() == 2);
+}
+
+TEST_CASE("a ledger that is forgotten stays in the sum of its generation, and then in that of its service") {
+  Ledgers ledgers(FoldLimits{2, 2});
+  const ServiceId web{1};
+  const auto ended = [&](ServiceId service, std::optional<std::uint32_t> generation) -> std::uint64_t {
+    for (const Ledgers::Sum& sum : ledgers.sums()) {
+      if (sum.service == service && sum.generation == generation) return sum.ledger.ended;
+    }
+    return 0;
+  };
+  ledgers.of({web, 0, 1, 1}).receive(5);
+  ledgers.of({web, 0, 1, 1}).take(5);
+  ledgers.of({web, 1, 1, 1}).receive(7);
+  CHECK(ended(web, 1) == 12);
+  ledgers.forget({web, 0, 1, 1});
+  CHECK(ended(web, 1) == 12);
+  // A late answer counts there, too.
+  REQUIRE(ledgers.counting({web, 0, 1, 1}) != nullptr);
+  ledgers.counting({web, 0, 1, 1})->export_spans(5);
+  CHECK(ledgers.sums()[0].ledger.exported == 5);
+  CHECK(ledgers.sums()[0].ledger.waiting == 0);
+  CHECK(ledgers.counting({web, 0, 2, 1}) == nullptr);
+  for (std::uint32_t generation = 2; generation <= 4; ++generation) {
+    ledgers.of({web, 0, generation, 1}).receive(1);
+    ledgers.forget({web, 0, generation, 1});
+  }
+  // Two generations have a sum of their own; what still lives of those before counts with these.
+  CHECK(ended(web, std::nullopt) == 13);
+  CHECK(ended(web, 1) == 0);
+  CHECK(ended(web, 3) == 1);
+  CHECK(ended(web, 4) == 1);
+  ledgers.forget({web, 1, 1, 1});
+  CHECK(ended(web, std::nullopt) == 13);
+  // Of more services than the bound the first one goes.
+  for (std::uint32_t service = 2; service <= 3; ++service) {
+    ledgers.of({ServiceId{service}, 0, 1, 1}).receive(service);
+    ledgers.forget({ServiceId{service}, 0, 1, 1});
+  }
+  CHECK(ledgers.folded().size() == 2);
+  CHECK(ledgers.folded().count(web) == 0);
+}
+
+TEST_CASE("spans of requests that were handed on whole are counted by us, and the ledger balances") {
+  MailboxTallies tallies;
+  tallies.counters.started = 2;
+  tallies.counters.ended = 2;
+  tallies.spans = 5;
+  tallies.requested = 3;
+  Ledger ledger;
+  ledger.set_mailbox(tallies);
+  ledger.take(5);
+  ledger.export_spans(5);
+  CHECK(ledger.imbalance(true).empty());
+  CHECK(ledger.requested == 3);
+  CHECK(ledger.text() == "started 5, ended 5, exported 5");
 }
 
 TEST_CASE("a ledger survives its observer") {

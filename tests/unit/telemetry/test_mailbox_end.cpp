@@ -409,3 +409,26 @@ TEST_CASE("a lane with garbage in it ends with the process that it names, and is
   CHECK(lane.words().state == RUNMAIN_LANE_FREE);
   CHECK(lane.take());
 }
+
+TEST_CASE("spans in requests are not their writer's: what it counts still balances at its end") {
+  World world;
+  Lane lane(world, 0, RUNMAIN_LANE_BY_CHECKSUM);
+  REQUIRE(lane.take());
+  const std::uint32_t scope = lane.scope("lib");
+  REQUIRE(lane.span(scope, span_number(1)));
+  const std::string request = make_request(make_resource("other"), make_scope("sdk"),
+                                           {span_number(2), span_number(3), make_span({.span = ""})});
+  REQUIRE(lane.record(RUNMAIN_RECORD_REQUEST, 0, request));
+  MailboxReader reader = world.reader();
+  CHECK(reader.drain(1U << 20U).size() == 3);
+  CHECK(reader.tallies().spans == 4);
+  CHECK(reader.tallies().requested == 3);
+  CHECK(reader.tallies().counters.ended == 1);
+  // It is killed between writing a span and counting it.
+  REQUIRE(lane.record(RUNMAIN_RECORD_SPAN, scope, span_number(4)));
+  reader.find_gone([](std::uint32_t, std::uint64_t) { return std::optional(Ending{}); });
+  reader.drain(1U << 20U);
+  reader.commit();
+  CHECK(reader.tallies().counters.ended == 2);
+  CHECK(reader.unread_spans() == 0);
+}

@@ -128,3 +128,24 @@ TEST_CASE("what comes of a tree that is gone already is told, too") {
   CHECK(is_over(scene));
   REQUIRE(scene.wait([&] { return scene.count("ledger.ended") == 1; }));
 }
+
+TEST_CASE("what was saved and not yet answered is forwarded once, whoever dies in between") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  bool armed = false;
+  bool dead = false;
+  scene.limits.dies = [&](Step step) { return dead = dead || (armed && step == Step::saved); };
+  scene.start();
+  receive(scene, 1);
+  armed = true;
+  REQUIRE(scene.wait([&] { return dead; }));
+  scene.limits.dies = nullptr;
+  scene.start();
+  receive(scene, 1);  // its sender has not heard
+  receive(scene, 2);
+  REQUIRE(scene.wait([&] { return scene.ledger().exported >= 2 && scene.ledger().waiting == 0; }));
+  CHECK(scene.ledger().duplicates == 1);
+  CHECK(scene.ledger().imbalance(false) == "");
+  CHECK(scene.count("spans.duplicated") == 0);  // it does not send twice by itself
+  CHECK(arrivals(collector) == std::map<std::string, int>{{span_number(1), 1}, {span_number(2), 1}});
+}

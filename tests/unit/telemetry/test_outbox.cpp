@@ -256,6 +256,8 @@ TEST_CASE("where the disk is full a queue goes on in memory, and over its bound 
     add(1);
     CHECK(outbox.spill().empty());
     CHECK(facts.empty());
+    CHECK_FALSE(outbox.disk_fault().empty());
+    CHECK(outbox.waits_in_memory() == std::map<ChildKey, std::uint64_t>{{kWorkers[0], 1}});
     const auto attempt = outbox.next(now, facts);
     REQUIRE(attempt);
     CHECK(names_of(*attempt->request).size() == 1);
@@ -278,8 +280,32 @@ TEST_CASE("where the disk is full a queue goes on in memory, and over its bound 
   facts.clear();
   add(40);  // there is room again
   CHECK(outbox.spill().items() == 1);
+  CHECK(outbox.disk_fault().empty());
   while (const auto attempt = outbox.next(now, facts)) outbox.answer(attempt->id, status(200), now, 0, facts);
   outbox.pump(facts);
   while (const auto attempt = outbox.next(now, facts)) outbox.answer(attempt->id, status(200), now, 0, facts);
   CHECK(outbox.empty());
+}
+
+TEST_CASE("what is in memory alone is given up at the end, on its way or not, and what is on disk stays") {
+  const Folder folder;
+  const Source source;
+  Outbox outbox = open_outbox(folder, 0, {});
+  Outbox::Facts facts;
+  const auto add = [&](std::uint64_t number) {
+    outbox.add(kWorkers[number % 2], source.item(span_number(number)), facts);
+    outbox.flush(facts);
+  };
+  add(1);
+  const FullDisk full(100);
+  for (std::uint64_t n = 2; n <= 4; ++n) add(n);
+  const auto attempt = outbox.next({}, facts);
+  REQUIRE(attempt);
+  const std::map<ChildKey, std::uint64_t> all{{kWorkers[0], 2}, {kWorkers[1], 1}};
+  CHECK(outbox.waits_in_memory() == all);
+  CHECK(outbox.give_up_memory() == all);
+  CHECK(outbox.waits_in_memory().empty());
+  CHECK(outbox.spill().items() == 1);
+  outbox.answer(attempt->id, status(200), {}, 0, facts);
+  CHECK(facts.empty());
 }
