@@ -194,7 +194,7 @@ class Engine {
   void watch(const ServiceRecord& r, Instance& i, bool closely);
   void looked(ServiceRecord& r, Instance& i, const Looked& e, Time at);
 
-  // readiness by command (ready_command.cpp)
+  // readiness (readiness.cpp)
   static bool is_ready_by_command(const ServiceRecord& r, const Instance& i);
   void probe_by_command(ServiceRecord& r);
   void probe_ended(ServiceRecord& r, const Instance& probe, const End& end);

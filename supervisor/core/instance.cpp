@@ -216,17 +216,6 @@ void Engine::spawn_failed(ServiceRecord& r, const ChildKey& key, bool wanted, co
   run.since = now_;
 }
 
-// Where the specification says how to tell, a program's own word does not count: a runner may say READY=1
-// before it has loaded the application (gunicorn's arbiter does).
-void Engine::operator()(const Ready& e) {
-  const auto [r, i] = find(e.key);
-  if (i == nullptr || i->phase != WorkerState::starting || !i->key.is_worker()) return;
-  const ReadyKind kind = r->spec_of(i->key.generation).ready.kind;
-  const bool own_word = e.proof == Proof::notify || e.proof == Proof::claim;
-  if (own_word && kind != ReadyKind::automatic && kind != ReadyKind::notify) return;
-  became_ready(*r, *i, e);
-}
-
 void Engine::became_ready(ServiceRecord& r, Instance& i, const Ready& e) {
   const std::string where = e.address.empty() ? std::string() : " " + cut(e.address, kStatusTextMax);
   tell(r, i, FactType::child_ready, to_ms(now_ - i.since), name_of(e.proof) + where);
@@ -370,21 +359,6 @@ void Engine::operator()(const Watchdog& e) {
   if (i->watchdog > Duration::zero() && i->at_terminal) i->watchdog_left = i->watchdog;
   if (i->watchdog > Duration::zero() && !i->at_terminal) i->watchdog_at = later(now_, i->watchdog);
   touch(*r);
-}
-
-void Engine::not_ready(ServiceRecord& r, Instance& i, const Looked& seen) {
-  const auto limit = to_ms(r.spec_of(i.key.generation).ready.timeout);
-  const std::uint32_t generation = i.key.generation;
-  tell(r, i, FactType::child_not_ready, limit, seen.text);
-  i.why = EndWhy::not_ready;
-  i.stall = seen.stall;
-  end_by_hook(r, i);
-  const std::string why = "not ready within " + std::to_string(limit) + " ms";
-  if (r.next != 0 && generation == r.next) {
-    abort_next(r, why);
-  } else if (generation == r.current && r.next == 0 && r.roll == Roll::none) {
-    reload_failed(r, why);
-  }
 }
 
 void Engine::operator()(const Extend& e) {
