@@ -173,7 +173,9 @@ void ObserverLink::died(int status, Time now) {
   close_socket();
   if (now - started_ >= kObserverWell) backoff_ = Duration(0);
   due_ = now + backoff_;
-  if (backoff_ != Duration(0) && !finishing_) {
+  const bool grows = backoff_ < kObserverBackoffMax;
+  if (backoff_ != Duration(0) && !finishing_ && (grows || now - told_ >= kObserverToldEvery)) {
+    told_ = now;
     const bool killed = WIFSIGNALED(status);
     std::fprintf(
         stderr, "runmain: the observer ended again (%s %d), retrying in %lld ms; the services go on\n",

@@ -24,8 +24,9 @@
 namespace runmain::keeper {
 
 inline constexpr Duration kObserverBackoffMin = std::chrono::milliseconds(100);
-inline constexpr Duration kObserverBackoffMax = std::chrono::seconds(10);
-inline constexpr Duration kObserverWell = std::chrono::seconds(10);  // after such a life none is waited
+inline constexpr Duration kObserverBackoffMax = std::chrono::seconds(1);  // a mailbox holds but seconds
+inline constexpr Duration kObserverToldEvery = std::chrono::minutes(1);   // of one that ends again and again
+inline constexpr Duration kObserverWell = std::chrono::seconds(10);       // after such a life none is waited
 inline constexpr Duration kFinishBudget = std::chrono::seconds(2);
 inline constexpr Duration kFinishGrace = std::chrono::seconds(1);  // from its budget's end to SIGKILL
 inline constexpr Duration kHurryGrace =
@@ -81,6 +82,7 @@ class ObserverLink {
   Time started_{};
   Time due_{};
   Duration backoff_{};
+  Time told_{};           // when it was last said that it ended
   bool greeted_ = false;  // it has said Hello
   bool writing_ = false;  // its socket is full
   bool welcome_told_ = false;

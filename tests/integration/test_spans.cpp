@@ -112,7 +112,7 @@ TEST_CASE("what had ended in a worker that aborts, crashes or leaves without a w
       Supervised up(toml(sink, file, std::string(", \"") + how + "\", \"40\""));
       up.start();
       const auto deaths = static_cast<std::uint32_t>(rounds(4));
-      REQUIRE(until([&] { return counters->used > deaths; }));
+      REQUIRE(until([&] { return counters->used > deaths; }, kGuard * (1 + deaths / 50)));
       up.stop();
     }
     CHECK(fault(*counters, sink) == "");
@@ -136,6 +136,13 @@ TEST_CASE("killing the observer loses nothing, and sends nothing twice but what 
     REQUIRE(up.wait_ready());
     for (int round = 0; round < rounds(6); ++round) {
       const std::uint32_t last = counters->used - 1;
+      // Each observer gets on before it is killed, in however many rounds: a mailbox holds but seconds.
+      const std::uint64_t before = counters->rows[last].ended[0];
+      REQUIRE(until([&] {
+        const auto streams = sink.streams();
+        const auto found = streams.find({counters->rows[last].instance, 0});
+        return before == 0 || (found != streams.end() && found->second.highest >= before);
+      }));
       const std::uint64_t any_moment = counters->rows[last].ended[0] + 40 + random() % 240;
       REQUIRE(until([&] { return counters->rows[last].ended[0] >= any_moment; }));
       const pid_t observer = observer_of(up.keeper_pid());
@@ -151,9 +158,11 @@ TEST_CASE("killing the observer loses nothing, and sends nothing twice but what 
     }
     // The last observer is through with what the one before it had on its way.
     for (const pid_t pid : up.pids("web")) kill(pid, SIGKILL);
-    REQUIRE(until([&] {
+    const bool all_came = until([&] {
       return fault(*counters, sink, true).empty() && counters->rows[counters->used - 1].ended[0] > 0;
-    }));
+    });
+    INFO(fault(*counters, sink, true) << ", " << up.cli({"status"}).out);
+    REQUIRE(all_came);
     const Ran status = up.cli({"status", "--json"});
     const Json json = Json::parse(status.out, nullptr, false);
     REQUIRE(json.is_object());
