@@ -46,9 +46,11 @@ let firstCall;
 function setupTracing() {
   if (firstCall) return { started: false, first: firstCall };
   firstCall = (new Error().stack || '').split('\n')[2]?.trim() || 'unknown';
-  const plain = !runtime().telemetry; // then the program exports by itself
+  const { telemetry, token } = runtime();
+  const plain = !telemetry; // then the program exports by itself
   if (!plain) load('./lib/early').install({ ...process.env, RUNMAIN_AUTO: '0' }); // where register.js was not loaded
-  return { started: load('./lib/auto').startOnce(plain), first: firstCall };
+  const isHelper = !plain && token.wiped && !runtime().serving; // of the process that serves
+  return { started: !isHelper && load('./lib/auto').startOnce(plain), first: firstCall };
 }
 
 module.exports = {

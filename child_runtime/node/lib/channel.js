@@ -36,7 +36,7 @@ class Channel {
   // or within readNow().
   claim(name, nonce, explicit, answered) {
     const fail = (why) => this.answer && this.answer({ state: 'unreachable', why });
-    const timer = setTimeout(() => fail(`no answer within ${kAnswerMs} ms`), kAnswerMs);
+    const timer = (this.timer = setTimeout(() => fail(`no answer within ${kAnswerMs} ms`), kAnswerMs));
     this.answer = (result) => {
       this.answer = undefined;
       clearTimeout(timer);
@@ -76,14 +76,18 @@ class Channel {
     while (fd >= 0 && this.answer && Date.now() < end) {
       try {
         const size = fs.readSync(fd, bytes, 0, kLineMax, null);
-        if (size === 0) return;
+        if (size === 0) break;
         this.take(bytes.toString('utf8', 0, size));
       } catch (error) {
-        if (error.code !== 'EAGAIN') return;
+        if (error.code !== 'EAGAIN') break;
         Atomics.wait(pause, 0, 0, kPauseMs);
       }
     }
     if (this.answer && this.grant) this.answer(this.grant);
+    if (this.answer && this.socket) {
+      this.timer.unref(); // nobody waits for more
+      this.socket.unref();
+    }
   }
 
   take(text) {

@@ -5,7 +5,7 @@
 'use strict';
 
 const Module = require('node:module');
-const net = require('node:net');
+const { readToken } = require('./environment');
 
 // Names at which there is something to instrument; file system, sockets and names come with each of them.
 const kLibraries = new Set(
@@ -61,8 +61,12 @@ function hookLoad() {
   };
 }
 
+let listens = false;
+
 function hookListen() {
-  const { prototype } = net.Server;
+  if (listens) return;
+  listens = true;
+  const { prototype } = require('node:net').Server;
   const { listen } = prototype;
   prototype.listen = function (...args) {
     safely(() => require('./listen').before(this, args));
@@ -75,17 +79,38 @@ function installAuto() {
   else waitsForLibrary = true;
 }
 
+// A parent that hands a socket makes its child one that serves. If the parent has the role it tells the token
+// before (children.js). Node keeps messages of these names from the program; to hear them keeps nothing alive.
+function hookHanded(env) {
+  process.prependListener('internalMessage', (message) => {
+    if (message.cmd === 'NODE_HANDLE') safely(() => (require('./runtime').runtime().isHanded = true));
+    else if (message.cmd === 'NODE_RUNMAIN_TOKEN') safely(() => becomeServer(env, message.token));
+  });
+}
+
+function becomeServer(env, token) {
+  if (!require('./runtime').runtime().takeToken(String(token))) return;
+  hookListen();
+  if (env.RUNMAIN_AUTO !== '1') return;
+  require('./auto').startOnce();
+  for (const name of ['http', 'https']) require(name); // instrumented at a require, and loaded before
+}
+
 let installed = false;
 
+// Below a process that has the role most are helpers: they never claim, nothing is started, and what their own
+// SDK makes is dropped.
 function install(env = process.env) {
   if (installed) return;
   installed = true;
-  hookListen();
+  const { wiped } = readToken(env.RUNMAIN_TOKEN) || {};
+  if (process.channel) hookHanded(env);
+  if (!wiped) hookListen();
   if (env.RUNMAIN_AUTO === undefined) return;
   hookLoad();
   const isLoaded = globalThis[kApi] !== undefined || Object.keys(require.cache).some((file) => file.includes(kSdk));
   if (isLoaded) require('./sdk_hooks').install();
-  if (env.RUNMAIN_AUTO === '1') installAuto();
+  if (env.RUNMAIN_AUTO === '1' && !wiped) installAuto();
 }
 
 module.exports = { install };

@@ -96,12 +96,13 @@ const addresses = readAddresses(process.env);
 // `server` is about to listen, with `args`.
 function before(server, args) {
   const state = runtime();
-  const isOpen = state.state === 'unclaimed' || state.state === 'asking';
+  const mayAskAgain = state.state === 'refused' && state.byTheWay; // a span's claim came too early
+  const isOpen = state.state === 'unclaimed' || state.state === 'asking' || mayAskAgain;
   if (!isOpen || !isService(askedFor(args), addresses)) return;
   // Before the listeners of the program's own callback; no connection can have come yet.
   server.prependOnceListener('listening', () => {
     if (isPrimaryWithWorkers()) return;
-    if (state.state === 'unclaimed') state.claim(false);
+    if (state.state !== 'asking') state.claim(false);
     if (state.state === 'asking') hold(server, state);
   });
 }

@@ -324,4 +324,4 @@ function speaks(one) {
   return false;
 }
 
-module.exports = { Outlets, speaks, note, isWritten, signalOf, sendsItself, knowProcessor, knowExporter, knowOtlp };
+module.exports = { Outlets, speaks, note, isWritten, isPlainOtlp, signalOf, sendsItself, knowProcessor, knowExporter, knowOtlp };

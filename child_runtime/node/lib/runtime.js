@@ -2,7 +2,8 @@
 // a process share it (a preloaded one and one in node_modules).
 //
 // Invariant: spans that end before the claim is answered wait, bounded, and are written with the grant or
-// dropped with the refusal; listen.js holds the service's connections until then. Worker threads have a runtime each, which never claims: it writes where the main
+// dropped with the refusal; listen.js holds the service's connections until then. Where nothing listens they
+// claim by themselves. Worker threads have a runtime each, which never claims: it writes where the main
 // thread does, in a lane of its own, and by HTTP if it was there before the claim.
 'use strict';
 
@@ -28,7 +29,10 @@ const kWaitingMax = 2048; // spans before the claim is answered
 const kOpenMax = 2048; // … and of open ones
 const kHandedMax = 128 << 10; // bytes of a request of several spans; a record has room for twice that
 const kLanesMax = 4; // resources that get a lane of their own
-const kAtEndMs = 100; // that a process that ends waits for the answer to its claim …
+const kHeldMax = 4 << 20; // bytes of metrics and logs before the claim is answered
+const kImplicitAfterMs = 1000; // that spans wait for a listen, before they claim
+const kServer = 1; // SpanKind
+const kAtEndMs = 300; // that a process that ends waits for the answer to its claim …
 const kAtEndHeldMs = 20; // … and then for what was held meanwhile to be answered
 const kScopesCached = 4096;
 
@@ -41,10 +45,18 @@ class Runtime {
     this.auto = env.RUNMAIN_AUTO === '1';
     this.clusterWorker = this.supervised && isMainThread && isClusterWorker();
     // unclaimed, asking, granted, refused, unreachable; unsupervised processes serve without asking.
-    this.state = this.supervised ? 'unclaimed' : 'granted';
+    // A helper of who has the role is refused without asking.
+    this.state = !this.supervised ? 'granted' : this.token.wiped ? 'refused' : 'unclaimed';
+    this.hasSockets = Boolean(env.SERVER_STARTER_PORT); // of runmain, but for UDP
     this.instanceId = env.RUNMAIN_INSTANCE_ID || '';
     if (this.clusterWorker) this.renewInstance();
     this.waiting = [];
+    this.heldBytes = 0;
+    this.hasServed = false; // a server's span waits
+    this.isLate = false; // something has waited for long enough
+    this.byTheWay = false; // what waited has claimed, and not a listen
+    this.isHanded = false; // by the parent: a socket
+    this.stopWatching = undefined;
     this.open = new Map(); // span → { lane, slot }
     this.lanes = new Map(); // resource → lane
     this.mailbox = undefined;
@@ -60,7 +72,8 @@ class Runtime {
 
   followMain() {
     const given = getEnvironmentData(kGiven);
-    if (given && this.telemetry) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
+    if (!given && this.token.wiped) return; // a helper's thread
+    if (given && given.path && this.telemetry) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
     this.state = 'granted';
     this.writing = true;
   }
@@ -97,34 +110,77 @@ class Runtime {
     this.state = 'asking';
     const { Channel } = require('./channel');
     this.channel = new Channel({ onDrain: (budget) => this.drain(budget) });
-    const stopWatching = this.telemetry ? this.watchEnd() : () => {};
+    this.children = require('./children'); // with the grant its file may be out of reach
+    if (this.telemetry) this.watchEnd();
     this.claiming = new Promise((resolve) => {
       const answered = (answer) => {
-        stopWatching();
+        if (this.stopWatching) this.stopWatching();
         if (answer.state !== 'granted') this.claiming = undefined; // asking again is allowed
         this.answered(answer);
         resolve(this.serving);
       };
       this.quietly(() =>
-        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.clusterWorker, answered),
+        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.isOneOfSeveral(), answered),
       );
     });
     return this.claiming;
   }
 
-  // What ends the process while the claim is on its way waits for the answer a little: spans wait for it.
+  // Others of this child may have the role, too: its parent, or the other workers of its cluster.
+  isOneOfSeveral() {
+    return this.clusterWorker || this.isHanded;
+  }
+
+  // A job or a consumer never listens, and some servers are handed their connections, or listen where nobody
+  // has told runmain of: what waits claims. In a service whose sockets runmain has, only a server's spans do.
+  claimByTheWay() {
+    if (this.state !== 'unclaimed' || (this.hasSockets && !this.hasServed) || isPrimary()) return;
+    this.byTheWay = true;
+    this.claim(false);
+  }
+
+  // What ends the process while something waits claims, if nothing has, and waits for the answer a little.
   watchEnd() {
-    const atExit = () => this.waiting.length > 0 && this.channel.readNow(kAtEndMs);
-    process.on('exit', atExit);
+    if (this.stopWatching) return;
+    const timer = setTimeout(() => {
+      this.isLate = true;
+      this.claimByTheWay();
+    }, kImplicitAfterMs).unref();
+    const atEnd = () => this.atEnd();
+    process.on('beforeExit', atEnd); // here it may still go by HTTP
+    process.on('exit', atEnd);
     const { delaySignals } = require('./signals');
-    const stop = delaySignals((ended) => {
-      this.afterClaim.push(() => setTimeout(ended, kAtEndHeldMs));
-      setTimeout(ended, kAtEndMs);
-    });
-    return () => {
-      process.removeListener('exit', atExit);
+    const stop = delaySignals((ended) => this.atSignal(ended));
+    this.stopWatching = () => {
+      this.stopWatching = undefined;
+      clearTimeout(timer);
+      process.removeListener('beforeExit', atEnd);
+      process.removeListener('exit', atEnd);
       stop();
     };
+  }
+
+  atEnd() {
+    if (this.waiting.length === 0) return;
+    this.claimByTheWay();
+    if (this.state === 'asking') this.channel.readNow(kAtEndMs);
+  }
+
+  atSignal(ended) {
+    this.claimByTheWay();
+    if (this.state !== 'asking') return ended();
+    this.afterClaim.push(() => setTimeout(ended, kAtEndHeldMs));
+    return setTimeout(ended, kAtEndMs);
+  }
+
+  // The parent has the role, and hands a socket: we may ask, too. False: we could before.
+  takeToken(text) {
+    const token = readToken(text);
+    if (!this.token.wiped || !token || token.wiped) return false;
+    this.env.RUNMAIN_TOKEN = text;
+    this.token = token;
+    this.state = 'unclaimed';
+    return true;
   }
 
   answered(answer) {
@@ -140,21 +196,20 @@ class Runtime {
   }
 
   granted(mailbox) {
-    if (mailbox && this.telemetry) {
-      const given = { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 };
-      this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
-      setEnvironmentData(kGiven, given);
-    }
+    const given = mailbox && this.telemetry ? { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 } : {};
+    if (given.path) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
+    setEnvironmentData(kGiven, given);
     if (this.mailbox) this.mailbox.takeInstance();
     if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
     // What helpers of this process find is void (docs/contract.md).
-    if (this.role) this.env.RUNMAIN_TOKEN = this.env.RUNMAIN_TOKEN.replace(/[^:]+(:[^:]*)$/, '-$1');
+    if (this.role) this.env.RUNMAIN_TOKEN = this.children.hide(this.env.RUNMAIN_TOKEN);
     this.writeWaiting();
   }
 
   dropWaiting() {
-    this.dropped += this.waiting.length;
+    this.dropped += this.waiting.filter(({ request }) => !request).length;
     this.waiting = [];
+    this.heldBytes = 0;
     this.open.clear();
   }
 
@@ -168,6 +223,10 @@ class Runtime {
     }
     for (const span of open.keys()) this.started(span);
     this.handNow(waiting.flatMap(({ handed }) => handed || []));
+    this.heldBytes = 0;
+    for (const { request } of waiting) {
+      if (request) this.request(request.signal, request.bytes);
+    }
     if (this.dropped > 0 && this.lanes.size > 0) {
       [...this.lanes.values()][0].lose(later.mailbox.kLost.notServing, this.dropped);
       this.dropped = 0;
@@ -219,7 +278,7 @@ class Runtime {
 
   started(span) {
     if (!this.writing) {
-      if (this.open.size < kOpenMax) this.open.set(span, undefined);
+      if (this.state !== 'refused' && this.open.size < kOpenMax) this.open.set(span, undefined);
       return;
     }
     if (!this.mailbox) return;
@@ -234,12 +293,21 @@ class Runtime {
   ended(span) {
     if (this.writing) return this.write(span);
     this.open.delete(span);
-    return this.wait({ span });
+    return this.wait({ span }, span.kind);
   }
 
-  wait(item) {
-    if (this.state === 'refused' || this.state === 'unreachable' || this.waiting.length >= kWaitingMax) ++this.dropped;
-    else this.waiting.push(item);
+  // False: there is no room, or no hope.
+  wait(item, kind) {
+    const waits = this.state === 'unclaimed' || this.state === 'asking';
+    if (!waits || this.waiting.length >= kWaitingMax) {
+      if (!item.request) ++this.dropped;
+      return false;
+    }
+    this.waiting.push(item);
+    if (kind === kServer) this.hasServed = true;
+    this.watchEnd();
+    if (this.isLate || (this.hasServed && this.isHanded)) this.claimByTheWay();
+    return true;
   }
 
   // A span that is not to be seen as it is. One that began before that was known is counted as lost.
@@ -282,7 +350,7 @@ class Runtime {
   hand(spans) {
     const items = spans.flatMap((span) => this.encodeHanded(span) || []);
     if (this.writing) return this.handNow(items);
-    for (const handed of items) this.wait({ handed });
+    for (const handed of items) this.wait({ handed }, handed.kind);
     return undefined;
   }
 
@@ -296,8 +364,8 @@ class Runtime {
       ++this.dropped;
       return undefined;
     }
-    const { resource } = span;
-    return { resource, scope: later.encoder.scopeOf(span), bytes: Buffer.from(w.bytes.subarray(0, w.at)) };
+    const { resource, kind } = span;
+    return { resource, kind, scope: later.encoder.scopeOf(span), bytes: Buffer.from(w.bytes.subarray(0, w.at)) };
   }
 
   // As few requests as there may be.
@@ -340,10 +408,18 @@ class Runtime {
 
   // An Export…ServiceRequest: 0 traces, 1 metrics, 2 logs. True: it is taken.
   request(signal, bytes) {
-    if (!this.serving && this.state !== 'unreachable') return this.state !== 'unclaimed' && this.state !== 'asking';
+    if (this.state === 'refused') return true;
+    if (!this.writing) return this.hold(signal, bytes);
     const lane = this.mailbox && (this.lanes.values().next().value || this.laneOf(undefined));
     if (lane && lane.request(signal, bytes)) return true;
     return this.http().send(signal, bytes);
+  }
+
+  hold(signal, bytes) {
+    if (this.heldBytes + bytes.length > kHeldMax) return false;
+    const waits = this.wait({ request: { signal, bytes: Buffer.from(bytes) } });
+    if (waits) this.heldBytes += bytes.length;
+    return waits;
   }
 
   // ---- the drain
@@ -362,6 +438,12 @@ class Runtime {
       process.exit(process.exitCode || 0);
     });
   }
+}
+
+// Of a cluster: it starts the workers that serve. Only a fork, or what comes before it, says with which settings.
+function isPrimary() {
+  const cluster = require('node:cluster');
+  return cluster.isPrimary && Object.keys(cluster.settings).length > 0;
 }
 
 function putRequest(w, span, instanceId) {

@@ -1,5 +1,5 @@
 // Makes what a program starts of OpenTelemetry right: each provider gets a mailbox processor once, OTLP
-// exporters hand over instead of sending, an instrumentation is enabled once.
+// exporters hand over instead of sending (logs at once), an instrumentation is enabled once.
 //
 // The classes' prototypes are changed when Node loads their packages (or were loaded before us), so that a
 // program's own provider, in whatever order, works as it is. Nothing of OpenTelemetry is loaded from here.
@@ -9,7 +9,7 @@
 const { runtime } = require('./runtime');
 const outlets = require('./outlets');
 
-const { Outlets, speaks, isWritten, signalOf, sendsItself } = outlets;
+const { Outlets, speaks, isWritten, isPlainOtlp, signalOf, sendsItself } = outlets;
 
 const kScope = '@opentelemetry/';
 const kDone = Symbol.for('runmain.patched.1');
@@ -151,6 +151,47 @@ function know(exports) {
   }
 }
 
+// ---- logs
+
+const kLogs = 2;
+const seen = new WeakSet(); // records; of two processors with an OTLP exporter one writes
+
+// Once all processors have seen it: one behind this may mask it.
+function whenMade(record, write) {
+  const makeReadonly = record._makeReadonly;
+  if (record._isReadonly || typeof makeReadonly !== 'function') return write();
+  record._makeReadonly = function () {
+    delete record._makeReadonly;
+    makeReadonly.call(record);
+    write();
+  };
+  return undefined;
+}
+
+// What goes to an OTLP exporter as it is goes there at once: a batch would be lost with the process.
+function patchLogProcessor(Processor) {
+  let prototype = Processor && Processor.prototype;
+  while (prototype && !hasOwn(prototype, 'onEmit')) prototype = Object.getPrototypeOf(prototype);
+  if (!claimPrototype(prototype)) return;
+  const { onEmit, _addToBuffer } = prototype;
+  prototype.onEmit = function (record, ...rest) {
+    const { _exporter: exporter } = this;
+    const isPlain = this._addToBuffer === _addToBuffer && exporter && isPlainOtlp(exporter) && signalOf(exporter) === kLogs;
+    if (!isPlain) return onEmit.call(this, record, ...rest);
+    if (seen.has(record)) return undefined;
+    seen.add(record);
+    return whenMade(record, () => writeLog(exporter, record));
+  };
+}
+
+function writeLog(exporter, record) {
+  try {
+    exporter.export([record], () => {});
+  } catch (error) {
+    process.emitWarning(`a log record was not written, ignoring: ${error && error.message}`, 'RunmainWarning');
+  }
+}
+
 // ---- instrumentations
 
 const enabled = new Map(); // by name, the one that is
@@ -233,6 +274,9 @@ function patch(name, exports, load) {
       know(exports);
       patchProvider(exports.BasicTracerProvider);
       return patchProvider(exports.TracerProvider);
+    case 'sdk-logs':
+      patchLogProcessor(exports.BatchLogRecordProcessor);
+      return patchLogProcessor(exports.SimpleLogRecordProcessor);
     case 'otlp-exporter-base':
       return patchExporter(exports.OTLPExporterBase, load);
     case 'instrumentation':
@@ -242,7 +286,7 @@ function patch(name, exports, load) {
   }
 }
 
-const kPackages = /@opentelemetry[/\\](api|core|sdk-trace-base|sdk-trace|otlp-exporter-base|instrumentation)(?:$|[/\\]build[/\\](?:src|esm)[/\\]index)/;
+const kPackages = /@opentelemetry[/\\](api|core|sdk-trace-base|sdk-trace|sdk-logs|otlp-exporter-base|instrumentation)(?:$|[/\\]build[/\\](?:src|esm)[/\\]index)/;
 
 // Changes the exports of what was just loaded, asked for as `request`: a name, or a file of an import.
 function loaded(request, exports, load) {

@@ -4,43 +4,70 @@
 //
 // A signal also waits, a little, for the answer to a claim: spans wait for it, too.
 //
-// Invariant: a listener of the program's own decides alone. Non-goal: making a program drain.
+// Invariant: a listener of the program's own that was there when the signal came decides alone. Non-goal: making a program drain.
 'use strict';
 
 const kSignals = ['SIGTERM', 'SIGINT'];
 const kFlushMs = 500;
 const kMethods = ['on', 'addListener', 'once', 'prependListener', 'prependOnceListener'];
 
+const originals = {};
+for (const method of kMethods) originals[method] = process[method];
+
 const ours = { SIGTERM: new Map(), SIGINT: new Map() }; // what was asked for → what listens
+const results = { SIGTERM: [], SIGINT: [] }; // of ours, at this signal
+
+// Comes before all listeners: Node takes a `once` out before it runs, and who has run may have left by itself.
+function note(signal) {
+  results[signal] = [];
+  if (process.listenerCount(signal) > ours[signal].size + 1) return;
+  let ended = false;
+  const end = () => {
+    if (ended) return;
+    ended = true;
+    for (const listener of [...ours[signal].keys()]) remove(signal, listener);
+    process.kill(process.pid, signal);
+  };
+  setTimeout(end, kFlushMs);
+  process.nextTick(() => Promise.allSettled(results[signal]).then(end)); // when all have run
+}
+
+function toFront(signal) {
+  if (ours[signal].size === 0 || process.listeners(signal)[0] === note) return;
+  process.removeListener(signal, note);
+  originals.prependListener.call(process, signal, note);
+}
+
+// A later prependListener comes before ours. No signal is delivered before the next tick.
+function onNewListener(signal, listener) {
+  if (kSignals.includes(signal) && listener !== note) process.nextTick(toFront, signal);
+}
 
 function wrap(signal, listener) {
-  const wrapped = () => {
-    let result;
+  return () => {
     try {
-      result = listener(signal);
+      results[signal].push(listener(signal));
     } catch {
       // as with the SDK's own, which never throws
     }
-    if (process.listenerCount(signal) > ours[signal].size) return;
-    let ended = false;
-    const end = () => {
-      if (ended) return;
-      ended = true;
-      for (const [, one] of ours[signal]) process.removeListener(signal, one);
-      ours[signal].clear();
-      process.kill(process.pid, signal);
-    };
-    setTimeout(end, kFlushMs);
-    Promise.resolve(result).then(end, end);
   };
-  return wrapped;
 }
 
 // Runs `listener` at the signal, and then lets the signal do what it does.
 function flushBefore(signal, listener) {
+  if (ours[signal].has(listener)) return;
+  if (kSignals.every((one) => ours[one].size === 0)) originals.on.call(process, 'newListener', onNewListener);
   const wrapped = wrap(signal, listener);
   ours[signal].set(listener, wrapped);
   originals.on.call(process, signal, wrapped);
+  toFront(signal);
+}
+
+function remove(signal, listener) {
+  process.removeListener(signal, ours[signal].get(listener));
+  ours[signal].delete(listener);
+  if (ours[signal].size === 0) process.removeListener(signal, note);
+  if (kSignals.every((one) => ours[one].size === 0)) process.removeListener('newListener', onNewListener);
 }
 
 // Until the function that this gives is called, SIGTERM and SIGINT wait for `wait(ended)` to call `ended`.
@@ -49,16 +76,10 @@ function delaySignals(wait) {
   for (const signal of kSignals) flushBefore(signal, listener);
   return () => {
     for (const signal of kSignals) {
-      const wrapped = ours[signal].get(listener);
-      if (!wrapped) continue;
-      ours[signal].delete(listener);
-      process.removeListener(signal, wrapped);
+      if (ours[signal].has(listener)) remove(signal, listener);
     }
   };
 }
-
-const originals = {};
-for (const method of kMethods) originals[method] = process[method];
 
 function isOfSdk(listener) {
   if (/@opentelemetry[/\\](auto-instrumentations-node|sdk-node)[/\\]/.test(new Error().stack || '')) return true;
@@ -84,4 +105,7 @@ function install() {
   }
 }
 
-module.exports = { install, flushBefore, delaySignals };
+// One for all copies of this package: two would each take the other for the program.
+const kKey = Symbol.for('runmain.signals.1');
+if (!globalThis[kKey]) Object.defineProperty(globalThis, kKey, { value: { install, flushBefore, delaySignals } });
+module.exports = globalThis[kKey];

@@ -11,7 +11,8 @@ const { kRegister } = require('./runmain');
 const { makeMailbox } = require('./mailbox_file');
 
 class Channel {
-  // `answer`: 'grant', 'refuse' or 'none'; `after`: milliseconds.
+  // `answer`: 'grant', 'refuse', 'none', or 'first': as runmain does, who has not asked explicitly is refused if
+  // another one has the role. `after`: milliseconds.
   constructor(t, { answer = 'grant', after = 0 } = {}) {
     this.folder = fs.mkdtempSync(path.join(os.tmpdir(), 'runmain-node-'));
     this.mailbox = path.join(this.folder, 'mailbox');
@@ -35,8 +36,10 @@ class Channel {
     this.claims.push({ ...claim, at: Date.now() });
     const number = this.claims.length - 1;
     if (this.answer === 'none') return;
+    const isGranted = this.answer === 'grant' || (this.answer === 'first' && (number === 0 || claim.explicit));
+    this.claims[number].isGranted = isGranted;
     const role = { service: 'web', slot: 0, generation: 1, instance_id: 'an-id', listeners: [], mailbox: true };
-    const lines = this.answer === 'grant' ? [{ role }, { mailbox: { path: this.mailbox, claim: number } }] : [{ refused: { why: 'no' } }];
+    const lines = isGranted ? [{ role }, { mailbox: { path: this.mailbox, claim: number } }] : [{ refused: { why: 'no' } }];
     setTimeout(() => {
       this.answeredAt = Date.now();
       socket.write(lines.map((line) => `${JSON.stringify({ v: 1, ...line })}\n`).join(''));
