@@ -8,7 +8,7 @@ threads. The drain (docs/contract.md): at SIGTERM it accepts no more; requests i
 that was accepted and has not spoken has FRESH_S for its first request; idle ones are looked at for IDLE_S more and
 once again before they are closed; every answer says "Connection: close". Bounded: connections, head and body.
 """
-import argparse, fcntl, importlib, io, os, queue, selectors, signal, socket, struct, sys, termios, time, traceback
+import argparse, fcntl, importlib, io, os, queue, selectors, signal, socket, struct, sys, termios, threading, time, traceback
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
@@ -110,6 +110,7 @@ class Server:
     # ---- the thread that waits
 
     def run(self):
+        self.warm_up()
         self.accept_if_room()
         notify("READY=1")
         while not self.draining or self.quiet or self.busy:
@@ -124,6 +125,15 @@ class Server:
             self.expire()
             self.accept_if_room()
         self.pool.shutdown()
+
+    def warm_up(self):
+        # Threads are there before the first request, and do not wait long for each other: a new worker's first
+        # answers come while the next worker starts.
+        sys.setswitchinterval(0.001)
+        together = threading.Barrier(self.threads + 1)
+        for _ in range(self.threads):
+            self.pool.submit(together.wait)
+        together.wait()
 
     def wait_s(self):
         ends = [c.deadline for c in self.quiet] + ([self.beat_at] if self.beat_s else [])
