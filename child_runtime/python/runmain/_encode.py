@@ -39,6 +39,13 @@ def text_bytes(text):
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate
         return text.encode("utf-8", "replace")
+    except AttributeError:  # a name or a version that is no text
+        return str(text).encode("utf-8", "replace")
+
+
+def time_of(value):
+    """Nanoseconds; time.time() * 1e9 is a float."""
+    return value if type(value) is int else int(value or 0)
 
 
 def _sized(tag, content):
@@ -141,7 +148,7 @@ def _dropped(thing):
 
 def _add_events(parts, span):
     for event in span.events:
-        inner = [_fixed64.pack(0x09, event.timestamp), _text(b"\x12", event.name)]
+        inner = [_fixed64.pack(0x09, time_of(event.timestamp)), _text(b"\x12", event.name)]
         if event.attributes:
             _add_attributes(inner, b"\x1a", attributes_of(event))
         dropped = _dropped(event)
@@ -182,7 +189,7 @@ def encode_span(span):
         parts.append(parent.span_id.to_bytes(8, "big"))
     parts.append(_text(b"\x2a", span.name))
     parts.append(b"\x30" + _SMALL[span.kind.value + 1])
-    parts.append(_fixed64_pair.pack(0x39, span.start_time or 0, 0x41, span.end_time or 0))
+    parts.append(_fixed64_pair.pack(0x39, time_of(span.start_time), 0x41, time_of(span.end_time)))
     attributes = attributes_of(span)
     if attributes:
         _add_attributes(parts, b"\x4a", attributes)

@@ -3,9 +3,12 @@
 Invariants: a span or log processor whose exporter is an OTLP one has no thread and sends nothing, unless this process
 serves without a mailbox: then it is made as the program asked for, and gets what had waited. Metrics and logs go into
 the mailbox as one request each, and so do the spans that a program's own exporter or processor (which masks, filters)
-hands to an OTLP exporter. Other exporters stay as they are. Non-goal: all other spans (_provider).
+hands to an OTLP exporter. Other exporters stay as they are. What is looked for around an exporter of spans is made of
+exporters and processors of spans and of the program's own objects: a logger leads to an exporter, too, that of logs.
+Non-goal: all other spans (_provider).
 """
 import functools
+import sys
 import types
 import weakref
 
@@ -15,6 +18,8 @@ _OTLP = "opentelemetry.exporter.otlp."
 _REQUEST_MAX = _mailbox.RECORD_MAX - 64
 TRACES, METRICS, LOGS = 0, 1, 2
 _LOOKED_AT_MAX = 256  # objects around an exporter
+_EXPORTER_NAMES = ("span_exporter", "exporter")  # of spans, of logs
+_NOT_FOLLOWED = ("logging", "opentelemetry")  # loggers, handlers, providers, tracers, meters, processors of logs
 _SDK_EXPORT = "opentelemetry.sdk.trace.export"
 
 lost_requests = 0  # metrics, logs and handed spans that found no room: the mailbox has no counter for these
@@ -27,10 +32,10 @@ def is_otlp(exporter):
 
 
 def otlp_of(processor):
-    """Whether its spans go to an OTLP exporter as they are, and else what is behind it of OTLP: exporters, and
+    """Whether its spans go to an OTLP exporter as they are, and else what is behind it of OTLP: exporters of spans, and
     processors that we hold."""
-    held = getattr(processor, "_runmain_held", None)
-    if held is not None and getattr(type(processor).on_end, "__module__", "").startswith(_SDK_EXPORT):
+    on_end = getattr(type(processor), "on_end", None)
+    if "_runmain_held" in _attributes(processor) and getattr(on_end, "__module__", "").startswith(_SDK_EXPORT):
         return True, []
     found = []
     _find_otlp(processor, found, set())
@@ -41,37 +46,64 @@ def _find_otlp(thing, found, seen):
     if id(thing) in seen or len(seen) >= _LOOKED_AT_MAX:
         return
     seen.add(id(thing))
-    if isinstance(thing, (list, tuple)):
-        inner = thing
-    elif isinstance(thing, dict):
-        inner = thing.values()
-    elif isinstance(thing, functools.partial):
-        inner = (thing.func, thing.args, thing.keywords)
-    elif isinstance(thing, types.MethodType):
-        inner = (thing.__self__,)
-    elif isinstance(thing, types.FunctionType):
-        inner = [cell.cell_contents for cell in thing.__closure__ or () if _is_full(cell)]
-    elif isinstance(thing, (type, types.ModuleType)):
-        return
-    else:
-        is_end = "_runmain_held" in getattr(thing, "__dict__", ())
-        if is_end or any(one.__module__.startswith(_OTLP) for one in type(thing).__mro__):
+    if _is_of_spans(thing):
+        if "_runmain_held" in _attributes(thing) or any(_module(one).startswith(_OTLP) for one in type(thing).__mro__):
             found.append(thing)
             return
-        inner = list(getattr(thing, "__dict__", {}).values())
-        for one in type(thing).__mro__:
-            slots = one.__dict__.get("__slots__", ())
-            inner += [getattr(thing, name, None) for name in ((slots,) if isinstance(slots, str) else slots)]
-    for one in list(inner):
+    elif not _is_followed(type(thing)):
+        return
+    for one in _inside(thing):
         _find_otlp(one, found, seen)
 
 
-def _is_full(cell):
-    try:
-        cell.cell_contents
-    except ValueError:
+def _is_of_spans(thing):
+    trace = sys.modules.get("opentelemetry.sdk.trace")
+    export = sys.modules.get(_SDK_EXPORT)
+    kinds = (getattr(trace, "SpanProcessor", None), getattr(export, "SpanExporter", None))
+    return any(kind in type(thing).__mro__ for kind in kinds)  # isinstance() would ask a proxy for what it stands
+
+
+def _is_followed(kind):
+    if issubclass(kind, (type, types.ModuleType)):
         return False
-    return True
+    # The batching of newer SDKs is an object of its own.
+    own = [one for one in kind.__mro__ if one.__name__ != "BatchProcessor"]
+    return not any(_module(one).partition(".")[0] in _NOT_FOLLOWED for one in own)
+
+
+def _inside(thing):
+    """What a thing holds."""
+    if issubclass(type(thing), (list, tuple)):
+        return list(thing)
+    if issubclass(type(thing), dict):
+        return list(thing.values())
+    if type(thing) is functools.partial:
+        return [thing.func, thing.args, thing.keywords]
+    if type(thing) is types.MethodType:
+        return [thing.__self__]
+    if type(thing) is types.FunctionType:
+        return [_get(cell, "cell_contents") for cell in thing.__closure__ or ()]
+    inner = list(_attributes(thing).values())
+    for one in type(thing).__mro__:
+        slots = one.__dict__.get("__slots__", ())
+        inner += [_get(thing, name) for name in ((slots,) if isinstance(slots, str) else slots)]
+    return inner
+
+
+def _attributes(thing):
+    found = _get(thing, "__dict__")
+    return found if isinstance(found, dict) else {}
+
+
+def _get(thing, name):
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # an empty cell, a proxy that is bound to nothing
+        return None
+
+
+def _module(kind):
+    return str(kind.__dict__.get("__module__", ""))
 
 
 # ---- processors that hold still
@@ -103,9 +135,10 @@ def _hold(cls, ends):
     make = cls.__init__
 
     @functools.wraps(make)
-    def __init__(self, exporter, *args, **kwargs):
+    def __init__(self, *args, **kwargs):
+        exporter = _exporter_of(args, kwargs)
         if not is_otlp(exporter) or _process.current().sink.state is _sink.ELSEWHERE:
-            make(self, exporter, *args, **kwargs)
+            make(self, *args, **kwargs)
             return
         self._batch_processor = types.SimpleNamespace(_exporter=exporter)  # where others look for the exporter
         for name in ("span_exporter", "_exporter"):
@@ -113,7 +146,7 @@ def _hold(cls, ends):
                 setattr(self, name, exporter)
             except AttributeError:
                 pass  # a property of newer ones
-        self._runmain_held = _Held(self, functools.partial(make, self, exporter, *args, **kwargs))
+        self._runmain_held = _Held(self, functools.partial(make, self, *args, **kwargs))
 
     cls.__init__ = __init__
     answers = {"shutdown": None, "force_flush": True}
@@ -123,6 +156,13 @@ def _hold(cls, ends):
     for name in ends:
         if name in cls.__dict__:
             setattr(cls, name, _speak_or(cls.__dict__[name]))
+
+
+def _exporter_of(args, kwargs):
+    """None: the SDK will say what it misses."""
+    if args:
+        return args[0]
+    return next((kwargs[name] for name in _EXPORTER_NAMES if name in kwargs), None)
 
 
 def _unless_held(method, answer):
@@ -148,12 +188,18 @@ def _speak_or(on_end):
 
 
 def _make_held(waiting):
-    made = [held.make() for held in list(_Held.all)]
-    for processor in made:
-        if hasattr(processor, "on_end"):
-            for kind, item in waiting:
-                if kind == "span":
-                    processor.on_end(item)
+    for held in list(_Held.all):
+        try:
+            _pass_on(held.make(), waiting)
+        except Exception as error:  # the others are made all the same
+            _process.tell("a processor of the program could not be made", error)
+
+
+def _pass_on(processor, waiting):
+    if hasattr(processor, "on_end"):
+        for kind, item in waiting:
+            if kind == "span":
+                processor.on_end(item)
 
 
 def patch_span_processors(module):
@@ -179,16 +225,19 @@ def _write_or(method):
     def on_emit(self, log, *args, **kwargs):
         if "_runmain_held" not in self.__dict__:
             return method(self, log, *args, **kwargs)
-        sink = _process.current().sink
-        if _first_time(log):
-            log = _readable(log)
-            if sink.state is _sink.WAITING:
-                _count_lost(sink.wait_for_role("log", log))
-            else:
-                write_waited(sink, "log", log)
+        _write_quietly(_take_log, _process.current().sink, log)
         return None
 
     return on_emit
+
+
+def _take_log(sink, log):
+    if _first_time(log):
+        log = _readable(log)
+        if sink.state is _sink.WAITING:
+            _count_lost(sink.wait_for_role("log", log))
+        else:
+            write_waited(sink, "log", log)
 
 
 def _first_time(log):
@@ -275,6 +324,7 @@ def patch_span_exporter(module):
 
 def hand_on(sink, spans):
     """Spans as a program's own exporter or processor has made them."""
+    sink.note_handed()
     if sink.state is _sink.WAITING:
         for span in spans:
             _count_lost(sink.wait_for_role("handed", span))

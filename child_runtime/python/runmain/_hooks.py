@@ -22,6 +22,8 @@ ALWAYS = {
     "celery.bin.celery": "_runners:celery_command",
     "celery.concurrency.prefork": "_runners:celery_prefork",
     "celery.signals": "_runners:celery",
+    "rq.cli.cli": "_runners:rq_command",
+    "rq.worker": "_runners:rq",
     "watchfiles.run": "_runners:watchfiles",
     "werkzeug.serving": "_reloaders:werkzeug",
     "werkzeug._reloader": "_reloaders:werkzeug_reloader",

@@ -272,14 +272,14 @@ class Lane:
         self.words[_ENDED] += spans
 
     def open_span(self, start, trace_id, span_id, parent, scope, flags, kind, name):
-        """The slot of a span that has begun, or -1. Ids are bytes."""
+        """The slot of a span that has begun, or -1. Ids and name are bytes."""
         if not self._free:
             self.words[_OPEN_FULL] += 1
             return -1
-        slot = self._free.pop()
-        at = slot * _SLOT_SIZE
-        name = name.encode("utf-8", "replace")[:NAME_MAX]
+        name = name[:NAME_MAX]
         content = _slot.pack(start, trace_id, span_id, parent, scope, flags, kind, len(name), name)
+        slot = self._free.pop()  # last: nothing from here on raises
+        at = slot * _SLOT_SIZE
         self._slots[at + 8 : at + _SLOT_SIZE] = content
         self._sequence += _SLOT_STEP
         self._slot_states[slot * (_SLOT_SIZE // 8)] = self._sequence

@@ -1,8 +1,8 @@
 """This process: whether it serves, and where its spans go.
 
 Invariant: everything here belongs to one pid. A fork, seen by a hook or by the pid, makes a fresh Process: the child
-has no role, no lane, no lock and nothing waiting of its parent's. Non-goals: what leads to a claim (_serving,
-_runners).
+has no role, no lane, no lock and nothing waiting of its parent's. Nothing in a claim raises into the program.
+Non-goals: what leads to a claim (_serving, _runners, _sink).
 """
 import os
 import sys
@@ -16,8 +16,12 @@ UNASKED, GRANTED, REFUSED, UNREACHABLE = "unasked", "granted", "refused", "unrea
 
 
 class Process:
-    def __init__(self, inherited_spans=frozenset(), parent_served=False):
+    def __init__(self, inherited_spans=frozenset(), parent_served=False, is_of_job=False):
         self.parent_served = parent_served
+        self.is_of_job = is_of_job  # forked, and nobody it comes from has served but by its spans
+        self.has_forked = False
+        self.serves_by_spans = False
+        self.is_ending = False
         self.pid = os.getpid()
         self.is_launcher = False
         self.state = UNASKED
@@ -45,15 +49,19 @@ class Process:
     def serves(self):
         return self.state == GRANTED or not _environment.environment.supervised
 
-    def claim(self, explicit):
+    def claim(self, explicit, by_spans=False):
         """Asks for the role, once granted never again. Returns whether this process serves."""
         settings = _environment.environment
-        if not settings.supervised or self.state == GRANTED:
+        if not settings.supervised:
+            return True
+        if self.state == GRANTED:
+            self.serves_by_spans = self.serves_by_spans and by_spans
             return True
         if self.is_launcher and not explicit:
             return False
         with self.lock:
             if self.state != GRANTED:
+                self.serves_by_spans = by_spans
                 self._ask(settings, explicit)
         return self.state == GRANTED
 
@@ -72,7 +80,7 @@ class Process:
         except _channel.Refused as error:
             self.state, self.why = REFUSED, str(error)
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # no answer, or one of no known form
             self.state, self.why = UNREACHABLE, str(error)
             self.sink.go_elsewhere()  # a program that has changed its user may not connect
             return
@@ -85,7 +93,7 @@ class Process:
             try:
                 call()
             except Exception as error:  # not the listening program's
-                sys.stderr.write("runmain: %r at the claim, ignoring\n" % (error,))
+                tell("at the claim", error)
 
     def leave_to_child(self):
         """What a forked child closes of its parent's."""
@@ -93,6 +101,27 @@ class Process:
             self.channel.sock.close()
         if self._sink is not None:
             self._sink.forget()
+
+
+_told = set()
+
+
+def tell(what, error=None):
+    """Once for each `what`. Not by logging: it may lead back to us, with locks held."""
+    if what in _told:
+        return
+    _told.add(what)
+    try:
+        sys.stderr.write("runmain: %s%s\n" % (what, "" if error is None else ": %s, ignoring" % _shown(error)))
+    except Exception:
+        pass  # a program's own stderr, or none
+
+
+def _shown(error):
+    try:
+        return repr(error)
+    except Exception:  # a value of the program's is in it
+        return type(error).__name__
 
 
 _exit_pid = 0
@@ -108,10 +137,22 @@ def _at_exit_once():
 
 
 def _at_exit():
-    """The spans of a short program that never listened."""
+    """The spans of a short program that never listened. What ends after this waits for nothing."""
     process = current()
+    process.is_ending = True
+    with process.lock:  # a claim that is under way in another thread writes what has waited
+        pass
     if process._sink is not None and process._sink.waiting:
+        if process.state == REFUSED:  # who had the role may have ended
+            process.state = UNASKED
         process._sink.claim_by_the_way()
+
+
+def at_last():
+    """Behind the ends of the program's providers."""
+    process = current()
+    if process._sink is not None:
+        process._sink.end_of_process()
 
 
 _current = Process()
@@ -130,7 +171,8 @@ def _renew():
         return
     inherited = parent._sink.open_ids() if parent._sink is not None else frozenset()
     served = parent.parent_served or parent.state == GRANTED
-    _current = Process(inherited | parent.inherited_spans, served)
+    is_of_job = (parent.is_of_job or not parent.parent_served) and (parent.state != GRANTED or parent.serves_by_spans)
+    _current = Process(inherited | parent.inherited_spans, served, is_of_job)
     parent.leave_to_child()
     context = sys.modules.get("opentelemetry.context")
     if hasattr(context, "_RUNTIME_CONTEXT_LOCK"):  # SDKs before 1.24 take it in every call; a thread may have had it
@@ -140,5 +182,9 @@ def _renew():
         random.seed()  # span ids come from here
 
 
+def _note_fork():
+    _current.has_forked = True
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(after_in_child=_renew, after_in_parent=_note_fork)

@@ -4,6 +4,7 @@ Invariants: each SDK provider has the mailbox processor exactly once, from its m
 last is the global one, and tracers that were handed out before follow it. Non-goals: exporters (_exporters), making a
 provider (_sdk).
 """
+import atexit
 import functools
 import sys
 import weakref
@@ -50,6 +51,7 @@ def patch_sdk(sdk_trace):
     if getattr(provider, "_runmain", False):
         return
     provider._runmain = True
+    atexit.register(_process.at_last)  # before any provider's own, so it runs behind them
     ours = make_processor_class(sdk_trace)
     make, get_tracer, add = provider.__init__, provider.get_tracer, provider.add_span_processor
 
@@ -82,7 +84,11 @@ def _look_at(provider, span_processor):
     as the program sends them as they are, too."""
     from . import _exporters
 
-    direct, wrapped = _exporters.otlp_of(span_processor)
+    try:
+        direct, wrapped = _exporters.otlp_of(span_processor)
+    except Exception as error:
+        _process.tell("a span processor could not be looked at", error)
+        return
     known = provider.__dict__
     known.setdefault("_runmain_wrapped", []).extend(wrapped)
     if direct:

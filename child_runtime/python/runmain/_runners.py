@@ -9,13 +9,25 @@ import sys
 
 from . import _process
 
+is_known = False  # a runner of these runs the program, also seen by its forks
+
 
 def launch():
     _process.current().is_launcher = True
+    _note_known()
 
 
 def serve():
+    _note_known()
     return _process.current().claim(explicit=True)
+
+
+def _note_known():
+    global is_known
+    is_known = True
+    reloaders = sys.modules.get(__package__ + "._reloaders")
+    if reloaders is not None:
+        reloaders.not_werkzeug()
 
 
 def _wrap(owner, name, before):
@@ -56,7 +68,7 @@ def _serves_async(owner, name):
     setattr(owner, name, call)
 
 
-# ---- gunicorn, uvicorn, hypercorn, granian, celery, watchfiles
+# ---- gunicorn, uvicorn, hypercorn, granian, celery, RQ, watchfiles
 
 
 def uvicorn_multiprocess(module):
@@ -120,6 +132,34 @@ def _begin_prefork():
     global _prefork_pid
     _prefork_pid = os.getpid()
     launch()
+
+
+def rq_command(module):
+    """The command imports what it is told to before it makes a worker."""
+    if sys.argv[1:2] in (["worker"], ["worker-pool"]):
+        launch()
+
+
+def rq(module):
+    """The main process takes jobs, and a work horse is forked for each, which ends by os._exit()."""
+    simple = getattr(module, "SimpleWorker", None)
+    original = module.Worker.work
+    if getattr(original, "_runmain", False):
+        return
+
+    @functools.wraps(original)
+    def work(self, *args, **kwargs):
+        if simple is not None and isinstance(self, simple):
+            serve()
+        else:
+            launch()
+        return original(self, *args, **kwargs)
+
+    work._runmain = True
+    for one in (module.Worker, simple):  # of newer ones they are brothers
+        if one is not None and not getattr(one.work, "_runmain", False):
+            one.work = work
+    _serves(module.Worker, "main_work_horse")
 
 
 def watchfiles(module):

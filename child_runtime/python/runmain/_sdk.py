@@ -46,7 +46,7 @@ def want():
         _wanted = True
         _provider.when_needed.append(need)
         _process.when_granted.append(start)
-        if not _environment.environment.has_listeners:
+        if _is_standard() and not _environment.environment.has_listeners:
             start_logs()  # a job may log without ever having a span
     if _process.current().state == _process.GRANTED:
         start()
@@ -91,8 +91,7 @@ def _start():
     configure_distro()
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return
-    if _must_ask_configurator():
-        _ask_configurator()
+    if _must_ask_configurator() and _ask_configurator():
         return
     if _setting("OTEL_TRACES_EXPORTER") != "none":
         _set_tracer_provider()
@@ -104,13 +103,27 @@ def _start():
 
 
 def _ask_configurator():
+    """False: it cannot, and not because of the spans, which are ours then."""
     from opentelemetry import trace
     from opentelemetry.instrumentation.auto_instrumentation import _load
 
     of_program = trace._TRACER_PROVIDER
-    _load._load_configurators()
-    if of_program is not None:
-        trace.set_tracer_provider(of_program)
+    try:
+        _load._load_configurators()
+    except Exception as error:
+        if _is_other("TRACES"):
+            raise
+        _process.tell("OpenTelemetry's configurator", error)
+        return False
+    finally:
+        if of_program is not None:
+            trace.set_tracer_provider(of_program)
+    return True
+
+
+def _is_other(signal):
+    """An exporter that is not ours to replace."""
+    return _setting("OTEL_%s_EXPORTER" % signal) not in _OTLP_NAMES + ("none",)
 
 
 def _setting(name):
@@ -130,16 +143,19 @@ def configure_distro():
     distro.configure()
 
 
-def _must_ask_configurator():
-    standard = (
-        _setting("OTEL_TRACES_EXPORTER") in _OTLP_NAMES + ("none",)
+def _is_standard():
+    return (
+        not any(_is_other(signal) for signal in ("TRACES", "METRICS", "LOGS"))
         and _setting("OTEL_PYTHON_ID_GENERATOR") in ("", "random")
         and _setting("OTEL_PYTHON_CONFIGURATOR") in ("", "configurator")
         and not any(_setting(name) for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"))
     )
+
+
+def _must_ask_configurator():
     if distro is None:
         return False
-    if not standard:
+    if not _is_standard():
         return True
     from opentelemetry.util._importlib_metadata import entry_points
 
@@ -288,7 +304,9 @@ def _make_metric_exporter():
 
 def start_logs():
     global _has_logs
-    if _has_logs or os.environ.get("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "").strip().lower() != "true":
+    if _has_logs or _setting("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED").lower() != "true":
+        return
+    if _setting("OTEL_LOGS_EXPORTER") not in _OTLP_NAMES:
         return
     _has_logs = True
     import logging

@@ -27,7 +27,9 @@ def is_ours(sock):
 def by_the_way(sock, explicit=False):
     process = _process.current()
     if process.state == _process.UNASKED and not process.is_launcher and is_ours(sock):
-        process.claim(explicit)
+        # Where spans claim, a child that it has forked may have been faster.
+        has_peers = process.has_forked and not _environment.environment.has_listeners
+        process.claim(explicit or has_peers)
 
 
 def patch_socket(module):
@@ -40,7 +42,8 @@ def patch_socket(module):
     def look(sock, accepts):
         process = _process.current()
         if process.state != _process.UNASKED:
-            done[0] = process.pid
+            process.serves_by_spans = process.serves_by_spans and not is_ours(sock)
+            done[0] = process.pid if not process.serves_by_spans else 0
         else:
             # A server that forked after it had listened, and so got the role: who accepts serves, too.
             by_the_way(sock, explicit=accepts and process.parent_served)

@@ -3,7 +3,9 @@
 Invariants: a span that has ended is in the mailbox before its end returns, once the role is there; before, at most
 WAITING_MAX wait, and what finds no room is counted. One lane for each resource, under one lock for all threads: an
 uncontended lock costs 0.1 us and a thread's lane would have to be given back at the thread's end. A signal handler or
-finalizer that ends a span in the middle of another's end hands it over to that one. Non-goal: OTLP (_encode).
+finalizer that ends a span in the middle of another's end hands it over to that one. Nothing raises into the program: a
+span that cannot be written is counted as lost, its slot is free again, and the first of a kind is told, outside of the
+lock. There is a thread only while spans wait that may claim, for IMPLICIT_AFTER. Non-goal: OTLP (_encode).
 """
 import os
 import sys
@@ -11,7 +13,7 @@ import time
 from _thread import RLock
 from collections import deque
 
-from . import _encode, _environment, _mailbox
+from . import _encode, _environment, _mailbox, _process
 
 WAITING_MAX = 2048
 DEFERRED_MAX = 256
@@ -19,6 +21,7 @@ OPEN_MAX = 65536  # open spans that are known
 SCOPES_MAX = 256
 RESOURCES_MAX = 8  # lanes of one process
 IMPLICIT_AFTER = 1.0  # seconds that spans wait in a service that has no listener before they claim
+WITHHELD_MAX = 60.0  # seconds for a program's own exporter to hand on something of what is withheld
 
 _SERVER = 1  # SpanKind
 WAITING, ON, ELSEWHERE = "waiting", "on", "elsewhere"  # elsewhere: no mailbox, the program's exporters work
@@ -34,6 +37,10 @@ class Sink:
         self.waiting = deque()
         self._waiting_since = 0.0
         self._has_served = False  # a span of a server waits
+        self._has_timer = False
+        self._withheld = 0  # nothing of the program's own exporters has come out so far
+        self._withheld_since = 0.0
+        self._has_handed = False
         self._lock = RLock()
         self._busy = False
         self._deferred = deque()
@@ -45,10 +52,19 @@ class Sink:
         self._lanes = {}  # encoded resource -> lane
         self._last = (None, None)  # resource and its lane
         self._scopes = {}  # id(scope) -> (scope, encoded)
+        self._troubles = []  # (what, error) to be told when the lock is free
 
     # ---- of spans
 
     def start(self, span):
+        try:
+            self._start(span)
+        except Exception as error:
+            _process.tell("the start of a span could not be written", error)
+        if self._troubles:
+            self._tell_troubles()
+
+    def _start(self, span):
         context = span.get_span_context()
         if not context.trace_flags.sampled:
             return
@@ -76,18 +92,26 @@ class Sink:
             return
         parent = span.parent
         slot = lane.open_span(
-            span.start_time or 0,
+            _encode.time_of(span.start_time),
             context.trace_id.to_bytes(16, "big"),
             context.span_id.to_bytes(8, "big"),
             parent.span_id.to_bytes(8, "big") if parent is not None else _NO_PARENT,
             self._scope(lane, span.instrumentation_scope),
             _encode.flags_of(context, parent),
             span.kind.value + 1,
-            span.name,
+            _encode.text_bytes(span.name or ""),
         )
         self._open[context.span_id] = (lane, slot) if slot >= 0 else None
 
     def end(self, span):
+        try:
+            self._end(span)
+        except Exception as error:
+            _process.tell("the end of a span could not be written", error)
+        if self._troubles:
+            self._tell_troubles()
+
+    def _end(self, span):
         context = span.context
         if not context.trace_flags.sampled:
             return
@@ -100,23 +124,82 @@ class Sink:
         if self.state is not ON:
             self._open.pop(context.span_id, None)
             return
+        self._put_now((span.resource, span.instrumentation_scope, context.span_id, self._encoded(span)))
+
+    def _encoded(self, span):
+        """None: it cannot be."""
         try:
-            encoded = _encode.encode_span(span)
-        except Exception:  # a span of no known form: told, never raised into the program
-            _warn("a span could not be encoded, ignoring")
-            encoded = None
-        self._put_now((span.resource, span.instrumentation_scope, context.span_id, encoded))
+            return _encode.encode_span(span)
+        except Exception as error:  # a span of no known form
+            self._troubles.append(("a span could not be encoded and is lost", error))
+            return None
+
+    def _tell_troubles(self):
+        troubles, self._troubles = self._troubles, []
+        for what, error in troubles:
+            _process.tell(what, error)
+
+    # ---- of spans that a program's own exporter hands on
 
     def withhold(self, span):
-        """A span that is not to be seen as it is. One that began before that was known is counted as lost."""
-        if span.context.span_id not in self._open:
-            return
+        """A span that is not to be seen as it is. One that began before that was known is counted as lost, and so is
+        each as long as nothing ever comes out of the program's exporter: it may be none that hands on."""
+        try:
+            if not span.context.trace_flags.sampled:
+                return
+            if span.context.span_id in self._open:
+                self._lose(span)
+            elif not self._has_handed and self.state is not ELSEWHERE:
+                self._count_withheld()
+        except Exception as error:
+            _process.tell("the end of a span could not be counted", error)
+
+    def _lose(self, span):
         if self.state is WAITING:
             with self._lock:
                 self._open.pop(span.context.span_id, None)
                 self._not_serving += 1
         elif self.state is ON:
             self._put_now((span.resource, span.instrumentation_scope, span.context.span_id, None))
+
+    def _count_withheld(self):
+        with self._lock:
+            if self._withheld_since == 0.0:
+                self._withheld_since = time.monotonic()
+            self._withheld += 1
+            late = time.monotonic() - self._withheld_since > WITHHELD_MAX
+        if late and self.state is ON and self._lose_withheld():
+            _process.tell("nothing comes out of what the program has put around an OTLP exporter: its spans are lost")
+
+    def note_handed(self):
+        self._has_handed = True
+        self._withheld = 0
+
+    def _lose_withheld(self):
+        """Whether there were some."""
+        with self._lock:
+            if self._busy or not self._withheld:
+                return False
+            self._busy = True
+            try:
+                lane = self._any_lane()
+                if lane is not None:
+                    lane.count_started(self._withheld)
+                    lane.count_lost(_mailbox.LOST_NOT_SERVING, self._withheld)
+                    self._withheld = 0
+            finally:
+                self._busy = False
+                if self._deferred:
+                    self._put_deferred()
+        return lane is not None
+
+    def end_of_process(self):
+        if self._withheld and not self._has_handed:
+            self.claim_by_the_way()
+            if self.state is ON:
+                self._lose_withheld()
+
+    # ---- into the mailbox
 
     def _put_now(self, ended):
         with self._lock:
@@ -145,28 +228,64 @@ class Sink:
 
     def _put(self, ended):
         resource, scope, span_id, encoded = ended
-        lane = self._lane(resource)
         opened = self._open.pop(span_id, None)
-        if lane is None:
-            self._mailbox.count_no_lane()
-        elif encoded is None:
-            lane.count_lost(_mailbox.LOST_NO_MEMORY)
-        else:
-            lane.write_span(self._scope(lane, scope), encoded)
-        if opened is not None and type(opened) is tuple:
-            opened[0].close_span(opened[1])
+        try:
+            lane = self._lane(resource)
+            if lane is None:
+                self._mailbox.count_no_lane()
+            elif encoded is None:
+                lane.count_lost(_mailbox.LOST_NO_MEMORY)
+            else:
+                lane.write_span(self._scope(lane, scope), encoded)
+        finally:
+            if type(opened) is tuple:
+                opened[0].close_span(opened[1])
+
+    # ---- before the role is there
 
     def _wait(self, span):
+        process = self._process
         with self._lock:
             waits = self.state is WAITING
             if waits:
                 self._open.pop(span.context.span_id, None)
                 self._add_waiting(("span", span))
-                self._has_served = self._has_served or span.kind.value == _SERVER
+                self._has_served = self._has_served or getattr(span.kind, "value", None) == _SERVER
                 late = time.monotonic() - self._waiting_since > IMPLICIT_AFTER
         if not waits:  # the role came meanwhile
-            self.end(span)
-        elif late or "uwsgi" in sys.modules or (self._has_served and self._process.parent_served):
+            self._end(span)
+        elif late or process.is_ending or "uwsgi" in sys.modules or self._is_fork_at_work():
+            self.claim_by_the_way()
+        elif self._may_claim() and not self._has_timer:
+            self._claim_in_time()
+
+    def _is_fork_at_work(self):
+        """What is forked for some work may end in the middle of things, right after it."""
+        process = self._process
+        if _environment.environment.has_listeners or not process.is_of_job:
+            return self._has_served and process.parent_served
+        return True
+
+    def _claim_in_time(self):
+        """No other span may ever end, and no end of the process be seen (a signal's default action, os._exit)."""
+        self._has_timer = True
+        import threading
+
+        try:
+            # Not in the thread: a fork in the middle of its import would leave the child a lock that nobody opens.
+            import json  # noqa: F401
+
+            from . import _channel, _exporters  # noqa: F401
+        except ImportError:
+            pass  # out of reach; the claim says so
+        try:
+            threading.Thread(target=self._claim_later, name="runmain-claim", daemon=True).start()
+        except RuntimeError:  # no more threads, or the interpreter ends
+            self.claim_by_the_way()
+
+    def _claim_later(self):
+        time.sleep(IMPLICIT_AFTER)
+        if self.state is WAITING:
             self.claim_by_the_way()
 
     def _add_waiting(self, item):
@@ -179,15 +298,25 @@ class Sink:
 
     def claim_by_the_way(self):
         """A service without a listener never listens, and some servers listen in C or let a forked child answer: their
-        spans claim. Refused where another process has the role, but for a child of that one which has served."""
+        spans claim. Refused where another process has the role, but for forks: of one which has served, and among
+        each other in a service that has no listener."""
         process = self._process
-        if process.state != "unasked" or process.is_launcher:
+        if not self._may_claim():
             return
         if "uwsgi" in sys.modules:  # it accepts in C; its module is there before any of our hooks could see it
             if getattr(sys.modules["uwsgi"], "worker_id", int)() > 0:
                 process.claim(explicit=True)
-        elif self._has_served or not _environment.environment.has_listeners:
-            process.claim(explicit=self._has_served and process.parent_served)
+            return
+        has_peers = process.has_forked and not _environment.environment.has_listeners
+        process.claim(explicit=has_peers or self._is_fork_at_work(), by_spans=not self._has_served)
+
+    def _may_claim(self):
+        process, settings = self._process, _environment.environment
+        if process.is_launcher or settings.void:
+            return False
+        if process.state != _process.UNASKED:
+            return False
+        return self._has_served or not settings.has_listeners or "uwsgi" in sys.modules
 
     # ---- of other signals
 
@@ -198,7 +327,7 @@ class Sink:
                 return False
             self._busy = True
             try:
-                lane = self._lanes[next(iter(self._lanes))] if self._lanes else self._lane(None)
+                lane = self._any_lane()
                 done = lane is not None and lane.write_request(signal, encoded)
             finally:
                 self._busy = False
@@ -224,10 +353,16 @@ class Sink:
                 return
             waiting, self.waiting = self.waiting, deque()
             self.state = ELSEWHERE
-        for call in when_elsewhere:
-            call(waiting)
+        _call_elsewhere(waiting)
 
     def open(self, role):
+        try:
+            self._open_role(role)
+        except Exception as error:
+            _process.tell("what has waited for the role could not be written", error)
+        self._tell_troubles()
+
+    def _open_role(self, role):
         if self.state is ELSEWHERE:  # asked for again; its exporters work by now
             for fd in (role.mailbox, role.wake):
                 if fd >= 0:
@@ -236,8 +371,8 @@ class Sink:
         if role.mailbox >= 0:
             try:
                 self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
-            except (OSError, ValueError):
-                _warn("the mailbox cannot be used, ignoring")
+            except Exception as error:
+                _process.tell("the mailbox cannot be used", error)
         self._instance_id = self._own_instance_id(role.instance_id)
         with self._lock:
             self._busy = True
@@ -252,20 +387,24 @@ class Sink:
             self._put_requests(waiting)
             self._put_deferred()
             self._mailbox.wake_reader()
-        for call in when_elsewhere if self.state is ELSEWHERE else ():
-            call(waiting)
+        else:
+            _call_elsewhere(waiting)
 
     def _write_waiting(self, waiting):
         for kind, item in waiting:
             if kind == "span":
-                self._put((item.resource, item.instrumentation_scope, item.context.span_id, _encode.encode_span(item)))
+                self._put((item.resource, item.instrumentation_scope, item.context.span_id, self._encoded(item)))
         for span_id, span in list(self._open.items()):
             if span is None:
                 continue
+            self._open[span_id] = None
             self._started -= 1  # _begin counts it
-            self._begin(span, span.get_span_context())
+            try:
+                self._begin(span, span.get_span_context())
+            except Exception as error:
+                self._troubles.append(("the start of a span could not be written", error))
         if self._started or self._not_serving:
-            lane = self._lane(None) if not self._lanes else next(iter(self._lanes.values()))
+            lane = self._any_lane()
             if lane is not None:
                 lane.count_started(self._started)
                 lane.count_lost(_mailbox.LOST_NOT_SERVING, self._not_serving)
@@ -301,20 +440,38 @@ class Sink:
 
     # ---- lanes
 
+    def _any_lane(self):
+        return next(iter(self._lanes.values())) if self._lanes else self._lane(None)
+
     def _lane(self, resource):
         if self._last[0] is resource and self._last[1] is not None:
             return self._last[1]
-        attributes = resource.attributes if resource is not None else _default_resource()
-        encoded = _encode.encode_resource(attributes, self.resource_attributes())
+        encoded = self._encoded_resource(resource)
         lane = self._lanes.get(encoded)
         if lane is None and len(self._lanes) < RESOURCES_MAX:
-            lane = self._mailbox.take_lane(encoded)
-            if lane is not None:
-                lane.scopes = {}
-                self._lanes[encoded] = lane
+            lane = self._take_lane(encoded)
         if lane is None and self._lanes:
             lane = next(iter(self._lanes.values()))
         self._last = (resource, lane)
+        return lane
+
+    def _encoded_resource(self, resource):
+        if resource is not None:
+            try:
+                return _encode.encode_resource(resource.attributes, self.resource_attributes())
+            except Exception as error:
+                self._troubles.append(("a resource could not be encoded", error))
+        return _encode.encode_resource(_default_resource(), self.resource_attributes())
+
+    def _take_lane(self, encoded):
+        try:
+            lane = self._mailbox.take_lane(encoded)
+        except (OSError, ValueError) as error:  # the program has closed what it does not know
+            self._troubles.append(("the mailbox cannot be used", error))
+            return None
+        if lane is not None:
+            lane.scopes = {}
+            self._lanes[encoded] = lane
         return lane
 
     def _scope(self, lane, scope):
@@ -325,13 +482,22 @@ class Sink:
             if len(self._scopes) >= SCOPES_MAX:
                 self._scopes.clear()
             # Holding the scope keeps its id from being another's.
-            known = self._scopes[id(scope)] = (scope, _encode.encode_scope(scope))
+            known = self._scopes[id(scope)] = (scope, self._encoded_scope(scope))
+        if known[1] is None:
+            return _mailbox.SCOPE_LOST
         index = lane.scopes.get(known[1])
         if index is None:
             index = lane.add_entry(_mailbox.ENTRY_SCOPE, known[1])
             if index != _mailbox.SCOPE_LOST:
                 lane.scopes[known[1]] = index
         return index
+
+    def _encoded_scope(self, scope):
+        try:
+            return _encode.encode_scope(scope)
+        except Exception as error:
+            self._troubles.append(("a tracer's name could not be encoded", error))
+            return None
 
     # ---- a fork
 
@@ -348,7 +514,9 @@ def _default_resource():
     return {"service.name": os.environ.get("OTEL_SERVICE_NAME", _environment.environment.service)}
 
 
-def _warn(text):
-    import logging
-
-    logging.getLogger("runmain").warning(text, exc_info=sys.exc_info())
+def _call_elsewhere(waiting):
+    for call in when_elsewhere:
+        try:
+            call(waiting)
+        except Exception as error:
+            _process.tell("the program's exporters could not be made", error)

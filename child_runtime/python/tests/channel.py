@@ -1,4 +1,4 @@
-"""A channel for the tests: grants every claim, with a mailbox; and the environment of a worker."""
+"""A channel for the tests: grants every claim (but the first `refuse`), with a mailbox; and the environment of a worker."""
 import array
 import json
 import os
@@ -14,6 +14,7 @@ class Channel:
         self.memfd = mailbox_reader.make(**layout) if with_mailbox else -1
         self.wake_read, self.wake = os.pipe()
         self.claims = []
+        self.refuse = 0
         self._held = []
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.bind("\0" + self.name[1:])
@@ -48,6 +49,10 @@ class Channel:
             if not line:
                 continue
             self.claims.append(json.loads(line)["claim"])
+            if self.refuse > 0:
+                self.refuse -= 1
+                one.sendall(b'{"v":1,"refused":{"why":"the role is another one\'s"}}\n')
+                continue
             role = {"service": "web", "slot": 0, "generation": 1, "listeners": [], "mailbox": self._with_mailbox}
             role["instance_id"] = "11111111-2222-4333-8444-555555555555"
             said = json.dumps({"v": 1, "role": role}).encode() + b"\n"

@@ -42,7 +42,7 @@ class InProcess(unittest.TestCase):
         source = head + textwrap.dedent(code)
         done = subprocess.run([sys.executable, "-c", source], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, cwd=os.path.dirname(HERE))
         if check is not None:
-            self.assertEqual(done.returncode, check, done.stderr.decode())
+            self.assertEqual(done.returncode, check, (done.stdout + done.stderr).decode())
         return done.stdout.decode()
 
     def spans(self):

@@ -97,7 +97,7 @@ class MailboxTest(unittest.TestCase):
     def test_open_spans_have_slots(self):
         reader, mailbox = open_mailbox(slots=4)
         lane = mailbox.take_lane(b"r")
-        slots = [lane.open_span(5, bytes(15) + b"\1", bytes(7) + bytes([i]), bytes(8), 1, 0x101, 2, "näme" * 40) for i in range(5)]
+        slots = [lane.open_span(5, bytes(15) + b"\1", bytes(7) + bytes([i]), bytes(8), 1, 0x101, 2, ("näme" * 40).encode()) for i in range(5)]
         self.assertEqual(slots[4], -1)
         index = reader.taken()[0]
         found = reader.open_slots(index)

@@ -60,6 +60,199 @@ class ProcessTest(InProcess):
         self.assertEqual(self.names(), ["a", "short"])
         self.assertEqual([c["explicit"] for c in self.channel.claims], [False, False])
 
+    def test_a_span_that_waits_claims_without_another_one(self):
+        for end, code in (("os._exit(0)", 0), ("os.kill(os.getpid(), signal.SIGTERM)", -15)):
+            self.setUp()
+            out = self.run_code("""
+                import warnings
+                trace.set_tracer_provider(TracerProvider())
+                print(threading.active_count(), flush=True)
+                span("waits")
+                time.sleep(1.6)
+                assert runmain.serving()
+                print(threading.active_count(), flush=True)
+                %s
+            """ % end, check=code)
+            self.assertEqual((self.names(), out), (["waits"], "1\n1\n"))
+            self.assertEqual([c["explicit"] for c in self.channel.claims], [False])
+
+    def test_the_wait_keeps_no_process_alive_and_its_end_claims(self):
+        begin = time.monotonic()
+        self.run_code("""
+            trace.set_tracer_provider(TracerProvider())
+            span("short")
+        """)
+        self.assertEqual(self.names(), ["short"])
+        self.setUp()
+        self.run_code("""
+            import atexit
+            atexit.register(lambda: span("after our end"))
+            trace.set_tracer_provider(TracerProvider())
+            span("at the end")
+        """)
+        self.assertEqual(self.names(), ["after our end", "at the end"])
+        self.assertLess(time.monotonic() - begin, 10)
+
+    def test_launchers_and_services_with_a_listener_do_not_claim_in_time(self):
+        for head, more in (("from runmain import _runners; _runners.launch()", {}), ("", {"SERVER_STARTER_PORT": "127.0.0.1:1=3"})):
+            out = self.run_code(head + """
+trace.set_tracer_provider(TracerProvider())
+span("at import")
+print(threading.active_count())
+time.sleep(1.4)
+os._exit(0) if sys.stdout.flush() is None else 0
+""", **more)
+            self.assertEqual((out, self.channel.claims), ("1\n", []), head)
+
+    def test_a_launcher_that_is_known_within_the_second_does_not_claim(self):
+        self.run_code("""
+            from runmain import _runners
+            trace.set_tracer_provider(TracerProvider())
+            span("at import")
+            _runners.launch()
+            time.sleep(1.4)
+            os._exit(0)
+        """)
+        self.assertEqual(self.channel.claims, [])
+
+    def test_a_forked_child_of_a_job_claims_with_its_first_span(self):
+        self.run_code("""
+            trace.set_tracer_provider(TracerProvider())
+            for n in range(3):  # a work horse for each
+                pid = os.fork()
+                if pid == 0:
+                    span("job %d" % n); os._exit(0)
+                os.waitpid(pid, 0)
+            time.sleep(0.1)
+            assert threading.active_count() == 1 and not runmain.serving()
+            os._exit(0)
+        """)
+        self.assertEqual(self.names(), ["job 0", "job 1", "job 2"])
+        self.assertEqual([c["explicit"] for c in self.channel.claims], [True] * 3)
+
+    def test_forks_of_a_job_and_the_job_itself_are_heard(self):
+        self.run_code("""
+            import multiprocessing
+            trace.set_tracer_provider(TracerProvider())
+            def work(n):
+                span("child %d" % n); time.sleep(0.2)
+            context = multiprocessing.get_context("fork")
+            children = [context.Process(target=work, args=(n,)) for n in range(3)]
+            for one in children: one.start()
+            span("job")
+            for one in children: one.join()
+        """)
+        self.assertEqual(self.names(), ["child 0", "child 1", "child 2", "job"])
+
+    def test_who_listens_after_its_child_was_heard_serves(self):
+        self.run_code("""
+            import socket
+            trace.set_tracer_provider(TracerProvider())
+            pid = os.fork()
+            if pid == 0:
+                span("child"); time.sleep(0.5); os._exit(0)
+            time.sleep(0.2)
+            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            span("parent")
+            helper = os.fork()  # of a server: nothing comes of it
+            if helper == 0:
+                span("helper"); os._exit(0)
+            os.waitpid(helper, 0); os.waitpid(pid, 0)
+            os._exit(0)
+        """)
+        self.assertEqual(self.names(), ["child", "parent"])
+        self.assertEqual([c["explicit"] for c in self.channel.claims], [True, True])
+
+    def test_helpers_of_a_server_that_was_heard_before_it_listened_are_not(self):
+        self.run_code("""
+            import socket
+            trace.set_tracer_provider(TracerProvider())
+            span("slow start")
+            time.sleep(1.4)
+            assert runmain.serving()
+            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            helper = os.fork()
+            if helper == 0:
+                span("helper"); os._exit(0)
+            os.waitpid(helper, 0)
+            os._exit(0)
+        """)
+        self.assertEqual(self.names(), ["slow start"])
+
+    def test_the_role_that_was_refused_is_asked_for_again_at_the_end(self):
+        self.channel.refuse = 1
+        self.run_code("""
+            trace.set_tracer_provider(TracerProvider())
+            span("job")
+            time.sleep(1.3)
+            assert not runmain.serving()
+        """)
+        self.assertEqual(self.names(), ["job"])
+
+    def test_nothing_of_ours_is_raised_into_the_program(self):
+        out = self.run_code("""
+            from opentelemetry.sdk.resources import Resource
+            sys.stderr = sys.stdout
+            class Odd:
+                def __str__(self): raise ValueError("odd")
+            def all_sorts():
+                t = tracer()
+                t.start_span(None).end()
+                t.start_span("float", start_time=time.time() * 1e9).end(end_time=time.time() * 1e9)
+                t.start_span("negative", start_time=-5).end()
+                t.start_span("text", start_time="now").end()
+                t.start_span("kind", kind=None).end()
+                t.start_span(7).end()
+                trace.get_tracer("x", 1).start_span("version").end()
+                trace.get_tracer(Odd()).start_span("odd scope").end()
+                one = t.start_span("attributes", attributes={1: "a", None: 2, "k": object()})
+                one.set_attribute(5, {"x": {1, 2}})
+                one._attributes._dict["odd"] = Odd()
+                one._attributes._dict[("a",)] = 1 << 80
+                one.end()
+            import socket
+            p = TracerProvider()
+            trace.set_tracer_provider(p)
+            all_sorts()
+            opened = [tracer().start_span(name, start_time=start) for name, start in (("open", 1.5e18), (None, 5), ("text", "now"))]
+            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            assert runmain.serving()
+            for one in opened: one.end()
+            for n in range(30): all_sorts()
+            odd = Resource({"fine": 1})
+            odd._attributes._dict["odd"] = Odd()
+            trace.set_tracer_provider(TracerProvider(resource=odd))
+            span("odd resource")
+            span("last")
+            sys.stdout.flush()
+            os._exit(0)
+        """)
+        spans = self.spans()
+        names = [s.name for s, _ in spans]
+        self.assertIn("last", names)
+        self.assertIn("odd resource", names)
+        self.assertEqual((names.count("float"), names.count("version"), names.count("open")), (31, 31, 1))
+        reader = self.channel.reader()
+        lanes = reader.taken()
+        lost = sum(sum(reader.lost(lane)) for lane in lanes)
+        ended, started = (sum(reader.word(lane, name) for lane in lanes) for name in ("ended", "started"))
+        self.assertEqual(ended, started)
+        self.assertEqual((ended, lost), (31 * 9 + 5, 31 * 4 + 1))  # negative, text, kind, attributes; the open text
+        self.assertEqual([reader.open_slots(lane) for lane in lanes], [[]] * len(lanes))
+        self.assertEqual(sum(reader.word(lane, "open_full") for lane in lanes), 0)
+        told = [line for line in out.splitlines() if line.startswith("runmain: ")]
+        self.assertEqual(len(told), len({line[:40] for line in told}), told)
+        self.assertTrue(told)
+
+    def test_a_program_that_has_closed_our_files_is_not_told(self):
+        self.run_code("""
+            trace.set_tracer_provider(TracerProvider())
+            runmain.serve()
+            os.closerange(3, 200)
+            span("lost")
+            os._exit(0)
+        """)
+
     def test_another_address_is_none_of_the_service(self):
         out = self.run_code("""
             import socket

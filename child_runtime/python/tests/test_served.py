@@ -172,7 +172,10 @@ class ServedTest(unittest.TestCase):
                 served.wait_for(lambda: not missing(), "span of each answer")
             finally:
                 print("%d kills, %d answers, %d without a span" % (kills, len(answered), len(missing())), file=sys.stderr)
-            self.assertEqual({n for _, n in served.paths().items()}, {1})
+            # What was open at a kill is closed by runmain, and has no path.
+            self.assertEqual({n for p, n in served.paths().items() if p}, {1}, served.paths().most_common(5))
+            self.assertGreaterEqual(kills, 5)
+            self.assertGreater(len(answered), 5 * kills)
 
 
 if __name__ == "__main__":

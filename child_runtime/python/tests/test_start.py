@@ -153,6 +153,53 @@ os._exit(0)
         self.assertTrue(told.startswith("runmain: OpenTelemetry cannot be started: RuntimeError"), told)
         self.assertEqual(served, "served")
 
+    def test_exporters_of_metrics_and_logs_that_are_not_otlp(self):
+        code = """
+            import logging, json
+            counter = metrics.get_meter("m").create_counter("of_the_program")
+            runmain.serve()
+            counter.add(1)
+            early.start_span("early").end()
+            logging.getLogger("l").warning("a word")
+            getattr(metrics.get_meter_provider(), "force_flush", int)()
+            from opentelemetry._logs import get_logger_provider
+            getattr(get_logger_provider(), "force_flush", int)()
+            sys.stdout.flush()
+            os._exit(0)
+        """
+        logs = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED": "true"}
+        out = self.run_auto(code, OTEL_METRICS_EXPORTER="console", OTEL_LOGS_EXPORTER="none", **logs)
+        self.assertIn("of_the_program", out)
+        self.assertNotIn("a word", out)
+        self.assertEqual((self.names(), self.requests), (["early"], []))
+        self.setUp()
+        out = self.run_auto(code, OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="console", **logs)
+        self.assertIn("a word", out)
+        self.assertEqual((self.names(), self.requests), (["early"], []))
+        self.setUp()
+        out = self.run_auto(code, OTEL_METRICS_EXPORTER="nonsense", **logs)
+        self.assertEqual((self.names(), len(self.requests)), (["early"], 1))  # the log
+
+    def test_rq_s_main_process_launches_and_its_work_horses_serve(self):
+        self.run_auto("""
+            class Worker:
+                def work(self):
+                    early.start_span("of the main process").end()
+                    pid = os.fork()
+                    if pid == 0: self.main_work_horse()
+                    os.waitpid(pid, 0)
+                def main_work_horse(self):
+                    early.start_span("job").end(); os._exit(0)
+            class SimpleWorker(Worker): pass
+            module = types.SimpleNamespace(Worker=Worker, SimpleWorker=SimpleWorker)
+            _runners.rq(module); _runners.rq(module)
+            Worker().work()
+            assert not runmain.serving()
+            SimpleWorker().work()
+            assert runmain.serving()
+        """)
+        self.assertEqual(self.names(), ["job", "job", "of the main process"])
+
     def test_a_missing_sdk_is_told_once_by_who_serves(self):
         head = """
 import os, sys
