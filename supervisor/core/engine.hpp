@@ -106,6 +106,7 @@ class Engine {
   static bool is_about_somebody(const ServiceRecord& r, const Instance& helper);
   void fill(ServiceRecord& r);
   void worker_died(ServiceRecord& r, Instance& i, const End& end);
+  bool lived_well(const ServiceRecord& r, const Instance& i) const;
   void crashed(ServiceRecord& r, Instance& i, const std::string& how);
   Duration count_death(const ServiceRecord& r, SlotRun& run, bool healthy);
   void slot_failed(ServiceRecord& r, std::uint32_t slot, std::string why);

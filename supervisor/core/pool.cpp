@@ -22,6 +22,17 @@ bool nobody_left(const ServiceRecord& r, std::uint32_t count) {
          std::any_of(r.slots.begin(), end, [](const Slot& slot) { return slot.current.failed; });
 }
 
+// Those of the first `count` slots that have failed for good. Their back-off goes on where it was.
+void try_again(ServiceRecord& r, std::uint32_t count) {
+  for (std::uint32_t n = 0; n < count; ++n) {
+    SlotRun& run = r.slots[n].current;
+    if (!run.failed) continue;
+    run.done = run.failed = false;
+    run.unhealthy = 0;
+    run.reason = Reason::scale;
+  }
+}
+
 }  // namespace
 
 // ---- size
@@ -39,7 +50,7 @@ void Engine::set_workers(ServiceRecord& r, std::uint32_t count, const char* by) 
   tell(r, FactType::service_scaled, count, by);
   if (!r.wanted) return;
   // Those that serve are to go, and those that have failed would be all that is left: they are tried again.
-  if (count < before && r.run == RunState::running && nobody_left(r, count)) begin_slots(r, 0);
+  if (count < before && r.run == RunState::running && nobody_left(r, count)) try_again(r, count);
   begin_slots(r, before);
   if (count < before) end_if_done(r);  // the slots that are left may have ended before
 }

@@ -130,16 +130,23 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   }
   if (i.key.generation != r.current) return;
   if (finished) return slot_done(r, i.key.slot);
-  if (r.spec.restart == RestartPolicy::never || (end.final && on_its_own))
+  if (r.spec.restart == RestartPolicy::never || (end.final && on_its_own)) {
+    SlotRun& run = r.slots[i.key.slot].current;  // it counts, should somebody try the slot again
+    run.retry_at = later(now_, count_death(r, run, lived_well(r, i)));
     return slot_failed(r, i.key.slot, end.how);
+  }
   if (r.spec.await_change && r.proven != r.current) return fail(r, end.how + ", waits for a change");
   if (work_done) return begin_anew(r.slots[i.key.slot].current);
   crashed(r, i, end.how);
 }
 
+bool Engine::lived_well(const ServiceRecord& r, const Instance& i) const {
+  return i.was_ready && now_ - i.ready_at >= r.spec.backoff.reset;
+}
+
 void Engine::crashed(ServiceRecord& r, Instance& i, const std::string& how) {
   SlotRun& run = r.slots[i.key.slot].current;
-  const bool healthy = i.was_ready && now_ - i.ready_at >= r.spec.backoff.reset;
+  const bool healthy = lived_well(r, i);
   run.unhealthy = healthy ? 0 : std::min(run.unhealthy + 1, kCountMax);
   run.retry_at = later(now_, count_death(r, run, healthy));
   run.reason = Reason::crash;
