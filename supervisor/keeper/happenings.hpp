@@ -1,8 +1,8 @@
 // The queue of what the head has not yet acknowledged, and the fds that wait with it (a notify BARRIER's).
 // Invariant: numbers have no gap; an item leaves only by acknowledge(); a new head is told all that is there.
 // Bound: what can be pending is bounded at its sources (one start, one death and one sweep a child,
-// kNotifyPendingMax datagrams a child, kLinesPendingMax lines a connection, kSignalsPendingMax signals, one
-// Frozen a child, two ListenerShut a socket, one SlotClosed an order and slot).
+// kNotifyPendingMax datagrams a child, kLinesPendingMax lines a connection, kSignalsPendingMax signals (twice
+// that with stops), one Frozen a child, two ListenerShut a socket, one SlotClosed an order and slot).
 #pragma once
 
 #include <cstdint>

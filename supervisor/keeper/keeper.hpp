@@ -99,8 +99,7 @@ class Keeper {
   Duration stood_{};          // by Ctrl-Z, and not told
   Time stop_asked_ = kNever;  // the oldest stop signal that no head has acknowledged
   int stop_signal_ = 0;
-  bool nohup_ =
-      false;  // SIGHUP was ignored when we started (nohup(1)): it never says that a terminal is gone
+  bool nohup_ = false;  // SIGHUP was ignored when we started: it does not say that a terminal is gone
   Time headless_kill_ = kNever;  // stopping without a head: when SIGKILL comes
   bool headless_ = false;
   bool quitting_ = false;

@@ -332,16 +332,10 @@ class Runtime {
   }
 
   sendSpan(span) {
-    const w = (this.writer = this.writer || new later.wire.Writer(256 << 10));
-    w.at = 0;
-    try {
-      putRequest(w, span, this.instanceId);
-    } catch (error) {
-      if (!(error instanceof later.wire.TooBig)) throw error;
-      ++this.dropped;
-      return;
-    }
-    if (!this.http().send(0, w.bytes.subarray(0, w.at))) ++this.dropped;
+    const item = this.encodeHanded(span); // counts one that is too big
+    if (!item) return;
+    const bytes = this.requestOf([item]);
+    if (bytes === undefined || !this.http().send(0, bytes)) ++this.dropped;
   }
 
   // ---- spans as a program's own exporter or processor has made them
@@ -444,18 +438,6 @@ class Runtime {
 function isPrimary() {
   const cluster = require('node:cluster');
   return cluster.isPrimary && Object.keys(cluster.settings).length > 0;
-}
-
-function putRequest(w, span, instanceId) {
-  const all = w.begin(1);
-  putResourceOf(w, span.resource, instanceId);
-  const scoped = w.begin(2);
-  putScopeOf(w, later.encoder.scopeOf(span));
-  const from = w.begin(2);
-  later.encoder.putSpan(w, span);
-  w.end(from);
-  w.end(scoped);
-  w.end(all);
 }
 
 function putResourceOf(w, of, instanceId) {

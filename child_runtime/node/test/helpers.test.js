@@ -25,6 +25,19 @@ function project(t, files) {
   return folder;
 }
 
+// A receiver that counts the requests to it.
+async function counting(t) {
+  const seen = { requests: 0 };
+  const server = http.createServer((request, response) => {
+    ++seen.requests;
+    response.end();
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  seen.url = `http://127.0.0.1:${server.address().port}`;
+  return seen;
+}
+
 function run(folder, args, env = {}) {
   const all = { ...process.env, NODE_OPTIONS: `--require ${kRegister}`, ...kVoid, ...env };
   return new Promise((resolve, reject) => {
@@ -57,13 +70,7 @@ test('a helper in a project of ES modules, and node -e there', async (t) => {
 });
 
 test("a helper's own SDK passes its context on, and nothing of it is sent", async (t) => {
-  let requests = 0;
-  const server = http.createServer((request, response) => {
-    ++requests;
-    response.end();
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
+  const receiver = await counting(t);
   const program = `
 const { NodeSDK } = require('@opentelemetry/sdk-node');
 const { trace, context, propagation } = require('@opentelemetry/api');
@@ -81,19 +88,13 @@ new (require('node:worker_threads').Worker)(\`
 \`, { eval: true });
 setTimeout(() => {}, 1500);`;
   const folder = project(t, { 'helper.js': program });
-  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${server.address().port}`, OTEL_METRICS_EXPORTER: 'none', OTEL_LOGS_EXPORTER: 'none' };
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_METRICS_EXPORTER: 'none', OTEL_LOGS_EXPORTER: 'none' };
   assert.match(await run(folder, ['helper.js'], env), /^00-[0-9a-f]{32}-[0-9a-f]{16}-01 false\n$/);
-  assert.strictEqual(requests, 0);
+  assert.strictEqual(receiver.requests, 0);
 });
 
 test('a thread of a process that serves without a mailbox sends by HTTP, though its token is void', async (t) => {
-  let requests = 0;
-  const server = http.createServer((request, response) => {
-    ++requests;
-    response.end();
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
+  const receiver = await counting(t);
   const channel = new Channel(t, { answer: 'grant' });
   fs.unlinkSync(channel.mailbox);
   const from = path.join(packages('current'), 'x.js');
@@ -107,9 +108,9 @@ if (require('node:worker_threads').isMainThread) {
   const { BasicTracerProvider } = require('node:module').createRequire(${JSON.stringify(from)})('@opentelemetry/sdk-trace-base');
   new BasicTracerProvider().getTracer('a').startSpan('in a thread').end();
   setTimeout(() => {}, 500);
-}`, { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${server.address().port}` });
+}`, { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url });
   assert.strictEqual(await child.firstLine, '1:web:0:1:-:1');
-  await until('it is there', () => requests > 0, 5000);
+  await until('it is there', () => receiver.requests > 0, 5000);
 });
 
 // The parent has the role by the time that it forks.

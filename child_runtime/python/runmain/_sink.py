@@ -14,12 +14,11 @@ from _thread import RLock
 from collections import deque
 
 from . import _encode, _environment, _mailbox, _process
+from ._lanes import Lanes
 
 WAITING_MAX = 2048
 DEFERRED_MAX = 256
 OPEN_MAX = 65536  # open spans that are known
-SCOPES_MAX = 256
-RESOURCES_MAX = 8  # lanes of one process
 IMPLICIT_AFTER = 1.0  # seconds that spans wait in a service that has no listener before they claim
 WITHHELD_MAX = 60.0  # seconds for a program's own exporter to hand on something of what is withheld
 
@@ -49,9 +48,7 @@ class Sink:
         self._not_serving = 0
         self._mailbox = None
         self._instance_id = ""
-        self._lanes = {}  # encoded resource -> lane
-        self._last = (None, None)  # resource and its lane
-        self._scopes = {}  # id(scope) -> (scope, encoded)
+        self._lanes = None  # with the mailbox
         self._troubles = []  # (what, error) to be told when the lock is free
 
     # ---- of spans
@@ -83,7 +80,7 @@ class Sink:
                     self._put_deferred()
 
     def _begin(self, span, context):
-        lane = self._lane(span.resource)
+        lane = self._lanes.of(span.resource)
         if lane is None:
             return
         lane.count_started(1 + self._started)
@@ -96,7 +93,7 @@ class Sink:
             context.trace_id.to_bytes(16, "big"),
             context.span_id.to_bytes(8, "big"),
             parent.span_id.to_bytes(8, "big") if parent is not None else _NO_PARENT,
-            self._scope(lane, span.instrumentation_scope),
+            self._lanes.scope(lane, span.instrumentation_scope),
             _encode.flags_of(context, parent),
             span.kind.value + 1,
             _encode.text_bytes(span.name or ""),
@@ -133,6 +130,9 @@ class Sink:
         except Exception as error:  # a span of no known form
             self._troubles.append(("a span could not be encoded and is lost", error))
             return None
+
+    def _note(self, what, error):
+        self._troubles.append((what, error))
 
     def _tell_troubles(self):
         troubles, self._troubles = self._troubles, []
@@ -182,7 +182,7 @@ class Sink:
                 return False
             self._busy = True
             try:
-                lane = self._any_lane()
+                lane = self._lanes.any()
                 if lane is not None:
                     lane.count_started(self._withheld)
                     lane.count_lost(_mailbox.LOST_NOT_SERVING, self._withheld)
@@ -230,13 +230,13 @@ class Sink:
         resource, scope, span_id, encoded = ended
         opened = self._open.pop(span_id, None)
         try:
-            lane = self._lane(resource)
+            lane = self._lanes.of(resource)
             if lane is None:
                 self._mailbox.count_no_lane()
             elif encoded is None:
                 lane.count_lost(_mailbox.LOST_NO_MEMORY)
             else:
-                lane.write_span(self._scope(lane, scope), encoded)
+                lane.write_span(self._lanes.scope(lane, scope), encoded)
         finally:
             if type(opened) is tuple:
                 opened[0].close_span(opened[1])
@@ -327,7 +327,7 @@ class Sink:
                 return False
             self._busy = True
             try:
-                lane = self._any_lane()
+                lane = self._lanes.any()
                 done = lane is not None and lane.write_request(signal, encoded)
             finally:
                 self._busy = False
@@ -374,6 +374,7 @@ class Sink:
             except Exception as error:
                 _process.tell("the mailbox cannot be used", error)
         self._instance_id = self._own_instance_id(role.instance_id)
+        self._lanes = Lanes(self._mailbox, self.resource_attributes(), self._note)
         with self._lock:
             self._busy = True
             waiting, self.waiting = self.waiting, deque()
@@ -404,7 +405,7 @@ class Sink:
             except Exception as error:
                 self._troubles.append(("the start of a span could not be written", error))
         if self._started or self._not_serving:
-            lane = self._any_lane()
+            lane = self._lanes.any()
             if lane is not None:
                 lane.count_started(self._started)
                 lane.count_lost(_mailbox.LOST_NOT_SERVING, self._not_serving)
@@ -438,67 +439,6 @@ class Sink:
             "process.pid": self.pid,
         }
 
-    # ---- lanes
-
-    def _any_lane(self):
-        return next(iter(self._lanes.values())) if self._lanes else self._lane(None)
-
-    def _lane(self, resource):
-        if self._last[0] is resource and self._last[1] is not None:
-            return self._last[1]
-        encoded = self._encoded_resource(resource)
-        lane = self._lanes.get(encoded)
-        if lane is None and len(self._lanes) < RESOURCES_MAX:
-            lane = self._take_lane(encoded)
-        if lane is None and self._lanes:
-            lane = next(iter(self._lanes.values()))
-        self._last = (resource, lane)
-        return lane
-
-    def _encoded_resource(self, resource):
-        if resource is not None:
-            try:
-                return _encode.encode_resource(resource.attributes, self.resource_attributes())
-            except Exception as error:
-                self._troubles.append(("a resource could not be encoded", error))
-        return _encode.encode_resource(_default_resource(), self.resource_attributes())
-
-    def _take_lane(self, encoded):
-        try:
-            lane = self._mailbox.take_lane(encoded)
-        except (OSError, ValueError) as error:  # the program has closed what it does not know
-            self._troubles.append(("the mailbox cannot be used", error))
-            return None
-        if lane is not None:
-            lane.scopes = {}
-            self._lanes[encoded] = lane
-        return lane
-
-    def _scope(self, lane, scope):
-        if scope is None:
-            return _mailbox.SCOPE_LOST
-        known = self._scopes.get(id(scope))
-        if known is None:
-            if len(self._scopes) >= SCOPES_MAX:
-                self._scopes.clear()
-            # Holding the scope keeps its id from being another's.
-            known = self._scopes[id(scope)] = (scope, self._encoded_scope(scope))
-        if known[1] is None:
-            return _mailbox.SCOPE_LOST
-        index = lane.scopes.get(known[1])
-        if index is None:
-            index = lane.add_entry(_mailbox.ENTRY_SCOPE, known[1])
-            if index != _mailbox.SCOPE_LOST:
-                lane.scopes[known[1]] = index
-        return index
-
-    def _encoded_scope(self, scope):
-        try:
-            return _encode.encode_scope(scope)
-        except Exception as error:
-            self._troubles.append(("a tracer's name could not be encoded", error))
-            return None
-
     # ---- a fork
 
     def open_ids(self):
@@ -508,10 +448,6 @@ class Sink:
         self.state = WAITING
         if self._mailbox is not None:
             self._mailbox.forget()
-
-
-def _default_resource():
-    return {"service.name": os.environ.get("OTEL_SERVICE_NAME", _environment.environment.service)}
 
 
 def _call_elsewhere(waiting):

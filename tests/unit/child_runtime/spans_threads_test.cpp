@@ -107,30 +107,48 @@ TEST_CASE("a span that is handed over whole is the new thread's after adopt") {
   CHECK(mailbox.lane(1).ended == 1);
 }
 
+namespace {
+
+constexpr int kRounds = 2000;
+
+// In each round another thread does `theirs(span, round)` while the owner, who has started it, does
+// `ours(span, round, is_through)`, where is_through() says whether the other one is.
+template <class Ours, class Theirs>
+void beside_each_other(Ours&& ours, Theirs&& theirs) {
+  runmain_span* span = nullptr;
+  std::atomic<int> begun{0};
+  std::atomic<int> done{0};
+  std::thread other([&] {
+    for (int i = 1; i <= kRounds; ++i) {
+      while (begun.load() != i) std::this_thread::yield();
+      theirs(span, i);
+      done.store(i);
+    }
+  });
+  for (int i = 1; i <= kRounds; ++i) {
+    span = runmain_span_start(nullptr, "work", 4, nullptr);
+    begun.store(i);
+    ours(span, i, [&] { return done.load() == i; });
+    while (done.load() != i) std::this_thread::yield();
+    runmain_span_release(span);
+  }
+  other.join();
+}
+
+}  // namespace
+
 TEST_CASE("owner and others end one span at the same time: there is one record") {
   TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
-  constexpr int kRounds = 2000;
   const auto spans = spans_of(mailbox, [] {
-    runmain_span* span = nullptr;
-    std::atomic<int> begun{0};
-    std::atomic<int> done{0};
-    std::thread other([&] {
-      for (int i = 1; i <= kRounds; ++i) {
-        while (begun.load() != i) std::this_thread::yield();
-        runmain_span_set_int(span, "helper", 6, i);
-        if (i % 2 == 0) runmain_span_end(span, 0);
-        done.store(i);
-      }
-    });
-    for (int i = 1; i <= kRounds; ++i) {
-      span = runmain_span_start(nullptr, "work", 4, nullptr);
-      begun.store(i);
-      for (int k = 0; k < i % 50; ++k) runmain_span_set_string(span, "owner", 5, "value", 5);
-      runmain_span_end(span, 0);
-      while (done.load() != i) std::this_thread::yield();
-      runmain_span_release(span);
-    }
-    other.join();
+    beside_each_other(
+        [](runmain_span* span, int i, auto&&) {
+          for (int k = 0; k < i % 50; ++k) runmain_span_set_string(span, "owner", 5, "value", 5);
+          runmain_span_end(span, 0);
+        },
+        [](runmain_span* span, int i) {
+          runmain_span_set_int(span, "helper", 6, i);
+          if (i % 2 == 0) runmain_span_end(span, 0);
+        });
   });
   CHECK(mailbox.torn == 0);
   CHECK(spans.size() == kRounds);
@@ -140,28 +158,13 @@ TEST_CASE("owner and others end one span at the same time: there is one record")
 
 TEST_CASE("a span that gets another name while another thread ends it is not left open") {
   TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
-  constexpr int kRounds = 2000;
   const auto spans = spans_of(mailbox, [] {
-    runmain_span* span = nullptr;
-    std::atomic<int> begun{0};
-    std::atomic<int> done{0};
-    std::thread other([&] {
-      for (int i = 1; i <= kRounds; ++i) {
-        while (begun.load() != i) std::this_thread::yield();
-        runmain_span_end(span, 0);
-        done.store(i);
-      }
-    });
-    for (int i = 1; i <= kRounds; ++i) {
-      span = runmain_span_start(nullptr, "work", 4, nullptr);
-      begun.store(i);
-      for (int k = 0; done.load() != i; ++k) {
-        if (k < 50) runmain_span_update_name(span, "other", 5);  // each takes room in the record
-        if (k >= 50) std::this_thread::yield();
-      }
-      runmain_span_release(span);
-    }
-    other.join();
+    beside_each_other(
+        [](runmain_span* span, int, auto&& is_through) {
+          constexpr int kNames = 50;  // each takes room in the record
+          for (int k = 0; k < kNames && !is_through(); ++k) runmain_span_update_name(span, "other", 5);
+        },
+        [](runmain_span* span, int) { runmain_span_end(span, 0); });
   });
   CHECK(mailbox.torn == 0);
   CHECK(spans.size() == kRounds);
