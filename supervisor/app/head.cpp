@@ -182,7 +182,7 @@ void Head::on_happening(const keeper::Happening& happening) {
     return;
   for (const core::Event& event : reader_->read(happening)) {
     const auto* signalled = std::get_if<core::Signalled>(&event);
-    if (signalled != nullptr && signalled->signal == SIGHUP) read_again();
+    if (signalled != nullptr && signalled->reads_again()) read_again();
     feed(event, happening.number);
   }
 }

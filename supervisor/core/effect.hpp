@@ -194,12 +194,15 @@ struct Distribute {
   }
 };
 
-// Tell, by QueueEmpty, when nobody waits in the queue of this child's own sockets.
+// Tell, by QueueEmpty, when nobody has waited in the queue of this child's own sockets for so long: a
+// handshake that was begun before the slot was taken out ends in it.
 struct AwaitQueue {
   ChildKey key;
+  Duration quiet{};
   template <class A>
   void fields(A& a) {
     a("key", key);
+    a("quiet", quiet);
   }
 };
 

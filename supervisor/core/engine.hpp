@@ -86,6 +86,7 @@ class Engine {
   void kill_tree(ServiceRecord& r, Instance& i);
   void stop_looking(Instance& i);
   bool leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const;
+  bool leaves_by_itself(const ServiceRecord& r, const Instance& i) const;
   void take_stop_steps(const ServiceRecord& r, Instance& i);
   void deadline_reached(ServiceRecord& r, Instance& i);
   void helper_ended(ServiceRecord& r, const Instance& i, const End& end, std::int64_t number);
@@ -106,6 +107,7 @@ class Engine {
   static bool is_about_somebody(const ServiceRecord& r, const Instance& helper);
   void fill(ServiceRecord& r);
   void worker_died(ServiceRecord& r, Instance& i, const End& end);
+  void begin_anew(const ServiceRecord& r, const Instance& i, SlotRun& run, const std::string& how);
   bool lived_well(const ServiceRecord& r, const Instance& i) const;
   void crashed(ServiceRecord& r, Instance& i, const std::string& how);
   Duration count_death(const ServiceRecord& r, SlotRun& run, bool healthy);

@@ -2,6 +2,7 @@
 // Each has the wire name that the journal and `runmain events` use: `noun.verb`.
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -240,14 +241,20 @@ struct Command {
 
 // runmain itself got a signal: INT, TERM and QUIT stop everything, a second one forces; HUP reloads every
 // service; TTIN and TTOU make every pool a worker larger and smaller; USR1 and USR2 are passed on to all
-// workers.
+// workers. A HUP with which the terminal has gone stops everything, unless it was ignored when runmain was
+// started (nohup(1)): then it means nothing.
 struct Signalled {
   static constexpr const char* kType = "signal.received";
   std::int32_t signal = 0;
+  bool terminal_gone = false;
+  bool nohup = false;
   template <class A>
   void fields(A& a) {
     a("signal", signal);
+    a("terminal_gone", terminal_gone);
+    a("nohup", nohup);
   }
+  bool reads_again() const { return signal == SIGHUP && !terminal_gone; }
 };
 
 // A deadline that next_deadline() named has been reached.

@@ -326,12 +326,27 @@ void Engine::operator()(const Stopping& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || !i->key.is_worker()) return;
   if (!i->works()) return;
+  const bool leaves = leaves_by_itself(*r, *i);
   stop_looking(*i);
   leave_terminal(*i);
   enter(*i, WorkerState::draining);
   i->why = EndWhy::announced;
   i->deadline = later(now_, r->spec.stop.timeout);
   touch(*r);
+  if (!leaves) return;
+  begin_anew(*r, *i, r->slots[i->key.slot].current, "it ends by itself");
+  i->leaving = true;
+}
+
+// Who has served and announces its end takes no new connections from here on, and may have many to answer
+// yet: its successor does not wait for that. Where the way in which it ends decides whether there is one, and
+// soon after its start, which may be a loop, the end is awaited.
+bool Engine::leaves_by_itself(const ServiceRecord& r, const Instance& i) const {
+  const bool served = i.phase == WorkerState::ready && now_ - i.ready_at >= kWorkDone;
+  const bool in_slot = up(r) && r.run == RunState::running && i.key.generation == r.current &&
+                       i.key.slot < r.workers() && !i.leaving;
+  const bool for_ever = r.spec.restart == RestartPolicy::always && r.spec.no_restart.empty();
+  return served && in_slot && for_ever && r.overlaps();
 }
 
 // What a child reloads inside is its own affair.
@@ -382,6 +397,8 @@ void Engine::operator()(const MainPid& e) {
   push(SetMainPid{i->key, e.pid});
 }
 
+// One that is asked to go may still claim: a job that is stopped in its first second has spans to tell of,
+// too.
 void Engine::operator()(const Claimed& e) {
   const auto [r, i] = find(e.key);
   std::string why;
@@ -393,8 +410,8 @@ void Engine::operator()(const Claimed& e) {
   const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
   if (i == nullptr || !i->key.is_worker() || !i->living()) {
     why = "no such child";
-  } else if ((!i->works() && i->phase != WorkerState::spawning) || i->why != EndWhy::none) {
-    why = "the child is being stopped";
+  } else if (i->phase == WorkerState::killing) {
+    why = "the child is being killed";
   } else if (!known && !i->claims.empty() && !e.explicit_call) {
     why = "the role belongs to process " + std::to_string(i->claims.front());
   } else if (!known && i->claims.size() >= kClaimsMax) {
@@ -457,7 +474,7 @@ void Engine::deadline_reached(ServiceRecord& r, Instance& i) {
       tell(r, i, FactType::child_stop_timeout, to_ms(i.drained ? r.spec.stop.flush : r.spec.stop.timeout));
       return kill_tree(r, i);
     case WorkerState::hung: return end_hung(r, i);
-    default: return;
+    default: i.deadline = kNever;  // no phase of these has one
   }
 }
 

@@ -194,9 +194,10 @@ bool Engine::retires(const ServiceRecord& r, const Instance& it) {
   stop_looking(i);
   leave_terminal(i);
   enter(i, WorkerState::retiring);
-  i.deadline = later(now_, goes_away(r, i.key.slot) ? r.spec.stop.timeout : kQueueTimeout);
+  const bool last = goes_away(r, i.key.slot);
+  i.deadline = later(now_, last ? r.spec.stop.timeout : kQueueTimeout);
   distribute(mine);
-  push(AwaitQueue{i.key});
+  push(AwaitQueue{i.key, last ? kQueueQuietLast : kQueueQuiet});
   return true;
 }
 

@@ -53,6 +53,7 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
   }
   if (!i.key.is_worker()) return is_about_somebody(r, i);
   if (r.run != RunState::running || i.key.slot >= r.workers()) return false;
+  if (i.leaving && i.why == EndWhy::announced) return true;  // it goes by itself, and in its own time
   const std::uint8_t mark = s_.slot_marks[i.key.slot];
   const bool rolls = can_roll(r, seen) || r.in_gradual_roll();
   if (r.next != 0 && i.key.generation == r.next) return true;
@@ -116,14 +117,8 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   // itself (uvicorn --limit-max-requests). Sooner than that it is a loop, which a back-off has to slow down.
   const bool served = i.was_ready && (i.why == EndWhy::announced || now_ - i.ready_at >= kWorkDone);
   const bool work_done = !finished && end.clean && on_its_own && served;
-  const auto begin_anew = [&](SlotRun& run) {
-    tell(r, i, FactType::child_recycled, 0, end.how);
-    if (now_ - i.ready_at >= r.spec.backoff.reset) run.crashes = run.unhealthy = 0;
-    run.reason = Reason::recycle;
-    run.retry_at = now_;
-  };
   if (r.next != 0 && i.key.generation == r.next) {
-    if (work_done) return begin_anew(r.slots[i.key.slot].next);
+    if (work_done) return begin_anew(r, i, r.slots[i.key.slot].next, end.how);
     if (!finished) return abort_next(r, end.how + when_in_roll(r));
     r.slots[i.key.slot].next.done = true;
     return r.course.gradual ? touch(r) : commit(r);
@@ -136,8 +131,16 @@ void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
     return slot_failed(r, i.key.slot, end.how);
   }
   if (r.spec.await_change && r.proven != r.current) return fail(r, end.how + ", waits for a change");
-  if (work_done) return begin_anew(r.slots[i.key.slot].current);
+  if (work_done) return begin_anew(r, i, r.slots[i.key.slot].current, end.how);
   crashed(r, i, end.how);
+}
+
+// Its work is done, and its slot has another one at once.
+void Engine::begin_anew(const ServiceRecord& r, const Instance& i, SlotRun& run, const std::string& how) {
+  tell(r, i, FactType::child_recycled, 0, how);
+  if (lived_well(r, i)) run.crashes = run.unhealthy = 0;
+  run.reason = Reason::recycle;
+  run.retry_at = now_;
 }
 
 bool Engine::lived_well(const ServiceRecord& r, const Instance& i) const {

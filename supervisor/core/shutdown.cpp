@@ -7,6 +7,10 @@
 namespace runmain::core {
 
 void Engine::operator()(const Signalled& e) {
+  if (e.signal == SIGHUP && e.terminal_gone) {
+    if (!e.nohup) shut_down(e.signal);
+    return;
+  }
   if (e.signal == SIGHUP) {
     for (ServiceRecord& r : s_.services) {
       if (up(r)) request_reload(r, Reason::change);

@@ -31,13 +31,11 @@ HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildIn
       had_terminal_(has_terminal()),
       oom_([] { return os::oom_kills(); }) {}
 
-// SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed". Under
-// nohup(1) the second one means nothing.
+// SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed".
 std::vector<core::Event> HappeningReader::on_signal(const keeper::GotSignal& got) {
-  if (got.signal != SIGHUP || !had_terminal_ || has_terminal()) return {core::Signalled{got.signal}};
-  if (!got.nohup) return {core::Signalled{SIGTERM}};
-  had_terminal_ = false;
-  return {};
+  const bool gone = got.signal == SIGHUP && had_terminal_ && !has_terminal();
+  if (gone) had_terminal_ = false;
+  return {core::Signalled{got.signal, gone, got.nohup}};
 }
 
 std::vector<core::Event> HappeningReader::read(const keeper::Happening& happening) {

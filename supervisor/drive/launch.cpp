@@ -137,8 +137,8 @@ void add_dialects(const LaunchInput& in, Environment& env) {
 // instance when they see it, and complain that there is none.
 void add_instance(const LaunchInput& in, Environment& env) {
   const core::ServiceSpec& spec = *in.spec;
-  if (std::max(spec.workers, spec.workers_max) > 1 || spec.workers_auto)
-    env.set("NODE_APP_INSTANCE", std::to_string(in.key.slot));
+  const bool several = std::max(spec.workers, spec.workers_max) > 1 || spec.workers_auto;
+  if (several || in.key.slot > 0) env.set("NODE_APP_INSTANCE", std::to_string(in.key.slot));
 }
 
 void add_listeners(const LaunchInput& in, Environment& env, keeper::SpawnChild& child) {

@@ -78,7 +78,7 @@ void Performer::perform(const core::Effect& effect) {
         } else if constexpr (std::is_same_v<T, core::Distribute>) {
           distribute(effect, a);
         } else if constexpr (std::is_same_v<T, core::AwaitQueue>) {
-          await_queue(a.key);
+          await_queue(a);
         } else if constexpr (std::is_same_v<T, core::RenewBacklog>) {
           renew_backlog(effect, a.key);
         } else if constexpr (std::is_same_v<T, core::CloseSlots>) {
@@ -255,9 +255,9 @@ void Performer::close_slots(const core::Effect& effect, const core::CloseSlots& 
   if (!order.groups.empty()) c_.keeper->send(effect, std::move(order));
 }
 
-void Performer::await_queue(const ChildKey& key) {
-  const ServiceEntry* entry = c_.services->find(key.service);
-  const auto child = c_.children->find(key);
+void Performer::await_queue(const core::AwaitQueue& order) {
+  const ServiceEntry* entry = c_.services->find(order.key.service);
+  const auto child = c_.children->find(order.key);
   std::vector<std::uint64_t> own;
   if (entry != nullptr && child != c_.children->end()) {
     const auto& sockets = child->second.sockets;
@@ -265,7 +265,7 @@ void Performer::await_queue(const ChildKey& key) {
       if (entry->listeners[i].per_slot) own.push_back(sockets[i]);
     }
   }
-  c_.queues->start(key, std::move(own));
+  c_.queues->start(order.key, std::move(own), order.quiet);
 }
 
 void Performer::renew_backlog(const core::Effect& effect, const ChildKey& key) {

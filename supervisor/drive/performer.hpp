@@ -62,7 +62,7 @@ class Performer {
   // Looks after this worker; `again`: after a takeover; `closely`: as core::WatchHealth says.
   void watch_health(const ChildKey& key, bool again, bool closely = false);
   // Waits until nobody waits in this worker's own sockets.
-  void await_queue(const ChildKey& key);
+  void await_queue(const core::AwaitQueue& order);
 
  private:
   void spawn(const core::Effect& effect, const core::Spawn& spawn);

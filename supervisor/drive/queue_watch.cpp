@@ -9,8 +9,8 @@ namespace runmain::drive {
 QueueWatch::QueueWatch(os::Loop& loop, std::function<void(const ChildKey&)> empty)
     : empty_(std::move(empty)), timer_(loop.timer([this] { on_timer(); })) {}
 
-void QueueWatch::start(const ChildKey& key, std::vector<std::uint64_t> inodes) {
-  jobs_[key] = Job{std::move(inodes), kNever};
+void QueueWatch::start(const ChildKey& key, std::vector<std::uint64_t> inodes, Duration quiet) {
+  jobs_[key] = Job{std::move(inodes), quiet, kNever};
   timer_->set(os::Loop::now());
 }
 
@@ -23,7 +23,7 @@ void QueueWatch::on_timer() {
       continue;
     }
     if (job.quiet_since == kNever) job.quiet_since = now;
-    if (job.inodes.empty() || now - job.quiet_since >= kQueueQuiet) done.push_back(key);
+    if (job.inodes.empty() || now - job.quiet_since >= job.quiet) done.push_back(key);
   }
   for (const ChildKey& key : done) {
     if (jobs_.erase(key) > 0) empty_(key);  // the answer to another one may have stopped it

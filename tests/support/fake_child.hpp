@@ -27,7 +27,8 @@ struct FakeChild {
   bool probing = false;
   bool ready = false;
   bool stopping = false;     // got its stop signal
-  bool announced = false;    // said STOPPING=1
+  bool announced = false;    // said STOPPING=1 …
+  bool served = false;       // … after it had served for a while
   bool sweeping = false;     // KillTree is carried out
   bool tree_left = false;    // AwaitTree is carried out: its main process has left a server behind
   bool at_terminal = false;  // waits for a person
@@ -68,6 +69,7 @@ struct FakeChild {
     a("ready", ready);
     a("stopping", stopping);
     a("announced", announced);
+    a("served", served);
     a("sweeping", sweeping);
     a("tree_left", tree_left);
     a("at_terminal", at_terminal);

@@ -43,7 +43,7 @@ class FakeWorld {
   Event ready(FakeChild& child, Time now);
   Event exits(FakeChild& child, int status, Time now);
   Event swept(FakeChild& child, bool survivors);
-  Event announces(FakeChild& child);
+  Event announces(FakeChild& child, Time now);
   Event at_terminal(FakeChild& child, bool on);
   Event edited(std::uint32_t service, bool unknown = false);
   Event held(std::uint32_t service, bool on);
@@ -264,8 +264,10 @@ inline Event FakeWorld::swept(FakeChild& c, bool survivors) {
   return event;
 }
 
-inline Event FakeWorld::announces(FakeChild& c) {
+// What has served is replaced at once, as one that has done its work.
+inline Event FakeWorld::announces(FakeChild& c, Time now) {
   c.announced = true;
+  c.served = c.ready && now - c.ready_at >= kWorkDone;
   services_[c.key.service.value].hurt(c.key.slot);
   return Stopping{c.key};
 }

@@ -230,7 +230,7 @@ class Simulation {
 
   Event says(FakeChild& c) {
     switch (pick(9)) {
-      case 0: return world_.announces(c);
+      case 0: return world_.announces(c, now_);
       case 8: return world_.at_terminal(c, !c.at_terminal);
       case 1: return Watchdog{c.key, 1 + pick(5'000'000), false};
       case 2: {

@@ -43,7 +43,7 @@ TEST_CASE("a claim in each phase of a child") {
     std::initializer_list<Step> before;
     const char* answer;
   };
-  const char* stopping = "refuse 0:0:1:1 (the child is being stopped)";
+  const char* killing = "refuse 0:0:1:1 (the child is being killed)";
   const char* unknown = "refuse 0:0:1:1 (no such child)";
   const Step lives{"lives 0:0:1:1", "probe 0:0:1:1"};
   const Step ready{"ready 0:0:1:1", ""};
@@ -53,10 +53,10 @@ TEST_CASE("a claim in each phase of a child") {
       {"faster than the keeper's word", {}, "grant 0:0:1:1"},
       {"starting", {lives}, "grant 0:0:1:1"},
       {"ready", {lives, ready}, "grant 0:0:1:1"},
-      {"to be stopped as soon as it is there", {{"stop 1 0", ""}}, stopping},
-      {"said that it is stopping", {lives, ready, {"stopping 0:0:1:1", ""}}, stopping},
-      {"asked to stop", {lives, ready, stop}, stopping},
-      {"killed", {lives, ready, stop, killed}, stopping},
+      {"to be stopped as soon as it is there", {{"stop 1 0", ""}}, "grant 0:0:1:1"},
+      {"said that it is stopping", {lives, ready, {"stopping 0:0:1:1", ""}}, "grant 0:0:1:1"},
+      {"asked to stop", {lives, ready, stop}, "grant 0:0:1:1"},
+      {"killed", {lives, ready, stop, killed}, killing},
       {"exited", {lives, ready, stop, {"exits 0:0:1:1 0", "kill_tree 0:0:1:1"}}, unknown},
       {"gone",
        {lives,
@@ -76,14 +76,17 @@ TEST_CASE("a claim in each phase of a child") {
   }
 }
 
-TEST_CASE("one that holds the role is not given it again once its child stops") {
+TEST_CASE("one that holds the role has it until its child is killed") {
   Scene s;
   s.configure({service("web")});
   s.serve({0, 0, 1, 1});
   play(s, {{"claim 0:0:1:1 501", "grant 0:0:1:1"},
            {"stop 1 0", "ask_drain 0:0:1:1, kill 0:0:1:1 15"},
-           {"claim 0:0:1:1 501", "refuse 0:0:1:1 (the child is being stopped)"},
-           {"claim 0:0:1:1 501 explicit", "refuse 0:0:1:1 (the child is being stopped)"}});
+           {"claim 0:0:1:1 501", "grant 0:0:1:1"},
+           {"claim 0:0:1:1 502", "refuse 0:0:1:1 (the role belongs to process 501)"},
+           {"tick 10000", "kill_tree 0:0:1:1"},
+           {"claim 0:0:1:1 501", "refuse 0:0:1:1 (the child is being killed)"},
+           {"claim 0:0:1:1 501 explicit", "refuse 0:0:1:1 (the child is being killed)"}});
 }
 
 TEST_CASE("the role does not pass to the child's successor, which has its own") {
@@ -115,7 +118,7 @@ TEST_CASE("the number of processes of one child that serve is bounded") {
     s.handle(Claimed{K{0, 0, 1, 1}, n, static_cast<std::int32_t>(500 + n), true, "", {}, false});
     REQUIRE(s.effects() == "grant 0:0:1:1");
   }
-  play(s, {{"claim 0:0:1:1 999 explicit", "refuse 0:0:1:1 (too many processes of this child hold the role)"},
+  play(s, {{"claim 0:0:1:1 9999 explicit", "refuse 0:0:1:1 (too many processes of this child hold the role)"},
            {"claim 0:0:1:1 500", "grant 0:0:1:1"}});
 }
 

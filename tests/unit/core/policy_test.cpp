@@ -63,6 +63,12 @@ TEST_CASE("every policy, every end, announced or not, ready or not, after long e
         if (was_ready) s.ready(key);
         s.now += served ? kWorkDone : kWorkDone - Duration(1);
         if (announced) s.handle(Stopping{key});
+        if (announced && was_ready && served && policy == RestartPolicy::always) {
+          CHECK(s.effects() == "spawn 0:0:1:2 recycle");  // its successor does not wait for its end
+          s.handle(Exited{key, Scene::pid(key), end.status, end.status != kUnknown});
+          CHECK(s.effects() == "kill_tree 0:0:1:1");
+          continue;
+        }
         s.handle(Exited{key, Scene::pid(key), end.status, end.status != kUnknown});
         CHECK(std::string(name(seen(s))) ==
               name(promised(policy, end.status == 0, announced, was_ready, served)));

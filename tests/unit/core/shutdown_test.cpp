@@ -253,6 +253,25 @@ TEST_CASE("USR1 and USR2 are passed on to the main process of every worker that 
   CHECK(s.effects().empty());
 }
 
+TEST_CASE(
+    "HUP with which the terminal goes ends everything, but under nohup nothing; without it is a reload") {
+  struct Row {
+    bool terminal_gone;
+    bool nohup;
+    const char* effects;
+  };
+  for (const Row& row : {Row{false, false, "spawn 0:0:2:1 change"}, Row{false, true, "spawn 0:0:2:1 change"},
+                         Row{true, false, "ask_drain 0:0:1:1, kill 0:0:1:1 15"}, Row{true, true, ""}}) {
+    Scene s;
+    s.configure({service("a")});
+    s.serve({0, 0, 1, 1});
+    s.handle(Signalled{SIGHUP, row.terminal_gone, row.nohup});
+    CHECK(s.effects() == row.effects);
+    CHECK(Signalled{SIGHUP, row.terminal_gone, row.nohup}.reads_again() != row.terminal_gone);
+  }
+  CHECK_FALSE(Signalled{SIGTERM}.reads_again());
+}
+
 TEST_CASE("other signals end nothing") {
   Scene s;
   s.configure({service("a")});

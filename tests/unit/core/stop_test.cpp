@@ -204,3 +204,58 @@ TEST_CASE("I4: events of a child that is gone move nothing") {
   play(s, {{"workers 0", "0:0:1:2 spawning"}, {"due", "never"}});
   CHECK(before.size() == s.machine.save().size());
 }
+
+TEST_CASE("who has served and announces its end is succeeded at once, and goes in its own time") {
+  Scene s;
+  ServiceSpec spec = service("web", 2);
+  spec.stop.timeout = 5s;
+  s.configure({spec});
+  s.serve({0, 0, 1, 1});
+  s.serve({0, 1, 1, 1});
+  s.now += kWorkDone;
+  play(s, {{"stopping 0:0:1:1", "spawn 0:0:1:2 recycle"},
+           {"lives 0:0:1:2", "probe 0:0:1:2"},
+           {"ready 0:0:1:2", ""},
+           {"exits 0:0:1:1 9", "kill_tree 0:0:1:1"},  // and this is no crash any more
+           {"swept 0:0:1:1", "forget 0:0:1:1"},
+           {"stopping 0:0:1:2", ""},  // so soon it may be a loop
+           {"exits 0:0:1:2 1", "spawn 0:0:1:3 crash, kill_tree 0:0:1:2"}});
+  CHECK(s.count<Kill>() == 0);
+}
+
+TEST_CASE(
+    "who announces its end and then does not go is killed in the end; a stop and a reload still reach it") {
+  for (const char* what : {"nobody asks", "stop 1 0", "reload 1 0"}) {
+    INFO(what);
+    Scene s;
+    ServiceSpec spec = service("web");
+    spec.stop.timeout = 5s;
+    s.configure({spec});
+    s.serve({0, 0, 1, 1});
+    s.now += kWorkDone;
+    play(s, {{"stopping 0:0:1:1", "spawn 0:0:1:2 recycle"},
+             {"lives 0:0:1:2", "probe 0:0:1:2"},
+             {"ready 0:0:1:2", ""}});
+    if (what[0] == 's')
+      play(s, {{what, "ask_drain 0:0:1:1, kill 0:0:1:1 15, ask_drain 0:0:1:2, kill 0:0:1:2 15"}});
+    if (what[0] == 'r') play(s, {{what, "spawn 0:0:2:1 change"}});
+    s.now += 5s;
+    s.handle(Tick{});
+    CHECK(s.effects().find("kill_tree 0:0:1:1") != std::string::npos);
+  }
+}
+
+TEST_CASE("how a worker ends decides whether it has a successor: then that is awaited") {
+  for (int n = 0; n < 4; ++n) {
+    Scene s;
+    ServiceSpec spec = service("web");
+    if (n == 0) spec.restart = RestartPolicy::on_failure;
+    if (n == 1) spec.no_restart = {3};
+    if (n == 2) spec.overlap = false;
+    if (n == 3) spec.port = std::uint16_t{8000};
+    s.configure({spec});
+    s.serve({0, 0, 1, 1});
+    s.now += kWorkDone;
+    play(s, {{"stopping 0:0:1:1", ""}});
+  }
+}

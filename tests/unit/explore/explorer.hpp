@@ -303,7 +303,7 @@ class Explorer {
     if (child.ready && !child.announced)
       spend(&Budget::triggers, "gives itself up", [&](Node& n) { return n.world.triggers(at(n)); });
     if (!child.announced)
-      spend(&Budget::farewells, "says STOPPING", [&](Node& n) { return n.world.announces(at(n)); });
+      spend(&Budget::farewells, "says STOPPING", [&](Node& n) { return n.world.announces(at(n), n.now); });
     if (child.announced)
       move(node, "ends as it said", [&](Node& n) { return n.world.exits(at(n), 0, n.now); });
   }
