@@ -45,12 +45,19 @@ std::string absolute(const std::string& path) {
   return getcwd(here, sizeof here) == nullptr ? path : std::string(here) + "/" + path;
 }
 
+Error cannot_make(const std::string& path, int error) {
+  Error told = Error::from_errno("mkdir " + path, error);
+  told.hint = "name another folder with --runtime-dir or --state-dir";
+  if (error == EROFS) told.hint += ", or mount a tmpfs there";
+  return told;
+}
+
 Result<void> make_with_parents(const std::string& path, mode_t mode) {
   for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
     const std::string part = path.substr(0, at);
-    if (mkdir(part.c_str(), mode) != 0 && errno != EEXIST) return Error::from_errno("mkdir " + part, errno);
+    if (mkdir(part.c_str(), mode) != 0 && errno != EEXIST) return cannot_make(part, errno);
   }
-  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return Error::from_errno("mkdir " + path, errno);
+  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return cannot_make(path, errno);
   return {};
 }
 

@@ -267,6 +267,14 @@ void Exporter::flush() {
   }
 }
 
+void Exporter::note_saved() {
+  for (const auto& [folder, route] : routes_) {
+    for (Out& out : route->outs) {
+      if (out.outbox) out.outbox->note_saved();
+    }
+  }
+}
+
 // Once, until the disk takes something again; one at its limit may change often.
 void Exporter::tell_disk(Route& route) {
   const auto found = std::find_if(route.outs.begin(), route.outs.end(), [](const Out& out) {

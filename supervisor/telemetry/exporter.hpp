@@ -80,6 +80,8 @@ class Exporter {
   // A route may be none: then, and where the signal goes nowhere, the items are dropped.
   void add(Route* route, const ChildKey& worker, const Item& item);
   void flush();
+  // What saved() was told of since then outlives us: Outbox::note_saved().
+  void note_saved();
   // At our end: what is not on disk is lost, counted and told. Nothing is sent any more. Returns whether
   // there was some.
   bool give_up_memory();

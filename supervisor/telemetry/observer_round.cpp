@@ -212,6 +212,7 @@ bool Observer::save() {
   for (const auto& [key, cursor] : std::exchange(closed_, {})) {
     if (says_.mailbox_read) says_.mailbox_read(key);
   }
+  exporter_->note_saved();
   commit(now);
   if (dies(Step::committed)) return false;
   for (const auto& call : std::exchange(when_saved_, {})) call();

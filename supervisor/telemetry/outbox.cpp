@@ -74,7 +74,7 @@ void Outbox::close(const ChildKey& worker, Batch& batch, Facts& facts) {
   if (!number) {  // the disk is full: as long as its queue has room, by memory alone
     for (const Parcel& over : destination_.offer(std::move(parcel))) {
       facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::spill_full));
-      if (over.number != 0) spill_.done(over.number);
+      done(over.number);
     }
   }
   tell_lost(facts);
@@ -94,6 +94,7 @@ void Outbox::tell_lost(Facts& facts) {
 std::vector<std::uint64_t> Outbox::done_early() const {
   std::vector<std::uint64_t> done = spill_.done_early();
   done.insert(done.end(), skipped_.begin(), skipped_.end());  // not handed out yet
+  done.insert(done.end(), unsaved_.begin(), unsaved_.end());
   return done;
 }
 
@@ -123,7 +124,7 @@ void Outbox::pump(Facts& facts) {
     }
     for (const Parcel& over : destination_.offer(std::move(*parcel))) {
       facts.push_back(dropped(over.worker, signal_, over.request.items, Drop::queue_full));
-      spill_.done(over.number);
+      done(over.number);
     }
   }
   tell_lost(facts);
@@ -134,8 +135,17 @@ void Outbox::answer(std::uint64_t id, const Answer& answer, Time now, std::int64
   const std::size_t before = facts.size();
   destination_.answer(id, answer, now, wall_seconds, facts);
   for (std::size_t i = before; i < facts.size(); ++i) {
-    if (facts[i].type == Type::finished) spill_.done(facts[i].number);
+    if (facts[i].type == Type::finished) done(facts[i].number);
   }
+}
+
+// A request without a number is in memory alone.
+void Outbox::done(std::uint64_t number) {
+  if (number != 0) unsaved_.push_back(number);
+}
+
+void Outbox::note_saved() {
+  for (const std::uint64_t number : std::exchange(unsaved_, {})) spill_.done(number);
 }
 
 void apply(const DestinationFact& fact, Ledgers& ledgers) {

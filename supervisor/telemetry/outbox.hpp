@@ -3,7 +3,7 @@
 //
 //     add each item that a drain has given; flush(): all of it is on disk
 //     save the mailboxes' cursors together with last_number() and done_early()
-//     commit the mailboxes; pump(); send what next() gives, tell answer()
+//     commit the mailboxes; note_saved(); pump(); send what next() gives, tell answer()
 //
 // Where the disk takes nothing (disk_fault()), a request waits in memory alone: it is lost with the observer,
 // and counted as dropped, at its end by give_up_memory(), after its death by the next one's waits_in_memory()
@@ -51,6 +51,10 @@ class Outbox {
   std::vector<std::uint64_t> done_early() const;
   void skip(const std::vector<std::uint64_t>& done) { skipped_.insert(done.begin(), done.end()); }
 
+  // All that was told until now was saved, done_early() too: what is done can leave the disk. Earlier it
+  // could be gone from there while no ledger knows what became of it.
+  void note_saved();
+
   // Fetches from disk what the destination has room for.
   void pump(Facts& facts);
   std::optional<Destination::Attempt> next(Time now, Facts& facts) { return destination_.next(now, facts); }
@@ -72,6 +76,7 @@ class Outbox {
   Outbox(Signal signal, const std::string& name, Spill spill, const OutboxLimits& limits, std::uint64_t seed,
          std::uint64_t run);
   void close(const ChildKey& worker, Batch& batch, Facts& facts);
+  void done(std::uint64_t number);
   void lost(Drop reason, std::string_view begin, std::uint32_t items);
   void tell_lost(Facts& facts);
 
@@ -81,7 +86,8 @@ class Outbox {
   std::map<ChildKey, Batch> batches_;
   Spill spill_;
   Destination destination_;
-  std::set<std::uint64_t> skipped_;  // done before us
+  std::set<std::uint64_t> skipped_;     // done before us
+  std::vector<std::uint64_t> unsaved_;  // done by us since the last save
   std::string disk_fault_;
   Facts lost_;  // of what the spill has lost during a call
 };

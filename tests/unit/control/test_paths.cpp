@@ -127,6 +127,16 @@ TEST_CASE("a folder that others could have prepared is refused") {
   }
 }
 
+TEST_CASE("a folder that cannot be made is told, and what to do") {
+  const Folder base;
+  std::ofstream(base.path() + "/file") << "x";
+  const Environment env{base.path() + "/file", "", "/root", geteuid()};
+  const auto made = make_folders(folders_of("/srv/s.toml", base.path() + "/file/below", "", env), env);
+  REQUIRE_FALSE(made.ok());
+  CHECK(made.error().message.find("mkdir " + base.path() + "/file/below") != std::string::npos);
+  CHECK(made.error().hint.find("--runtime-dir") != std::string::npos);
+}
+
 TEST_CASE("a folder that the user names keeps its mode") {
   const Folder base;
   chmod(base.path().c_str(), 0755);

@@ -103,7 +103,10 @@ TEST_CASE("items go out as requests of their worker, and the ledgers balance") {
   for (outbox.pump(facts); const auto attempt = outbox.next(Time(1s), facts); ++requests) {
     outbox.answer(attempt->id, status(requests == 1 ? 400 : 200), Time(1s), 0, facts);
   }
-  CHECK(requests == 4);  // 30 of one worker, 5 of the other
+  CHECK(requests == 4);         // 30 of one worker, 5 of the other
+  CHECK_FALSE(outbox.empty());  // nobody has saved yet that they are done
+  CHECK(outbox.done_early().size() == 4);
+  outbox.note_saved();
   CHECK(outbox.empty());
   for (const DestinationFact& fact : facts) apply(fact, ledgers);
   for (const ChildKey& worker : kWorkers) CHECK(ledgers.of(worker).imbalance(true) == "");
@@ -143,6 +146,7 @@ TEST_CASE("whatever the destination does, the disk's limit included, each span i
         outbox.add(worker, source.item(span), facts);
       }
       outbox.flush(facts);
+      outbox.note_saved();
       outbox.pump(facts);
       while (const auto attempt = outbox.next(now, facts)) flying.push_back(attempt->id);
       if (flying.empty() || random.below(2) == 0) continue;
@@ -152,9 +156,11 @@ TEST_CASE("whatever the destination does, the disk's limit included, each span i
     }
     for (int i = 0; i < 1000 && !outbox.empty(); ++i) {
       now += 60s;
+      outbox.note_saved();
       outbox.pump(facts);
       while (const auto attempt = outbox.next(now, facts)) flying.push_back(attempt->id);
       for (const std::uint64_t id : std::exchange(flying, {})) outbox.answer(id, status(200), now, 0, facts);
+      outbox.note_saved();
     }
     CHECK(outbox.empty());
     for (const DestinationFact& fact : facts) apply(fact, ledgers);
@@ -185,6 +191,11 @@ TEST_CASE(
     std::uint64_t read = 0;   // of the mailbox, as this observer knows
     std::uint64_t saved = 0;  // as the next one will know, together with:
     std::uint64_t saved_number = 0;
+    std::vector<std::uint64_t> saved_done;
+    Ledger saved_ledger;
+    Ledgers ledgers;
+    Ledger& ledger = ledgers.of(kWorkers[0]);
+    std::size_t applied = 0;
     std::map<std::string, int> arrived;
     std::uint64_t again = 0;  // items that came another time
     std::vector<DestinationFact> facts;
@@ -197,20 +208,30 @@ TEST_CASE(
       flying.clear();
       outbox.reset();
       outbox = std::make_unique<Outbox>(open_outbox(folder, saved_number, limits, deaths));
+      outbox->skip(saved_done);
       read = saved;
+      ledger = saved_ledger;
+      applied = facts.size();
       return true;
     };
     while (saved < kItems || !outbox->empty()) {
       now += 1s;
       for (std::uint64_t i = random.below(10); i-- > 0 && read < kItems;) {
         const std::string span = span_number(++read);
+        ledger.receive(1);
+        ledger.take(1);
         outbox->add(kWorkers[0], source.item(span), facts);
       }
       if (dies()) continue;
       outbox->flush(facts);
       if (dies()) continue;
+      for (; applied < facts.size(); ++applied) apply(facts[applied], ledgers);
       saved = read;
       saved_number = outbox->last_number();
+      saved_done = outbox->done_early();
+      saved_ledger = ledger;
+      if (dies()) continue;
+      outbox->note_saved();
       if (dies()) continue;
       outbox->pump(facts);
       if (dies()) continue;
@@ -232,6 +253,8 @@ TEST_CASE(
       told += fact.type == Type::resent ? fact.items : 0;
     }
     CHECK(arrived.size() == kItems);
+    CHECK(ledger.exported == kItems);  // of each it is known what became of it, whenever who knew it has died
+    CHECK(ledger.waiting == 0);
     CHECK(again <= told);
     all_resent += again;
   }
@@ -262,6 +285,7 @@ TEST_CASE("where the disk is full a queue goes on in memory, and over its bound 
     REQUIRE(attempt);
     CHECK(names_of(*attempt->request).size() == 1);
     outbox.answer(attempt->id, status(200), now, 0, facts);
+    outbox.note_saved();
     REQUIRE(facts.size() == 1);
     CHECK(facts[0].type == Type::exported);
     CHECK(outbox.empty());
@@ -284,6 +308,7 @@ TEST_CASE("where the disk is full a queue goes on in memory, and over its bound 
   while (const auto attempt = outbox.next(now, facts)) outbox.answer(attempt->id, status(200), now, 0, facts);
   outbox.pump(facts);
   while (const auto attempt = outbox.next(now, facts)) outbox.answer(attempt->id, status(200), now, 0, facts);
+  outbox.note_saved();
   CHECK(outbox.empty());
 }
 
