@@ -149,7 +149,7 @@ class Engine {
   void begin_roll(ServiceRecord& r);
   void advance_roll(ServiceRecord& r);
   void begin_hold(ServiceRecord& r, std::uint32_t turned);
-  void interrupt_hold(ServiceRecord& r, std::uint32_t turned);
+  void interrupt_hold(ServiceRecord& r);
   bool holds(ServiceRecord& r);
   static bool in_doubt(const ServiceRecord& r, const Instance& i);
   static std::string when_in_roll(const ServiceRecord& r);

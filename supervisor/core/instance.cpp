@@ -346,7 +346,9 @@ bool Engine::leaves_by_itself(const ServiceRecord& r, const Instance& i) const {
   const bool in_slot = up(r) && r.run == RunState::running && i.key.generation == r.current &&
                        i.key.slot < r.workers() && !i.leaving;
   const bool for_ever = r.spec.restart == RestartPolicy::always && r.spec.no_restart.empty();
-  return served && in_slot && for_ever && r.overlaps();
+  const bool beside = r.overlaps() && r.spec.roll.order == RollOrder::new_first;
+  // After an end with a failure the next one is awaited, and counts.
+  return served && in_slot && for_ever && beside && r.slots[i.key.slot].current.crashes == 0;
 }
 
 // What a child reloads inside is its own affair.
@@ -453,7 +455,7 @@ void Engine::limits_reached(ServiceRecord& r, Instance& i) {
   take_stop_steps(r, i);
   if (i.recycle_at <= now_) {
     i.recycle_at = kNever;
-    recycle_when_due(r, i, "lifetime " + std::to_string(to_ms(now_ - i.ready_at) / 1000) + " s");
+    recycle_when_due(r, i, "lifetime " + std::to_string((to_ms(now_ - i.ready_at) + 500) / 1000) + " s");
   }
   if (i.replace_at <= now_) i.replace_at = kNever;
   if (i.watchdog_at <= now_) {

@@ -91,7 +91,7 @@ void Engine::advance_roll(ServiceRecord& r) {
       ++turned;
       whole &= r.slots[slot].next.done || (s_.slot_marks[slot] & kReadyNext) != 0;
     }
-    if (!whole) return interrupt_hold(r, turned);
+    if (!whole) return interrupt_hold(r);
     if (turned > 0 && turned != r.course.told) begin_hold(r, turned);
     if (turned > 0 && holds(r)) return;
     r.course.hold_until = kNever;
@@ -120,16 +120,11 @@ void Engine::begin_hold(ServiceRecord& r, std::uint32_t turned) {
   tell_step(r, turned, std::move(text));
 }
 
-// What was held is not whole any more: it is to hold anew. Not at the end: workers that end often, as they
-// have announced, would never let it come.
-void Engine::interrupt_hold(ServiceRecord& r, std::uint32_t turned) {
-  RollCourse& course = r.course;
-  const bool last = turned >= r.workers() && course.told == turned;
-  if (last && course.hold_until > now_) return;
-  course.hold_until = kNever;
-  if (last) return;
-  course.told = 0;
-  course.overtime = false;
+// What is held is not whole: a worker of it has ended with success, as it has announced or after it had
+// served (another end gives the slots back). Its time goes on: with workers that end often a hold that began
+// anew would never be over.
+void Engine::interrupt_hold(ServiceRecord& r) {
+  if (r.course.hold_until <= now_) r.course.hold_until = kNever;
 }
 
 // Time is not all: who is not well, or was not seen to be well yet, is waited for as long as its failures

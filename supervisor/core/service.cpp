@@ -110,7 +110,10 @@ void Engine::fill(ServiceRecord& r) {
 // A worker's end that nobody asked for, or that its failing asked for.
 void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (!up(r) || r.run != RunState::running || i.key.slot >= r.workers()) return;
-  if (i.leaving) return;  // its place is taken already, or is about to be
+  if (i.leaving) {  // its place is taken already, or is about to be
+    if (i.why == EndWhy::announced && !end.clean) (void)count_death(r, r.slots[i.key.slot].current, false);
+    return;
+  }
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = end.clean && on_its_own && r.spec.restart != RestartPolicy::always;
   // One that is to run for ever, and ends with success as it has announced, or after it has served, recycles

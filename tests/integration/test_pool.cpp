@@ -311,6 +311,18 @@ TEST_CASE("every slot has failed for good: runmain ends with 1 and says why") {
   CHECK(up.output().find("exited with status 7") != std::string::npos);
 }
 
+TEST_CASE("a worker that dies ten times before it is ready, as serve allows: status 1, and its last words") {
+  Supervised up(pool(1, "restart = { burst = 10, initial = \"1ms\", max = \"10ms\" }\n",
+                     "echo start >> starts; echo 'the module is broken'; exit 7"));
+  up.start();
+  CHECK(up.wait_exit() == 1);
+  INFO(up.output());
+  CHECK(up.output().find("web: failed: exited with status 7, 10 times in a row") != std::string::npos);
+  CHECK(up.output().find("  | the module is broken\n") != std::string::npos);
+  const std::string starts = up.folder().read("starts");
+  CHECK(std::count(starts.begin(), starts.end(), '\n') == 10);
+}
+
 TEST_CASE("statuses that are a success, and statuses after which a slot stays empty") {
   Supervised up(pool(2, "restart = { no_restart = [78] }\n",
                      "if test $RUNMAIN_WORKER = 1; then exit 78; fi; exec "

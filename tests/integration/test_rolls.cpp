@@ -1,5 +1,5 @@
 // Gradual rolls of real workers, and what may come in the middle of one: never more away than a batch,
-// nothing lost, the newest code everywhere at the end.
+// nothing lost, the newest code everywhere at the end. Workers that are recycled go by the same batch.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,9 +45,10 @@ bool waits_long(Supervised& up, const std::function<bool(const Json&)>& holds) {
   return false;
 }
 
-// The least slots that had a ready worker from now until the reload is done, as seen after each event;
-// nothing when it does not come to that.
-std::optional<int> least_serving(Supervised& up) {
+// The least slots that had a ready worker from now until it is over, as seen after each event; nothing when
+// it does not come to that. `over` is given each event and the status after it.
+using Over = std::function<bool(const Json& event, const Json& status)>;
+std::optional<int> least_serving(Supervised& up, const Over& over) {
   Control events(up.control_path());
   Control questions(up.control_path());
   events.send("events", {{"follow", true}});
@@ -58,7 +59,7 @@ std::optional<int> least_serving(Supervised& up) {
     const Json answer = questions.request("status");
     if (!answer.contains("ok")) return std::nullopt;
     least = std::min(least, answer["ok"]["services"][0]["serving_workers"].get<int>());
-    if (line["item"].value("type", "") == "reload.done") return least;
+    if (over(line["item"], answer["ok"])) return least;
   }
 }
 
@@ -124,7 +125,8 @@ TEST_CASE("64 workers roll by a tenth, old ones first: never more than 6 are awa
   HttpLoad load(up.address("web"), 2);
   load.wait_more(20);
   REQUIRE(up.cli({"reload", "web", "--no-wait"}).status == 0);
-  const auto least = least_serving(up);
+  const auto least = least_serving(
+      up, [](const Json& event, const Json&) { return event.value("type", "") == "reload.done"; });
   REQUIRE(least);
   CHECK(*least >= 58);
   CHECK(*least < 64);
@@ -134,6 +136,45 @@ TEST_CASE("64 workers roll by a tenth, old ones first: never more than 6 are awa
   for (const pid_t pid : up.pids("web")) after.insert(pid);
   CHECK(after.size() == 64);
   for (const pid_t pid : before) CHECK(after.count(pid) == 0);
+  CHECK(up.stop() == 0);
+}
+
+TEST_CASE("workers whose lifetime is over are replaced by the batch, and no request is lost") {
+  const auto [order, batch, away] =
+      GENERATE(table<std::string, int, int>({{"new-first", 1, 0}, {"old-first", 1, 1}, {"old-first", 2, 2}}));
+  INFO(order << ", " << batch << " at once");
+  // A start that takes a while, so that several would be on their way at once if nobody counted.
+  Supervised up(pool(3,
+                     kNotify + "recycle = { lifetime = \"1s\" }\nroll = { order = \"" + order +
+                         "\", batch = " + std::to_string(batch) + " }\n",
+                     "exec @BIN@/t_http --fd {fd} --boot-ms 200"));
+  up.start();
+  REQUIRE(up.wait_ready());
+  const auto before = up.pids("web");
+  REQUIRE_FALSE(before.empty());
+  HttpLoad load(up.address("web"), 3);
+  long most_coming = 0;
+  const auto least = least_serving(up, [&](const Json&, const Json& now) {
+    const Json& workers = now["services"][0]["workers"];
+    most_coming =
+        std::max<long>(most_coming, std::count_if(workers.begin(), workers.end(), [](const Json& w) {
+                         return w["state"] == "spawning" || w["state"] == "starting";
+                       }));
+    return std::none_of(workers.begin(), workers.end(), [&](const Json& w) {
+      return std::count(before.begin(), before.end(), w["pid"].get<pid_t>()) != 0;
+    });
+  });
+  REQUIRE(least);
+  CHECK(*least >= 3 - away);
+  CHECK((*least == 3) == (away == 0));  // those that go first were seen to be away
+  CHECK(most_coming >= 1);
+  CHECK(most_coming <= batch);
+  const Json recycled = up.wait_event("child.recycled", "web");
+  REQUIRE(recycled.is_object());
+  CHECK(recycled["data"]["reason"].get<std::string>().starts_with("lifetime "));
+  load.wait_more(20);
+  no_request_lost(load);
+  CHECK(up.service("web")["restarts"] == 0);
   CHECK(up.stop() == 0);
 }
 

@@ -12,6 +12,7 @@
 
 #include "support/catch.hpp"
 #include "support/http_load.hpp"
+#include "support/pools.hpp"
 #include "support/supervised.hpp"
 
 using namespace runmain::test;
@@ -132,6 +133,27 @@ TEST_CASE("a slot is scaled away: its worker answers what its queue has, however
   CHECK(count_answers(clients) == 16);
   REQUIRE(up.wait_status([](const Json& s) { return s["services"][0]["workers"].size() == 1; }) != Json());
   CHECK(listeners_at(port) == 1);
+}
+
+TEST_CASE("scaled from three slots to one under new connections, again and again: none of them is reset") {
+  Supervised up(kPool);
+  up.start();
+  REQUIRE(up.wait_ready());
+  const int port = port_of(up.address("web"));
+  HttpLoad load(up.address("web"), 8);
+  for (int n = 0; n < 3; ++n) {
+    load.wait_more(50);
+    CHECK(up.cli({"scale", "web=1"}).status == 0);
+    // Only now the sockets of the two that went are closed, with whoever would still wait there.
+    REQUIRE(up.wait_status([port](const Json& s) {
+                return s["services"][0]["workers"].size() == 1 && listeners_at(port) == 1;
+              }).is_object());
+    load.wait_more(50);
+    CHECK(up.cli({"scale", "web=3"}).status == 0);
+    REQUIRE(up.wait_status(three_are_ready).is_object());
+  }
+  no_request_lost(load);
+  CHECK(up.stop() == 0);
 }
 
 TEST_CASE("a slot that nobody serves is scaled away: who waits there is told at once, and so is the person") {

@@ -112,13 +112,15 @@ inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
   return renews;
 }
 
-// Another one of the same slot and generation is started: legal beside one that is recycled or hangs.
+// Another one of the same slot and generation is started: legal beside one that is recycled, ends by itself
+// or hangs.
 inline void FakeWorld::leave(FakeService& s, FakeChild& c, FakeRun& run, const Spawn& e, Time now) {
   const bool recycled = e.reason == Reason::recycle && c.serves();
-  const bool ends = recycled && c.served;
+  const bool ends = c.served && c.body == Body::alive;  // whatever its successor is started for by then
   const bool given_up = c.hung || c.sweeping || e.reason == Reason::crash;
   const bool hangs = given_up && c.body == Body::alive && c.sick();
-  if (!s.overlaps() || e.key.is_build() || (!recycled && !hangs)) violated("I3: no second copy", e.key);
+  if (!s.overlaps() || e.key.is_build() || (!recycled && !hangs && !ends))
+    violated("I3: no second copy", e.key);
   if (hangs) return give_up(s, c, run, now);
   run.by_itself = ends;
   if (ends && now - c.ready_at >= s.spec.backoff.reset) run.deaths = 0;

@@ -137,6 +137,24 @@ TEST_CASE("a new worker that ends as it has announced does not begin the last ho
   play(s, {{"tick 200", ""}, {"lives 0:0:2:2", "probe 0:0:2:2"}, {"ready 0:0:2:2", "answer 1"}});
 }
 
+TEST_CASE("a canary that ends by itself again and again does not keep its hold from ending") {
+  ServiceSpec spec = pool(2);
+  spec.roll.canary = 1;
+  Scene s = serving(spec);
+  s.command(CommandVerb::reload, {0}, 1);
+  s.serve({0, 0, 2, 1});
+  s.ends({0, 0, 1, 1}, 0);
+  for (std::uint32_t n = 1; n < 10; ++n) {
+    s.tick(999ms);
+    s.handle(Stopping{{ServiceId{0}, 0, 2, n}});
+    s.ends({0, 0, 2, n}, 0);
+    s.serve({0, 0, 2, n + 1});
+  }
+  CHECK(s.told(FactType::reload_step) == 1);
+  s.tick(2s);
+  CHECK(s.spawned() == Keys{{0, 1, 2, 1}});
+}
+
 TEST_CASE("as many canaries as workers are refused") {
   Scene s = serving(pool(3));
   const auto canaries = [&](std::uint32_t count) {

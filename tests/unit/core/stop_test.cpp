@@ -216,7 +216,7 @@ TEST_CASE("who has served and announces its end is succeeded at once, and goes i
   play(s, {{"stopping 0:0:1:1", "spawn 0:0:1:2 recycle"},
            {"lives 0:0:1:2", "probe 0:0:1:2"},
            {"ready 0:0:1:2", ""},
-           {"exits 0:0:1:1 9", "kill_tree 0:0:1:1"},  // and this is no crash any more
+           {"exits 0:0:1:1 0", "kill_tree 0:0:1:1"},
            {"swept 0:0:1:1", "forget 0:0:1:1"},
            {"stopping 0:0:1:2", ""},  // so soon it may be a loop
            {"exits 0:0:1:2 1", "spawn 0:0:1:3 crash, kill_tree 0:0:1:2"}});
@@ -245,10 +245,25 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("who announces its end and ends with a failure is a crash all the same, and no loop is fast") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  s.now += kWorkDone;
+  play(s, {{"stopping 0:0:1:1", "spawn 0:0:1:2 recycle"}});
+  s.lives({0, 0, 1, 2});
+  s.ready({0, 0, 1, 2});
+  play(s, {{"exits 0:0:1:1 256", "kill_tree 0:0:1:1"}, {"swept 0:0:1:1", "forget 0:0:1:1"}});
+  s.now += kWorkDone;
+  play(s, {{"stopping 0:0:1:2", ""}, {"exits 0:0:1:2 256", "kill_tree 0:0:1:2"}});
+  CHECK(s.machine.next_deadline() > s.now);  // the second one waits
+}
+
 TEST_CASE("how a worker ends decides whether it has a successor: then that is awaited") {
-  for (int n = 0; n < 4; ++n) {
+  for (int n = 0; n < 5; ++n) {
     Scene s;
     ServiceSpec spec = service("web");
+    if (n == 4) spec.roll.order = RollOrder::old_first;
     if (n == 0) spec.restart = RestartPolicy::on_failure;
     if (n == 1) spec.no_restart = {3};
     if (n == 2) spec.overlap = false;
