@@ -11,6 +11,9 @@ namespace {
 // The configuration file itself is watched under an id that no service has.
 constexpr ServiceId kConfigFile{0xfffffffeU};
 
+// Which quiet the head before us has waited for is not known: the longer one (core's AwaitQueue).
+constexpr Duration kQuietAfterTakeover = std::chrono::milliseconds(1500);
+
 }  // namespace
 
 Result<void> Head::start_fresh() {
@@ -72,7 +75,8 @@ bool Head::take_over() {
     for (const core::WorkerView& worker : service.workers) {
       if (worker.state == core::WorkerState::starting) performer_->probe(worker.key);
       if (worker.state == core::WorkerState::ready) performer_->watch_health(worker.key, true);
-      if (worker.state == core::WorkerState::retiring) performer_->await_queue(worker.key);
+      if (worker.state == core::WorkerState::retiring)
+        performer_->await_queue({worker.key, kQuietAfterTakeover});
       const bool killed =
           worker.state == core::WorkerState::killing || worker.state == core::WorkerState::sweeping;
       if (const auto child = children_.find(worker.key); killed && child != children_.end())
