@@ -86,7 +86,10 @@ class Engine {
   void kill_tree(ServiceRecord& r, Instance& i);
   void stop_looking(Instance& i);
   bool leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const;
+  static bool speaks_for(const Instance& i, std::int32_t pid);
+  static bool is_crowded(const ServiceRecord& r, const Instance& it);
   bool leaves_by_itself(const ServiceRecord& r, const Instance& i) const;
+  static void forget_holders(Instance& i, const std::vector<std::int32_t>& ended);
   void take_stop_steps(const ServiceRecord& r, Instance& i);
   void deadline_reached(ServiceRecord& r, Instance& i);
   void helper_ended(ServiceRecord& r, const Instance& i, const End& end, std::int64_t number);

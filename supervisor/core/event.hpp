@@ -106,9 +106,11 @@ struct Ready {
 struct Stopping {
   static constexpr const char* kType = "child.stopping";
   ChildKey key;
+  std::int32_t pid = 0;  // who has said it: of several that serve one may go alone
   template <class A>
   void fields(A& a) {
     a("key", key);
+    a("pid", pid);
   }
 };
 struct Reloading {
@@ -325,13 +327,17 @@ struct StoodStill {
   }
 };
 
-// It has answered all that it accepted, and only ends yet (telemetry, files).
+// This process of it has answered all that it accepted, and only ends yet (telemetry, files).
 struct Drained {
   static constexpr const char* kType = "child.drained";
   ChildKey key;
+  std::int32_t pid = 0;
+  std::vector<std::int32_t> ended;  // as in Claimed
   template <class A>
   void fields(A& a) {
     a("key", key);
+    a("pid", pid);
+    a("ended", ended);
   }
 };
 

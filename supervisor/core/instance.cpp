@@ -123,6 +123,7 @@ void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, boo
   enter(i, WorkerState::draining);
   i.deadline = later(now_, r.spec.stop.timeout);
   i.stop_step = 0;
+  i.drained_by.clear();
   i.step_at = r.spec.stop.then.empty() ? kNever : later(now_, r.spec.stop.then.front().after);
   if (i.key.is_worker() && i.why != EndWhy::watchdog) push(AskDrain{i.key, r.spec.stop.timeout});
   push(Kill{i.key, signal, group});
@@ -322,20 +323,36 @@ void Engine::operator()(const Swept& e) {
   touch(*r);
 }
 
+// Of several processes that serve one may go alone: a master recycles them, and replaces them itself.
+bool Engine::speaks_for(const Instance& i, std::int32_t pid) {
+  return pid == i.pid || i.claims.empty() || (i.claims.size() == 1 && i.claims.front() == pid);
+}
+
 void Engine::operator()(const Stopping& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || !i->key.is_worker()) return;
-  if (!i->works()) return;
+  if (!i->works() || !speaks_for(*i, e.pid)) return;
   const bool leaves = leaves_by_itself(*r, *i);
+  i->served = i->phase == WorkerState::ready && now_ - i->ready_at >= kWorkDone;
   stop_looking(*i);
   leave_terminal(*i);
   enter(*i, WorkerState::draining);
   i->why = EndWhy::announced;
   i->deadline = later(now_, r->spec.stop.timeout);
+  i->drained_by.clear();
   touch(*r);
   if (!leaves) return;
-  begin_anew(*r, *i, r->slots[i->key.slot].current, "it ends by itself");
+  Slot& slot = r->slots[i->key.slot];
+  begin_anew(*r, *i, i->key.generation == r->current ? slot.current : slot.next, "it ends by itself");
   i->leaving = true;
+}
+
+// So many others of its slot are on their way out that one more would be too many.
+bool Engine::is_crowded(const ServiceRecord& r, const Instance& it) {
+  const auto others = std::count_if(r.instances.begin(), r.instances.end(), [&it](const Instance& i) {
+    return &i != &it && i.key.is_worker() && i.key.slot == it.key.slot && i.living() && i.leaving;
+  });
+  return others > static_cast<std::ptrdiff_t>(r.spec.stop.lingering);
 }
 
 // Who has served and announces its end takes no new connections from here on, and may have many to answer
@@ -343,12 +360,15 @@ void Engine::operator()(const Stopping& e) {
 // soon after its start, which may be a loop, the end is awaited.
 bool Engine::leaves_by_itself(const ServiceRecord& r, const Instance& i) const {
   const bool served = i.phase == WorkerState::ready && now_ - i.ready_at >= kWorkDone;
-  const bool in_slot = up(r) && r.run == RunState::running && i.key.generation == r.current &&
-                       i.key.slot < r.workers() && !i.leaving;
-  const bool for_ever = r.spec.restart == RestartPolicy::always && r.spec.no_restart.empty();
-  const bool beside = r.overlaps() && r.spec.roll.order == RollOrder::new_first;
-  // After an end with a failure the next one is awaited, and counts.
-  return served && in_slot && for_ever && beside && r.slots[i.key.slot].current.crashes == 0;
+  if (!served || i.leaving || !up(r) || r.run != RunState::running || i.key.slot >= r.workers()) return false;
+  const bool of_next = r.had_turn(i.key.slot) && i.key.generation == r.next;
+  if (!of_next && i.key.generation != r.current) return false;
+  const bool new_first = r.spec.roll.order == RollOrder::new_first && !r.course.old_first;
+  if (!r.overlaps() || !new_first || is_crowded(r, i)) return false;
+  // After an end with a failure the next one is awaited, unless all was well since.
+  const SlotRun& run = of_next ? r.slots[i.key.slot].next : r.slots[i.key.slot].current;
+  const bool calm = run.crashes == 0 || lived_well(r, i);
+  return calm && r.spec.restart == RestartPolicy::always && r.spec.no_restart.empty();
 }
 
 // What a child reloads inside is its own affair.
@@ -399,16 +419,19 @@ void Engine::operator()(const MainPid& e) {
   push(SetMainPid{i->key, e.pid});
 }
 
+// They are no more, and hold the role no longer.
+void Engine::forget_holders(Instance& i, const std::vector<std::int32_t>& ended) {
+  std::erase_if(i.claims, [&ended](std::int32_t holder) {
+    return std::count(ended.begin(), ended.end(), holder) != 0;
+  });
+}
+
 // One that is asked to go may still claim: a job that is stopped in its first second has spans to tell of,
 // too.
 void Engine::operator()(const Claimed& e) {
   const auto [r, i] = find(e.key);
   std::string why;
-  if (i != nullptr) {
-    std::erase_if(i->claims, [&e](std::int32_t holder) {
-      return std::count(e.ended.begin(), e.ended.end(), holder) != 0;
-    });
-  }
+  if (i != nullptr) forget_holders(*i, e.ended);
   const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
   if (i == nullptr || !i->key.is_worker() || !i->living()) {
     why = "no such child";
@@ -422,6 +445,8 @@ void Engine::operator()(const Claimed& e) {
   push(GrantRole{e.key, e.conn, why.empty(), why, e.by_path});
   if (i == nullptr) return;
   if (!why.empty()) return tell(*r, *i, FactType::child_claim_refused, e.pid, why);
+  if (i->phase == WorkerState::draining && i->why != EndWhy::watchdog && i->why != EndWhy::announced)
+    push(AskDrain{i->key, std::max(i->deadline - now_, Duration::zero())});  // it was not there to hear it
   if (known) return;
   i->claims.push_back(e.pid);
   tell(*r, *i, FactType::child_claimed, e.pid, cut(e.runtime, kStatusTextMax));
@@ -474,6 +499,7 @@ void Engine::deadline_reached(ServiceRecord& r, Instance& i) {
     case WorkerState::retiring: return begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
     case WorkerState::draining:
       tell(r, i, FactType::child_stop_timeout, to_ms(i.drained ? r.spec.stop.flush : r.spec.stop.timeout));
+      if (i.leaving) i.why = EndWhy::stop;  // that it ends like this is our doing
       return kill_tree(r, i);
     case WorkerState::hung: return end_hung(r, i);
     default: i.deadline = kNever;  // no phase of these has one

@@ -10,7 +10,7 @@
 namespace runmain::core {
 namespace {
 
-constexpr std::uint32_t kStateVersion = 4;
+constexpr std::uint32_t kStateVersion = 5;
 
 // FNV-1a, 64 bit, eight bytes at a time: it only has to tell states apart.
 std::uint64_t hash(std::string_view bytes) {

@@ -91,7 +91,8 @@ void Engine::operator()(const Load& e) {
     r->calm_since = kNever;
   } else if (r->calm_since == kNever) {
     r->calm_since = now_;
-  } else if (now_ - r->calm_since >= kCalm && workers > r->spec.workers && !nobody_left(*r, workers - 1)) {
+  } else if (now_ - r->calm_since >= kCalm && settled && workers > r->spec.workers &&
+             !nobody_left(*r, workers - 1)) {
     set_workers(*r, workers - 1, "load");
     r->calm_since = now_;
   }
@@ -149,6 +150,7 @@ void Engine::recycle(ServiceRecord& r) {
         i.key.generation != r.current)
       continue;
     if (i.key.slot >= r.workers() || (s_.slot_marks[i.key.slot] & kReadyCurrent) == 0) continue;
+    if (!old_first && is_crowded(r, i)) continue;
     SlotRun& run = r.slots[i.key.slot].current;
     run.reason = i.recycle_due ? Reason::recycle : Reason::crash;
     run.retry_at = now_;
@@ -161,10 +163,16 @@ void Engine::recycle(ServiceRecord& r) {
 // ---- draining
 // -----------------------------------------------------------------------------------------------
 
-// Nothing is left to answer: what remains has a budget of its own.
+// Nothing is left to answer, in none of the processes that serve: what remains has a budget of its own.
 void Engine::operator()(const Drained& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || i->phase != WorkerState::draining || i->drained) return;
+  const auto said = [i = i](std::int32_t pid) {
+    return std::count(i->drained_by.begin(), i->drained_by.end(), pid) != 0;
+  };
+  forget_holders(*i, e.ended);
+  if (!said(e.pid) && i->drained_by.size() < kClaimsMax) i->drained_by.push_back(e.pid);
+  if (!std::all_of(i->claims.begin(), i->claims.end(), said)) return;
   i->drained = true;
   i->deadline = later(now_, r->spec.stop.flush);
   i->step_at = kNever;  // nothing is left to hurry it with

@@ -189,7 +189,9 @@ void Engine::launch(ServiceRecord& r) {
   const Survey seen = look(r);
   const bool first = r.run == RunState::idle;
   const bool beside = !first && can_overlap(r, seen);
-  if (beside ? too_many_linger(r, seen) : seen.workers) return;
+  // Who leaves, and what is left of older ones, is in nobody's way where two can be.
+  const bool in_the_way = first || !r.overlaps() ? seen.workers : seen.stays || too_many_linger(r, seen);
+  if (beside ? too_many_linger(r, seen) : in_the_way) return;
   if (first && !needs_met(r)) return;
   if (beside && !knows_room(r)) return;
   ++r.counter;

@@ -91,8 +91,10 @@ void Engine::advance_roll(ServiceRecord& r) {
       ++turned;
       whole &= r.slots[slot].next.done || (s_.slot_marks[slot] & kReadyNext) != 0;
     }
+    if (turned < r.course.told) r.course.told = 0;  // scaled down: other slots have to prove it
     if (!whole) return interrupt_hold(r);
-    if (turned > 0 && turned != r.course.told) begin_hold(r, turned);
+    const bool last = turned >= r.workers();
+    if (turned > 0 && (turned != r.course.told || last != r.course.told_last)) begin_hold(r, turned);
     if (turned > 0 && holds(r)) return;
     r.course.hold_until = kNever;
     if (turned >= r.workers()) return commit(r);
@@ -110,6 +112,7 @@ void Engine::begin_hold(ServiceRecord& r, std::uint32_t turned) {
                         : last ? std::max(r.spec.roll.hold, r.spec.roll.hold_last)
                                : r.spec.roll.hold;
   course.told = turned;
+  course.told_last = last;
   course.proves = hold > Duration::zero();
   course.overtime = false;
   course.hold_until = later(now_, hold);

@@ -52,7 +52,10 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
     return r.roll == Roll::build && !stale;
   }
   if (!i.key.is_worker()) return is_about_somebody(r, i);
-  if (r.run != RunState::running || i.key.slot >= r.workers()) return false;
+  if (r.run != RunState::running) return false;
+  const bool makes_room = r.roll == Roll::launch && !can_overlap(r, seen);
+  // One too many serves on while nobody else does.
+  if (i.key.slot >= r.workers()) return i.phase == WorkerState::ready && !seen.serves && !makes_room;
   if (i.leaving && i.why == EndWhy::announced) return true;  // it goes by itself, and in its own time
   const std::uint8_t mark = s_.slot_marks[i.key.slot];
   const bool rolls = can_roll(r, seen) || r.in_gradual_roll();
@@ -111,14 +114,18 @@ void Engine::fill(ServiceRecord& r) {
 void Engine::worker_died(ServiceRecord& r, Instance& i, const End& end) {
   if (!up(r) || r.run != RunState::running || i.key.slot >= r.workers()) return;
   if (i.leaving) {  // its place is taken already, or is about to be
-    if (i.why == EndWhy::announced && !end.clean) (void)count_death(r, r.slots[i.key.slot].current, false);
+    if (i.why != EndWhy::announced || end.clean) return;
+    if (i.key.generation == r.current) (void)count_death(r, r.slots[i.key.slot].current, false);
+    if (r.next != 0 && i.key.generation == r.next) abort_next(r, end.how + when_in_roll(r));
     return;
   }
   const bool on_its_own = i.why == EndWhy::none || i.why == EndWhy::announced;
   const bool finished = end.clean && on_its_own && r.spec.restart != RestartPolicy::always;
   // One that is to run for ever, and ends with success as it has announced, or after it has served, recycles
-  // itself (uvicorn --limit-max-requests). Sooner than that it is a loop, which a back-off has to slow down.
-  const bool served = i.was_ready && (i.why == EndWhy::announced || now_ - i.ready_at >= kWorkDone);
+  // itself (uvicorn --limit-max-requests). Sooner than that it is a loop, which a back-off has to slow down;
+  // the time that it takes to go does not count.
+  const bool announced = i.why == EndWhy::announced;
+  const bool served = i.was_ready && (announced ? i.served : now_ - i.ready_at >= kWorkDone);
   const bool work_done = !finished && end.clean && on_its_own && served;
   if (r.next != 0 && i.key.generation == r.next) {
     if (work_done) return begin_anew(r, i, r.slots[i.key.slot].next, end.how);

@@ -81,7 +81,7 @@ bool valid(const ServiceRecord& r, const Instance& i) {
          within(i.proof, Proof::unproven) && within(i.why, EndWhy::hung) &&
          within(i.stall, Stall::uninterruptible) && valid_deadlines(i) && i.beats_missed <= kBeatsMissedMax &&
          (!i.doubted || within(i.doubted->stall, Stall::uninterruptible)) && i.claims.size() <= kClaimsMax &&
-         i.status_text.size() <= kStatusTextMax;
+         i.drained_by.size() <= kClaimsMax && i.status_text.size() <= kStatusTextMax;
 }
 
 bool valid(const State& s, std::size_t index) {

@@ -22,8 +22,8 @@ namespace runmain::core {
 
 inline constexpr std::uint32_t kServicesMax = 16384;  // names ever seen while a keeper lives
 inline constexpr std::size_t kRequestsMax =
-    256;  // unanswered requests; beyond: answered with an error at once
-inline constexpr std::size_t kClaimsMax = 1024;     // serving processes of one child
+    256;                                        // unanswered requests; beyond: answered with an error at once
+inline constexpr std::size_t kClaimsMax = 256;  // serving processes of one child
 inline constexpr std::size_t kStatusTextMax = 256;  // bytes of STATUS= that are kept
 inline constexpr std::size_t kFactTextMax = 512;    // bytes of a fact's text
 inline constexpr std::uint32_t kGiveUpsMax = 3;     // starts in a row that newer changes may cut short
@@ -104,7 +104,9 @@ struct Instance {
   std::uint64_t memory_max = 0;
   ChildKey about;  // a hook's and a look's: the worker
   std::string status_text;
-  std::vector<std::int32_t> claims;  // pids that hold the role, the first one first
+  std::vector<std::int32_t> claims;      // pids that hold the role, the first one first
+  std::vector<std::int32_t> drained_by;  // … and those of them that have said so, while draining
+  bool served = false;                   // it had served for a while when it announced its end
 
   // The main process may still be there: signals make sense, a second copy does not.
   bool living() const { return phase != WorkerState::sweeping; }
@@ -153,6 +155,8 @@ struct Instance {
     a("about", about);
     a("status_text", status_text);
     a("claims", claims);
+    a("drained_by", drained_by);
+    a("served", served);
   }
 };
 
@@ -211,7 +215,8 @@ struct RollCourse {
   bool gradual = false;  // slot by slot (roll.cpp)
   bool old_first = false;
   std::uint32_t canary = 0;
-  std::uint32_t told = 0;    // slots that were told to have the new generation
+  std::uint32_t told = 0;    // slots that were told to have the new generation …
+  bool told_last = false;    // … which were all
   Time hold_until = kNever;  // kNever: the latest batch is not through, or the time of its hold is over
   bool proves = false;       // … in which each new worker must be seen well
   bool overtime = false;     // its time is over, but it is not known whether all are well
@@ -221,6 +226,7 @@ struct RollCourse {
     a("old_first", old_first);
     a("canary", canary);
     a("told", told);
+    a("told_last", told_last);
     a("hold_until", hold_until);
     a("proves", proves);
     a("overtime", overtime);

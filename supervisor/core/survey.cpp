@@ -56,6 +56,7 @@ Survey survey(const ServiceRecord& r, std::vector<std::uint8_t>& marks) {
     const bool current = i.key.generation == r.current;
     const bool ready = i.phase == WorkerState::ready;
     seen.workers = true;
+    seen.stays |= current && !i.leaving;
     seen.current_ready |= current && ready;
     seen.any_ready |= ready;
     if (!current) {
@@ -65,12 +66,15 @@ Survey survey(const ServiceRecord& r, std::vector<std::uint8_t>& marks) {
     if (i.key.slot < workers) marks[i.key.slot] |= marks_of(r, i);
   }
   seen.others = others.count();
+  bool waits = false;
   for (std::uint32_t slot = 0; slot < workers; ++slot) {
     const bool failed = r.slots[slot].current.failed;
     const bool done = r.slots[slot].current.done && !failed;
     seen.full_current += done || (marks[slot] & kReadyCurrent) != 0 ? 1 : 0;
     seen.full += done || (marks[slot] & kServes) != 0 ? 1 : 0;
+    waits |= !r.slots[slot].current.done;
   }
+  seen.serves = seen.full > 0 || !waits;
   return seen;
 }
 

@@ -16,6 +16,8 @@ struct Survey {
   bool workers = false;            // any worker that is not forgotten
   bool current_ready = false;      // a ready worker of `current`
   bool any_ready = false;          // … of whatever generation
+  bool serves = false;             // a slot that is wanted has a ready worker, or will not get one
+  bool stays = false;              // a worker of `current` that is not leaving
   std::uint32_t others = 0;        // generations that are not `current` and have a worker
   std::uint32_t newest_other = 0;  // the newest of them
   std::uint32_t full = 0;          // slots that have a ready worker or are done

@@ -84,8 +84,8 @@ LineOutcome Channel::receive(const keeper::Line& line) {
   if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");
   if (get_true(object, "ready")) out.events.emplace_back(core::Ready{line.key, core::Proof::claim, {}});
   const bool drained = get_true(object, "drained");  // a child that was not asked to is stopping, too
-  if (get_true(object, "stopping") || drained) out.events.emplace_back(core::Stopping{line.key});
-  if (drained) out.events.emplace_back(core::Drained{line.key});
+  if (get_true(object, "stopping") || drained) out.events.emplace_back(core::Stopping{line.key, line.pid});
+  if (drained) out.events.emplace_back(core::Drained{line.key, line.pid, ended_holders(line.key)});
   if (object.contains("status") && object["status"].is_string()) {
     out.events.emplace_back(core::StatusText{line.key, clip_status(get_text(object, "status"))});
   }

@@ -87,7 +87,7 @@ class Reader {
     if (const auto usec = microseconds(kWatchdogUsec)) {
       out_.events.emplace_back(core::Watchdog{message_.key, *usec == 0 ? kNotifyUsecMax : *usec, false});
     }
-    if (is_one(kStopping)) out_.events.emplace_back(core::Stopping{message_.key});
+    if (is_one(kStopping)) out_.events.emplace_back(core::Stopping{message_.key, message_.sender});
     if (is_one(kReloading)) out_.events.emplace_back(core::Reloading{message_.key});
     status();
     if (is_one(kReady)) out_.events.emplace_back(core::Ready{message_.key, core::Proof::notify, {}});

@@ -87,13 +87,16 @@ inline void FakeWorld::check_helper(FakeService& s, const Spawn& e, Time now) {
 inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
   FakeRun& run = run_of(s, e.key);
   std::uint32_t leaving = 0;
+  std::uint32_t copies = 0;  // that go in their own time
   bool replaces = false;
   for (FakeChild& c : s.children) {
     if (c.key.slot != e.key.slot || c.key.generation != e.key.generation || !c.there()) continue;
     replaces |= e.reason == Reason::crash && c.serves() && c.says_unwell && !c.hung;
     if (!c.leaving) leave(s, c, run, e, now);
     ++leaving;
+    copies += c.body == Body::alive && !c.hung && !c.sick() && !c.sweeping ? 1 : 0;
   }
+  if (copies > s.lingering + 1) violated("I3: at most stop.lingering + 2 of one slot and generation", e.key);
   if (run.attempt + 1 != e.key.attempt) violated("I3: every start has a key of its own", e.key);
   if (run.ends + leaving != run.attempt) violated("I2: one start for each stop", e.key);
   run.attempt = e.key.attempt;

@@ -232,7 +232,7 @@ inline Event FakeWorld::exits(FakeChild& c, int status, Time now) {
   FakeRun& run = run_of(s, c.key);
   ++run.ends;
   const bool asked = c.stopping || c.awaiting || c.sweeping;
-  const bool served = c.ready && (c.announced || now - c.ready_at >= kWorkDone);
+  const bool served = c.announced ? c.served : c.ready && now - c.ready_at >= kWorkDone;
   const bool work_done = served && !asked && !c.hung && s.clean(status);
   const bool healthy = c.ready && now - c.ready_at >= s.spec.backoff.reset;
   if (!c.leaving) {  // else its successor's run is what counts
@@ -269,7 +269,7 @@ inline Event FakeWorld::announces(FakeChild& c, Time now) {
   c.announced = true;
   c.served = c.ready && now - c.ready_at >= kWorkDone;
   services_[c.key.service.value].hurt(c.key.slot);
-  return Stopping{c.key};
+  return Stopping{c.key, c.pid};
 }
 
 inline Event FakeWorld::at_terminal(FakeChild& c, bool on_now) {
@@ -372,7 +372,7 @@ inline Event FakeWorld::triggers(FakeChild& c) {
 
 inline Event FakeWorld::drained(FakeChild& c) {
   c.drained = true;
-  return Drained{c.key};
+  return Drained{c.key, c.pid, {}};
 }
 
 inline Event FakeWorld::configured_again(std::vector<ServiceSpec> specs, Mode mode) {

@@ -55,7 +55,7 @@ TEST_CASE("a claim in each phase of a child") {
       {"ready", {lives, ready}, "grant 0:0:1:1"},
       {"to be stopped as soon as it is there", {{"stop 1 0", ""}}, "grant 0:0:1:1"},
       {"said that it is stopping", {lives, ready, {"stopping 0:0:1:1", ""}}, "grant 0:0:1:1"},
-      {"asked to stop", {lives, ready, stop}, "grant 0:0:1:1"},
+      {"asked to stop", {lives, ready, stop}, "grant 0:0:1:1, ask_drain 0:0:1:1"},
       {"killed", {lives, ready, stop, killed}, killing},
       {"exited", {lives, ready, stop, {"exits 0:0:1:1 0", "kill_tree 0:0:1:1"}}, unknown},
       {"gone",
@@ -82,7 +82,7 @@ TEST_CASE("one that holds the role has it until its child is killed") {
   s.serve({0, 0, 1, 1});
   play(s, {{"claim 0:0:1:1 501", "grant 0:0:1:1"},
            {"stop 1 0", "ask_drain 0:0:1:1, kill 0:0:1:1 15"},
-           {"claim 0:0:1:1 501", "grant 0:0:1:1"},
+           {"claim 0:0:1:1 501", "grant 0:0:1:1, ask_drain 0:0:1:1"},  // it may not have heard of it
            {"claim 0:0:1:1 502", "refuse 0:0:1:1 (the role belongs to process 501)"},
            {"tick 10000", "kill_tree 0:0:1:1"},
            {"claim 0:0:1:1 501", "refuse 0:0:1:1 (the child is being killed)"},

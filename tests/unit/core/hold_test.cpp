@@ -125,16 +125,55 @@ TEST_CASE("the last batch is held, too: who dies at once fails the roll, and nob
 
 TEST_CASE("a new worker that ends as it has announced does not begin the last hold anew") {
   ServiceSpec spec = pool(1);
-  spec.roll.hold_last = 1s;
+  spec.roll.hold_last = 3s;
   Scene s = serving(spec);
   s.command(CommandVerb::reload, {0}, 1);
   s.serve({0, 0, 2, 1});
   s.ends({0, 0, 1, 1}, 0);
-  play(s, {{"tick 900", ""},
-           {"stopping 0:0:2:1", ""},
-           {"exits 0:0:2:1 0", "spawn 0:0:2:2 recycle, kill_tree 0:0:2:1"}});
+  play(s, {{"tick 2900", ""},
+           {"stopping 0:0:2:1", "spawn 0:0:2:2 recycle"},
+           {"exits 0:0:2:1 0", "kill_tree 0:0:2:1"}});
   s.swept({0, 0, 2, 1});
   play(s, {{"tick 200", ""}, {"lives 0:0:2:2", "probe 0:0:2:2"}, {"ready 0:0:2:2", "answer 1"}});
+}
+
+TEST_CASE("a new worker that announces its end soon after its start, or ends with a failure, ends the roll") {
+  for (const bool soon : {true, false}) {
+    Scene s = serving(pool(2));
+    s.command(CommandVerb::reload, {0}, 1);
+    s.serve({0, 0, 2, 1});
+    s.ends({0, 0, 1, 1}, 0);
+    s.lives({0, 1, 2, 1});
+    s.tick(soon ? 999ms : 1000ms);
+    s.handle(Stopping{{ServiceId{0}, 0, 2, 1}, Scene::pid({ServiceId{0}, 0, 2, 1})});
+    CHECK(s.spawned() == (soon ? Keys{} : Keys{{0, 0, 2, 2}}));
+    s.handle(Exited{{ServiceId{0}, 0, 2, 1}, Scene::pid({ServiceId{0}, 0, 2, 1}), soon ? 0 : 256, true});
+    CHECK(s.told(FactType::reload_failed) == 1);
+  }
+}
+
+TEST_CASE("after a scale-down in a roll other canaries are held for their time, and so is the last batch") {
+  ServiceSpec spec = pool(3);
+  spec.roll.canary = 1;
+  Scene s = serving(spec);
+  s.handle(Exited{{ServiceId{0}, 2, 1, 1}, Scene::pid({ServiceId{0}, 2, 1, 1}), 256, true});
+  s.command(CommandVerb::reload, {0}, 1);
+  s.serve({0, 2, 2, 1});  // the slot without anybody is the canary
+  s.handle(Command{CommandVerb::scale, {ServiceId{0}}, 0, 2, 2});
+  CHECK(s.spawned() == Keys{{0, 0, 2, 1}});
+  s.serve({0, 0, 2, 1});
+  CHECK(s.spawned() == Keys{});
+  CHECK(s.facts.back().text == "canary 1 of 2, held 10000 ms");
+
+  ServiceSpec last = pool(3);
+  last.roll.hold_last = 2s;
+  Scene t = serving(last);
+  t.command(CommandVerb::reload, {0}, 1);
+  t.serve({0, 0, 2, 1});
+  t.serve({0, 1, 2, 1});
+  t.handle(Command{CommandVerb::scale, {ServiceId{0}}, 0, 2, 2});
+  CHECK(t.facts.back().text == "2 of 2, held 2000 ms");
+  CHECK(t.told(FactType::reload_done) == 0);
 }
 
 TEST_CASE("a canary that ends by itself again and again does not keep its hold from ending") {
@@ -145,8 +184,8 @@ TEST_CASE("a canary that ends by itself again and again does not keep its hold f
   s.serve({0, 0, 2, 1});
   s.ends({0, 0, 1, 1}, 0);
   for (std::uint32_t n = 1; n < 10; ++n) {
-    s.tick(999ms);
-    s.handle(Stopping{{ServiceId{0}, 0, 2, n}});
+    s.tick(1s);
+    s.handle(Stopping{{ServiceId{0}, 0, 2, n}, Scene::pid({ServiceId{0}, 0, 2, n})});
     s.ends({0, 0, 2, n}, 0);
     s.serve({0, 0, 2, n + 1});
   }

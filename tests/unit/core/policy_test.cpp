@@ -28,10 +28,10 @@ const char* name(Then then) {
 }
 
 // What the policies promise, in words of their own.
-Then promised(RestartPolicy policy, bool clean, bool announced, bool was_ready, bool served) {
+Then promised(RestartPolicy policy, bool clean, bool was_ready, bool served) {
   if (clean && policy != RestartPolicy::always) return Then::done;
   if (policy == RestartPolicy::never) return Then::failed;
-  return clean && was_ready && (announced || served) ? Then::recycle : Then::crash;
+  return clean && was_ready && served ? Then::recycle : Then::crash;
 }
 
 Then seen(const Scene& s) {
@@ -62,7 +62,7 @@ TEST_CASE("every policy, every end, announced or not, ready or not, after long e
         s.lives(key);
         if (was_ready) s.ready(key);
         s.now += served ? kWorkDone : kWorkDone - Duration(1);
-        if (announced) s.handle(Stopping{key});
+        if (announced) s.handle(Stopping{key, Scene::pid(key)});
         if (announced && was_ready && served && policy == RestartPolicy::always) {
           CHECK(s.effects() == "spawn 0:0:1:2 recycle");  // its successor does not wait for its end
           s.handle(Exited{key, Scene::pid(key), end.status, end.status != kUnknown});
@@ -70,8 +70,7 @@ TEST_CASE("every policy, every end, announced or not, ready or not, after long e
           continue;
         }
         s.handle(Exited{key, Scene::pid(key), end.status, end.status != kUnknown});
-        CHECK(std::string(name(seen(s))) ==
-              name(promised(policy, end.status == 0, announced, was_ready, served)));
+        CHECK(std::string(name(seen(s))) == name(promised(policy, end.status == 0, was_ready, served)));
         CHECK(s.count<KillTree>() == 1);
       }
     }

@@ -170,3 +170,38 @@ TEST_CASE("a new worker that dies before any slot has changed hands gives nothin
   CHECK(s.effects().find("generation 1 serves on") != std::string::npos);
   CHECK(s.told(FactType::reload_restored) == 0);
 }
+
+TEST_CASE("a scale-down leaves the one that serves until another one does, in whatever slot it is") {
+  for (const Balance balance : {Balance::shared, Balance::reuseport}) {
+    Scene s;
+    ServiceSpec spec = service("web", 2);
+    spec.balance = balance;
+    s.configure({spec});
+    s.serve({0, 0, 1, 1});
+    s.serve({0, 1, 1, 1});
+    s.ends({0, 0, 1, 1}, 256);
+    s.handle(Command{CommandVerb::scale, {ServiceId{0}}, 0, 1, 1});
+    CHECK(s.count<Kill>() == 0);
+    CHECK(s.count<AwaitQueue>() == 0);
+    s.serve({0, 0, 1, 2});
+    CHECK(s.count<Kill>() + s.count<AwaitQueue>() == 1);
+  }
+}
+
+TEST_CASE("the load takes no worker away while another one is not there") {
+  Scene s;
+  ServiceSpec spec = service("web", 1);
+  spec.workers_max = 3;
+  s.configure({spec});
+  s.serve({0, 0, 1, 1});
+  for (int n = 0; n < 2; ++n) s.handle(Load{ServiceId{0}, 5, 0});
+  s.serve({0, 1, 1, 1});
+  s.handle(Exited{{ServiceId{0}, 0, 1, 1}, Scene::pid({ServiceId{0}, 0, 1, 1}), 256, true});
+  s.handle(Load{ServiceId{0}, 0, 0});
+  s.now += kCalm;
+  s.handle(Load{ServiceId{0}, 0, 0});
+  CHECK(s.told(FactType::service_scaled) == 1);  // up
+  s.serve({0, 0, 1, 2});
+  s.handle(Load{ServiceId{0}, 0, 0});
+  CHECK(s.told(FactType::service_scaled) == 2);
+}

@@ -53,7 +53,7 @@ TEST_CASE("who has drained has the flush budget from then on, and gets no furthe
   Scene s = serving(spec);
   s.command(CommandVerb::stop, {0}, 1);
   s.tick(1s);
-  s.handle(Drained{K{0, 0, 1, 1}});
+  s.handle(Drained{K{0, 0, 1, 1}, 0, {}});
   CHECK(s.told(FactType::child_drained) == 1);
   play(s, {{"due", "3000"}, {"wait", "kill_tree 0:0:1:1", "child.stop_timed_out"}});
 }
@@ -165,12 +165,13 @@ TEST_CASE("a new worker that ends as it has announced is replaced within the rol
   s.serve({0, 0, 2, 1});
   s.ends({0, 0, 1, 1}, 0);
   play(s, {{"due", "10000"},
-           {"stopping 0:0:2:1", ""},
-           {"exits 0:0:2:1 0", "spawn 0:0:2:2 recycle, kill_tree 0:0:2:1"},
+           {"tick 1000", ""},
+           {"stopping 0:0:2:1", "spawn 0:0:2:2 recycle"},
+           {"exits 0:0:2:1 0", "kill_tree 0:0:2:1"},
            {"swept 0:0:2:1", "forget 0:0:2:1"},
            {"lives 0:0:2:2", "probe 0:0:2:2"},
            {"ready 0:0:2:2", "", "child.ready, services.all_ready"},
-           {"due", "10000"},
+           {"due", "9000"},
            {"wait", "spawn 0:1:2:1 change"}});
 }
 

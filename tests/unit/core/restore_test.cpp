@@ -117,7 +117,7 @@ Event some_event(const Machine& machine, Dice& dice) {
       return Swept{key, dice.pick(5) == 0 ? std::vector<std::string>{"1 x"} : std::vector<std::string>{}};
     case 7:
     case 8: return Ready{key, Proof::probe, {}};
-    case 9: return Stopping{key};
+    case 9: return Stopping{key, pid};
     case 10: return StatusText{key, "x"};
     case 11: return Watchdog{key, dice.pick(3) * 1000000, dice.pick(5) == 0};
     case 12: return Extend{key, dice.pick(1000000)};

@@ -122,7 +122,7 @@ class Script {
       return take(Swept{k, survivor.empty() ? std::vector<std::string>{} : std::vector{survivor}});
     }
     if (verb_ == "ready") return take(Ready{k, kProofs.at(word()), {}});
-    if (verb_ == "stopping") return take(Stopping{k});
+    if (verb_ == "stopping") return take(Stopping{k, Scene::pid(k)});
     if (verb_ == "reloading") return take(Reloading{k});
     if (verb_ == "says") return take(StatusText{k, word()});
     if (verb_ == "main") return take(MainPid{k, static_cast<std::int32_t>(number())});

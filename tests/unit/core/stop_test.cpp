@@ -219,7 +219,7 @@ TEST_CASE("who has served and announces its end is succeeded at once, and goes i
            {"exits 0:0:1:1 0", "kill_tree 0:0:1:1"},
            {"swept 0:0:1:1", "forget 0:0:1:1"},
            {"stopping 0:0:1:2", ""},  // so soon it may be a loop
-           {"exits 0:0:1:2 1", "spawn 0:0:1:3 crash, kill_tree 0:0:1:2"}});
+           {"exits 0:0:1:2 0", "spawn 0:0:1:3 crash, kill_tree 0:0:1:2"}});
   CHECK(s.count<Kill>() == 0);
 }
 
@@ -257,6 +257,88 @@ TEST_CASE("who announces its end and ends with a failure is a crash all the same
   s.now += kWorkDone;
   play(s, {{"stopping 0:0:1:2", ""}, {"exits 0:0:1:2 256", "kill_tree 0:0:1:2"}});
   CHECK(s.machine.next_deadline() > s.now);  // the second one waits
+}
+
+TEST_CASE("after a failure weeks ago who has lived well is succeeded at once; a kill by the grace is none") {
+  Scene s;
+  ServiceSpec spec = service("web");
+  spec.stop.timeout = 5s;
+  s.configure({spec});
+  s.serve({0, 0, 1, 1});
+  s.now += kWorkDone;
+  play(s, {{"stopping 0:0:1:1", "spawn 0:0:1:2 recycle"},
+           {"lives 0:0:1:2", "probe 0:0:1:2"},
+           {"ready 0:0:1:2", ""},
+           {"tick 5000", "kill_tree 0:0:1:1"},
+           {"exits 0:0:1:1 9", ""},
+           {"swept 0:0:1:1", "forget 0:0:1:1"},
+           {"stopping 0:0:1:2", "spawn 0:0:1:3 recycle"},
+           {"exits 0:0:1:2 256", "kill_tree 0:0:1:2"},
+           {"swept 0:0:1:2", "forget 0:0:1:2"},
+           {"lives 0:0:1:3", "probe 0:0:1:3"},
+           {"ready 0:0:1:3", ""},
+           {"tick 10000", ""},
+           {"stopping 0:0:1:3", "spawn 0:0:1:4 recycle"}});
+}
+
+TEST_CASE("copies of one slot that drain are bounded: the next one waits for its predecessor's end") {
+  for (const std::uint32_t lingering : {0U, 1U}) {
+    Scene s;
+    ServiceSpec spec = service("web");
+    spec.stop.timeout = 600s;
+    spec.stop.lingering = lingering;
+    s.configure({spec});
+    s.serve({0, 0, 1, 1});
+    std::uint32_t attempt = 1;
+    for (;; ++attempt) {
+      s.now += kWorkDone;
+      const K key{0, 0, 1, attempt};
+      s.handle(Stopping{key, Scene::pid(key)});
+      if (s.spawned().empty()) break;
+      s.serve({0, 0, 1, attempt + 1});
+    }
+    CHECK(attempt == lingering + 2);
+    const K last{0, 0, 1, attempt};
+    s.handle(Exited{last, Scene::pid(last), 0, true});
+    CHECK(s.spawned() == Keys{{0, 0, 1, attempt + 1}});
+  }
+}
+
+TEST_CASE("of several processes that serve one may go, or be done, without the others") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  const K key{0, 0, 1, 1};
+  for (const std::int32_t pid : {501, 502}) s.handle(Claimed{key, 1, pid, true, "", {}, false});
+  s.now += kWorkDone;
+  for (const std::int32_t pid : {501, 502, 777}) {
+    s.handle(Stopping{key, pid});
+    s.handle(Drained{key, pid, {}});
+    CHECK(s.effects().empty());
+    CHECK(s.state(0) == ServiceState::ready);
+  }
+  play(s, {{"stop 1 0", "ask_drain 0:0:1:1, kill 0:0:1:1 15"}, {"due", "10000"}});
+  s.handle(Drained{key, 501, {}});
+  s.handle(Drained{key, 501, {}});
+  s.handle(Drained{key, 777, {}});
+  play(s, {{"due", "10000"}});
+  Scene ended = s;
+  s.handle(Drained{key, 502, {}});
+  play(s, {{"due", "2000"}});
+  ended.handle(Drained{key, 501, {502}});  // the other one has gone without a word
+  play(ended, {{"due", "2000"}});
+}
+
+TEST_CASE("a reload does not wait for who ends by itself, where two may be") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  s.now += kWorkDone;
+  play(s, {{"stopping 0:0:1:1", "spawn 0:0:1:2 recycle"},
+           {"lives 0:0:1:2", "probe 0:0:1:2"},
+           {"reload 1 0", "stop_probe 0:0:1:2, ask_drain 0:0:1:2, kill 0:0:1:2 15"},
+           {"exits 0:0:1:2 15", "kill_tree 0:0:1:2"},
+           {"swept 0:0:1:2", "forget 0:0:1:2, spawn 0:0:2:1 change"}});
 }
 
 TEST_CASE("how a worker ends decides whether it has a successor: then that is awaited") {
