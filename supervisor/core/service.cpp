@@ -95,7 +95,8 @@ void Engine::stop_unwanted(ServiceRecord& r) {
     // It makes room for a change; if that is withdrawn, whoever is started here instead is for that reason,
     // and not for the one that this one was started for.
     const bool counts = i.key.is_worker() && i.key.generation == r.current && i.key.slot < r.workers();
-    if (counts && i.works() && !i.leaving) r.slots[i.key.slot].current.reason = Reason::change;
+    const bool there = i.works() || (i.phase == WorkerState::draining && i.why == EndWhy::announced);
+    if (counts && there && !i.leaving) r.slots[i.key.slot].current.reason = Reason::change;
     stop(r, i, EndWhy::stop);
   }
 }
