@@ -25,8 +25,8 @@ class Engine {
  public:
   Engine(State& state, Output& out) : s_(state), out_(out), now_(state.now), cause_(state.events) {}
 
-  // event handlers (machine.cpp, instance.cpp, terminal.cpp, health.cpp, pool.cpp, reload.cpp, shutdown.cpp,
-  // configure.cpp, adopt.cpp, requests.cpp)
+  // event handlers (machine.cpp, instance.cpp, claims.cpp, terminal.cpp, health.cpp, pool.cpp, reload.cpp,
+  // shutdown.cpp, configure.cpp, adopt.cpp, requests.cpp)
   void operator()(const Configured& e);
   void operator()(const Spawned& e);
   void operator()(const Exited& e);
@@ -255,6 +255,9 @@ class Engine {
 };
 
 const char* name_of(Reason reason);
+
+// At most `max` bytes, not ending inside a UTF-8 sequence.
+std::string cut(const std::string& text, std::size_t max);
 
 // "2 to 8 workers, as its configuration says": how many a service may have.
 std::string bounds_text(const ServiceSpec& spec);

@@ -29,14 +29,6 @@ bool is_transient(const Spawned& e) {
   }
 }
 
-// At most `max` bytes, not ending inside a UTF-8 sequence.
-std::string cut(const std::string& text, std::size_t max) {
-  if (text.size() <= max) return text;
-  std::size_t end = max;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
-  return text.substr(0, end == 0 ? max : end);
-}
-
 Duration from_usec(std::uint64_t usec) {
   constexpr auto kMax =
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(kSpanMax).count());
@@ -60,6 +52,13 @@ bool has_failed_for(const SlotRun& run, Duration limit) {
 }
 
 }  // namespace
+
+std::string cut(const std::string& text, std::size_t max) {
+  if (text.size() <= max) return text;
+  std::size_t end = max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
+  return text.substr(0, end == 0 ? max : end);
+}
 
 // What runs in a phase ends with it.
 void Engine::enter(Instance& i, WorkerState phase) {
@@ -323,54 +322,6 @@ void Engine::operator()(const Swept& e) {
   touch(*r);
 }
 
-// Of several processes that serve one may go alone: a master recycles them, and replaces them itself.
-bool Engine::speaks_for(const Instance& i, std::int32_t pid) {
-  return pid == i.pid || i.claims.empty() || (i.claims.size() == 1 && i.claims.front() == pid);
-}
-
-void Engine::operator()(const Stopping& e) {
-  const auto [r, i] = find(e.key);
-  if (i == nullptr || !i->key.is_worker()) return;
-  if (!i->works() || !speaks_for(*i, e.pid)) return;
-  const bool leaves = leaves_by_itself(*r, *i);
-  i->served = i->phase == WorkerState::ready && now_ - i->ready_at >= kWorkDone;
-  stop_looking(*i);
-  leave_terminal(*i);
-  enter(*i, WorkerState::draining);
-  i->why = EndWhy::announced;
-  i->deadline = later(now_, r->spec.stop.timeout);
-  i->drained_by.clear();
-  touch(*r);
-  if (!leaves) return;
-  Slot& slot = r->slots[i->key.slot];
-  begin_anew(*r, *i, i->key.generation == r->current ? slot.current : slot.next, "it ends by itself");
-  i->leaving = true;
-}
-
-// So many others of its slot are on their way out that one more would be too many.
-bool Engine::is_crowded(const ServiceRecord& r, const Instance& it) {
-  const auto others = std::count_if(r.instances.begin(), r.instances.end(), [&it](const Instance& i) {
-    return &i != &it && i.key.is_worker() && i.key.slot == it.key.slot && i.living() && i.leaving;
-  });
-  return others > static_cast<std::ptrdiff_t>(r.spec.stop.lingering);
-}
-
-// Who has served and announces its end takes no new connections from here on, and may have many to answer
-// yet: its successor does not wait for that. Where the way in which it ends decides whether there is one, and
-// soon after its start, which may be a loop, the end is awaited.
-bool Engine::leaves_by_itself(const ServiceRecord& r, const Instance& i) const {
-  const bool served = i.phase == WorkerState::ready && now_ - i.ready_at >= kWorkDone;
-  if (!served || i.leaving || !up(r) || r.run != RunState::running || i.key.slot >= r.workers()) return false;
-  const bool of_next = r.had_turn(i.key.slot) && i.key.generation == r.next;
-  if (!of_next && i.key.generation != r.current) return false;
-  const bool new_first = r.spec.roll.order == RollOrder::new_first && !r.course.old_first;
-  if (!r.overlaps() || !new_first || is_crowded(r, i)) return false;
-  // After an end with a failure the next one is awaited, unless all was well since.
-  const SlotRun& run = of_next ? r.slots[i.key.slot].next : r.slots[i.key.slot].current;
-  const bool calm = run.crashes == 0 || lived_well(r, i);
-  return calm && r.spec.restart == RestartPolicy::always && r.spec.no_restart.empty();
-}
-
 // What a child reloads inside is its own affair.
 void Engine::operator()(const Reloading&) {}
 
@@ -417,39 +368,6 @@ void Engine::operator()(const MainPid& e) {
     return;
   i->pid = e.pid;
   push(SetMainPid{i->key, e.pid});
-}
-
-// They are no more, and hold the role no longer.
-void Engine::forget_holders(Instance& i, const std::vector<std::int32_t>& ended) {
-  std::erase_if(i.claims, [&ended](std::int32_t holder) {
-    return std::count(ended.begin(), ended.end(), holder) != 0;
-  });
-}
-
-// One that is asked to go may still claim: a job that is stopped in its first second has spans to tell of,
-// too.
-void Engine::operator()(const Claimed& e) {
-  const auto [r, i] = find(e.key);
-  std::string why;
-  if (i != nullptr) forget_holders(*i, e.ended);
-  const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
-  if (i == nullptr || !i->key.is_worker() || !i->living()) {
-    why = "no such child";
-  } else if (i->phase == WorkerState::killing) {
-    why = "the child is being killed";
-  } else if (!known && !i->claims.empty() && !e.explicit_call) {
-    why = "the role belongs to process " + std::to_string(i->claims.front());
-  } else if (!known && i->claims.size() >= kClaimsMax) {
-    why = "too many processes of this child hold the role";
-  }
-  push(GrantRole{e.key, e.conn, why.empty(), why, e.by_path});
-  if (i == nullptr) return;
-  if (!why.empty()) return tell(*r, *i, FactType::child_claim_refused, e.pid, why);
-  if (i->phase == WorkerState::draining && i->why != EndWhy::watchdog && i->why != EndWhy::announced)
-    push(AskDrain{i->key, std::max(i->deadline - now_, Duration::zero())});  // it was not there to hear it
-  if (known) return;
-  i->claims.push_back(e.pid);
-  tell(*r, *i, FactType::child_claimed, e.pid, cut(e.runtime, kStatusTextMax));
 }
 
 // Everything of this service whose time has come.

@@ -160,26 +160,6 @@ void Engine::recycle(ServiceRecord& r) {
   }
 }
 
-// ---- draining
-// -----------------------------------------------------------------------------------------------
-
-// Nothing is left to answer, in none of the processes that serve: what remains has a budget of its own.
-void Engine::operator()(const Drained& e) {
-  const auto [r, i] = find(e.key);
-  if (i == nullptr || i->phase != WorkerState::draining || i->drained) return;
-  const auto said = [i = i](std::int32_t pid) {
-    return std::count(i->drained_by.begin(), i->drained_by.end(), pid) != 0;
-  };
-  forget_holders(*i, e.ended);
-  if (!said(e.pid) && i->drained_by.size() < kClaimsMax) i->drained_by.push_back(e.pid);
-  if (!std::all_of(i->claims.begin(), i->claims.end(), said)) return;
-  i->drained = true;
-  i->deadline = later(now_, r->spec.stop.flush);
-  i->step_at = kNever;  // nothing is left to hurry it with
-  tell(*r, *i, FactType::child_drained, to_ms(now_ - i->since));
-  touch(*r);
-}
-
 // ---- sockets of one slot
 // ------------------------------------------------------------------------------------
 

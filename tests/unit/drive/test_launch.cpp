@@ -92,6 +92,7 @@ TEST_CASE("a worker gets the whole contract in its environment") {
                    {"RUNMAIN_CHANNEL", "@channel"},
                    {"RUNMAIN_SERVICE", "web"},
                    {"RUNMAIN_WORKER", "1"},
+                   {"NODE_APP_INSTANCE", "1"},
                    {"RUNMAIN_GENERATION", "4"},
                    {"RUNMAIN_INSTANCE_ID", instance_id(kSecret, f.in.key)},
                    {"RUNMAIN_REASON", "crash"},

@@ -50,7 +50,6 @@ TEST_CASE("programs that know another manager's variables find the sockets in th
   CHECK(env["EINHORN_CHILD_INDEX"] == "1");
   CHECK(env["SERVER_STARTER_PORT"] == "127.0.0.1:8000=3;[::]:8001=5;/run/web.sock=6");
   CHECK(env["SERVER_STARTER_GENERATION"] == "4");
-  CHECK(env.count("NODE_APP_INSTANCE") == 0);
   for (const char* name : {"EINHORN_MASTER_PID", "EINHORN_SOCK_PATH", "NGINX", "GUNICORN_FD"})
     CHECK(env.count(name) == 0);
 }
@@ -61,6 +60,10 @@ TEST_CASE("of several workers each has its number under pm2's name, with what th
   CHECK(f.environment()["NODE_APP_INSTANCE"] == "1");
   f.spec.env = {{"NODE_APP_INSTANCE", "blue"}};
   CHECK(f.environment()["NODE_APP_INSTANCE"] == "blue");
+  Fixture alone;
+  CHECK(alone.environment()["NODE_APP_INSTANCE"] == "1");  // of a slot that `runmain scale` has added
+  alone.in.key.slot = 0;
+  CHECK(alone.environment().count("NODE_APP_INSTANCE") == 0);
 }
 
 TEST_CASE("a watchdog that the specification wants is told as systemd tells it") {
@@ -73,6 +76,7 @@ TEST_CASE("a watchdog that the specification wants is told as systemd tells it")
 
 TEST_CASE("other managers' variables are not inherited") {
   Fixture f;
+  f.in.key.slot = 0;
   f.in.environment = {"EINHORN_MASTER_PID=1", "EINHORN_FD_0=9",        "EINHORN_SOCK_PATH=/x",
                       "NODE_APP_INSTANCE=7",  "SERVER_STARTER_PORT=3", "EINHORN=y"};
   const auto env = f.environment();
