@@ -19,6 +19,7 @@ class Case:
     drops: bool = False     # … but by the program's own end, which closes what it has accepted and not yet read
     reloads: str = "watch"  # who reloads without runmain: "watch" (itself), "hup" (at SIGHUP), "" (nobody)
     preload: bool = False   # the program is imported by a process that does not serve, as the user asked for
+    start_up: str = "start-up"      # the span that the program makes once, before it serves; "": none
     brief: bool = False     # one of those that are run at each build
     language: str = "python"
     environment: tuple = ()

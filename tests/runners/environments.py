@@ -49,15 +49,18 @@ def prepared(build, name, pinned, make):
     return folder
 
 
-def python_environment(build, which):
-    """The folder of a virtual environment with the set `which` of PYTHON_SETS."""
-    pinned = f"{PINNED}/python-{which}.txt"
-
+def virtual_environment(build, name, requirements):
+    """The folder of one with what this file asks for."""
     def make(folder):
         installed([sys.executable, "-m", "venv", folder])
-        installed([folder + "/bin/python", "-m", "pip", "install", "-q", "-r", pinned])
+        installed([folder + "/bin/python", "-m", "pip", "install", "-q", "-r", requirements])
 
-    folder = prepared(build, "python-" + which, [pinned], make)
+    return prepared(build, name, [requirements], make)
+
+
+def python_environment(build, which):
+    """The folder of a virtual environment with the set `which` of PYTHON_SETS."""
+    folder = virtual_environment(build, "python-" + which, f"{PINNED}/python-{which}.txt")
     packages = f"{folder}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     with open(packages + "/runners_witness.pth", "w") as file:
         file.write(WITNESS_PTH)

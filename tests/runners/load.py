@@ -22,14 +22,29 @@ def free_port():
         return s.getsockname()[1]
 
 
+def connected(port):
+    connection = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    # Where nobody listens the kernel may choose this very port for our end, too, and connect us with ourselves.
+    if connection.getsockname() == connection.getpeername():
+        connection.close()
+        raise ConnectionRefusedError("nobody but we ourselves")
+    return connection
+
+
 def asked(port, trace):
     """The body of GET / as a request of this trace, or an OSError."""
+    with connected(port) as connection:
+        return answer(connection, trace)
+
+
+def answer(connection, trace):
+    """The same over a connection that is there already."""
     parent = f"00-{trace}-{secrets.token_hex(8)}-01"
-    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as s:
-        s.sendall(f"GET / HTTP/1.1\r\nHost: localhost\r\nTraceparent: {parent}\r\nConnection: close\r\n\r\n".encode())
-        data = b""
-        while part := s.recv(65536):
-            data += part
+    request = f"GET / HTTP/1.1\r\nHost: localhost\r\nTraceparent: {parent}\r\nConnection: close\r\n\r\n"
+    connection.sendall(request.encode())
+    data = b""
+    while part := connection.recv(65536):
+        data += part
     if b" 200 " not in data.split(b"\r\n", 1)[0]:
         raise OSError("no answer" if not data else data.split(b"\r\n", 1)[0].decode("latin-1"))
     return data.split(b"\r\n\r\n", 1)[1].decode()

@@ -132,12 +132,12 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Sink:
-    """Listens on a free port of loopback until close()."""
+    """Listens on a port of loopback, a free one for 0, until close()."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.spans = []
         self.news = threading.Condition()
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         self.server.sink = self
         self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()

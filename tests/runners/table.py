@@ -25,6 +25,8 @@ def told(result, plain):
         words.append(f"{v['ids']} instance ids")
     if v["start_ups"] > v["serving"]:
         words.append(f"{v['start_ups']} start-up spans")
+    if v.get("start_ups_lost"):     # results of before this was looked at are kept, too
+        words.append(f"{v['start_ups_lost']} start-up spans lost")
     if v["stop_s"] is None:
         words.append("ignores SIGTERM")
     if not plain:

@@ -157,17 +157,22 @@ class World:
             time.sleep(0.1)
         return self.sink.of_programs()
 
-    def close(self):
+    def pids(self):
+        """Of all that was started here and lives."""
         mark = ("RUNNERS_WITNESS=" + self.witness_path).encode()
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if mark in file.read():
+                        found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
+    def close(self):
         for _ in range(5):
-            left = []
-            for pid in filter(str.isdigit, os.listdir("/proc")):
-                try:
-                    with open(f"/proc/{pid}/environ", "rb") as file:
-                        if mark in file.read():
-                            left.append(int(pid))
-                except OSError:
-                    pass
+            left = self.pids()
             for pid in left:
                 try:
                     os.kill(pid, signal.SIGKILL)
