@@ -5,6 +5,10 @@
 
 ALWAYS = {
     "socket": "_serving:patch_socket",
+    "socketserver": "_serving:patch_socketserver",
+    "asyncio.selector_events": "_serving:patch_asyncio",
+    "tornado.netutil": "_serving:patch_tornado",
+    "waitress.server": "_serving:patch_waitress",
     "uvloop": "_serving:patch_uvloop",
     "gevent.baseserver": "_serving:patch_gevent",
     "gunicorn.arbiter": "_runners:gunicorn_arbiter",

@@ -25,6 +25,11 @@ import runmain
 def exporter(): return OTLPSpanExporter(endpoint=os.environ.get("SINK", "http://127.0.0.1:9/v1/traces"))
 def tracer(): return trace.get_tracer("t")
 def span(name): tracer().start_span(name).end()
+def accept():
+    import socket
+    s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+    other = socket.create_connection(s.getsockname())
+    return s, other, s.accept()[0]
 """
 
 

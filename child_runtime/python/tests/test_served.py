@@ -111,6 +111,9 @@ class ServedTest(unittest.TestCase):
     def test_opentelemetry_instrument_and_reload(self):
         self.run_one("opentelemetry-instrument uvicorn app_fastapi:app --fd 3 --reload", auto=False)
 
+    def test_siblings_that_listen_each(self):
+        self.run_one("python %s/app_siblings.py" % APPS, processes=2, listen=False, port_key=True)
+
     def test_celery_loses_no_task_of_one_task_children(self):
         import subprocess
 
