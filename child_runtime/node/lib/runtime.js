@@ -54,7 +54,8 @@ class Runtime {
     this.heldBytes = 0;
     this.hasServed = false; // a server's span waits
     this.isLate = false; // something has waited for long enough
-    this.byTheWay = false; // what waited has claimed, and not a listen
+    this.insisted = false; // has claimed explicitly
+    this.hasListened = false; // on the service's address
     this.isHanded = false; // by the parent: a socket
     this.stopWatching = undefined;
     this.open = new Map(); // span → { lane, slot }
@@ -103,6 +104,7 @@ class Runtime {
   claim(explicit) {
     if (this.claiming) return this.claiming;
     if (!this.supervised || !isMainThread) return Promise.resolve(this.serving);
+    this.insisted = explicit || this.isOneOfSeveral();
     if (this.token.wiped || !this.env.RUNMAIN_CHANNEL) {
       this.answered({ state: 'refused', why: 'the token is another process\'s' });
       return Promise.resolve(false);
@@ -120,7 +122,7 @@ class Runtime {
         resolve(this.serving);
       };
       this.quietly(() =>
-        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.isOneOfSeveral(), answered),
+        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, this.insisted, answered),
       );
     });
     return this.claiming;
@@ -135,7 +137,6 @@ class Runtime {
   // has told runmain of: what waits claims. In a service whose sockets runmain has, only a server's spans do.
   claimByTheWay() {
     if (this.state !== 'unclaimed' || (this.hasSockets && !this.hasServed) || isPrimary()) return;
-    this.byTheWay = true;
     this.claim(false);
   }
 
