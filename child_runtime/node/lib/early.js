@@ -5,7 +5,7 @@
 'use strict';
 
 const Module = require('node:module');
-const { readToken } = require('./environment');
+const { ownToken } = require('./environment');
 
 // Names at which there is something to instrument; file system, sockets and names come with each of them.
 const kLibraries = new Set(
@@ -103,7 +103,7 @@ let installed = false;
 function install(env = process.env) {
   if (installed) return;
   installed = true;
-  const { wiped } = readToken(env.RUNMAIN_TOKEN) || {};
+  const { wiped } = ownToken(env) || {};
   if (process.channel) hookHanded(env);
   if (!wiped) hookListen();
   if (env.RUNMAIN_AUTO === undefined) return;

@@ -8,7 +8,7 @@
 'use strict';
 
 const { isMainThread, threadId, setEnvironmentData, getEnvironmentData } = require('node:worker_threads');
-const { readToken, isClusterWorker } = require('./environment');
+const { readToken, ownToken, heldBy, heldNonce, isClusterWorker } = require('./environment');
 
 // Loaded with the first claim or span: most processes never have one.
 const later = {
@@ -39,7 +39,8 @@ const kScopesCached = 4096;
 class Runtime {
   constructor(env) {
     this.env = env;
-    this.token = readToken(env.RUNMAIN_TOKEN);
+    this.isExecuted = heldNonce(env) !== undefined; // by ourselves, with the role
+    this.token = ownToken(env);
     this.supervised = this.token !== undefined;
     this.telemetry = this.supervised && env.RUNMAIN_AUTO !== undefined;
     this.auto = env.RUNMAIN_AUTO === '1';
@@ -200,10 +201,14 @@ class Runtime {
     const given = mailbox && this.telemetry ? { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 } : {};
     if (given.path) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
     setEnvironmentData(kGiven, given);
+    if (this.mailbox && this.isExecuted) this.mailbox.closeLanesOfBefore();
     if (this.mailbox) this.mailbox.takeInstance();
     if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
     // What helpers of this process find is void (docs/contract.md).
-    if (this.role) this.env.RUNMAIN_TOKEN = this.children.hide(this.env.RUNMAIN_TOKEN);
+    if (this.role) {
+      this.env.RUNMAIN_HELD = heldBy(this.token.nonce);
+      this.env.RUNMAIN_TOKEN = this.children.hide(this.env.RUNMAIN_TOKEN);
+    }
     this.writeWaiting();
   }
 
