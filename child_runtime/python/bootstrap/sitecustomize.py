@@ -76,7 +76,7 @@ def _load_next():
 
 
 def _start():
-    names = ("TOKEN", "CHANNEL", "SERVICE", "WORKER", "GENERATION", "AUTO")
+    names = ("TOKEN", "HELD", "CHANNEL", "SERVICE", "WORKER", "GENERATION", "AUTO")
     names = tuple("RUNMAIN_" + name for name in names) + ("SERVER_STARTER_PORT", "LISTEN_FDS")
     sys.runmain_environ = {name: os.environ.get(name, "") for name in names}
     if sys.runmain_environ["RUNMAIN_TOKEN"]:

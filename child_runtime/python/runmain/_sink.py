@@ -374,6 +374,8 @@ class Sink:
         if role.mailbox >= 0:
             try:
                 self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
+                if _environment.environment.is_executed:
+                    self._mailbox.close_lanes_of_before()
             except Exception as error:
                 _process.tell("the mailbox cannot be used", error)
         self._instance_id = self._own_instance_id(role.instance_id)

@@ -54,7 +54,7 @@ class InProcess(unittest.TestCase):
         """(span, attributes of the resource) of all in the mailbox, and whether each lane balances."""
         reader, out = self.channel.reader(), []
         self.requests = []
-        for lane in reader.taken():
+        for lane in reader.in_use():
             resource = Resource.FromString(reader.entries(lane)[0][1])
             attributes = {a.key: a.value.string_value for a in resource.attributes}
             records = reader.records(lane)
