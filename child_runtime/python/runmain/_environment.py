@@ -43,6 +43,10 @@ class Environment:
         return bool(self.ports or self.paths)
 
 
+def setting(name):
+    return os.environ.get(name, "").strip()
+
+
 def process_start():
     """/proc/self/stat, field 22; counted from the name's ")", which may hold anything."""
     try:

@@ -11,6 +11,7 @@ from _thread import RLock
 from . import _environment
 
 when_granted = []  # called without arguments, in each process that gets a role
+at_ends = []  # called without arguments, behind the ends of the program's providers
 
 UNASKED, GRANTED, REFUSED, UNREACHABLE = "unasked", "granted", "refused", "unreachable"
 
@@ -160,6 +161,8 @@ def _at_exit():
 
 def at_last():
     """Behind the ends of the program's providers."""
+    for call in at_ends:
+        call()
     process = current()
     if process._sink is not None:
         process._sink.end_of_process()
