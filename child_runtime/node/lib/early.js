@@ -62,11 +62,14 @@ function hookLoad() {
 }
 
 let listens = false;
+const unwrapped = { connect: undefined }; // of net.Socket, before an instrumentation can wrap it
 
 function hookListen() {
   if (listens) return;
   listens = true;
-  const { prototype } = require('node:net').Server;
+  const { Server, Socket } = require('node:net');
+  unwrapped.connect = Socket.prototype.connect;
+  const { prototype } = Server;
   const { listen } = prototype;
   prototype.listen = function (...args) {
     safely(() => require('./listen').before(this, args));
@@ -113,4 +116,4 @@ function install(env = process.env) {
   if (env.RUNMAIN_AUTO === '1' && !wiped) installAuto();
 }
 
-module.exports = { install };
+module.exports = { install, unwrapped };
