@@ -45,7 +45,6 @@ class SwitchProvider {
   constructor(provider) {
     this.current = provider;
     this.replaced = false;
-    this.onReplaced = undefined;
   }
   getTracer(...args) {
     return new SwitchTracer(this, args);
@@ -56,10 +55,13 @@ class SwitchProvider {
   shutdown() {
     return this.current.shutdown ? this.current.shutdown() : Promise.resolve();
   }
+  // What was asked for of ours (a console's exporter) sees the program's spans, too.
   replaceBy(provider) {
+    const before = this.current;
     this.current = provider;
     this.replaced = true;
-    if (this.onReplaced) this.onReplaced();
+    require('./sdk_hooks').handOver(before, provider);
+    if (before.shutdown) before.shutdown().catch(() => {});
   }
 }
 
@@ -107,13 +109,21 @@ function loadSdk(load) {
   };
 }
 
+// Ours takes the place of the OTLP exporter that the environment asks for. Others of it the SDK makes; where it makes an
+// OTLP one beside them, that hands over.
+function processorsOfOurs() {
+  const names = (process.env.OTEL_TRACES_EXPORTER || '').split(',').map((name) => name.trim());
+  if (!names.every((name) => name === '' || name === 'otlp')) return {};
+  return { spanProcessors: [new (require('./processor').MailboxSpanProcessor)()] };
+}
+
 // `plain`: not below runmain, or with its telemetry off: as the SDK does it by the environment.
 function start(plain) {
   const state = runtime();
   const load = Module.createRequire(path.join(programFolder(), 'program.js'));
   const { instrumentations, sdk } = loadSdk(load);
   if (!sdk) return !plain && startBare(load, instrumentations);
-  const processors = plain ? {} : { spanProcessors: [new (require('./processor').MailboxSpanProcessor)()] };
+  const processors = plain ? {} : processorsOfOurs();
   const made = new sdk.NodeSDK({ instrumentations, ...processors });
   state.starting = (provider) => (state.ourProvider = new SwitchProvider(provider));
   try {
@@ -123,7 +133,6 @@ function start(plain) {
   }
   state.setUp = true;
   const end = () => made.shutdown();
-  if (state.ourProvider) state.ourProvider.onReplaced = end;
   const { flushBefore } = require('./signals');
   flushBefore('SIGTERM', end);
   flushBefore('SIGINT', end);

@@ -14,7 +14,8 @@ const kMailboxLineMs = 50; // it comes with the role, or the runmain is one that
 const kPauseMs = 1; // between two looks of readNow()
 const kVersion = '0.1.0'; // of package.json, which is not worth a read
 
-const connect = net.Socket.prototype.connect; // instrumentation wraps it later
+// No span of the program's: not even of a provider that knows nothing of suppressed tracing.
+const connect = require('./early').unwrapped.connect || net.Socket.prototype.connect;
 
 function isTrusted(name) {
   if (name.startsWith('@')) return true; // nothing says whose it is

@@ -5,7 +5,7 @@
 'use strict';
 
 const Module = require('node:module');
-const { readToken } = require('./environment');
+const { ownToken } = require('./environment');
 
 // Names at which there is something to instrument; file system, sockets and names come with each of them.
 const kLibraries = new Set(
@@ -62,11 +62,14 @@ function hookLoad() {
 }
 
 let listens = false;
+const unwrapped = { connect: undefined }; // of net.Socket, before an instrumentation can wrap it
 
 function hookListen() {
   if (listens) return;
   listens = true;
-  const { prototype } = require('node:net').Server;
+  const { Server, Socket } = require('node:net');
+  unwrapped.connect = Socket.prototype.connect;
+  const { prototype } = Server;
   const { listen } = prototype;
   prototype.listen = function (...args) {
     safely(() => require('./listen').before(this, args));
@@ -103,7 +106,7 @@ let installed = false;
 function install(env = process.env) {
   if (installed) return;
   installed = true;
-  const { wiped } = readToken(env.RUNMAIN_TOKEN) || {};
+  const { wiped } = ownToken(env) || {};
   if (process.channel) hookHanded(env);
   if (!wiped) hookListen();
   if (env.RUNMAIN_AUTO === undefined) return;
@@ -113,4 +116,4 @@ function install(env = process.env) {
   if (env.RUNMAIN_AUTO === '1' && !wiped) installAuto();
 }
 
-module.exports = { install };
+module.exports = { install, unwrapped };

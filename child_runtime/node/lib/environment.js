@@ -12,6 +12,37 @@ function readToken(text) {
   return { nonce, pid: Number(parts[parts.length - 1]), wiped: /^-*$/.test(nonce) };
 }
 
+// Field 22 of /proc/self/stat, counted from the ")" of a name that may hold anything.
+function processStart() {
+  try {
+    const text = require('node:fs').readFileSync('/proc/self/stat', 'latin1');
+    return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[19]) || 1;
+  } catch {
+    return 1;
+  }
+}
+
+// What who wipes the nonce leaves for itself, should it execute another program: RUNMAIN_HELD.
+function heldBy(nonce) {
+  return `${process.pid}:${processStart()}:${nonce}`;
+}
+
+// undefined: another process has it, or the main thread of this one.
+function heldNonce(env) {
+  const nonce = (env.RUNMAIN_HELD || '').split(':')[2];
+  if (!nonce || env.RUNMAIN_HELD !== heldBy(nonce)) return undefined;
+  return require('node:worker_threads').isMainThread ? nonce : undefined;
+}
+
+// The token of this process: with its nonce, if it has wiped that itself. What it starts may serve again.
+function ownToken(env) {
+  const token = readToken(env.RUNMAIN_TOKEN);
+  const nonce = token && token.wiped ? heldNonce(env) : undefined;
+  if (nonce === undefined) return token;
+  env.RUNMAIN_TOKEN = env.RUNMAIN_TOKEN.replace(/[^:]*(?=:[^:]*$)/, () => nonce);
+  return readToken(env.RUNMAIN_TOKEN);
+}
+
 // The sockets of LISTEN_FDS that are this process's, by number.
 function listenFds(env, pid) {
   if (Number(env.LISTEN_PID) !== pid) return [];
@@ -61,4 +92,4 @@ function isClusterWorker() {
   return process.channel !== undefined && process.channel !== null && require('node:cluster').isWorker;
 }
 
-module.exports = { readToken, listenFds, isLauncher, isClusterWorker };
+module.exports = { readToken, ownToken, heldBy, heldNonce, processStart, listenFds, isLauncher, isClusterWorker };

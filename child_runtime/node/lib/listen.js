@@ -2,9 +2,10 @@
 // is the first TCP listen. The primary of a cluster listens for its workers and never claims; each worker
 // claims by itself, though its listen goes through the primary.
 //
-// Invariant: no request is served before the claim is answered (within channel.js's limit). The server listens
+// Invariant: no request is served before a claim is answered (within channel.js's limit). The server listens
 // as ever; its 'connection' events are held until then, and follow in their order. This is below TLS and
-// HTTP, whose servers take what has been received meanwhile out of the socket.
+// HTTP, whose servers take what has been received meanwhile out of the socket. Who only listens beside another
+// process of the child that has the role never serves.
 'use strict';
 
 const net = require('node:net');
@@ -53,30 +54,64 @@ function isPrimaryWithWorkers() {
 
 function ignoreError() {} // the socket is destroyed by it, and then is not handed on
 
-// Holds what `server` accepts until `state`'s claim is answered.
-function hold(server, state) {
-  const held = [];
-  let holding = true;
-  const { emit } = server;
-  const isOwn = Object.prototype.hasOwnProperty.call(server, 'emit');
-  const holdingEmit = function (name, socket) {
-    if (holding && name === 'connection' && socket instanceof net.Socket) {
-      socket.on('error', ignoreError);
-      // It follows in this context: whoever claims has no part in it.
-      held.push({ socket, resource: new AsyncResource('RUNMAIN_HELD') });
-      return true;
+// What a server of the service's accepts, around the claims of `state`: held while one is under way, handed on
+// behind it. A claim of a listen that was refused, since another process of the child has the role, is asked for
+// again with the first connection: who gets one serves.
+class Gate {
+  constructor(server, state) {
+    this.server = server;
+    this.state = state;
+    this.held = [];
+    this.isOpen = false;
+    const { emit } = server;
+    this.own = Object.prototype.hasOwnProperty.call(server, 'emit') ? emit : undefined;
+    const gate = this;
+    this.emit = function (name, socket) {
+      if (!gate.isOpen && name === 'connection' && socket instanceof net.Socket && gate.takes(socket)) return true;
+      return (gate.own || Object.getPrototypeOf(this).emit).apply(this, arguments);
+    };
+    server.emit = this.emit;
+    this.wait();
+  }
+
+  wait() {
+    this.state.afterClaim.push(() => this.answered());
+  }
+
+  // False: the program may have it at once.
+  takes(socket) {
+    if (this.mayInsist()) {
+      this.state.claim(true);
+      this.wait();
     }
-    return (isOwn ? emit : Object.getPrototypeOf(this).emit).apply(this, arguments);
-  };
-  server.emit = holdingEmit;
-  state.afterClaim.push(() => {
-    holding = false;
-    if (server.emit === holdingEmit) {
-      if (isOwn) server.emit = emit;
+    if (this.state.state !== 'asking') return false;
+    socket.on('error', ignoreError);
+    // It follows in this context: whoever claims has no part in it.
+    this.held.push({ socket, resource: new AsyncResource('RUNMAIN_HELD') });
+    return true;
+  }
+
+  mayInsist() {
+    return this.state.state === 'refused' && !this.state.insisted;
+  }
+
+  answered() {
+    if (this.held.length > 0 && this.mayInsist()) this.state.claim(true);
+    if (this.state.state === 'asking') return this.wait(); // this one, or another server
+    if (this.mayInsist()) return undefined;
+    return this.open();
+  }
+
+  open() {
+    const { server, held } = this;
+    this.isOpen = true;
+    if (server.emit === this.emit) {
+      if (this.own) server.emit = this.own;
       else delete server.emit;
     }
+    this.held = [];
     for (const one of held) handOn(server, one);
-  });
+  }
 }
 
 function handOn(server, { socket, resource }) {
@@ -96,14 +131,15 @@ const addresses = readAddresses(process.env);
 // `server` is about to listen, with `args`.
 function before(server, args) {
   const state = runtime();
-  const mayAskAgain = state.state === 'refused' && state.byTheWay; // a span's claim came too early
-  const isOpen = state.state === 'unclaimed' || state.state === 'asking' || mayAskAgain;
+  const isRefused = state.state === 'refused' && !state.token.wiped && !state.insisted;
+  const isOpen = state.state === 'unclaimed' || state.state === 'asking' || isRefused;
   if (!isOpen || !isService(askedFor(args), addresses)) return;
   // Before the listeners of the program's own callback; no connection can have come yet.
   server.prependOnceListener('listening', () => {
     if (isPrimaryWithWorkers()) return;
-    if (state.state !== 'asking') state.claim(false);
-    if (state.state === 'asking') hold(server, state);
+    if (state.state !== 'asking' && !state.hasListened) state.claim(false); // also where a span's claim came too early
+    state.hasListened = true;
+    if (state.state === 'asking' || state.state === 'refused') new Gate(server, state);
   });
 }
 

@@ -9,6 +9,7 @@
 const fs = require('node:fs');
 const { Writer, TooBig, putHex, putNanoseconds } = require('./wire');
 const { crc32c } = require('./crc32c');
+const { processStart } = require('./environment');
 
 const kHeaderSize = 128;
 const kLaneHead = 256; // four lines of 64 bytes
@@ -23,6 +24,8 @@ const kLanesMain = 4; // of these the main thread's; the others are worker threa
 const kNameMax = 64;
 const kRecord = { pad: 1, span: 2, request: 3 };
 const kEntry = { resource: 1, scope: 2 };
+const kTaken = 1;
+const kClosed = 2;
 const kLost = { full: 0, tooBig: 1, notServing: 3 };
 const kScopeLost = 0xffffffff;
 const kScopesMax = 4096;
@@ -66,16 +69,6 @@ function readHeader(fd) {
   return fits ? header : undefined;
 }
 
-// Field 22 of /proc/self/stat, counted from the ")" of a name that may hold anything.
-function processStart() {
-  try {
-    const text = fs.readFileSync('/proc/self/stat', 'latin1');
-    return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[19]) || 1;
-  } catch {
-    return 1;
-  }
-}
-
 class Mailbox {
   // The mailbox at `path`; undefined where it cannot be opened, or is none. `claim`: the number of the grant.
   static open(path, claim) {
@@ -103,6 +96,17 @@ class Mailbox {
   // `processes`: the worker's instance id is taken.
   takeInstance() {
     if (this.claim === 0) this.putU32(136, 1);
+  }
+
+  // Lanes of this very process before it executed another program: else each of its programs would keep some.
+  closeLanesOfBefore() {
+    const line = Buffer.alloc(24); // state, mode, pid, tid, start
+    for (let index = this.header.lanes - this.header.shared - 1; index >= 0; --index) {
+      const at = this.laneAt(index) + 128;
+      fs.readSync(this.fd, line, 0, 24, at);
+      const isOurs = line.readUInt32LE(8) === this.pid && line.readBigUInt64LE(16) === BigInt(this.pidStarted);
+      if (isOurs && line.readUInt32LE(0) === kTaken) this.putU32(at, kClosed);
+    }
   }
 
   putU32(at, value) {
@@ -150,7 +154,7 @@ class Lane {
     this.read = readWord(old, 192);
     putWord(this.words, 0, this.write);
     const round = old.getUint32(152, true) + 1;
-    mailbox.putU32(this.at + 128, 1); // taken
+    mailbox.putU32(this.at + 128, kTaken);
     this.dictionarySize = header.dictionarySize;
     this.dictionaryUsed = 0;
     this.entries = 0;
@@ -176,7 +180,7 @@ class Lane {
   // Line 2. `pid_started` says that all of it is there, and so comes last.
   sign(mailbox, tid, round) {
     const line = Buffer.alloc(32);
-    line.writeUInt32LE(1, 0); // taken
+    line.writeUInt32LE(kTaken, 0);
     line.writeUInt32LE(1, 4); // by checksum
     line.writeUInt32LE(mailbox.pid, 8);
     line.writeUInt32LE(tid, 12);

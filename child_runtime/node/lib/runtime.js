@@ -8,7 +8,7 @@
 'use strict';
 
 const { isMainThread, threadId, setEnvironmentData, getEnvironmentData } = require('node:worker_threads');
-const { readToken, isClusterWorker } = require('./environment');
+const { readToken, ownToken, heldBy, heldNonce, isClusterWorker } = require('./environment');
 
 // Loaded with the first claim or span: most processes never have one.
 const later = {
@@ -39,7 +39,8 @@ const kScopesCached = 4096;
 class Runtime {
   constructor(env) {
     this.env = env;
-    this.token = readToken(env.RUNMAIN_TOKEN);
+    this.isExecuted = heldNonce(env) !== undefined; // by ourselves, with the role
+    this.token = ownToken(env);
     this.supervised = this.token !== undefined;
     this.telemetry = this.supervised && env.RUNMAIN_AUTO !== undefined;
     this.auto = env.RUNMAIN_AUTO === '1';
@@ -54,7 +55,8 @@ class Runtime {
     this.heldBytes = 0;
     this.hasServed = false; // a server's span waits
     this.isLate = false; // something has waited for long enough
-    this.byTheWay = false; // what waited has claimed, and not a listen
+    this.insisted = false; // has claimed explicitly
+    this.hasListened = false; // on the service's address
     this.isHanded = false; // by the parent: a socket
     this.stopWatching = undefined;
     this.open = new Map(); // span → { lane, slot }
@@ -103,6 +105,7 @@ class Runtime {
   claim(explicit) {
     if (this.claiming) return this.claiming;
     if (!this.supervised || !isMainThread) return Promise.resolve(this.serving);
+    this.insisted = explicit || this.isOneOfSeveral();
     if (this.token.wiped || !this.env.RUNMAIN_CHANNEL) {
       this.answered({ state: 'refused', why: 'the token is another process\'s' });
       return Promise.resolve(false);
@@ -120,7 +123,7 @@ class Runtime {
         resolve(this.serving);
       };
       this.quietly(() =>
-        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, explicit || this.isOneOfSeveral(), answered),
+        this.channel.claim(this.env.RUNMAIN_CHANNEL, this.token.nonce, this.insisted, answered),
       );
     });
     return this.claiming;
@@ -135,7 +138,6 @@ class Runtime {
   // has told runmain of: what waits claims. In a service whose sockets runmain has, only a server's spans do.
   claimByTheWay() {
     if (this.state !== 'unclaimed' || (this.hasSockets && !this.hasServed) || isPrimary()) return;
-    this.byTheWay = true;
     this.claim(false);
   }
 
@@ -199,10 +201,14 @@ class Runtime {
     const given = mailbox && this.telemetry ? { path: String(mailbox.path), claim: Number(mailbox.claim) || 0 } : {};
     if (given.path) this.mailbox = later.mailbox.Mailbox.open(given.path, given.claim);
     setEnvironmentData(kGiven, given);
+    if (this.mailbox && this.isExecuted) this.mailbox.closeLanesOfBefore();
     if (this.mailbox) this.mailbox.takeInstance();
     if (this.mailbox && this.mailbox.claim > 0 && !this.clusterWorker) this.renewInstance();
     // What helpers of this process find is void (docs/contract.md).
-    if (this.role) this.env.RUNMAIN_TOKEN = this.children.hide(this.env.RUNMAIN_TOKEN);
+    if (this.role) {
+      this.env.RUNMAIN_HELD = heldBy(this.token.nonce);
+      this.env.RUNMAIN_TOKEN = this.children.hide(this.env.RUNMAIN_TOKEN);
+    }
     this.writeWaiting();
   }
 

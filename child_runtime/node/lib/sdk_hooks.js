@@ -69,13 +69,30 @@ function attachSecond(active, ours) {
 function attach(provider) {
   if (attached.has(provider)) return;
   attached.add(provider);
-  const first = provider._registeredSpanProcessors;
-  const active = provider._activeSpanProcessor;
-  const list = Array.isArray(first) ? first : active && active._spanProcessors;
-  if (!Array.isArray(list)) return;
+  const list = listOf(provider);
+  if (!list) return;
   const ours = oursIn(list);
-  const current = list === first ? attachFirst(provider, ours) : attachSecond(active, ours);
+  const isFirst = list === provider._registeredSpanProcessors;
+  const current = isFirst ? attachFirst(provider, ours) : attachSecond(provider._activeSpanProcessor, ours);
   ours.outlets = new Outlets(current, ours, isOurs);
+}
+
+function listOf(provider) {
+  const active = provider._activeSpanProcessor;
+  const list = provider._registeredSpanProcessors || (active && active._spanProcessors);
+  return Array.isArray(list) ? list : undefined;
+}
+
+// The processors of `from`, which is ours, go to the program's: but for the mailbox's, which each provider has.
+function handOver(from, to) {
+  const [source, target] = [listOf(from), listOf(to)];
+  if (!source || !target) return;
+  for (const one of [...source]) {
+    if (isOurs(one) || (one._exporter && isPlainOtlp(one._exporter))) continue;
+    source.splice(source.indexOf(one), 1); // else it would end with ours
+    if (typeof to.addSpanProcessor === 'function') to.addSpanProcessor(one);
+    else target.unshift(one);
+  }
 }
 
 function patchProvider(Provider) {
@@ -266,6 +283,8 @@ function patch(name, exports, load) {
     case 'api':
       state.sdk.api = state.sdk.api || exports;
       return patchApi(exports);
+    case 'api-logs':
+      return claimPrototype(exports.logs && Object.getPrototypeOf(exports.logs)) && patchGlobal(exports.logs, 'setGlobalLoggerProvider');
     case 'core':
       state.sdk.core = state.sdk.core || exports;
       return undefined;
@@ -286,7 +305,7 @@ function patch(name, exports, load) {
   }
 }
 
-const kPackages = /@opentelemetry[/\\](api|core|sdk-trace-base|sdk-trace|sdk-logs|otlp-exporter-base|instrumentation)(?:$|[/\\]build[/\\](?:src|esm)[/\\]index)/;
+const kPackages = /@opentelemetry[/\\](api|api-logs|core|sdk-trace-base|sdk-trace|sdk-logs|otlp-exporter-base|instrumentation)(?:$|[/\\]build[/\\](?:src|esm)[/\\]index)/;
 
 // Changes the exports of what was just loaded, asked for as `request`: a name, or a file of an import.
 function loaded(request, exports, load) {
@@ -323,4 +342,4 @@ function attachPresent() {
   if (provider && typeof provider.getTracer === 'function' && provider !== proxy) attach(provider);
 }
 
-module.exports = { install, loaded, attach };
+module.exports = { install, loaded, attach, handOver };

@@ -13,11 +13,11 @@ from _frozen_importlib_external import PathFinder
 
 # The first part of each name in runmain/_hooks.py.
 _NAMES = frozenset(
-    """MySQLdb aio_pika aiohttp aiokafka aiopg anthropic asyncclick asyncpg boto boto3 botocore cassandra celery
-    click confluent_kafka django elasticsearch falcon fastapi flask gevent google granian grpc gunicorn httpx
-    hypercorn jinja2 kafka langchain mysql openai opentelemetry pika psycopg psycopg2 pymemcache pymongo pymssql
-    pymysql pyramid redis remoulade requests rq socket sqlalchemy starlette tornado tortoise urllib3 uvicorn uvloop
-    vertexai watchfiles werkzeug""".split()
+    """MySQLdb aio_pika aiohttp aiokafka aiopg anthropic asyncclick asyncio asyncpg boto boto3 botocore cassandra
+    celery click confluent_kafka django elasticsearch falcon fastapi flask gevent google granian grpc gunicorn
+    httpx hypercorn jinja2 kafka langchain mysql openai opentelemetry pika psycopg psycopg2 pymemcache pymongo
+    pymssql pymysql pyramid redis remoulade requests rq socket socketserver sqlalchemy starlette tornado tortoise
+    urllib3 uvicorn uvloop vertexai waitress watchfiles werkzeug""".split()
 )
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _PACKAGE = os.path.dirname(_FOLDER)
@@ -76,7 +76,7 @@ def _load_next():
 
 
 def _start():
-    names = ("TOKEN", "CHANNEL", "SERVICE", "WORKER", "GENERATION", "AUTO")
+    names = ("TOKEN", "HELD", "CHANNEL", "SERVICE", "WORKER", "GENERATION", "AUTO")
     names = tuple("RUNMAIN_" + name for name in names) + ("SERVER_STARTER_PORT", "LISTEN_FDS")
     sys.runmain_environ = {name: os.environ.get(name, "") for name in names}
     if sys.runmain_environ["RUNMAIN_TOKEN"]:

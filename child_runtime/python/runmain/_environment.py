@@ -1,6 +1,7 @@
 """What runmain told this process in its environment (docs/contract.md).
 
-Invariant: read once, before anybody can change it; a forked child knows it too, after the parent has wiped the nonce.
+Invariant: read once, before anybody can change it; a forked child knows it too, after the parent has wiped the nonce;
+and so does the same process when it has executed another program, which nothing that it starts is taken for.
 Non-goal: what the channel answers (_channel).
 """
 import os
@@ -11,6 +12,7 @@ LISTEN_FDS_START = 3
 
 # What the file or runmain itself says of the process, by Python's own variable names.
 _TOKEN = "RUNMAIN_TOKEN"
+_HELD = "RUNMAIN_HELD"  # PID:START:NONCE of who has wiped the nonce
 
 
 class Environment:
@@ -21,8 +23,13 @@ class Environment:
         parts = token.rsplit(":", 2) if token.startswith("1:") else []
         self.nonce = parts[1] if len(parts) == 3 else ""
         self.started_pid = _number(parts[2]) if len(parts) == 3 else -1
-        # Wiped by a process that holds the role: this is a helper of it.
+        # Wiped by a process that holds the role: this is a helper of it, or itself, after an exec.
         self.void = self.supervised and self.nonce.strip("-") == ""
+        held = _held_nonce(environ.get(_HELD, "")) if self.void and len(parts) == 3 else ""
+        self.is_executed = held != ""
+        if self.is_executed:
+            self.nonce, self.void = held, False
+            os.environ[_TOKEN] = ":".join((parts[0], held, parts[2]))  # what this program starts may serve
         self.channel = environ.get("RUNMAIN_CHANNEL", "")
         self.service = environ.get("RUNMAIN_SERVICE", "")
         self.worker = _number(environ.get("RUNMAIN_WORKER", ""))
@@ -34,6 +41,26 @@ class Environment:
     @property
     def has_listeners(self):
         return bool(self.ports or self.paths)
+
+
+def setting(name):
+    return os.environ.get(name, "").strip()
+
+
+def process_start():
+    """/proc/self/stat, field 22; counted from the name's ")", which may hold anything."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 1
+
+
+def _held_nonce(held):
+    """The nonce, if it was wiped by this very process; "": by another one."""
+    pid, _, rest = held.partition(":")
+    start, _, nonce = rest.partition(":")
+    return nonce if pid == str(os.getpid()) and start == str(process_start()) else ""
 
 
 def _number(text):
@@ -65,6 +92,7 @@ def wipe_nonce():
     token = os.environ.get(_TOKEN, "")
     parts = token.rsplit(":", 2)
     if len(parts) == 3:
+        os.environ[_HELD] = "%d:%d:%s" % (os.getpid(), process_start(), environment.nonce)
         os.environ[_TOKEN] = ":".join((parts[0], "-" * len(parts[1]), parts[2]))
 
 

@@ -12,7 +12,7 @@ import sys
 import types
 import weakref
 
-from . import _mailbox, _process, _sink
+from . import _environment, _mailbox, _process, _sink
 
 _OTLP = "opentelemetry.exporter.otlp."
 _REQUEST_MAX = _mailbox.RECORD_MAX - 64
@@ -29,6 +29,13 @@ def is_otlp(exporter):
     """Whether it sends OTLP as it is: a subclass or an object with an export of its own does more than that."""
     export = getattr(type(exporter), "export", None)
     return getattr(export, "__module__", "").startswith(_OTLP) and "export" not in getattr(exporter, "__dict__", ())
+
+
+def sends_otlp(processor):
+    """Whether it is a processor of the SDK's with a plain OTLP exporter, held or not."""
+    batch = getattr(processor, "_batch_processor", None)
+    exporters = (getattr(processor, "span_exporter", None), getattr(batch, "_exporter", None))
+    return otlp_of(processor)[0] or any(is_otlp(one) for one in exporters)
 
 
 def otlp_of(processor):
@@ -225,13 +232,13 @@ def _write_or(method):
     def on_emit(self, log, *args, **kwargs):
         if "_runmain_held" not in self.__dict__:
             return method(self, log, *args, **kwargs)
-        _write_quietly(_take_log, _process.current().sink, log)
+        _write_quietly(take_log, _process.current().sink, log)
         return None
 
     return on_emit
 
 
-def _take_log(sink, log):
+def take_log(sink, log):
     if _first_time(log):
         log = _readable(log)
         if sink.state is _sink.WAITING:
@@ -341,8 +348,21 @@ def _write_quietly(write, sink, items):
     """In the thread of who made them: what cannot be encoded is not the program's to hear of."""
     try:
         write(sink, items)
+    except ImportError:
+        _count_lost(False)
+        tell_missing("logs")  # the encoder of spans is there with the exporter that hands them on
     except Exception:
         _count_lost(False)
+
+
+def tell_missing(what):
+    """The encoder comes with each OTLP exporter; without a mailbox it must be one that the observer's receiver
+    understands. Told by one process of a service's first generation."""
+    settings = _environment.environment
+    if settings.worker <= 0 and settings.generation <= 1:
+        others = "" if _process.current().sink.state is _sink.ELSEWHERE else ", nor -grpc,"
+        text = "no %s are exported: there is no opentelemetry-exporter-otlp-proto-http%s in %s"
+        _process.tell(text % (what, others, sys.prefix))
 
 
 def _count_lost(done):

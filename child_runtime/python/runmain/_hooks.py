@@ -5,6 +5,10 @@
 
 ALWAYS = {
     "socket": "_serving:patch_socket",
+    "socketserver": "_serving:patch_socketserver",
+    "asyncio.selector_events": "_serving:patch_asyncio",
+    "tornado.netutil": "_serving:patch_tornado",
+    "waitress.server": "_serving:patch_waitress",
     "uvloop": "_serving:patch_uvloop",
     "gevent.baseserver": "_serving:patch_gevent",
     "gunicorn.arbiter": "_runners:gunicorn_arbiter",
@@ -30,6 +34,8 @@ ALWAYS = {
     "django.utils.autoreload": "_reloaders:django_reloader",
     "django.core.servers.basehttp": "_reloaders:django_server",
     "opentelemetry.trace": "_provider:patch_api",
+    "opentelemetry.metrics._internal": "_others:patch_metrics",
+    "opentelemetry._logs._internal": "_others:patch_logs",
     "opentelemetry.sdk.trace": "_provider:patch_sdk",
     "opentelemetry.sdk.trace.export": "_exporters:patch_span_processors",
     "opentelemetry.sdk._logs._internal.export": "_exporters:patch_log_processors",

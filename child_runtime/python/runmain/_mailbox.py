@@ -17,6 +17,8 @@ import mmap
 import os
 import struct
 
+from . import _environment
+
 MAGIC = 0x584F424C49414D52
 MAJOR = 1
 HEADER = struct.Struct("<QHHIIIQIIQQ64s")
@@ -33,7 +35,7 @@ LOST_FULL, LOST_TOO_BIG, LOST_REENTRANT, LOST_NOT_SERVING, LOST_NO_MEMORY = rang
 BY_POSITION, BY_CHECKSUM = 0, 1
 NAME_MAX = 64
 
-_TAKEN = 1
+_TAKEN, _CLOSED = 1, 2
 _SLOT_SIZE = 128
 _SLOT_STEP = 64
 _DICTIONARY = 4096
@@ -51,21 +53,13 @@ _ASLEEP_AT, _NO_LANE_AT, _PROCESSES_AT = 120, 184, 192
 _record = struct.Struct("=IHHII")
 _entry = struct.Struct("=IHH")
 _slot = struct.Struct("=Q16s8s8sIIII64s")
+_line2 = struct.Struct("=IIIIQ")  # state, mode, pid, tid, start
 
 HAS_ORDERED_STORES = os.uname().machine in ("x86_64", "AMD64", "amd64")
 
 
 def _round_up(size):
     return (size + 4095) & ~4095
-
-
-def _process_start():
-    """/proc/self/stat, field 22; counted from the name's ")", which may hold anything."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 1
 
 
 class Mailbox:
@@ -78,7 +72,7 @@ class Mailbox:
         self._read_header(os.pread(self.memfd, HEADER.size, 0), size)
         self._map = mmap.mmap(self.memfd, mmap.PAGESIZE, mmap.MAP_SHARED)
         self._words = memoryview(self._map).cast("I")
-        self.pid_started = _process_start()
+        self.pid_started = _environment.process_start()
         self.number = self._take_number()
 
     @staticmethod
@@ -125,6 +119,14 @@ class Mailbox:
             return True
         except OSError:
             return False
+
+    def close_lanes_of_before(self):
+        """Those of this very process before it executed another program: else each of its programs would keep some."""
+        for index in range(self.lanes - self.shared):
+            at = self.header_size + index * self.stride + 4 * _STATE
+            state, _, pid, _, started = _line2.unpack(os.pread(self.memfd, _line2.size, at))
+            if (state, pid, started) == (_TAKEN, os.getpid(), self.pid_started):
+                os.pwrite(self.memfd, struct.pack("=I", _CLOSED), at)
 
     def take_lane(self, resource):
         """A lane with this resource, or None."""

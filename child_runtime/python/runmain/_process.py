@@ -11,6 +11,7 @@ from _thread import RLock
 from . import _environment
 
 when_granted = []  # called without arguments, in each process that gets a role
+at_ends = []  # called without arguments, behind the ends of the program's providers
 
 UNASKED, GRANTED, REFUSED, UNREACHABLE = "unasked", "granted", "refused", "unreachable"
 
@@ -20,6 +21,8 @@ class Process:
         self.parent_served = parent_served
         self.is_of_job = is_of_job  # forked, and nobody it comes from has served but by its spans
         self.has_forked = False
+        self.has_listened = False
+        self.has_insisted = False  # asked explicitly
         self.serves_by_spans = False
         self.is_ending = False
         self.pid = os.getpid()
@@ -49,6 +52,13 @@ class Process:
     def serves(self):
         return self.state == GRANTED or not _environment.environment.supervised
 
+    @property
+    def is_settled(self):
+        """Whether a connection that it gets says nothing new."""
+        if self.state == GRANTED:
+            return not self.serves_by_spans
+        return self.state == UNREACHABLE or self.has_insisted or _environment.environment.void
+
     def claim(self, explicit, by_spans=False):
         """Asks for the role, once granted never again. Returns whether this process serves."""
         settings = _environment.environment
@@ -66,6 +76,7 @@ class Process:
         return self.state == GRANTED
 
     def _ask(self, settings, explicit):
+        self.has_insisted = self.has_insisted or explicit
         if settings.void or not settings.channel:
             self.state, self.why = REFUSED, "the role is another process's, which started this one"
             return
@@ -150,6 +161,8 @@ def _at_exit():
 
 def at_last():
     """Behind the ends of the program's providers."""
+    for call in at_ends:
+        call()
     process = current()
     if process._sink is not None:
         process._sink.end_of_process()
@@ -170,8 +183,9 @@ def _renew():
     if parent.pid == os.getpid():
         return
     inherited = parent._sink.open_ids() if parent._sink is not None else frozenset()
-    served = parent.parent_served or parent.state == GRANTED
-    is_of_job = (parent.is_of_job or not parent.parent_served) and (parent.state != GRANTED or parent.serves_by_spans)
+    has_served = parent.has_listened or (parent.state == GRANTED and not parent.serves_by_spans)
+    is_of_job = (parent.is_of_job or not parent.parent_served) and not has_served
+    served = parent.parent_served or parent.has_listened or parent.state == GRANTED
     _current = Process(inherited | parent.inherited_spans, served, is_of_job)
     parent.leave_to_child()
     context = sys.modules.get("opentelemetry.context")

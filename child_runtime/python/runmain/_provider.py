@@ -1,19 +1,22 @@
 """The program's tracer providers, as they are made and set.
 
 Invariants: each SDK provider has the mailbox processor exactly once, from its making on; the provider that was set
-last is the global one, and tracers that were handed out before follow it. Non-goals: exporters (_exporters), making a
-provider (_sdk).
+last is the global one, and tracers that were handed out before follow it. One that was made for the program steps aside
+for any of the program's own, also for one that is not the SDK's, and hands over its processors. Non-goals: exporters
+(_exporters), making a provider (_sdk), meters and loggers (_others).
 """
 import atexit
 import functools
 import sys
 import weakref
+from _thread import get_ident
 
 from . import _process
 
 when_needed = []  # called without arguments when the program needs a provider and there is none
 _tracers = weakref.WeakSet()  # of SDK providers, to follow the next provider
-_TRACER_PARTS = ("sampler", "resource", "span_processor", "id_generator", "_span_limits")
+_STARTS = ("start_span", "start_as_current_span")  # of a tracer
+_maker = 0  # the thread that makes providers for the program
 
 
 def make_processor_class(sdk_trace):
@@ -67,12 +70,18 @@ def patch_sdk(sdk_trace):
         tracer = get_tracer(self, *args, **kwargs)
         if isinstance(tracer, sdk_trace.Tracer):
             _tracers.add(tracer)
-            follow(tracer, self.__dict__.get("_runmain_successor"))
+            tracer.__dict__.setdefault("_runmain_of", self)
+            successor = _successor(self)
+            if successor is not self:
+                _follow(tracer, successor)
         return tracer
 
     @functools.wraps(add)
     def add_span_processor(self, span_processor):
-        if not isinstance(span_processor, ours):
+        heir = _successor(self) if is_ours(self) else self
+        if heir is not self and _is_sdk_provider(heir):
+            heir.add_span_processor(span_processor)
+        elif not isinstance(span_processor, ours):
             _look_at(self, span_processor)
             add(self, span_processor)
 
@@ -100,22 +109,72 @@ def _look_at(provider, span_processor):
         one._runmain_speaks = not is_on
 
 
-def follow(tracer, provider):
-    """A tracer of an old provider makes the new one's spans from now on."""
-    while provider is not None and provider.__dict__.get("_runmain_successor") is not None:
+class made_for_program:
+    """Within it, providers that are set are ours: they step aside."""
+
+    def __enter__(self):
+        global _maker
+        _maker = get_ident()
+
+    def __exit__(self, *_):
+        global _maker
+        _maker = 0
+
+
+def is_ours(provider):
+    return getattr(provider, "__dict__", {}).get("_runmain_is_ours", False)
+
+
+def note_ours(provider):
+    """Whether it is set within made_for_program."""
+    is_made = _maker == get_ident()
+    if is_made and hasattr(provider, "__dict__"):
+        provider._runmain_is_ours = True
+    return is_made
+
+
+def has_stepped_aside(provider):
+    return _successor(provider) is not provider
+
+
+def _successor(provider):
+    """Which provider makes this one's spans."""
+    while getattr(provider, "__dict__", {}).get("_runmain_successor") is not None:
         provider = provider._runmain_successor
-    if provider is None:
+    return provider
+
+
+def _follow(tracer, provider):
+    """A tracer of an old provider makes the new one's spans from now on."""
+    for name in _STARTS:
+        tracer.__dict__.pop(name, None)
+    tracer._runmain_of = provider
+    scope = tracer._instrumentation_scope
+    names = (scope.name, scope.version, scope.schema_url)
+    successor = _tracer_of(provider, names, getattr(scope, "attributes", None))
+    if successor is not tracer:  # of a provider that was set again
+        for name in _STARTS:
+            setattr(tracer, name, getattr(successor, name))
+
+
+def _tracer_of(provider, names, attributes):
+    return provider.get_tracer(*names, attributes) if attributes else provider.get_tracer(*names)  # older ones have none
+
+
+def _hand_over(before, provider):
+    """What was asked for of ours (a console's exporter) sees the program's spans, too. What is the mailbox's each
+    provider has."""
+    from . import _exporters
+
+    if not _is_sdk_provider(before) or not _is_sdk_provider(provider):
         return
-    parts = {
-        "sampler": getattr(provider, "sampler", None),
-        "resource": getattr(provider, "_resource", None),
-        "span_processor": getattr(provider, "_active_span_processor", None),
-        "id_generator": getattr(provider, "id_generator", None),
-        "_span_limits": getattr(provider, "_span_limits", None),
-    }
-    if all(parts[name] is not None and hasattr(tracer, name) for name in _TRACER_PARTS):
-        for name, part in parts.items():
-            setattr(tracer, name, part)
+    for one in list(before._active_span_processor._span_processors):
+        if one is not before.__dict__.get("_runmain_processor") and not _exporters.sends_otlp(one):
+            provider.add_span_processor(one)
+    handler = getattr(before, "_atexit_handler", None)
+    if handler is not None:  # not before the program's own ends
+        atexit.unregister(handler)
+        _process.at_ends.append(handler)
 
 
 def patch_api(api):
@@ -125,18 +184,22 @@ def patch_api(api):
 
     @functools.wraps(original)
     def _set_tracer_provider(provider, log):
+        note_ours(provider)
         before = api._TRACER_PROVIDER
-        if before is None or provider is before or not _is_sdk_provider(provider):
+        is_next = _is_sdk_provider(provider) or (is_ours(before) and not isinstance(provider, api.ProxyTracerProvider))
+        if before is None or provider is before or not is_next:
             return original(provider, log)
         # The last one wins, also in a forked child, where the API's "once" would keep the parent's.
         api._TRACER_PROVIDER = provider
         # A chain that ended in itself would never be followed to its end.
-        provider.__dict__.pop("_runmain_successor", None)
+        getattr(provider, "__dict__", {}).pop("_runmain_successor", None)
         if hasattr(before, "__dict__"):
             before._runmain_successor = provider
+        if is_ours(before) and not is_ours(provider):
+            _hand_over(before, provider)
         for tracer in list(_tracers):
-            if tracer.__dict__.get("span_processor") is getattr(before, "_active_span_processor", None):
-                follow(tracer, provider)
+            if tracer.__dict__.get("_runmain_of") is before:
+                _follow(tracer, provider)
         return None
 
     _set_tracer_provider._runmain = True
@@ -162,9 +225,17 @@ def _patch_needs(api):
         return get_provider()
 
     def tracer(self):
-        if self._real_tracer is None and api._TRACER_PROVIDER is None:
+        if api._TRACER_PROVIDER is None and self._real_tracer is None:
             _need()
-        return original(self)
+        provider = api._TRACER_PROVIDER
+        if provider is None:
+            return original(self)
+        known = self.__dict__.get("_runmain_real")
+        if known is None or known[0] is not provider:  # none, or of the one before, which may be of any kind
+            names = (self._instrumenting_module_name, self._instrumenting_library_version, self._schema_url)
+            known = self._runmain_real = (provider, _tracer_of(provider, names, getattr(self, "_attributes", None)))
+            self._real_tracer = known[1]
+        return known[1]
 
     api.get_tracer_provider = get_tracer_provider
     proxy._tracer = property(tracer)

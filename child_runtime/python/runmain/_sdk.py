@@ -5,17 +5,18 @@ never in a known launcher: what asks for tracers at an import (instrumentations 
 then, which follow. A provider that the program has set is kept. Distro and configurator are
 loaded by their entry points, as opentelemetry-instrument does; where these are OpenTelemetry's own and the exporter
 is OTLP, the provider is made directly: no exporter, no HTTP client, no protobuf is imported for it. Non-goal:
-instrumentations (_instrument).
+instrumentations (_instrument), metrics and logs (_signals).
 """
 import os
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 
-from . import _environment, _exporters, _process, _provider, _sink
+from . import _environment, _process, _provider, _signals, _sink
+from ._environment import setting
 
 _started = False
 _wanted = False
-_has_logs = False
 _OTLP_NAMES = ("", "otlp", "otlp_proto_http", "otlp_proto_grpc")
 _OWN = ("opentelemetry.distro", "opentelemetry.sdk")
 distro = None
@@ -46,8 +47,8 @@ def want():
         _wanted = True
         _provider.when_needed.append(need)
         _process.when_granted.append(start)
-        if _is_standard() and not _environment.environment.has_listeners:
-            start_logs()  # a job may log without ever having a span
+        if _is_standard() and not _environment.environment.has_listeners and _signals.has_handler() and _has_logs():
+            _signals.start_logs()  # a job may log without ever having a span
     if _process.current().state == _process.GRANTED:
         start()
 
@@ -93,13 +94,14 @@ def _start():
         return
     if _must_ask_configurator() and _ask_configurator():
         return
-    if _setting("OTEL_TRACES_EXPORTER") != "none":
+    if setting("OTEL_TRACES_EXPORTER") != "none":
         _set_tracer_provider()
-    if _setting("OTEL_METRICS_EXPORTER") in _OTLP_NAMES:
-        _process.when_granted.append(_start_metrics)
+    if setting("OTEL_METRICS_EXPORTER") in _OTLP_NAMES:
+        _process.when_granted.append(_signals.start_metrics)
         if _process.current().state == _process.GRANTED:
-            _start_metrics()
-    start_logs()
+            _signals.start_metrics()
+    if _has_logs():
+        _signals.start_logs()
 
 
 def _ask_configurator():
@@ -109,7 +111,8 @@ def _ask_configurator():
 
     of_program = trace._TRACER_PROVIDER
     try:
-        _load._load_configurators()
+        with _provider.made_for_program(), _installed_exporters():
+            _load._load_configurators()
     except Exception as error:
         if _is_other("TRACES"):
             raise
@@ -121,13 +124,52 @@ def _ask_configurator():
     return True
 
 
+@contextmanager
+def _installed_exporters():
+    """Whatever the protocol that is asked for (runmain's receiver speaks HTTP), the exporter is the one that is there:
+    what it is given is in the mailbox. Where there is none, spans are in the mailbox all the same."""
+    before = {}
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        names = [one.strip() for one in setting("OTEL_%s_EXPORTER" % signal).split(",")]
+        if "otlp" not in names:
+            continue
+        protocol, name = _installed_protocol(signal), "OTEL_%s_EXPORTER" % signal
+        if protocol is not None:
+            name, value = "OTEL_EXPORTER_OTLP_%s_PROTOCOL" % signal, protocol
+        else:
+            value = ",".join(one for one in names if one != "otlp") or "none"
+        before[name] = os.environ.get(name)
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            _restore(name, value)
+
+
+def _restore(name, value):
+    if value is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = value
+
+
+def _installed_protocol(signal):
+    from opentelemetry.util._importlib_metadata import entry_points
+
+    wanted = setting("OTEL_EXPORTER_OTLP_%s_PROTOCOL" % signal) or setting("OTEL_EXPORTER_OTLP_PROTOCOL")
+    found = {one.name for one in entry_points(group="opentelemetry_%s_exporter" % signal.lower())}
+    names = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+    return next((one for one in (wanted, *names) if names.get(one) in found), None)
+
+
 def _is_other(signal):
     """An exporter that is not ours to replace."""
-    return _setting("OTEL_%s_EXPORTER" % signal) not in _OTLP_NAMES + ("none",)
+    return setting("OTEL_%s_EXPORTER" % signal) not in _OTLP_NAMES + ("none",)
 
 
-def _setting(name):
-    return os.environ.get(name, "").strip()
+def _has_logs():
+    return setting("OTEL_LOGS_EXPORTER") in _OTLP_NAMES
 
 
 def configure_distro():
@@ -146,9 +188,9 @@ def configure_distro():
 def _is_standard():
     return (
         not any(_is_other(signal) for signal in ("TRACES", "METRICS", "LOGS"))
-        and _setting("OTEL_PYTHON_ID_GENERATOR") in ("", "random")
-        and _setting("OTEL_PYTHON_CONFIGURATOR") in ("", "configurator")
-        and not any(_setting(name) for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"))
+        and setting("OTEL_PYTHON_ID_GENERATOR") in ("", "random")
+        and setting("OTEL_PYTHON_CONFIGURATOR") in ("", "configurator")
+        and not any(setting(name) for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"))
     )
 
 
@@ -163,7 +205,7 @@ def _must_ask_configurator():
     return any(not one.value.startswith(_OWN) for one in found)
 
 
-def _resource():
+def resource():
     from opentelemetry.sdk.resources import Resource
 
     attributes = {}
@@ -211,8 +253,9 @@ def _set_tracer_provider():
     from opentelemetry.sdk.trace import TracerProvider
 
     if trace._TRACER_PROVIDER is None:
-        provider = TracerProvider(resource=_resource())
-        trace.set_tracer_provider(provider)
+        provider = TracerProvider(resource=resource())
+        with _provider.made_for_program():
+            trace.set_tracer_provider(provider)
         _export_without_mailbox(provider)
 
 
@@ -221,7 +264,7 @@ def _export_without_mailbox(provider):
     added = []
 
     def add(waiting):
-        if added:
+        if added or _provider.has_stepped_aside(provider):  # the program's own exporters work
             return
         processor = make_otlp_processor()
         if processor is None:
@@ -241,7 +284,7 @@ def make_otlp_processor():
     """With the exporter that is installed, that of the protocol first; None: there is none."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    protocol = _setting("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _setting("OTEL_EXPORTER_OTLP_PROTOCOL")
+    protocol = setting("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or setting("OTEL_EXPORTER_OTLP_PROTOCOL")
     for name in ("grpc", "http") if protocol == "grpc" else ("http", "grpc"):
         try:
             module = import_module("opentelemetry.exporter.otlp.proto.%s.trace_exporter" % name)
@@ -249,76 +292,3 @@ def make_otlp_processor():
             continue
         return BatchSpanProcessor(module.OTLPSpanExporter())
     return None
-
-
-# ---- metrics: from the grant on, so that no launcher has a reader's thread
-
-
-def _start_metrics():
-    try:
-        from opentelemetry.metrics import _internal as api
-        from opentelemetry.metrics import set_meter_provider
-        from opentelemetry.sdk.metrics import MeterProvider
-        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-    except ImportError:
-        return
-    if getattr(api, "_METER_PROVIDER", None) is None:
-        reader = PeriodicExportingMetricReader(_make_metric_exporter())
-        set_meter_provider(MeterProvider(metric_readers=[reader], resource=_resource()))
-
-
-def _make_metric_exporter():
-    from opentelemetry.sdk.metrics import export
-
-    class MetricExporter(export.MetricExporter):
-        """Imports the encoder, and only without a mailbox the HTTP exporter, when there is something to export."""
-
-        _other = None
-
-        def export(self, metrics_data, timeout_millis=10000, **kwargs):
-            sink = _process.current().sink
-            try:
-                if sink.state is _sink.ON:
-                    _exporters.write_metrics(sink, metrics_data)
-                elif sink.state is _sink.ELSEWHERE:
-                    return self._http().export(metrics_data, timeout_millis, **kwargs)
-            except ImportError:
-                pass  # opentelemetry-exporter-otlp-proto-... is not installed: no metrics
-            return export.MetricExportResult.SUCCESS
-
-        def _http(self):
-            if self._other is None:
-                from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-                self._other = OTLPMetricExporter()
-            return self._other
-
-        def shutdown(self, timeout_millis=30000, **kwargs):
-            pass
-
-        def force_flush(self, timeout_millis=10000):
-            return True
-
-    return MetricExporter()
-
-
-def start_logs():
-    global _has_logs
-    if _has_logs or _setting("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED").lower() != "true":
-        return
-    if _setting("OTEL_LOGS_EXPORTER") not in _OTLP_NAMES:
-        return
-    _has_logs = True
-    import logging
-
-    try:
-        from opentelemetry._logs import set_logger_provider
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-        from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-    except ImportError:
-        return
-    provider = LoggerProvider(resource=_resource())
-    provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-    set_logger_provider(provider)
-    logging.getLogger().addHandler(LoggingHandler(level=logging.NOTSET, logger_provider=provider))

@@ -297,9 +297,9 @@ class Sink:
             self._not_serving += 1
 
     def claim_by_the_way(self):
-        """A service without a listener never listens, and some servers listen in C or let a forked child answer: their
+        """A service without a listener never listens, and some servers accept in C or let a forked child answer: their
         spans claim. Refused where another process has the role, but for forks: of one which has served, and among
-        each other in a service that has no listener."""
+        each other in a service that has no listener; and for who listens and answers."""
         process = self._process
         if not self._may_claim():
             return
@@ -308,12 +308,15 @@ class Sink:
                 process.claim(explicit=True)
             return
         has_peers = process.has_forked and not _environment.environment.has_listeners
-        process.claim(explicit=has_peers or self._is_fork_at_work(), by_spans=not self._has_served)
+        is_one_of_several = has_peers or self._is_fork_at_work() or process.state == _process.REFUSED
+        process.claim(explicit=is_one_of_several, by_spans=not self._has_served)
 
     def _may_claim(self):
         process, settings = self._process, _environment.environment
         if process.is_launcher or settings.void:
             return False
+        if process.state == _process.REFUSED:
+            return self._has_served and process.has_listened and not process.is_settled
         if process.state != _process.UNASKED:
             return False
         return self._has_served or not settings.has_listeners or "uwsgi" in sys.modules
@@ -371,6 +374,8 @@ class Sink:
         if role.mailbox >= 0:
             try:
                 self._mailbox = _mailbox.Mailbox(role.mailbox, role.wake)
+                if _environment.environment.is_executed:
+                    self._mailbox.close_lanes_of_before()
             except Exception as error:
                 _process.tell("the mailbox cannot be used", error)
         self._instance_id = self._own_instance_id(role.instance_id)

@@ -1,4 +1,5 @@
-"""A channel for the tests: grants every claim (but the first `refuse`), with a mailbox; and the environment of a worker."""
+"""A channel for the tests: grants every claim (but the first `refuse`, and with `as_runmain` those that are not explicit
+while another process has the role), with a mailbox; and the environment of a worker."""
 import array
 import json
 import os
@@ -15,6 +16,8 @@ class Channel:
         self.wake_read, self.wake = os.pipe()
         self.claims = []
         self.refuse = 0
+        self.as_runmain = False
+        self.holders = []
         self._held = []
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.bind("\0" + self.name[1:])
@@ -38,6 +41,10 @@ class Channel:
             if fd >= 0:
                 os.close(fd)
 
+    def _is_another_s(self, claim):
+        others = self.as_runmain and not claim["explicit"] and set(self.holders) - {claim["pid"]}
+        return bool(others)
+
     def _serve(self):
         while True:
             try:
@@ -49,10 +56,11 @@ class Channel:
             if not line:
                 continue
             self.claims.append(json.loads(line)["claim"])
-            if self.refuse > 0:
-                self.refuse -= 1
+            if self.refuse > 0 or self._is_another_s(self.claims[-1]):
+                self.refuse -= self.refuse > 0
                 one.sendall(b'{"v":1,"refused":{"why":"the role is another one\'s"}}\n')
                 continue
+            self.holders.append(self.claims[-1]["pid"])
             role = {"service": "web", "slot": 0, "generation": 1, "listeners": [], "mailbox": self._with_mailbox}
             role["instance_id"] = "11111111-2222-4333-8444-555555555555"
             said = json.dumps({"v": 1, "role": role}).encode() + b"\n"

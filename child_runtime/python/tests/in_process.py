@@ -25,6 +25,11 @@ import runmain
 def exporter(): return OTLPSpanExporter(endpoint=os.environ.get("SINK", "http://127.0.0.1:9/v1/traces"))
 def tracer(): return trace.get_tracer("t")
 def span(name): tracer().start_span(name).end()
+def accept():
+    import socket
+    s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+    other = socket.create_connection(s.getsockname())
+    return s, other, s.accept()[0]
 """
 
 
@@ -49,7 +54,7 @@ class InProcess(unittest.TestCase):
         """(span, attributes of the resource) of all in the mailbox, and whether each lane balances."""
         reader, out = self.channel.reader(), []
         self.requests = []
-        for lane in reader.taken():
+        for lane in reader.in_use():
             resource = Resource.FromString(reader.entries(lane)[0][1])
             attributes = {a.key: a.value.string_value for a in resource.attributes}
             records = reader.records(lane)

@@ -44,6 +44,10 @@ class Reader:
     def taken(self):
         return [i for i in range(self.lanes) if self.line2(i)["state"] == 1]
 
+    def in_use(self):
+        """The closed ones, too."""
+        return [i for i in range(self.lanes) if self.line2(i)["state"] != 0]
+
     def entries(self, lane):
         used = self.word(lane, "dictionary_used")
         data, at, out = self.at(lane, 4096, used), 0, []

@@ -44,12 +44,16 @@ class ProcessTest(InProcess):
         self.assertEqual(sum(reader.lost(lane)), 2100 - len(reader.records(lane)))
         self.assertGreaterEqual(reader.lost(lane)[3], 52)
 
-    def test_a_listener_claims_and_a_program_without_one_does_at_its_end(self):
+    def test_who_accepts_claims_and_a_program_that_does_not_claims_at_its_end(self):
         self.run_code("""
             import socket
             trace.set_tracer_provider(TracerProvider())
             span("a")
             s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            assert not runmain.serving()
+            s.settimeout(0.01)
+            try: s.accept()
+            except socket.timeout: pass
             assert runmain.serving()
             os._exit(0)
         """)
@@ -144,15 +148,14 @@ os._exit(0) if sys.stdout.flush() is None else 0
         """)
         self.assertEqual(self.names(), ["child 0", "child 1", "child 2", "job"])
 
-    def test_who_listens_after_its_child_was_heard_serves(self):
+    def test_who_accepts_after_its_child_was_heard_serves(self):
         self.run_code("""
-            import socket
             trace.set_tracer_provider(TracerProvider())
             pid = os.fork()
             if pid == 0:
                 span("child"); time.sleep(0.5); os._exit(0)
             time.sleep(0.2)
-            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            held = accept()
             span("parent")
             helper = os.fork()  # of a server: nothing comes of it
             if helper == 0:
@@ -163,14 +166,13 @@ os._exit(0) if sys.stdout.flush() is None else 0
         self.assertEqual(self.names(), ["child", "parent"])
         self.assertEqual([c["explicit"] for c in self.channel.claims], [True, True])
 
-    def test_helpers_of_a_server_that_was_heard_before_it_listened_are_not(self):
+    def test_helpers_of_a_server_that_was_heard_before_it_accepted_are_not(self):
         self.run_code("""
-            import socket
             trace.set_tracer_provider(TracerProvider())
             span("slow start")
             time.sleep(1.4)
             assert runmain.serving()
-            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            held = accept()
             helper = os.fork()
             if helper == 0:
                 span("helper"); os._exit(0)
@@ -210,12 +212,11 @@ os._exit(0) if sys.stdout.flush() is None else 0
                 one._attributes._dict["odd"] = Odd()
                 one._attributes._dict[("a",)] = 1 << 80
                 one.end()
-            import socket
             p = TracerProvider()
             trace.set_tracer_provider(p)
             all_sorts()
             opened = [tracer().start_span(name, start_time=start) for name, start in (("open", 1.5e18), (None, 5), ("text", "now"))]
-            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            held = accept()
             assert runmain.serving()
             for one in opened: one.end()
             for n in range(30): all_sorts()
@@ -255,8 +256,7 @@ os._exit(0) if sys.stdout.flush() is None else 0
 
     def test_another_address_is_none_of_the_service(self):
         out = self.run_code("""
-            import socket
-            s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+            held = accept()
             print(runmain.serving())
         """, SERVER_STARTER_PORT="127.0.0.1:1=3")
         self.assertEqual(out, "False\n")

@@ -111,6 +111,18 @@ class ServedTest(unittest.TestCase):
     def test_opentelemetry_instrument_and_reload(self):
         self.run_one("opentelemetry-instrument uvicorn app_fastapi:app --fd 3 --reload", auto=False)
 
+    def test_siblings_that_listen_each(self):
+        self.run_one("python %s/app_siblings.py" % APPS, processes=2, listen=False, port_key=True)
+
+    def test_a_program_that_executes_itself_anew(self):
+        with Served("python %s/app_exec.py" % APPS) as served:
+            pid = served.get("/a")
+            for path in ("/b", "/c"):
+                served.get("/again")
+                self.assertEqual(served.get(path), pid, served.printed())
+            served.wait_for(lambda: {"/a", "/b", "/c"} <= set(served.paths()), "span of each request")
+            self.assertEqual(len({s.resource["service.instance.id"] for s in served.sink.of()}), 3)
+
     def test_celery_loses_no_task_of_one_task_children(self):
         import subprocess
 
