@@ -1,5 +1,5 @@
-// The processes of one child that serve: who holds the role, and what is said by one of them or by all: that it
-// ends by itself, and that all is answered.
+// The processes of one child that serve: who holds the role, and what is said by one of them or by all: that
+// it ends by itself, and that all is answered.
 #include <algorithm>
 
 #include "core/backoff.hpp"
