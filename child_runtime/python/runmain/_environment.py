@@ -87,13 +87,26 @@ def _fds(environ):
     return list(range(LISTEN_FDS_START, LISTEN_FDS_START + count)) if 0 < count < 64 else []
 
 
+_is_held = False
+
+
 def wipe_nonce():
     """Helpers that are started from now on see that the role is taken. Hygiene, not proof."""
-    token = os.environ.get(_TOKEN, "")
-    parts = token.rsplit(":", 2)
-    if len(parts) == 3:
+    global _is_held
+    _is_held = True
+    token = wiped(os.environ.get(_TOKEN, ""))
+    if token is not None:
         os.environ[_HELD] = "%d:%d:%s" % (os.getpid(), process_start(), environment.nonce)
-        os.environ[_TOKEN] = ":".join((parts[0], "-" * len(parts[1]), parts[2]))
+        os.environ[_TOKEN] = token
+
+
+def wiped(token):
+    """A token of ours as helpers find it; None: there is nothing to change, or this process, and who has forked it, has
+    no role."""
+    parts = token.rsplit(":", 2)
+    if not _is_held or len(parts) != 3 or parts[1] != environment.nonce:
+        return None
+    return ":".join((parts[0], "-" * len(parts[1]), parts[2]))
 
 
 # The bootstrap has kept it.
