@@ -35,6 +35,8 @@ class Environment:
         self.worker = _number(environ.get("RUNMAIN_WORKER", ""))
         self.generation = _number(environ.get("RUNMAIN_GENERATION", ""))
         self.auto = environ.get("RUNMAIN_AUTO", "") == "1"
+        # Its telemetry is none of runmain's: unsupervised, off, or direct.
+        self.is_plain = not self.supervised or environ.get("RUNMAIN_AUTO", "") == ""
         self.ports, self.paths = _addresses(environ.get("SERVER_STARTER_PORT", ""))
         self.fds = _fds(environ)
 

@@ -47,16 +47,16 @@ def setup_tracing(instrument=True):
         return Setup(False, _setup.where, _setup.pid)
     frame = sys._getframe(1)
     _setup = Setup(True, "%s:%d" % (frame.f_code.co_filename, frame.f_lineno), os.getpid())
-    if _environment.environment.void:
+    if _environment.environment.void and not _environment.environment.is_plain:
         return _setup
     from . import _boot, _instrument, _sdk
 
-    if _environment.environment.supervised:
+    if _environment.environment.is_plain:
+        _start_plain()
+    else:
         _boot.install(auto=False)
         _sdk.want()
         _sdk.need()
-    else:
-        _start_plain()
     if instrument:
         _boot.watch_libraries()
         _instrument.start()
@@ -64,7 +64,8 @@ def setup_tracing(instrument=True):
 
 
 def _start_plain():
-    """Without runmain: as OpenTelemetry does it, with the exporter that is installed."""
+    """Without runmain, or with its telemetry off or direct: as OpenTelemetry does it, with the exporter that is
+    installed."""
     try:
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
