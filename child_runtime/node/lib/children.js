@@ -2,7 +2,7 @@
 // kinds serve all the same, and get it as it was: the workers of a cluster, and a forked child, with the first
 // socket that it is handed.
 //
-// Non-goal: children that were started before; these have it.
+// Non-goals: children that were started before, which have it; spawnSync() with such a copy.
 'use strict';
 
 const { ChildProcess } = require('node:child_process');
@@ -23,18 +23,22 @@ function tellWithSocket(child, token) {
   };
 }
 
-// `token` as helpers find it. Changes what this process starts from now on.
+// `token` as helpers find it. Changes what this process starts from now on: also with a copy of its environment that
+// was taken before, but for another runmain's token.
 function hide(token) {
+  const hidden = token.replace(/[^:]+(:[^:]*)$/, '-$1');
   const { spawn } = ChildProcess.prototype; // below fork, spawn and cluster, however they were imported
   ChildProcess.prototype.spawn = function (options) {
-    const pairs = options && options.envPairs;
-    const isWorker = Array.isArray(pairs) && pairs.some((pair) => pair.startsWith(kOfWorker));
-    if (isWorker) options.envPairs = pairs.map((pair) => (pair.startsWith(kName) ? kName + token : pair));
+    const pairs = options && Array.isArray(options.envPairs) ? options.envPairs : [];
+    const isWorker = pairs.some((pair) => pair.startsWith(kOfWorker));
+    const [found, wanted] = isWorker ? [hidden, token] : [token, hidden];
+    const at = pairs.indexOf(kName + found);
+    if (at >= 0) options.envPairs = Object.assign([...pairs], { [at]: kName + wanted });
     const result = spawn.apply(this, arguments);
     if (!isWorker && typeof this.send === 'function') tellWithSocket(this, token);
     return result;
   };
-  return token.replace(/[^:]+(:[^:]*)$/, '-$1');
+  return hidden;
 }
 
 module.exports = { hide };

@@ -141,3 +141,16 @@ test('a forked child that is handed a socket is instrumented from then on', asyn
   await until('its span is there', () => names().includes('GET'), 5000);
   assert.deepStrictEqual(channel.claims.map((claim) => claim.isGranted), [true, true]);
 });
+
+test('a copy of the environment from before the claim is void, too; another runmain\'s token stays', async (t) => {
+  const channel = new Channel(t);
+  const child = await channel.start(`
+const before = { ...process.env };
+const { spawn } = require('node:child_process');
+const say = (env) => spawn(process.execPath, ['-p', 'process.env.RUNMAIN_TOKEN'], { env, stdio: 'inherit' });
+require(${JSON.stringify(path.resolve(__dirname, '..'))}).serve().then(() => {
+  say(before).on('exit', () => say({ ...process.env }).on('exit', () => say({ ...before, RUNMAIN_TOKEN: '1:in:0:1:other:1' })));
+});`);
+  assert.strictEqual(await child.ended, 0);
+  assert.strictEqual(child.said, '1:web:0:1:-:1\n1:web:0:1:-:1\n1:in:0:1:other:1\n');
+});

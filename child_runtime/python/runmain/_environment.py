@@ -35,6 +35,8 @@ class Environment:
         self.worker = _number(environ.get("RUNMAIN_WORKER", ""))
         self.generation = _number(environ.get("RUNMAIN_GENERATION", ""))
         self.auto = environ.get("RUNMAIN_AUTO", "") == "1"
+        # Its telemetry is none of runmain's: unsupervised, off, or direct.
+        self.is_plain = not self.supervised or environ.get("RUNMAIN_AUTO", "") == ""
         self.ports, self.paths = _addresses(environ.get("SERVER_STARTER_PORT", ""))
         self.fds = _fds(environ)
 
@@ -87,13 +89,26 @@ def _fds(environ):
     return list(range(LISTEN_FDS_START, LISTEN_FDS_START + count)) if 0 < count < 64 else []
 
 
+_is_held = False
+
+
 def wipe_nonce():
     """Helpers that are started from now on see that the role is taken. Hygiene, not proof."""
-    token = os.environ.get(_TOKEN, "")
-    parts = token.rsplit(":", 2)
-    if len(parts) == 3:
+    global _is_held
+    _is_held = True
+    token = wiped(os.environ.get(_TOKEN, ""))
+    if token is not None:
         os.environ[_HELD] = "%d:%d:%s" % (os.getpid(), process_start(), environment.nonce)
-        os.environ[_TOKEN] = ":".join((parts[0], "-" * len(parts[1]), parts[2]))
+        os.environ[_TOKEN] = token
+
+
+def wiped(token):
+    """A token of ours as helpers find it; None: there is nothing to change, or this process, and who has forked it, has
+    no role."""
+    parts = token.rsplit(":", 2)
+    if not _is_held or len(parts) != 3 or parts[1] != environment.nonce:
+        return None
+    return ":".join((parts[0], "-" * len(parts[1]), parts[2]))
 
 
 # The bootstrap has kept it.

@@ -81,7 +81,7 @@ class Process:
             self.state, self.why = REFUSED, "the role is another process's, which started this one"
             return
         try:
-            from . import _channel
+            from . import _channel, _children
             import json  # noqa: F401: the channel's
         except ImportError as error:  # the program has changed its user or root, and files are out of reach
             self.state, self.why = UNREACHABLE, str(error)
@@ -98,6 +98,7 @@ class Process:
         self.role = self.channel.role
         self.is_launcher = False
         _environment.wipe_nonce()
+        _children.watch()
         self.sink.open(self.role)
         self.state = GRANTED
         for call in list(when_granted):

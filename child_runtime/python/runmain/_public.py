@@ -37,7 +37,8 @@ def why_not_serving():
 
 def setup_tracing(instrument=True):
     """Starts the SDK, unless the program has set a provider, and with `instrument` the installed instrumentations.
-    In a launcher (an arbiter that preloads the program) the SDK waits for the process that serves.
+    In a launcher (an arbiter that preloads the program) the SDK waits for the process that serves; in a helper of one
+    nothing is started.
 
     Once in a process and its forks, whoever calls it how often, and after importlib.reload(), too. Returns a Setup.
     """
@@ -46,22 +47,25 @@ def setup_tracing(instrument=True):
         return Setup(False, _setup.where, _setup.pid)
     frame = sys._getframe(1)
     _setup = Setup(True, "%s:%d" % (frame.f_code.co_filename, frame.f_lineno), os.getpid())
+    if _environment.environment.void and not _environment.environment.is_plain:
+        return _setup
     from . import _boot, _instrument, _sdk
 
-    if _environment.environment.supervised:
+    if _environment.environment.is_plain:
+        _start_plain()
+    else:
         _boot.install(auto=False)
         _sdk.want()
         _sdk.need()
-    else:
-        _start_plain()
-    if instrument and not _environment.environment.void:
+    if instrument:
         _boot.watch_libraries()
         _instrument.start()
     return _setup
 
 
 def _start_plain():
-    """Without runmain: as OpenTelemetry does it, with the exporter that is installed."""
+    """Without runmain, or with its telemetry off or direct: as OpenTelemetry does it, with the exporter that is
+    installed."""
     try:
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider

@@ -9,7 +9,7 @@ import os
 import sys
 import types
 
-from . import _command, _environment
+from . import _children, _command, _environment
 
 _WERKZEUG, _WERKZEUG_FD, _DJANGO = "WERKZEUG_RUN_MAIN", "WERKZEUG_SERVER_FD", "RUN_MAIN"
 _told_early = False  # WERKZEUG_RUN_MAIN is ours, and no run_simple() was seen yet
@@ -43,11 +43,12 @@ def _is_reloader_needless():
 
 
 def _say_here(name, value):
-    """For this program's eyes: what it starts has the environment of C, which does not get it."""
+    """For this program's eyes: what it starts has the environment of C, which does not get it, nor do copies."""
     try:
         os.environ._data[os.environ.encodekey(name)] = os.environ.encodevalue(value)
     except AttributeError:  # not CPython's os.environ
         os.environ[name] = value
+    _children.said(name, value)
 
 
 def werkzeug(module):

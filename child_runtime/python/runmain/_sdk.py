@@ -43,6 +43,8 @@ def tell_missing():
 def want():
     """At the claim, or at the first need before it."""
     global _wanted
+    if _environment.environment.is_plain:
+        return
     if not _wanted:
         _wanted = True
         _provider.when_needed.append(need)

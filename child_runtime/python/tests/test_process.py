@@ -450,6 +450,21 @@ os._exit(0) if sys.stdout.flush() is None else 0
 
 
 class WithoutMailbox(unittest.TestCase):
+    def test_a_direct_program_exports_by_itself(self):
+        import served
+
+        held, sink = channel.Channel(), served.Sink()
+        try:
+            environment = held.environment(OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint, OTEL_SERVICE_NAME="web", PYTHONPATH=os.path.dirname(HERE))
+            del environment["RUNMAIN_AUTO"]  # as with `direct`, and with the telemetry off
+            code = HEAD + "runmain.setup_tracing(); assert runmain.serve(); span('one')"
+            subprocess.run([sys.executable, "-c", code], env=dict(os.environ, **environment), check=True, timeout=60)
+            self.assertEqual([s.name for s in sink.of()], ["one"])
+            self.assertEqual(held.reader().in_use(), [])
+        finally:
+            held.close()
+            sink.close()
+
     def test_the_program_exports_by_itself(self):
         import served
 
@@ -469,7 +484,6 @@ class WithoutMailbox(unittest.TestCase):
         finally:
             held.close()
             sink.close()
-
 
 
 if __name__ == "__main__":
