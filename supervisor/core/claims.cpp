@@ -19,6 +19,7 @@ void Engine::forget_holders(Instance& i, const std::vector<std::int32_t>& ended)
 void Engine::operator()(const Claimed& e) {
   const auto [r, i] = find(e.key);
   std::string why;
+  const bool had_holder = i != nullptr && !i->claims.empty();
   if (i != nullptr) forget_holders(*i, e.ended);
   const bool known = i != nullptr && std::count(i->claims.begin(), i->claims.end(), e.pid) != 0;
   if (i == nullptr || !i->key.is_worker() || !i->living()) {
@@ -37,19 +38,30 @@ void Engine::operator()(const Claimed& e) {
     push(AskDrain{i->key, std::max(i->deadline - now_, Duration::zero())});  // it was not there to hear it
   if (known) return;
   i->claims.push_back(e.pid);
+  if (i->phase == WorkerState::draining && i->why == EndWhy::announced && had_holder) stays_behind(*r, *i);
   tell(*r, *i, FactType::child_claimed, e.pid, cut(e.runtime, kStatusTextMax));
+}
+
+// The one that has announced its end was recycled by a master, which has another one serve. The child was
+// taken to end, and its slot may have a successor: now it has to be asked, and has the time that everybody
+// has.
+void Engine::stays_behind(ServiceRecord& r, Instance& i) {
+  touch(r);
+  i.drained = false;
+  i.why = EndWhy::stop;
+  begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
 }
 
 // Of several processes that serve one may go alone: a master recycles them, and replaces them itself.
 bool Engine::speaks_for(const Instance& i, std::int32_t pid) {
-  return pid == i.pid || i.claims.empty() || (i.claims.size() == 1 && i.claims.front() == pid);
+  const bool holds = std::count(i.claims.begin(), i.claims.end(), pid) != 0;
+  return pid == i.pid || i.claims.size() <= 1 || !holds;
 }
 
 void Engine::operator()(const Stopping& e) {
   const auto [r, i] = find(e.key);
   if (i == nullptr || !i->key.is_worker()) return;
   if (!i->works() || !speaks_for(*i, e.pid)) return;
-  const bool leaves = leaves_by_itself(*r, *i);
   i->served = i->phase == WorkerState::ready && now_ - i->ready_at >= kWorkDone;
   stop_looking(*i);
   leave_terminal(*i);
@@ -58,10 +70,17 @@ void Engine::operator()(const Stopping& e) {
   i->deadline = later(now_, r->spec.stop.timeout);
   i->drained_by.clear();
   touch(*r);
-  if (!leaves) return;
-  Slot& slot = r->slots[i->key.slot];
-  begin_anew(*r, *i, i->key.generation == r->current ? slot.current : slot.next, "it ends by itself");
-  i->leaving = true;
+}
+
+// Who has served and announces its end takes no new connections from here on, and may have many to answer
+// yet: its successor does not wait for that.
+void Engine::succeed(ServiceRecord& r) {
+  for (Instance& i : r.instances) {
+    if (i.phase != WorkerState::draining || i.why != EndWhy::announced || !leaves_by_itself(r, i)) continue;
+    Slot& slot = r.slots[i.key.slot];
+    begin_anew(r, i, i.key.generation == r.current ? slot.current : slot.next, "it ends by itself");
+    i.leaving = true;
+  }
 }
 
 // So many others of its slot are on their way out that one more would be too many.
@@ -72,12 +91,11 @@ bool Engine::is_crowded(const ServiceRecord& r, const Instance& it) {
   return others > static_cast<std::ptrdiff_t>(r.spec.stop.lingering);
 }
 
-// Who has served and announces its end takes no new connections from here on, and may have many to answer
-// yet: its successor does not wait for that. Where the way in which it ends decides whether there is one, and
-// soon after its start, which may be a loop, the end is awaited.
+// Where the way in which it ends decides whether it has a successor, soon after its start, which may be a
+// loop, and while too many are on their way out, the end is awaited.
 bool Engine::leaves_by_itself(const ServiceRecord& r, const Instance& i) const {
-  const bool served = i.phase == WorkerState::ready && now_ - i.ready_at >= kWorkDone;
-  if (!served || i.leaving || !up(r) || r.run != RunState::running || i.key.slot >= r.workers()) return false;
+  if (!i.served || i.leaving || !up(r) || r.run != RunState::running || i.key.slot >= r.workers())
+    return false;
   const bool of_next = r.had_turn(i.key.slot) && i.key.generation == r.next;
   if (!of_next && i.key.generation != r.current) return false;
   const bool new_first = r.spec.roll.order == RollOrder::new_first && !r.course.old_first;

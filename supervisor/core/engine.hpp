@@ -86,6 +86,8 @@ class Engine {
   void kill_tree(ServiceRecord& r, Instance& i);
   void stop_looking(Instance& i);
   bool leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const;
+  void stays_behind(ServiceRecord& r, Instance& i);
+  void succeed(ServiceRecord& r);
   static bool speaks_for(const Instance& i, std::int32_t pid);
   static bool is_crowded(const ServiceRecord& r, const Instance& it);
   bool leaves_by_itself(const ServiceRecord& r, const Instance& i) const;

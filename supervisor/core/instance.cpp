@@ -113,7 +113,13 @@ void Engine::stop(ServiceRecord& r, Instance& i, EndWhy why) {
   i.why = why;
   if (s_.forced) return kill_tree(r, i);
   if (retires(r, i)) return;
+  const Instance before = i;
   begin_drain(r, i, r.spec.stop.signal, r.spec.stop.group);
+  if (!by_itself) return;
+  i.drained_by = before.drained_by;  // who has said so says it once
+  if (!i.drained) return;
+  i.deadline = before.deadline;
+  i.step_at = kNever;
 }
 
 void Engine::begin_drain(ServiceRecord& r, Instance& i, std::int32_t signal, bool group) {

@@ -49,14 +49,16 @@ void Engine::set_workers(ServiceRecord& r, std::uint32_t count, const char* by) 
   touch(r);
   tell(r, FactType::service_scaled, count, by);
   if (!r.wanted) return;
-  // Those that serve are to go, and those that have failed would be all that is left: they are tried again.
-  if (count < before && r.run == RunState::running && nobody_left(r, count)) try_again(r, count);
   begin_slots(r, before);
   if (count < before) end_if_done(r);  // the slots that are left may have ended before
 }
 
-// Slots that were not wanted before begin anew, but for the count of their starts.
+// After another number: slots that were not wanted before begin anew, but for the count of their starts.
 void Engine::begin_slots(ServiceRecord& r, std::uint32_t before) {
+  const bool shrinks = r.workers() < before;
+  if (shrinks && r.in_gradual_roll()) r.course.told = 0;  // other slots have to prove it
+  // Those that serve are to go, and those that have failed would be all that is left: they are tried again.
+  if (shrinks && r.run == RunState::running && nobody_left(r, r.workers())) try_again(r, r.workers());
   for (std::uint32_t n = before; n < r.workers(); ++n) {
     Slot& slot = r.slots[n];
     slot.rolling = false;

@@ -89,9 +89,10 @@ void Engine::advance_roll(ServiceRecord& r) {
     for (std::uint32_t slot = 0; slot < r.workers(); ++slot) {
       if (!r.slots[slot].rolling) continue;
       ++turned;
-      whole &= r.slots[slot].next.done || (s_.slot_marks[slot] & kReadyNext) != 0;
+      // One that has done its work was well; with many that end often they are never all there.
+      const SlotRun& next = r.slots[slot].next;
+      whole &= next.done || next.reason == Reason::recycle || (s_.slot_marks[slot] & kReadyNext) != 0;
     }
-    if (turned < r.course.told) r.course.told = 0;  // scaled down: other slots have to prove it
     if (!whole) return interrupt_hold(r);
     const bool last = turned >= r.workers();
     if (turned > 0 && (turned != r.course.told || last != r.course.told_last)) begin_hold(r, turned);

@@ -12,6 +12,7 @@ void Engine::reconcile(ServiceRecord& r) {
   advance(r);
   advance_roll(r);
   recycle(r);
+  succeed(r);
   stop_unwanted(r);
   fill(r);
   look_by_command(r);
@@ -56,7 +57,10 @@ bool Engine::wants(const ServiceRecord& r, const Instance& i, const Survey& seen
   const bool makes_room = r.roll == Roll::launch && !can_overlap(r, seen);
   // One too many serves on while nobody else does.
   if (i.key.slot >= r.workers()) return i.phase == WorkerState::ready && !seen.serves && !makes_room;
-  if (i.leaving && i.why == EndWhy::announced) return true;  // it goes by itself, and in its own time
+  if (i.leaving && i.why == EndWhy::announced) {  // it goes by itself, and in its own time
+    const bool hinders = r.roll == Roll::launch && i.key.generation != r.current;
+    return !(hinders && too_many_linger(r, seen));
+  }
   const std::uint8_t mark = s_.slot_marks[i.key.slot];
   const bool rolls = can_roll(r, seen) || r.in_gradual_roll();
   if (r.next != 0 && i.key.generation == r.next) return true;

@@ -194,6 +194,26 @@ TEST_CASE("a canary that ends by itself again and again does not keep its hold f
   CHECK(s.spawned() == Keys{{0, 1, 2, 1}});
 }
 
+TEST_CASE("a roll whose workers end often comes to its end though they are never all there") {
+  ServiceSpec spec = pool(2);
+  spec.roll.hold_last = 2s;
+  Scene s = serving(spec);
+  s.command(CommandVerb::reload, {0}, 1);
+  for (const std::uint32_t slot : {0U, 1U}) {
+    s.serve({0, slot, 2, 1});
+    s.ends({0, slot, 1, 1}, 0);
+  }
+  for (std::uint32_t n = 1; n < 4; ++n) {
+    s.tick(1s);
+    const K one{0, n % 2, 2, (n + 1) / 2};
+    s.handle(Stopping{one, Scene::pid(one)});
+    s.handle(Exited{one, Scene::pid(one), 0, true});
+    if (n > 1) s.serve({0, (n - 1) % 2, 2, n / 2 + 1});  // the one before, a second late
+  }
+  CHECK(s.told(FactType::reload_failed) == 0);
+  CHECK(s.machine.snapshot().services[0].rolling_to == 0);
+}
+
 TEST_CASE("as many canaries as workers are refused") {
   Scene s = serving(pool(3));
   const auto canaries = [&](std::uint32_t count) {

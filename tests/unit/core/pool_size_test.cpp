@@ -205,3 +205,19 @@ TEST_CASE("the load takes no worker away while another one is not there") {
   s.handle(Load{ServiceId{0}, 0, 0});
   CHECK(s.told(FactType::service_scaled) == 2);
 }
+
+TEST_CASE(
+    "a configuration with fewer workers does not end the one that serves where the others have failed") {
+  Scene s;
+  ServiceSpec spec = service("web", 2);
+  spec.backoff.burst = 1;
+  s.configure({spec});
+  s.serve({0, 0, 1, 1});
+  s.serve({0, 1, 1, 1});
+  s.handle(Exited{{ServiceId{0}, 0, 1, 1}, Scene::pid({ServiceId{0}, 0, 1, 1}), 256, true});
+  CHECK(s.told(FactType::slot_failed) == 1);
+  spec.workers = 1;
+  s.configure({spec});
+  CHECK(s.told(FactType::service_failed) == 0);
+  CHECK(s.count<Kill>() == 0);
+}

@@ -311,7 +311,7 @@ TEST_CASE("of several processes that serve one may go, or be done, without the o
   const K key{0, 0, 1, 1};
   for (const std::int32_t pid : {501, 502}) s.handle(Claimed{key, 1, pid, true, "", {}, false});
   s.now += kWorkDone;
-  for (const std::int32_t pid : {501, 502, 777}) {
+  for (const std::int32_t pid : {501, 502}) {
     s.handle(Stopping{key, pid});
     s.handle(Drained{key, pid, {}});
     CHECK(s.effects().empty());
@@ -327,6 +327,47 @@ TEST_CASE("of several processes that serve one may go, or be done, without the o
   play(s, {{"due", "2000"}});
   ended.handle(Drained{key, 501, {502}});  // the other one has gone without a word
   play(ended, {{"due", "2000"}});
+}
+
+TEST_CASE("a master that recycles its only worker is asked to go, with the time that everybody has") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  const K key{0, 0, 1, 1};
+  s.handle(Claimed{key, 1, 501, true, "", {}, false});
+  s.now += kWorkDone;
+  s.handle(Stopping{key, 501});
+  CHECK(s.spawned() == Keys{{0, 0, 1, 2}});
+  s.handle(Drained{key, 501, {}});
+  s.serve({0, 0, 1, 2});
+  s.handle(Claimed{key, 2, 502, true, "", {501}, false});
+  CHECK(s.effects() == "grant 0:0:1:1, ask_drain 0:0:1:1, kill 0:0:1:1 15");
+  play(s, {{"due", "10000"}});
+  s.handle(Drained{key, 502, {}});
+  play(s, {{"due", "2000"}});
+}
+
+TEST_CASE("who is drained by its own word has no more time for it when it is stopped") {
+  Scene s;
+  s.configure({service("web")});
+  s.serve({0, 0, 1, 1});
+  play(s, {{"stopping 0:0:1:1", ""}});
+  s.handle(Drained{K{0, 0, 1, 1}, Scene::pid({0, 0, 1, 1}), {}});
+  play(s, {{"due", "2000"}, {"stop 1 0", "ask_drain 0:0:1:1, kill 0:0:1:1 15"}, {"due", "2000"}});
+}
+
+TEST_CASE("who had to wait, since too many were on their way out, is succeeded as soon as they are not") {
+  Scene s;
+  ServiceSpec spec = service("web");
+  spec.stop.lingering = 0;
+  spec.stop.timeout = 60s;
+  s.configure({spec});
+  s.serve({0, 0, 1, 1});
+  s.now += kWorkDone;
+  s.handle(Stopping{K{0, 0, 1, 1}, Scene::pid({0, 0, 1, 1})});
+  s.serve({0, 0, 1, 2});
+  s.now += kWorkDone;
+  play(s, {{"stopping 0:0:1:2", ""}, {"exits 0:0:1:1 0", "spawn 0:0:1:3 recycle, kill_tree 0:0:1:1"}});
 }
 
 TEST_CASE("a reload does not wait for who ends by itself, where two may be") {
