@@ -91,7 +91,7 @@ inline bool FakeWorld::check_start(FakeService& s, const Spawn& e, Time now) {
   bool replaces = false;
   for (FakeChild& c : s.children) {
     if (c.key.slot != e.key.slot || c.key.generation != e.key.generation || !c.there()) continue;
-    replaces |= e.reason == Reason::crash && c.serves() && c.says_unwell && !c.hung;
+    replaces |= e.reason == Reason::crash && c.serves() && c.says_unwell && !c.hung && !c.announced;
     if (!c.leaving) leave(s, c, run, e, now);
     ++leaving;
     copies += c.body == Body::alive && !c.hung && !c.sick() && !c.sweeping ? 1 : 0;
