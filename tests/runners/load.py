@@ -47,6 +47,8 @@ def answer(connection, trace):
         data += part
     if b" 200 " not in data.split(b"\r\n", 1)[0]:
         raise OSError("no answer" if not data else data.split(b"\r\n", 1)[0].decode("latin-1"))
+    if b"\r\n\r\n" not in data:
+        raise OSError("half an answer")
     return data.split(b"\r\n\r\n", 1)[1].decode()
 
 
