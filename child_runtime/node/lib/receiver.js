@@ -1,12 +1,19 @@
-// The observer's receiver, over HTTP: for who has no mailbox. What is sent may be lost by SIGKILL.
+// The observer's receiver, over HTTP: for who has no mailbox. A request is in the kernel's hands before send() returns
+// if a connection rests by then, and so outlives the process; what waits for one (the first connection is being made,
+// or all are waiting for answers) is lost with a SIGKILL.
 //
-// Invariant: one request is under way at a time; what waits is bounded in bytes and then dropped and counted.
-// Non-goal: retries beyond one; the observer is on this machine.
+// Invariants: a connection has one request under way at a time, since the receiver reads no further one of a client
+// that it cannot answer; what waits is bounded in bytes and then dropped and counted; nothing of it is traced.
+// Non-goal: retries, but for a connection that was closed while it rested; the observer is on this machine.
 'use strict';
+
+const { Connection } = require('./connection');
 
 const kWaitingMax = 4 << 20; // bytes
 const kRequestMax = 512 << 10;
-const kTimeoutMs = 5000;
+const kConnectionsMax = 8;
+const kConnectionsAhead = 4; // spans of a request often end together
+const kAgainMs = 1000; // 503's Retry-After
 const kPaths = ['v1/traces', 'v1/metrics', 'v1/logs'];
 
 function readHeaders(text) {
@@ -22,21 +29,19 @@ class Receiver {
   // `quietly` runs a function so that nothing in it is traced.
   constructor(env, quietly) {
     this.base = (env.OTEL_EXPORTER_OTLP_ENDPOINT || '').replace(/\/*$/, '/');
-    this.headers = readHeaders(env.OTEL_EXPORTER_OTLP_HEADERS);
+    this.fields = Object.entries(readHeaders(env.OTEL_EXPORTER_OTLP_HEADERS)).map(([name, value]) => `${name}: ${value}\r\n`);
     this.quietly = quietly;
     this.waiting = [[], [], []];
-    this.bytes = 0;
+    this.bytes = 0; // of these, and of what has no answer yet
     this.dropped = 0;
-    this.busy = false;
-    this.scheduled = false;
-    this.agent = undefined;
+    this.connections = [];
   }
 
   get usable() {
     return this.base.startsWith('http://');
   }
 
-  // `parts`: bytes of a request; requests put together are one (their repeated fields follow each other).
+  // `bytes`: a part of a request; parts put together are one (their repeated fields follow each other).
   send(signal, bytes) {
     if (!this.usable || this.bytes + bytes.length > kWaitingMax) {
       ++this.dropped;
@@ -44,18 +49,28 @@ class Receiver {
     }
     this.waiting[signal].push(Buffer.from(bytes));
     this.bytes += bytes.length;
-    if (!this.scheduled && !this.busy) {
-      this.scheduled = true;
-      setImmediate(() => this.next());
-    }
+    this.quietly(() => this.next());
     return true;
   }
 
   next() {
-    this.scheduled = false;
-    if (this.busy) return;
-    const signal = this.waiting.findIndex((list) => list.length > 0);
-    if (signal < 0) return;
+    for (;;) {
+      const signal = this.waiting.findIndex((list) => list.length > 0);
+      if (signal < 0) return;
+      const free = this.connections.find((one) => one.rests());
+      if (!free) return this.open();
+      free.post(this.headOf(signal), this.takeParts(signal), signal);
+    }
+  }
+
+  open() {
+    const { connections } = this;
+    if (connections.length >= kConnectionsMax || connections.some((one) => one.isConnecting)) return;
+    const { hostname, port } = new URL(this.base);
+    connections.push(new Connection(this, hostname, Number(port) || 80));
+  }
+
+  takeParts(signal) {
     const parts = [];
     let size = 0;
     while (this.waiting[signal].length > 0 && size < kRequestMax) {
@@ -63,36 +78,54 @@ class Receiver {
       size += part.length;
       parts.push(part);
     }
-    this.busy = true;
-    const done = () => {
-      if (!this.busy) return;
-      this.busy = false;
-      this.bytes -= size;
-      if (this.idle) this.idle();
-      this.next();
-    };
-    this.quietly(() => this.post(signal, Buffer.concat(parts, size), done));
+    return Buffer.concat(parts, size);
   }
 
-  post(signal, body, done) {
-    const http = require('node:http');
-    this.agent = this.agent || new http.Agent({ keepAlive: true, maxSockets: 1 });
-    const request = http.request(this.base + kPaths[signal], {
-      method: 'POST',
-      agent: this.agent,
-      timeout: kTimeoutMs,
-      headers: { ...this.headers, 'content-type': 'application/x-protobuf', 'content-length': body.length },
-    });
-    request.on('response', (response) => {
-      response.resume();
-      response.on('close', done);
-    });
-    request.on('timeout', () => request.destroy());
-    request.on('error', () => {
-      ++this.dropped;
-      done();
-    });
-    request.end(body);
+  headOf(signal) {
+    const { host, pathname } = new URL(this.base);
+    return (
+      `POST ${pathname}${kPaths[signal]} HTTP/1.1\r\nhost: ${host}\r\n${this.fields.join('')}` +
+      'content-type: application/x-protobuf\r\n'
+    );
+  }
+
+  // ---- of a connection
+
+  opened() {
+    this.next();
+    if (this.connections.length < kConnectionsAhead) this.quietly(() => this.open());
+  }
+
+  answered({ signal, body }, status) {
+    if (status === 503) {
+      setTimeout(() => this.unsent(signal, body), kAgainMs); // it has no room now
+    } else {
+      this.bytes -= body.length;
+      if (status !== 200) ++this.dropped;
+    }
+    this.next();
+  }
+
+  // Nobody has taken it.
+  unsent(signal, body) {
+    this.waiting[signal].unshift(body);
+    this.quietly(() => this.next());
+  }
+
+  closed(connection) {
+    this.connections = this.connections.filter((one) => one !== connection);
+    this.quietly(() => this.next());
+  }
+
+  // Nobody listens there.
+  refused(connection) {
+    this.connections = this.connections.filter((one) => one !== connection);
+    for (const list of this.waiting) {
+      for (const part of list.splice(0)) {
+        this.bytes -= part.length;
+        ++this.dropped;
+      }
+    }
   }
 }
 

@@ -158,7 +158,8 @@ def _follow(tracer, provider):
 
 
 def _tracer_of(provider, names, attributes):
-    return provider.get_tracer(*names, attributes) if attributes else provider.get_tracer(*names)  # older ones have none
+    more = (attributes,) if attributes else ()  # older ones have none
+    return provider.get_tracer(*names, *more)
 
 
 def _hand_over(before, provider):

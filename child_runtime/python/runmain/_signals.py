@@ -1,7 +1,8 @@
 """Metrics and logs that are started for the program, with exporters of ours: these import the encoder, and only without
 a mailbox the HTTP exporter, when there is something to export. Any OTLP exporter package brings the encoder.
 
-Invariant: metrics begin with the role, so that no launcher has a reader's thread. Non-goals: whether they are wanted (_sdk), the bytes (_exporters).
+Invariant: metrics begin with the role, so that no launcher has a reader's thread. Non-goals: whether they are wanted
+(_sdk), the bytes (_exporters).
 """
 from . import _exporters, _process, _provider, _sdk, _sink
 from ._environment import setting
@@ -86,7 +87,7 @@ def has_handler():
 
 
 def start_logs():
-    """Idempotent. The provider always, as opentelemetry-instrument does: instrumentations have handlers of their own."""
+    """Idempotent. The provider in any case, as opentelemetry-instrument does: an instrumentation has its own handler."""
     global _has_logs
     if _has_logs:
         return
