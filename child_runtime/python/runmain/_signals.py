@@ -87,7 +87,7 @@ def has_handler():
 
 
 def start_logs():
-    """Idempotent. The provider in any case, as opentelemetry-instrument does: an instrumentation has its own handler."""
+    """Idempotent. The provider in any case, as with opentelemetry-instrument: an instrumentation has its own handler."""
     global _has_logs
     if _has_logs:
         return
