@@ -64,6 +64,8 @@ config::RunnerFacts gather_facts(const std::vector<std::string>& argv, const std
     if (equals != std::string::npos) facts.env.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   facts.script = text_of_file(folder, config::script_of(argv));
+  if (const std::string file = config::settings_of(argv); !file.empty())
+    facts.settings = text_of_file(folder, file);
   if (const std::string word = config::console_script_of(argv); !word.empty()) {
     facts.program = found_in_path(folder, word);
     facts.interpreter = config::interpreter_of(text_of_file(folder, facts.program));

@@ -1,6 +1,7 @@
 #include "config/runner_where.hpp"
 
 #include <algorithm>
+#include <optional>
 
 namespace runmain::config {
 namespace {
@@ -26,6 +27,31 @@ void take_bind(const std::string& text, Where& where) {
   }
 }
 
+constexpr std::string_view kComputed = "…";
+
+// What `name = …` says in a file of Python, the last time on a line of its own: a literal's text, or
+// kComputed.
+std::optional<std::string> setting(const std::string& file, std::string_view name) {
+  std::optional<std::string> found;
+  for (std::size_t at = 0; at < file.size();) {
+    const std::size_t end = std::min(file.find('\n', at), file.size());
+    std::string line = file.substr(at, end - at);
+    at = end + 1;
+    if (line.compare(0, name.size(), name) != 0) continue;
+    line.erase(0, name.size());
+    const std::size_t equals = line.find_first_not_of(" \t");
+    if (equals == std::string::npos || line[equals] != '=') continue;
+    const std::size_t begin = line.find_first_not_of(" \t", equals + 1);
+    std::string value =
+        begin == std::string::npos ? std::string() : line.substr(begin, line.find('#') - begin);
+    value.erase(value.find_last_not_of(" \t\r") + 1);
+    const bool quoted = value.size() >= 2 && (value[0] == '"' || value[0] == '\'') &&
+                        value.back() == value[0] && value.find(value[0], 1) == value.size() - 1;
+    found = quoted ? value.substr(1, value.size() - 2) : is_number(value) ? value : std::string(kComputed);
+  }
+  return found;
+}
+
 // The word behind `runserver`, or behind the module http.server, that says where to listen.
 std::size_t positional(const Argv& argv, const Row& row, std::size_t at) {
   const bool django = row.sub == "runserver";
@@ -42,12 +68,20 @@ std::size_t positional(const Argv& argv, const Row& row, std::size_t at) {
 
 }  // namespace
 
+bool is_computed(const Row& row, const RunnerFacts& facts) {
+  return row.name == "gunicorn" && setting(facts.settings, "bind") == kComputed;
+}
+
 Where where_of(const Argv& argv, const Row& row, const Program& program, const RunnerFacts& facts) {
   Where where{std::string(row.host), row.port == 0 ? "" : std::to_string(row.port), {}};
   if (const std::string host = variable(facts, row.host_env); !host.empty()) where.host = host;
   if (const std::string port = variable(facts, row.port_env); is_number(port)) {
     where.port = port;
     if (row.name == "gunicorn") where.host = "0.0.0.0";  // its own default with PORT
+  }
+  if (row.name == "gunicorn") {
+    if (const auto bind = setting(facts.settings, "bind"); bind && *bind != kComputed)
+      take_bind(*bind, where);
   }
   const std::size_t from = program.at + 1;
   if (auto host = flag_value(argv, from, argv.size(), row.host_flags)) where.host = *host;
@@ -71,6 +105,11 @@ std::string own_workers_of(const Argv& argv, const Row& row, const Program& prog
   };
   if (const auto given = flag_value(argv, program.at + 1, argv.size(), row.worker_flags))
     return many(*given) ? std::string(words_of(row.worker_flags).back()) + " " + *given : std::string();
+  if (row.name == "gunicorn") {
+    const auto set = setting(facts.settings, "workers");
+    if (set && (*set == kComputed || many(*set))) return "its file of settings (workers = " + *set + ")";
+    if (set) return {};
+  }
   const std::string number = row.worker_env.empty() ? std::string() : variable(facts, row.worker_env);
   return many(number) ? std::string(row.worker_env) + "=" + number : std::string();
 }

@@ -17,6 +17,9 @@ struct Where {
 
 Where where_of(const Argv& argv, const Row& row, const Program& program, const RunnerFacts& facts);
 
+// Its own file of settings says where it listens, by more than a literal.
+bool is_computed(const Row& row, const RunnerFacts& facts);
+
 // "HOST:PORT", or what stands for it; empty where no port is known.
 std::string address_of(const Where& where);
 

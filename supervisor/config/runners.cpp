@@ -118,12 +118,16 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   const Where where = where_of(argv, row, program, facts);
   runner.own_workers = own_workers_of(argv, row, program, facts);
   const bool own_socket = has_own_socket(argv, program.at + 1);
+  const bool bound = flag_value(argv, program.at + 1, argv.size(), row.bind_flags).has_value();
+  const bool elsewhere = !asked.listen && !bound && is_computed(row, facts);  // only it knows where
   turn_reloader_off(row, program, runner);
   if (own_socket) {
     runner.takes_socket = true;
   } else if (asked.port) {
     runner.port = asked.port;
     tell_port(row, program, where, runner);
+  } else if (elsewhere) {
+    runner.promise = "its file of settings computes where it listens: say --listen";
   } else if (gets_socket(row, program, facts, runner)) {
     runner.listen = address_of(where);
     return runner;
@@ -298,6 +302,16 @@ Runner choose_program(const Argv& argv, const RunnerFacts& facts, const RunnerAs
 std::string script_of(const Argv& given) {
   const auto program = find_program_word(watched_words(given));
   return program && program->python ? program->script : std::string();
+}
+
+std::string settings_of(const Argv& given) {
+  const Argv argv = watched_words(given);
+  const auto program = find_program_word(argv);
+  if (!program || program->name != "gunicorn") return {};
+  std::string file =
+      flag_value(argv, program->at + 1, argv.size(), "-c --config").value_or("gunicorn.conf.py");
+  if (file.substr(0, 5) == "file:") file.erase(0, 5);
+  return file.substr(0, 7) == "python:" ? std::string() : file;
 }
 
 std::string package_script_of(const Argv& given) {

@@ -24,6 +24,7 @@ struct RunnerFacts {
   std::vector<std::string> interpreter;  // that runs it; empty: not known
   bool has_nodemon_file = false;         // nodemon.json or its like says what nodemon does
   bool is_shim = false;  // `program` only finds the script, as pyenv's do; `interpreter` is a shim beside it
+  std::string settings;  // text of settings_of(argv), or empty
   std::string package_script;  // the line of package_script_of(argv) in package.json, or empty
 };
 
@@ -55,6 +56,8 @@ std::string script_of(const std::vector<std::string>& argv);
 std::string console_script_of(const std::vector<std::string>& argv);
 // The Python that the first lines of a script name, with its flags; empty: another program's, or none.
 std::vector<std::string> interpreter_of(std::string_view text);
+// The file of settings that gunicorn would read (gunicorn.conf.py, or what -c says); empty: none.
+std::string settings_of(const std::vector<std::string>& argv);
 // The name of the script that npm, pnpm or yarn would run, or empty.
 std::string package_script_of(const std::vector<std::string>& argv);
 

@@ -246,6 +246,37 @@ TEST_CASE("the environment says where it listens, and its flags overrule") {
   CHECK(choose_runner(words("uvicorn app:app"), facts, {}).listen == "127.0.0.1:8000");
 }
 
+TEST_CASE("gunicorn's file of settings says where it listens and how many it makes, and its flags overrule") {
+  RunnerFacts facts;
+  facts.env = {{"PORT", "82"}, {"WEB_CONCURRENCY", "3"}};
+  facts.settings = "import os\nbinder = 3\nbind = '127.0.0.1:8123'  # ours\nworkers = 2\n";
+  const Runner runner = choose_runner(words("gunicorn app:app"), facts, {});
+  CHECK(runner.listen == "127.0.0.1:8123");
+  CHECK(runner.own_workers == "its file of settings (workers = 2)");
+  CHECK(choose_runner(words("gunicorn -b :9 app:app"), facts, {}).listen == "127.0.0.1:9");
+  CHECK(choose_runner(words("gunicorn -w 1 app:app"), facts, {}).own_workers.empty());
+  facts.settings = "bind = \"unix:web.sock\"\nworkers = 1\n";
+  CHECK(choose_runner(words("gunicorn app:app"), facts, {}).listen == "unix:web.sock");
+  CHECK(choose_runner(words("gunicorn app:app"), facts, {}).own_workers.empty());
+  facts.settings = "bind = os.environ['X'] + \":80\"\nworkers = cpus() * 2 + 1\n";
+  const Runner computed = choose_runner(words("gunicorn app:app"), facts, {});
+  CHECK(computed.listen.empty());
+  CHECK_FALSE(computed.takes_socket);
+  CHECK(computed.own_workers == "its file of settings (workers = …)");
+  RunnerAsked asked;
+  asked.listen = true;
+  CHECK(choose_runner(words("gunicorn app:app"), facts, asked).takes_socket);
+  CHECK(choose_runner(words("uvicorn app:app"), facts, {}).listen == "127.0.0.1:8000");
+}
+
+TEST_CASE("where gunicorn's settings are") {
+  CHECK(settings_of(words("gunicorn app:app")) == "gunicorn.conf.py");
+  CHECK(settings_of(words("python -m gunicorn -c conf/g.py app:app")) == "conf/g.py");
+  CHECK(settings_of(words("gunicorn --config=file:g.py app:app")) == "g.py");
+  CHECK(settings_of(words("gunicorn -c python:settings app:app")).empty());
+  CHECK(settings_of(words("uvicorn app:app")).empty());
+}
+
 TEST_CASE("--port makes it bind by itself, and tells it in its own words") {
   RunnerAsked asked;
   asked.port = 81;
