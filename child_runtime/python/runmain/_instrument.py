@@ -162,20 +162,31 @@ def _apply(library):
 def _instrument(entry_point):
     """Like opentelemetry-instrument: what does not fit is skipped, and nothing stops the program."""
     try:
-        from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
-
-        dist = getattr(entry_point, "dist", None)
-        try:
-            conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
-        except TypeError:  # before 0.42 it wants a distribution of pkg_resources
-            conflict = None
+        conflict, options = _check(entry_point)
         if conflict:
             _log.debug("instrumentation %s does not fit: %s", entry_point.name, conflict)
         elif _sdk.distro is not None:
-            _sdk.distro.load_instrumentor(entry_point, skip_dep_check=True)
+            _sdk.distro.load_instrumentor(entry_point, **options)
         else:
-            entry_point.load()().instrument(skip_dep_check=True)
+            entry_point.load()().instrument(**options)
     except ModuleNotFoundError as error:
         _log.debug("instrumentation %s: %s, ignoring", entry_point.name, error)
-    except Exception:
-        _log.warning("instrumentation %s failed, ignoring", entry_point.name, exc_info=True)
+    except Exception as error:
+        if type(error).__name__ == "DependencyConflictError":
+            _log.debug("instrumentation %s does not fit: %s", entry_point.name, error)
+        else:
+            _log.warning("instrumentation %s failed, ignoring", entry_point.name, exc_info=True)
+
+
+def _check(entry_point):
+    """What its package misses, or None, and how it is to be loaded then; some versions leave the look to it (0.54)."""
+    try:
+        from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts
+    except ImportError:
+        return None, {"raise_exception_on_conflict": True}
+    dist = getattr(entry_point, "dist", None)
+    try:
+        conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+    except TypeError:  # before 0.42 it wants a distribution of pkg_resources
+        conflict = None
+    return conflict, {"skip_dep_check": True}

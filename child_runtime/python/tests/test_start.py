@@ -23,6 +23,12 @@ def is_set(): return trace._TRACER_PROVIDER is not None
 LISTENS = {"SERVER_STARTER_PORT": "127.0.0.1:1=3", "RUNMAIN_AUTO": "1"}
 
 
+def flask_version():
+    from importlib.metadata import version
+
+    return version("flask")
+
+
 class StartTest(InProcess):
     def run_auto(self, code, **more):
         return self.run_code(code, head=HEAD, RUNMAIN_AUTO="1", **more)
@@ -40,6 +46,26 @@ class StartTest(InProcess):
         """)
         self.assertEqual(self.names(), ["GET /x", "early"])
         self.assertEqual(len(self.requests), 1)
+
+    def test_instrumentations_that_look_at_their_libraries_themselves(self):
+        """As with 0.54 of opentelemetry-instrumentation; one that does not fit is skipped without a word."""
+        for found, names in ((flask_version(), ["GET /x"]), ("0.1", [])):
+            with self.subTest(found):
+                self.setUp()
+                out = self.run_code("""
+                    import sys; sys.stderr = sys.stdout
+                    import importlib.metadata as metadata
+                    from opentelemetry.instrumentation import dependencies
+                    if hasattr(dependencies, "get_dist_dependency_conflicts"): del dependencies.get_dist_dependency_conflicts
+                    of = dependencies.version
+                    dependencies.version = lambda name: "%s" if name.lower() == "flask" else of(name)
+                    import flask, runmain
+                    app = flask.Flask("app")
+                    app.add_url_rule("/x", "x", lambda: "x")
+                    runmain.serve()
+                    app.test_client().get("/x")
+                """ % found, head="", RUNMAIN_AUTO="1")
+                self.assertEqual((self.names(), out), (names, ""))
 
     def test_a_launcher_has_none_and_its_child_has(self):
         self.run_auto("""
