@@ -333,9 +333,17 @@ void export_directly(std::vector<std::string>& environment, const core::Telemetr
   }
 }
 
+// What it sends is the program's wish, not where: the observer hands it on as it is.
+bool says_what(std::string_view name) {
+  return name == "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE" ||
+         name == "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+}
+
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to) {
   pass_by_proxy(environment);
-  erase_prefixed(environment, kOtlp);
+  std::erase_if(environment, [](const std::string& line) {
+    return name_of(line).substr(0, kOtlp.size()) == kOtlp && !says_what(name_of(line));
+  });
   set(environment, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + to.receiver);
   set(environment, "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
   set(environment, "OTEL_EXPORTER_OTLP_HEADERS", "runmain-token=" + to.token);

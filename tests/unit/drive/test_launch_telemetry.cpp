@@ -52,12 +52,13 @@ TEST_CASE("a child that serves exports to the observer and says who it is") {
 }
 
 TEST_CASE("what the user has set for the exporter is the observer's and not the child's") {
-  const auto env =
-      exported({"OTEL_EXPORTER_OTLP_ENDPOINT=https://far:4318", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://t",
-                "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_LOGS_HEADERS=a=b",
-                "OTEL_EXPORTER_OTLP_CERTIFICATE=/ca.pem", "OTEL_EXPORTER_OTLP_COMPRESSION=gzip",
-                "OTEL_EXPORTER_OTLP_HEADERS=api-key=secret", "OTEL_TRACES_EXPORTER=otlp",
-                "OTEL_TRACES_SAMPLER=always_on", "OTEL_EXPORTER_ZIPKIN_ENDPOINT=http://z"});
+  const auto env = exported(
+      {"OTEL_EXPORTER_OTLP_ENDPOINT=https://far:4318", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://t",
+       "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta",
+       "OTEL_EXPORTER_OTLP_LOGS_HEADERS=a=b", "OTEL_EXPORTER_OTLP_CERTIFICATE=/ca.pem",
+       "OTEL_EXPORTER_OTLP_COMPRESSION=gzip", "OTEL_EXPORTER_OTLP_HEADERS=api-key=secret",
+       "OTEL_TRACES_EXPORTER=otlp", "OTEL_TRACES_SAMPLER=always_on",
+       "OTEL_EXPORTER_ZIPKIN_ENDPOINT=http://z"});
   for (const auto& [name, value] : env) {
     INFO(name);
     CHECK(value.find("far") == std::string::npos);
@@ -66,6 +67,7 @@ TEST_CASE("what the user has set for the exporter is the observer's and not the 
   CHECK(env.at("OTEL_EXPORTER_OTLP_ENDPOINT") == "http://127.0.0.1:41234");
   CHECK(env.count("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == 0);
   CHECK(env.count("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") == 0);
+  CHECK(env.at("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE") == "delta");
   CHECK(env.count("OTEL_EXPORTER_OTLP_CERTIFICATE") == 0);
   CHECK(env.count("OTEL_EXPORTER_OTLP_COMPRESSION") == 0);
   CHECK(env.at("OTEL_TRACES_EXPORTER") == "otlp");
