@@ -4,15 +4,13 @@
 
 #include "app/head.hpp"
 #include "base/identity.hpp"
+#include "core/limits.hpp"
 
 namespace runmain::app {
 namespace {
 
 // The configuration file itself is watched under an id that no service has.
 constexpr ServiceId kConfigFile{0xfffffffeU};
-
-// Which quiet the head before us has waited for is not known: the longer one (core's AwaitQueue).
-constexpr Duration kQuietAfterTakeover = std::chrono::milliseconds(1500);
 
 }  // namespace
 
@@ -75,8 +73,9 @@ bool Head::take_over() {
     for (const core::WorkerView& worker : service.workers) {
       if (worker.state == core::WorkerState::starting) performer_->probe(worker.key);
       if (worker.state == core::WorkerState::ready) performer_->watch_health(worker.key, true);
+      // Which quiet the head before us has waited for is not known: the longer one.
       if (worker.state == core::WorkerState::retiring)
-        performer_->await_queue({worker.key, kQuietAfterTakeover});
+        performer_->await_queue({worker.key, core::kQueueQuietLast});
       const bool killed =
           worker.state == core::WorkerState::killing || worker.state == core::WorkerState::sweeping;
       if (const auto child = children_.find(worker.key); killed && child != children_.end())

@@ -342,7 +342,7 @@ bool says_what(std::string_view name) {
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to) {
   pass_by_proxy(environment);
   std::erase_if(environment, [](const std::string& line) {
-    return name_of(line).substr(0, kOtlp.size()) == kOtlp && !says_what(name_of(line));
+    return name_of(line).starts_with(kOtlp) && !says_what(name_of(line));
   });
   set(environment, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + to.receiver);
   set(environment, "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
