@@ -36,6 +36,12 @@ std::string refusal_text(int status, const HttpRequest& request) {
   return text + " (" + printable(request.user_agent.substr(0, kRefusalPartMax), false) + ")";
 }
 
+std::uint16_t port_of(const sockaddr_storage& name) {
+  if (name.ss_family == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in&>(name).sin_port);
+  if (name.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(name).sin6_port);
+  return 0;
+}
+
 class Within {
  public:
   explicit Within(bool& flag) : flag_(flag), before_(flag) { flag_ = true; }
@@ -59,6 +65,7 @@ struct Receiver::Client {
 
   std::uint64_t number = 0;
   os::UniqueFd fd;
+  std::uint16_t peer_port = 0;
   std::unique_ptr<os::Poll> poll;
   int wanted = 0;
   Stage stage = Stage::reading;
@@ -115,7 +122,10 @@ void Receiver::accept_some() {
   for (int i = 0; i < kAcceptsATurn; ++i) {
     // That somebody waits is known of the first one only.
     if (clients_.size() >= limits_.clients && (i > 0 || !make_room())) break;
-    os::UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    sockaddr_storage peer{};
+    socklen_t peer_size = sizeof peer;
+    os::UniqueFd fd(accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &peer_size,
+                            SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!fd) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       // The connection stays in the backlog, and asking again at once would spin.
@@ -127,6 +137,7 @@ void Receiver::accept_some() {
     auto client = std::make_unique<Client>();
     client->number = ++last_client_;
     client->fd = std::move(fd);
+    client->peer_port = port_of(peer);
     client->reader = HttpReader(limits_.http);
     client->deadline = os::Loop::now() + limits_.request;
     client->wanted = os::kReadable;
@@ -296,7 +307,7 @@ void Receiver::take(Client& client, const OtlpCall& call) {
     if (link->receiver != nullptr) link->receiver->on_saved(number, request);
   };
   const Received received{call.worker, call.signal,   in.items, in.invalid,
-                          in.repaired, client.number, request};
+                          in.repaired, client.number, request,  client.peer_port};
   if (take_(received, saved) == Taken::ok) {
     ++(in.items.empty() ? counters_.bad_data : counters_.requests);
     return;

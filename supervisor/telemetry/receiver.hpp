@@ -40,6 +40,7 @@ struct Received {
   std::uint64_t repaired = 0;    // of `items`
   std::uint64_t connection = 0;  // its number: two exporters have two
   std::uint64_t request = 0;     // its number, over all connections
+  std::uint16_t peer_port = 0;   // of TCP, at the other end of the connection; 0: unknown
 };
 
 enum class Taken : std::uint8_t { ok, full };

@@ -16,6 +16,8 @@ using protozero::pbf_reader;
 
 constexpr std::uint32_t kStatusMessage = 2;
 constexpr std::uint32_t kStatusCode = 3;
+constexpr std::uint32_t kResourceAttributes = 1;
+constexpr std::uint32_t kScopeName = 1;
 constexpr int kListDepthMax = 4;
 
 enum : std::uint32_t {
@@ -150,7 +152,38 @@ StoredSpan read_span(std::string_view bytes, const TraceStoreLimits& limits) {
   return span;
 }
 
+void read_origin(const Origin& origin, const TraceStoreLimits& limits, OriginWords& words) {
+  pbf_reader scope = reader_of(origin.scope);
+  while (scope.next()) {
+    if (scope.tag() == kScopeName) {
+      words.scope = cut(view_of(scope), limits.text);
+    } else {
+      scope.skip();
+    }
+  }
+  StoredSpan attributes;
+  pbf_reader resource = reader_of(origin.resource);
+  while (resource.next()) {
+    if (resource.tag() == kResourceAttributes) {
+      read_attribute(view_of(resource), attributes, limits);
+    } else {
+      resource.skip();
+    }
+  }
+  words.resource = std::move(attributes.attributes);
+}
+
 }  // namespace
+
+OriginWords decode_origin(const Origin& origin, const TraceStoreLimits& limits) {
+  OriginWords words;
+  try {
+    read_origin(origin, limits, words);
+  } catch (const std::exception&) {
+    return {};
+  }
+  return words;
+}
 
 std::optional<StoredSpan> decode_span(std::string_view bytes, const TraceStoreLimits& limits) {
   try {

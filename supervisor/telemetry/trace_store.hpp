@@ -57,6 +57,13 @@ struct TraceQuery {
 // The span that these bytes are, checked before; nothing if they are none.
 std::optional<StoredSpan> decode_span(std::string_view bytes, const TraceStoreLimits& limits);
 
+// Whose a span is, in words: the scope's name and the resource's attributes. What cannot be read is absent.
+struct OriginWords {
+  std::string scope;
+  std::vector<std::pair<std::string, std::string>> resource;
+};
+OriginWords decode_origin(const Origin& origin, const TraceStoreLimits& limits);
+
 class TraceStore {
  public:
   struct Counters {

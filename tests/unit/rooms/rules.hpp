@@ -41,9 +41,10 @@ inline const std::vector<Rule>& rules() {
         "config/flags.hpp", "config/runners.hpp", "core/", "drive/journal.hpp", "drive/watch_explain.hpp",
         "os/linux/fd.hpp", "os/linux/cpus.hpp", "os/linux/sockets.hpp"},
        {"CLI/", "nlohmann/"}},
+      {"supervisor/doctor/", {"base/"}, {"nlohmann/"}},
       {"supervisor/app/",
        {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/", "telemetry/",
-        "child_runtime/"},
+        "doctor/", "child_runtime/"},
        {"nlohmann/"}},
       {"child_runtime/", {}, {}},
   };

@@ -1,0 +1,173 @@
+#include "app/doctor_requests.hpp"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "app/doctor_processes.hpp"
+#include "os/linux/fd.hpp"
+#include "os/linux/proc.hpp"
+#include "os/linux/sock_diag.hpp"
+#include "os/loop/loop.hpp"
+
+namespace runmain::app {
+namespace {
+
+constexpr Duration kHeldBack = std::chrono::seconds(2);  // the last line, until the acceptor is known
+constexpr int kLookMs = 2;
+
+doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
+
+int milliseconds_until(Time deadline) {
+  return static_cast<int>(std::clamp<long long>(to_ms(deadline - os::Loop::now()) + 1, 0, 60'000));
+}
+
+bool wait(int fd, short events, int timeout_ms) {
+  pollfd one{fd, events, 0};
+  return poll(&one, 1, timeout_ms) > 0;
+}
+
+// Connected by then, or not valid. `failure` is the errno, 0 for too late.
+os::UniqueFd connect_to(const sockaddr* address, socklen_t size, Time deadline, int& failure) {
+  failure = 0;
+  os::UniqueFd fd(socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) {
+    failure = errno;
+    return {};
+  }
+  if (connect(fd.get(), address, size) == 0) return fd;
+  if (errno != EINPROGRESS) {
+    failure = errno;
+    return {};
+  }
+  if (!wait(fd.get(), POLLOUT, milliseconds_until(deadline))) return {};
+  socklen_t length = sizeof failure;
+  getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &failure, &length);
+  return failure == 0 ? std::move(fd) : os::UniqueFd();
+}
+
+os::UniqueFd connect_to_loopback(std::uint16_t port, Time deadline) {
+  int failure = 0;
+  sockaddr_in v4{};
+  v4.sin_family = AF_INET;
+  v4.sin_port = htons(port);
+  v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (auto fd = connect_to(reinterpret_cast<sockaddr*>(&v4), sizeof v4, deadline, failure)) return fd;
+  sockaddr_in6 v6{};
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(port);
+  v6.sin6_addr = in6addr_loopback;
+  return connect_to(reinterpret_cast<sockaddr*>(&v6), sizeof v6, deadline, failure);
+}
+
+// The status of an answer's first line; 0: it is none of HTTP.
+int status_of(std::string_view answer) {
+  if (!answer.starts_with("HTTP/1.") || answer.size() < 12) return 0;
+  return static_cast<int>(os::parse_number(answer.substr(9, 3)).value_or(0));
+}
+
+bool send_text(int fd, std::string_view text) {
+  return send(fd, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+}
+
+}  // namespace
+
+doctor::Request ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
+                    Duration limit) {
+  doctor::Request request;
+  const Time begin = os::Loop::now();
+  const Time deadline = begin + limit;
+  request.begin = request.end = nanoseconds(begin);
+  const os::UniqueFd fd = connect_to_loopback(port, deadline);
+  const std::string head = "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
+                           "\r\nUser-Agent: runmain-doctor\r\nAccept: */*\r\n";
+  if (!fd || !send_text(fd.get(), head)) return request;
+  bool held_back = true;
+  std::string answer;
+  while (os::Loop::now() < deadline) {
+    if (request.pid == 0) {
+      if (const auto inode = os::peer_inode(fd.get()))
+        request.pid = DoctorProcesses::owner_of_inode(pids, *inode);
+    }
+    if (held_back && (request.pid != 0 || os::Loop::now() - begin > kHeldBack)) {
+      held_back = false;
+      if (!send_text(fd.get(), "\r\n")) break;
+    }
+    if (!wait(fd.get(), POLLIN, held_back || request.pid == 0 ? kLookMs : milliseconds_until(deadline)))
+      continue;
+    char buffer[4096];
+    const ssize_t n = recv(fd.get(), buffer, sizeof buffer, 0);
+    if (n <= 0) break;
+    answer.append(buffer, static_cast<std::size_t>(n));
+    if (answer.find("\r\n\r\n") != std::string::npos) break;
+  }
+  request.status = status_of(answer);
+  request.end = nanoseconds(os::Loop::now());
+  return request;
+}
+
+bool parse_url(std::string_view text, UrlParts& parts) {
+  const std::size_t scheme = text.find("://");
+  if (scheme == std::string_view::npos) {
+    parts.scheme = "http";
+  } else {
+    parts.scheme = std::string(text.substr(0, scheme));
+    text.remove_prefix(scheme + 3);
+  }
+  const std::size_t slash = std::min(text.find('/'), text.size());
+  parts.path = slash == text.size() ? "/" : std::string(text.substr(slash));
+  std::string_view host = text.substr(0, slash);
+  const std::size_t colon = host.rfind(':');
+  if (colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos) {
+    const auto port = os::parse_number(host.substr(colon + 1));
+    if (!port || *port == 0 || *port > 65535) return false;
+    parts.port = static_cast<std::uint16_t>(*port);
+    host = host.substr(0, colon);
+  }
+  if (host.starts_with("[") && host.ends_with("]")) host = host.substr(1, host.size() - 2);
+  parts.host = std::string(host);
+  return !parts.host.empty();
+}
+
+doctor::Reach reach_of(const std::string& endpoint, Duration limit) {
+  using doctor::Reach;
+  UrlParts url;
+  if (!parse_url(endpoint, url)) return Reach::refused;
+  const std::uint16_t port = url.port != 0 ? url.port : url.scheme == "https" ? 443 : 80;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(url.host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return Reach::refused;
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> all(found, freeaddrinfo);
+  const Time deadline = os::Loop::now() + limit;
+  Reach reach = Reach::refused;
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+    int failure = 0;
+    const os::UniqueFd fd = connect_to(one->ai_addr, one->ai_addrlen, deadline, failure);
+    if (!fd) {
+      if (failure == 0) reach = Reach::silent;
+      continue;
+    }
+    // HTTP/1.1 and HTTP/2 (its preface, and SETTINGS without any) both get bytes back from who is alive; what
+    // only speaks TLS answers a plain request with an alert.
+    const std::string request =
+        url.port == 4317 || url.path == "/"
+            ? std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + std::string("\0\0\0\4\0\0\0\0\0", 9)
+            : "POST " + url.path + " HTTP/1.1\r\nHost: " + url.host +
+                  "\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\nConnection: "
+                  "close\r\n\r\n";
+    if (!send_text(fd.get(), request)) return Reach::refused;
+    return wait(fd.get(), POLLIN, milliseconds_until(deadline)) ? Reach::answers : Reach::silent;
+  }
+  return reach;
+}
+
+}  // namespace runmain::app

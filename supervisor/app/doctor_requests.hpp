@@ -1,0 +1,38 @@
+// One request of HTTP/1.1, and who of the program's processes accepted it.
+//
+// Invariant: blocking with a deadline. The request's last line is held back until its acceptor is known, so
+// that a server that answers and closes at once is caught in the act. Non-goal: bodies, redirects, TLS.
+// Thread: one.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/time.hpp"
+#include "doctor/evidence.hpp"
+
+namespace runmain::app {
+
+// To port `port` of the loopback address of v4, or of v6 where only that answers. status 0: no answer by
+// then. `look` lists the processes that may have accepted it.
+doctor::Request ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
+                    Duration limit);
+
+// How a collector at "http://host:4318/v1/traces" takes an empty request. Only whether anybody answers
+// counts, not what.
+doctor::Reach reach_of(const std::string& endpoint, Duration limit);
+
+// "http://127.0.0.1:5000/users" to its parts; port 0: not given. False: it is none.
+struct UrlParts {
+  std::string scheme;
+  std::string host;
+  std::uint16_t port = 0;
+  std::string path;
+};
+bool parse_url(std::string_view text, UrlParts& parts);
+
+}  // namespace runmain::app

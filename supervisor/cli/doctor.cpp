@@ -1,0 +1,122 @@
+// `runmain doctor`: runs a program to look at it, or looks at a living service; runmain-doctor does it.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "cli/arguments.hpp"
+#include "cli/commands.hpp"
+#include "cli/doctor_text.hpp"
+#include "cli/programs.hpp"
+#include "os/linux/fd.hpp"
+
+extern char** environ;
+
+namespace runmain::cli {
+namespace {
+
+constexpr std::size_t kReportMax = 64U << 20U;
+constexpr std::size_t kWidthMost = 110;  // sentences longer than that are hard to read
+
+struct Answer {
+  std::string text;
+  int status = 0;  // as waitpid(2) says
+};
+
+Result<Answer> run_program(const std::string& program, const std::vector<std::string>& args) {
+  int ends[2] = {-1, -1};
+  if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno("pipe2", errno);
+  const os::UniqueFd in(ends[0]);
+  os::UniqueFd out(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, out.get(), STDOUT_FILENO);
+  std::vector<char*> argv{const_cast<char*>(program.c_str())};
+  for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) return Error::from_errno("run " + program, failed);
+  out.reset();
+  auto text = os::read_all(in.get(), kReportMax);
+  Answer answer;
+  while (waitpid(pid, &answer.status, 0) < 0 && errno == EINTR) {
+  }
+  if (!text) return text.error();
+  answer.text = std::move(*text);
+  return answer;
+}
+
+int show(const Options& options, Terminal& terminal, const Answer& answer) {
+  const control::Json report = control::Json::parse(answer.text, nullptr, false);
+  if (!report.is_object()) {
+    complain(terminal, Error{"runmain-doctor ended without a report"});
+    return kServiceFailed;
+  }
+  if (options.json) {
+    terminal.out << answer.text;
+  } else {
+    const std::size_t width = terminal.width == 0 ? 0 : std::min(terminal.width, kWidthMost);
+    terminal.out << doctor_text(report, terminal.colour, width);
+  }
+  if (const auto fault = report.find("fault"); fault != report.end()) {
+    terminal.out.flush();
+    complain(terminal, Error{fault->value("message", ""), {}, fault->value("hint", "")});
+  }
+  return WIFEXITED(answer.status) ? WEXITSTATUS(answer.status) : kSignalled + WTERMSIG(answer.status);
+}
+
+int run_doctor(const Options& options, Terminal& terminal) {
+  if (options.flags.command.empty()) {
+    complain(terminal,
+             Error{"doctor of what?", {}, "runmain doctor -- COMMAND, as you start it without runmain"});
+    return kUsage;
+  }
+  const auto program = find_program("runmain-doctor");
+  if (!program) {
+    complain(terminal, program.error());
+    return kServiceFailed;
+  }
+  std::vector<std::string> args;
+  if (!options.request.empty()) args = {"--request", options.request};
+  if (options.timeout_s > 0) {
+    args.emplace_back("--timeout-ms");
+    args.push_back(std::to_string(static_cast<long long>(options.timeout_s * 1000)));
+  }
+  args.emplace_back("--");
+  args.insert(args.end(), options.flags.command.begin(), options.flags.command.end());
+  // Ctrl-C is runmain-doctor's to handle: it ends the program, and then itself.
+  std::signal(SIGINT, SIG_IGN);
+  const auto answer = run_program(*program, args);
+  if (!answer) {
+    complain(terminal, answer.error());
+    return kServiceFailed;
+  }
+  return show(options, terminal, *answer);
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Options& options) {
+  CLI::App* command = add_command(
+      app, options, "doctor", "Say why there are two spans of a request, or none",
+      "  runmain doctor -- flask --app app run --debug\n"
+      "  runmain doctor --request /users -- opentelemetry-instrument uvicorn main:app --reload\n"
+      "Runs the command as it is, sends requests to it, stops it, and says which process starts\n"
+      "telemetry where, what is wrong with that, and how to mend it. Its spans go to the doctor only.\n"
+      "Exit status: 0 nothing found, 1 something found, 2 usage, 4 it never answered.",
+      run_doctor);
+  command
+      ->add_option("--request", options.request,
+                   "what is asked for: /path, or a URL with the port (default: /)")
+      ->type_name("PATH|URL");
+  add_timeout(command, options, "so long until it answers (default: 30s)");
+  add_json(command, options);
+}
+
+}  // namespace runmain::cli

@@ -1,0 +1,192 @@
+#include "cli/doctor_text.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "cli/terminal.hpp"
+
+namespace runmain::cli {
+namespace {
+
+using control::Json;
+
+constexpr std::size_t kOwnFramesShown = 4;
+constexpr std::size_t kFramesShown = 3;  // where none is the program's own
+constexpr std::size_t kResourceShown = 8;
+constexpr std::size_t kArgvShown = 100;  // columns
+
+std::string text(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? harmless(found->get<std::string>()) : std::string();
+}
+
+std::string number(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number_integer() ? std::to_string(found->get<std::int64_t>()) : "0";
+}
+
+std::vector<std::string> texts(const Json& json, const char* key) {
+  std::vector<std::string> all;
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_array()) return all;
+  for (const Json& one : *found) {
+    if (one.is_string()) all.push_back(harmless(one.get<std::string>()));
+  }
+  return all;
+}
+
+const Json& list(const Json& json, const char* key) {
+  static const Json kNone = Json::array();
+  const auto found = json.find(key);
+  return found != json.end() && found->is_array() ? *found : kNone;
+}
+
+std::string joined(const std::vector<std::string>& words, const char* between) {
+  std::string all;
+  for (const std::string& word : words) all += (all.empty() ? "" : between) + word;
+  return all;
+}
+
+// Wrapped at blanks; the first line begins with `first`, the others are as far in.
+std::string wrapped(const std::string& sentence, const std::string& first, std::size_t width) {
+  const std::string in(columns_of(first), ' ');
+  std::string out = first;
+  std::size_t column = columns_of(first);
+  bool begins = true;
+  for (std::size_t at = 0; at < sentence.size();) {
+    const std::size_t end = std::min(sentence.find(' ', at), sentence.size());
+    const std::string word = sentence.substr(at, end - at);
+    if (!begins && width > 0 && column + 1 + columns_of(word) > width) {
+      out += "\n" + in;
+      column = in.size();
+      begins = true;
+    }
+    out += (begins ? "" : " ") + word;
+    column += columns_of(word) + (begins ? 0 : 1);
+    begins = false;
+    at = end + 1;
+  }
+  return out + "\n";
+}
+
+class Chart {
+ public:
+  Chart(bool colour, std::size_t width) : colour_(colour), width_(width) {}
+
+  std::string of(const Json& report) {
+    processes(report);
+    const Json& findings = list(report, "findings");
+    std::size_t n = 0;
+    for (const Json& finding : findings) this->finding(finding, ++n);
+    providers(report);
+    verdict(report, findings.size());
+    return out_;
+  }
+
+ private:
+  std::string in(Style style, const std::string& words) const { return styled(words, style, colour_); }
+
+  void processes(const Json& report) {
+    out_ += in(Style::bold, "Processes") + "\n";
+    for (const Json& process : list(report, "processes")) {
+      const std::string role = text(process, "role");
+      std::string line =
+          "  pid " + number(process, "pid") + "  " + in(role == "serves" ? Style::green : Style::plain, role);
+      if (const std::string requests = number(process, "requests"); requests != "0")
+        line += ", " + requests + (requests == "1" ? " request" : " requests");
+      if (!process.value("probe", false)) line += in(Style::dim, ", seen from outside only");
+      out_ += line + "\n" +
+              in(Style::dim, "      " + cut_to(joined(texts(process, "argv"), " "), kArgvShown)) + "\n";
+    }
+    out_ += "\n";
+  }
+
+  void side(const Json& side) {
+    out_ += "   pid " + number(side, "pid") + " (" + text(side, "role") + "): " + text(side, "what") + "\n";
+    auto frames = texts(side, "own");
+    std::size_t most = kOwnFramesShown;
+    if (frames.empty()) {
+      frames = texts(side, "stack");
+      most = kFramesShown;
+    }
+    for (std::size_t i = 0; i < std::min(frames.size(), most); ++i)
+      out_ += in(Style::cyan, "       " + frames[i]) + "\n";
+  }
+
+  void finding(const Json& finding, std::size_t n) {
+    out_ += in(Style::red, std::to_string(n) + ". " + text(finding, "title")) + "\n";
+    out_ += in(Style::dim, "   " + text(finding, "cause") + ", " + text(finding, "sure") + "; seen by " +
+                               joined(texts(finding, "seen_by"), ", ")) +
+            "\n";
+    for (const Json& one : list(finding, "stacks")) side(one);
+    for (const std::string& sentence : texts(finding, "evidence")) out_ += wrapped(sentence, "   - ", width_);
+    out_ += in(Style::green, wrapped(text(finding, "fix"), "   Mend it: ", width_));
+    out_ += "\n";
+  }
+
+  void provider(const Json& provider) {
+    out_ += "  pid " + number(provider, "pid") + "  " + text(provider, "class");
+    if (const std::string at = text(provider, "at"); !at.empty()) out_ += ", made at " + at;
+    if (!provider.value("set", false)) out_ += in(Style::yellow, ", not the one that is set");
+    out_ += "\n";
+    for (const Json& p : list(provider, "processors")) {
+      std::string line = "      " + text(p, "class");
+      if (const std::string exporter = text(p, "exporter"); !exporter.empty()) line += " → " + exporter;
+      if (const std::string endpoint = text(p, "endpoint"); !endpoint.empty()) line += " " + endpoint;
+      if (const std::string at = text(p, "at"); !at.empty()) line += "  (" + at + ")";
+      out_ += line + "\n";
+    }
+    for (const Json& i : list(provider, "instrumentations")) {
+      const std::string at = text(i, "at");
+      out_ += "      " + text(i, "class") + (at.empty() ? "" : "  (" + at + ")") + "\n";
+    }
+    const auto resource = provider.find("resource");
+    if (resource == provider.end() || !resource->is_object()) return;
+    std::vector<std::string> words;
+    for (const auto& [key, value] : resource->items()) {
+      if (words.size() < kResourceShown && value.is_string())
+        words.push_back(harmless(key) + "=" + harmless(value.get<std::string>()));
+    }
+    out_ += in(Style::dim, wrapped(joined(words, ", "), "      ", width_));
+  }
+
+  void providers(const Json& report) {
+    const Json& all = list(report, "providers");
+    if (!all.empty()) {
+      out_ += in(Style::bold, "Providers") + "\n";
+      for (const Json& one : all) provider(one);
+    }
+    for (const Json& collector : list(report, "collectors")) {
+      const std::string reach = text(collector, "reach");
+      if (reach == "answers") continue;
+      out_ += in(Style::yellow, "  nobody takes spans at " + text(collector, "endpoint") + ": " +
+                                    (reach == "silent" ? "it does not answer" : "connection refused")) +
+              "\n";
+    }
+    if (!all.empty()) out_ += "\n";
+  }
+
+  void verdict(const Json& report, std::size_t findings) {
+    const auto served = report.find("served");
+    const std::string spans = served == report.end() ? "0" : number(*served, "spans");
+    const std::string requests = served == report.end() ? "0" : number(*served, "requests");
+    const std::string looked = requests + " requests, " + spans + " spans";
+    if (findings == 0 && report.find("fault") == report.end()) {
+      out_ += in(Style::green, "Nothing found") + " (" + looked + ").\n";
+    } else {
+      out_ += std::to_string(findings) + (findings == 1 ? " finding (" : " findings (") + looked + ").\n";
+    }
+  }
+
+  bool colour_;
+  std::size_t width_;
+  std::string out_;
+};
+
+}  // namespace
+
+std::string doctor_text(const Json& report, bool colour, std::size_t width) {
+  return Chart(colour, width).of(report);
+}
+
+}  // namespace runmain::cli

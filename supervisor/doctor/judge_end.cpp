@@ -1,0 +1,155 @@
+// How it ends: what SIGTERM does, what is lost, and what a dead collector costs.
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <set>
+
+#include "doctor/rules.hpp"
+
+namespace runmain::doctor {
+namespace {
+
+constexpr Nanoseconds kSecond = 1'000'000'000;
+constexpr Nanoseconds kDelayMin = 2 * kSecond;  // of a stop, before it is called delayed
+
+std::string seconds(Nanoseconds time) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(time) / static_cast<double>(kSecond));
+  return text;
+}
+
+const SignalHandled* handler_of(const Look& look, pid_t pid, const std::string& signal) {
+  const SignalHandled* last = nullptr;
+  for (const SignalHandled& s : look.all().signals) {
+    if (s.pid == pid && s.signal == signal) last = &s;
+  }
+  return last;
+}
+
+// What ended the process, as far as anybody saw it.
+struct End {
+  Side side;
+  std::string how;
+};
+std::optional<End> end_of(const Look& look, pid_t pid) {
+  for (const Killed& kill : look.all().kills) {
+    if (kill.target == pid && kill.signal == "SIGKILL")
+      return End{{kill.pid, "killed by " + look.name(kill.pid) + " here", kill.stack},
+                 "it was ended by SIGKILL, which runs nothing"};
+  }
+  for (const Exited& exit : look.all().exits) {
+    if (exit.pid == pid && (exit.how == "os._exit" || exit.how == "process.reallyExit" ||
+                            exit.how == "process.abort" || exit.how == "os.abort"))
+      return End{{pid, exit.how + " is called here", exit.stack},
+                 exit.how + " skips what flushes at the end"};
+    if (exit.pid == pid && exit.how == "process.exit")
+      return End{{pid, "process.exit is called here", exit.stack},
+                 "process.exit waits for nothing that is on its way"};
+  }
+  return std::nullopt;
+}
+
+struct Loss {
+  std::size_t ended = 0;
+  std::set<std::string> names;
+  std::size_t lost = 0;
+};
+
+Loss loss_of(const Look& look, pid_t pid) {
+  std::set<std::string> came;
+  for (const WireSpan& span : look.all().spans) came.insert(span.trace + span.span);
+  Loss loss;
+  for (const SpanSeen& span : look.all().seen) {
+    if (span.pid != pid || !span.end || !span.provider || !look.exports_by_otlp(pid, *span.provider))
+      continue;
+    ++loss.ended;
+    if (came.count(span.trace + span.span) != 0) continue;
+    ++loss.lost;
+    loss.names.insert(span.name);
+  }
+  return loss;
+}
+
+// Its spans are on their way nowhere, and other findings say why.
+bool is_explained(const Look& look, pid_t pid) {
+  const Stop& stop = look.all().stop;
+  if (stop.collectors_imitated || stop.still_served) return true;
+  // We have killed it: what it had would perhaps have come.
+  return stop.tried && !stop.ended && !end_of(look, pid);
+}
+
+}  // namespace
+
+void judge_sigterm(const Look& look, Findings& found) {
+  const Stop& stop = look.all().stop;
+  if (!stop.tried || stop.signal != "SIGTERM" || !stop.still_served) return;
+  const pid_t pid = stop.still_served_by;
+  const SignalHandled* handler = handler_of(look, pid, "SIGTERM");
+  Finding f;
+  f.cause = Cause::sigterm_swallowed;
+  f.pid = pid;
+  f.seen_by = {handler != nullptr, false, true};
+  f.sure = handler != nullptr ? Sure::sure : Sure::likely;
+  if (handler != nullptr)
+    f.sides.push_back({pid, "SIGTERM is handled here (" + handler->handler + ")", handler->stack});
+  f.evidence.push_back("it still answered " + seconds(*stop.still_served - stop.begin) + " after SIGTERM");
+  const Process* process = look.process(pid);
+  if (process != nullptr && process->handles_term) f.evidence.push_back("/proc says that it catches SIGTERM");
+  found.push_back(std::move(f));
+}
+
+void judge_lost_at_exit(const Look& look, Findings& found) {
+  for (const Process& process : look.all().processes) {
+    const Loss loss = loss_of(look, process.pid);
+    if (loss.lost == 0 || is_explained(look, process.pid)) continue;
+    Finding f;
+    f.cause = Cause::lost_at_exit;
+    f.pid = process.pid;
+    f.seen_by = {true, true, false};
+    f.evidence.push_back(std::to_string(loss.lost) + " of " + counted(loss.ended, "span") +
+                         " that had ended never came: " + quoted(*loss.names.begin()) +
+                         (loss.names.size() > 1 ? " and others" : ""));
+    if (auto end = end_of(look, process.pid)) {
+      f.sides.push_back(std::move(end->side));
+      f.evidence.push_back(std::move(end->how));
+    } else if (!process.handles_term && look.all().stop.tried) {
+      f.sides.push_back(
+          {process.pid, "it ended by " + look.all().stop.signal + ", which it does not handle", {}});
+      f.evidence.push_back(look.all().stop.signal + " ended it at once: nothing was flushed");
+    } else {
+      f.sides.push_back({process.pid, "it ended with spans in its queue", {}});
+      f.sure = Sure::likely;
+    }
+    found.push_back(std::move(f));
+  }
+}
+
+void judge_dead_collector(const Look& look, Findings& found) {
+  const Stop& stop = look.all().stop;
+  for (const Collector& collector : look.all().collectors) {
+    if (collector.reach == Reach::answers || !collector.asked_for) continue;
+    const auto& all = look.all().processors;
+    const auto user = std::find_if(all.begin(), all.end(),
+                                   [&](const ProcessorAdded& p) { return p.endpoint == collector.endpoint; });
+    Finding f;
+    f.cause = Cause::dead_collector;
+    f.pid = user != all.end() ? user->pid : look.serving().empty() ? 0 : look.serving().front();
+    f.seen_by = {user != all.end(), false, true};
+    f.evidence.push_back(collector.endpoint + (collector.reach == Reach::refused
+                                                   ? " refuses connections"
+                                                   : " takes connections and does not answer"));
+    const Nanoseconds took = stop.tried ? stop.ended.value_or(stop.begin) - stop.begin : 0;
+    const bool delayed = stop.tried && (!stop.ended || took >= kDelayMin);
+    f.sure = delayed ? Sure::sure : Sure::likely;
+    if (delayed)
+      f.evidence.push_back("with such a collector the stop took " +
+                           (stop.ended ? seconds(took) : std::string("longer than we waited")) +
+                           ", and so does each reload");
+    else if (stop.tried)
+      f.evidence.push_back("the stop took " + seconds(took) + " nevertheless; spans are lost meanwhile");
+    if (user != all.end()) f.sides.push_back({user->pid, "its exporter is made here", user->stack});
+    found.push_back(std::move(f));
+  }
+}
+
+}  // namespace runmain::doctor

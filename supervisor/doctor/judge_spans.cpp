@@ -1,0 +1,358 @@
+// What instruments the program, and what its spans say.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "doctor/rules.hpp"
+
+namespace runmain::doctor {
+namespace {
+
+constexpr int kServer = 2;  // SpanKind SERVER of OTLP
+
+// Libraries whose instrumentation makes the span of a request that comes in.
+bool is_server_library(const std::string& library) {
+  static const std::set<std::string> kServers = {
+      "flask",   "fastapi",        "starlette", "django",      "asgi", "wsgi",    "tornado",
+      "aiohttp", "aiohttp-server", "falcon",    "pyramid",     "http", "express", "koa",
+      "hapi",    "fastify",        "restify",   "nestjs-core", "grpc"};
+  return kServers.count(library) != 0;
+}
+
+bool began_by_request(const Look& look, pid_t pid) {
+  const auto& seen = look.all().seen;
+  if (std::any_of(seen.begin(), seen.end(),
+                  [&](const SpanSeen& s) { return s.pid == pid && look.during_request(pid, s.time); }))
+    return true;
+  return !look.has_probe(pid) && look.has_wire(pid);
+}
+
+bool has_server_span(const Look& look, pid_t pid) {
+  const auto& seen = look.all().seen;
+  if (std::any_of(seen.begin(), seen.end(),
+                  [&](const SpanSeen& s) { return s.pid == pid && s.kind == kServer; }))
+    return true;
+  const auto wire = look.wire_of(pid);
+  return std::any_of(wire.begin(), wire.end(), [](const WireSpan* s) { return s->kind == kServer; });
+}
+
+// ---- automatic and manual
+
+struct Pair {
+  Side first;
+  Side second;
+  std::string evidence;
+};
+
+// Two middlewares of one app, one put in by an instrumentation and one by hand.
+std::optional<Pair> two_middlewares(const Look& look, pid_t pid) {
+  const Middleware* own = nullptr;
+  const Middleware* other = nullptr;
+  for (const Middleware& m : look.all().middlewares) {
+    if (m.pid != pid) continue;
+    (m.by_program ? own : other) = &m;
+  }
+  if (own == nullptr || other == nullptr) return std::nullopt;
+  return Pair{{pid, "put in by the instrumentation here", other->stack},
+              {pid, "and by the program here", own->stack},
+              "two middlewares of OpenTelemetry are around the app: " + other->type + " and " + own->type};
+}
+
+// One library instrumented twice: by what was put in from outside and by the program, or twice by one of
+// them.
+std::optional<Pair> two_instruments(const Look& look, pid_t pid) {
+  std::map<std::string, const Instrumented*> first;
+  for (const Instrumented& i : look.all().instrumented) {
+    if (i.pid != pid) continue;
+    const auto [found, is_new] = first.try_emplace(i.type.empty() ? i.library : i.type, &i);
+    if (is_new) continue;
+    const Instrumented& before = *found->second;
+    // Several apps, each by itself, are no repeat.
+    if (before.app && i.app && before.app != i.app && !i.refused) continue;
+    // What puts everything in does so once, whatever it does inside.
+    if (before.automatic && i.automatic && !i.refused && before.stack == i.stack) continue;
+    const auto by = [](const Instrumented& one) {
+      return one.automatic ? "automatically" : "by the program";
+    };
+    return Pair{{pid, std::string("instrumented ") + by(before) + " here", before.stack},
+                {pid, std::string("and ") + by(i) + " here" + (i.refused ? ", refused" : ""), i.stack},
+                i.refused
+                    ? i.type + " is applied twice; the second time was refused, so no span comes twice by it"
+                    : i.type + " is applied twice"};
+  }
+  return std::nullopt;
+}
+
+bool is_client_between(const std::map<std::string, const WireSpan*>& by_id, const WireSpan& span) {
+  const auto parent = by_id.find(span.trace + span.parent);
+  return parent == by_id.end() || parent->second->kind != kServer;
+}
+
+// A server's span directly below a server's span of the same process, or two of them at one time in a program
+// that gets one request after the other.
+std::string nested_servers(const Look& look, pid_t pid) {
+  std::map<std::string, const WireSpan*> by_id;
+  for (const WireSpan* span : look.wire_of(pid)) by_id[span->trace + span->span] = span;
+  for (const auto& [id, span] : by_id) {
+    if (span->kind != kServer || span->parent.empty() || is_client_between(by_id, *span)) continue;
+    const WireSpan& parent = *by_id.at(span->trace + span->parent);
+    return "one request has two server spans: " + quoted(span->name) + " (" + span->scope + ") below " +
+           quoted(parent.name) + " (" + parent.scope + ")";
+  }
+  for (const auto& [id, one] : by_id) {
+    for (const auto& [other_id, other] : by_id) {
+      if (id == other_id || one->kind != kServer || other->kind != kServer) continue;
+      if (one->trace == other->trace) continue;
+      if (one->start_unix_nano <= other->start_unix_nano && other->end_unix_nano <= one->end_unix_nano &&
+          other->end_unix_nano > other->start_unix_nano)
+        return "one request has two server spans in two traces: " + quoted(one->name) + " (" + one->scope +
+               ") and " + quoted(other->name) + " (" + other->scope + ")";
+    }
+  }
+  return {};
+}
+
+// ---- one exporter in two processors
+
+struct Doubled {
+  const ProcessorAdded* first = nullptr;
+  const ProcessorAdded* second = nullptr;
+  bool same_exporter = false;
+};
+
+std::optional<Doubled> doubled_in(const Look& look, pid_t pid) {
+  const auto& all = look.all().processors;
+  for (auto one = all.begin(); one != all.end(); ++one) {
+    if (one->pid != pid || !one->exporter) continue;
+    for (auto other = std::next(one); other != all.end(); ++other) {
+      if (other->pid != pid || other->provider != one->provider || !other->exporter) continue;
+      const bool same = other->exporter == one->exporter;
+      const bool to_one = !one->endpoint.empty() && other->endpoint == one->endpoint;
+      if (same || to_one) return Doubled{&*one, &*other, same};
+    }
+  }
+  return std::nullopt;
+}
+
+// How many spans of a process came again, byte by byte.
+std::size_t copies_of(const Look& look, pid_t pid) {
+  std::map<std::tuple<std::string, std::string, std::uint64_t>, std::size_t> times;
+  std::size_t copies = 0;
+  for (const WireSpan* span : look.wire_of(pid)) {
+    if (times[{span->trace, span->span, span->digest}]++ > 0) ++copies;
+  }
+  return copies;
+}
+
+// Inherited processors, or one added after a fork: another cause.
+bool is_fork_s_doing(const Look& look, pid_t pid) {
+  const Forked* fork = look.fork_of(pid);
+  return fork != nullptr && !fork->providers.empty();
+}
+
+}  // namespace
+
+void judge_auto_and_manual(const Look& look, Findings& found) {
+  for (const Process& process : look.all().processes) {
+    auto pair = two_middlewares(look, process.pid);
+    if (!pair) pair = two_instruments(look, process.pid);
+    const std::string nested = nested_servers(look, process.pid);
+    if (!pair && (nested.empty() || look.has_probe(process.pid))) continue;
+    Finding f;
+    f.cause = Cause::auto_and_manual;
+    f.pid = process.pid;
+    f.seen_by = {pair.has_value(), !nested.empty(), false};
+    f.sure = pair ? Sure::sure : Sure::likely;
+    if (pair) {
+      f.sides = {pair->first, pair->second};
+      f.evidence.push_back(pair->evidence);
+    }
+    if (!nested.empty()) f.evidence.push_back(nested);
+    found.push_back(std::move(f));
+  }
+}
+
+void judge_exporter_twice(const Look& look, Findings& found) {
+  for (const Process& process : look.all().processes) {
+    const pid_t pid = process.pid;
+    const auto doubled = doubled_in(look, pid);
+    const std::size_t copies = copies_of(look, pid);
+    if (!doubled && (copies == 0 || look.has_probe(pid) || is_fork_s_doing(look, pid))) continue;
+    Finding f;
+    f.cause = Cause::exporter_twice;
+    f.pid = pid;
+    f.seen_by = {doubled.has_value(), copies > 0, false};
+    f.sure = doubled ? Sure::sure : Sure::likely;
+    if (doubled) {
+      f.sides.push_back({pid, doubled->first->type + " is added here", doubled->first->stack});
+      f.sides.push_back({pid, "and " + doubled->second->type + " here", doubled->second->stack});
+      f.evidence.push_back(doubled->same_exporter ? "both have the same " + doubled->first->exporter_type
+                                                  : "both have an exporter to " + doubled->first->endpoint);
+    }
+    if (copies > 0)
+      f.evidence.push_back(counted(copies, "span") + " of " + std::to_string(look.wire_of(pid).size()) +
+                           " came again, byte by byte");
+    found.push_back(std::move(f));
+  }
+}
+
+void judge_too_late(const Look& look, Findings& found) {
+  for (const Instrumented& i : look.all().instrumented) {
+    if (!i.late || i.refused || has_server_span(look, i.pid)) continue;
+    Finding f;
+    f.cause = Cause::too_late;
+    f.pid = i.pid;
+    f.seen_by = {true, look.serves(i.pid), false};
+    f.sides.push_back({i.pid, "instrumented here, when the app had built its middleware", i.stack});
+    if (look.serves(i.pid))
+      f.evidence.push_back(counted(look.process(i.pid)->requests, "request") +
+                           " answered, and no server's span of it");
+    found.push_back(std::move(f));
+  }
+}
+
+void judge_nothing_instrumented(const Look& look, Findings& found) {
+  for (const pid_t pid : look.serving()) {
+    if (!look.has_probe(pid) || !look.has_provider(pid) || began_by_request(look, pid)) continue;
+    const auto& all = look.all().instrumented;
+    // Applied and silent: excluded, not sampled, or too late. That is another matter.
+    bool applied = false;
+    for (pid_t p = pid; p != 0; p = look.forked_from(p)) {
+      applied = applied || std::any_of(all.begin(), all.end(), [p](const Instrumented& i) {
+                  return i.pid == p && is_server_library(i.library);
+                });
+    }
+    if (applied) continue;
+    Finding f;
+    f.cause = Cause::nothing_instrumented;
+    f.pid = pid;
+    f.seen_by = {true, true, false};
+    f.sides.push_back({pid, "a provider is set here", look.stack_of_start(pid)});
+    f.evidence.push_back(counted(look.process(pid)->requests, "request") +
+                         " answered, and no span began meanwhile");
+    f.evidence.push_back("no instrumentation of its framework was applied in this process");
+    found.push_back(std::move(f));
+  }
+}
+
+void judge_never_activated(const Look& look, Findings& found) {
+  const auto& seen = look.all().seen;
+  for (const SpanSeen& span : seen) {
+    if (!span.by_program || span.activated) continue;
+    const auto sibling = std::find_if(seen.begin(), seen.end(), [&](const SpanSeen& other) {
+      const bool within = other.time > span.time && (!span.end || (other.end && *other.end <= *span.end));
+      return other.pid == span.pid && within && other.span != span.span && other.parent == span.parent &&
+             other.at != span.at && other.task == span.task &&
+             (span.parent.empty() || other.trace == span.trace);
+    });
+    if (sibling == seen.end()) continue;
+    const bool told = std::any_of(found.begin(), found.end(), [&](const Finding& f) {
+      return f.cause == Cause::never_activated && f.pid == span.pid;
+    });
+    if (told) continue;
+    Finding f;
+    f.cause = Cause::never_activated;
+    f.pid = span.pid;
+    f.sure = span.task.empty() ? Sure::likely : Sure::sure;
+    f.seen_by = {true, look.has_wire(span.pid), false};
+    f.sides.push_back({span.pid, quoted(span.name) + " begins here, and is never made current", {span.at}});
+    f.sides.push_back(
+        {span.pid, quoted(sibling->name) + " begins within it, and is not below it", {sibling->at}});
+    f.evidence.push_back(span.parent.empty()
+                             ? "both are roots: " + quoted(sibling->name) + " is in a trace of its own"
+                             : "both have the same parent");
+    found.push_back(std::move(f));
+  }
+}
+
+void judge_never_ended(const Look& look, Findings& found) {
+  std::map<std::pair<pid_t, std::string>, std::pair<const SpanSeen*, std::size_t>> open;
+  for (const SpanSeen& span : look.all().seen) {
+    if (span.end || !span.by_program || !look.during_request(span.pid, span.time)) continue;
+    // What the last request began may have been cut off by the stop.
+    if (look.all().stop.tried && span.time >= look.all().stop.begin) continue;
+    const auto& requests = look.all().requests;
+    if (std::any_of(requests.begin(), requests.end(),
+                    [&](const Request& r) { return r.last && r.begin <= span.time && span.time <= r.end; }))
+      continue;
+    auto& [first, times] = open[{span.pid, span.at}];
+    if (times++ == 0) first = &span;
+  }
+  for (const auto& [key, seen] : open) {
+    const auto& [span, times] = seen;
+    Finding f;
+    f.cause = Cause::never_ended;
+    f.pid = span->pid;
+    f.seen_by = {true, true, false};
+    f.sure = times > 1 ? Sure::sure : Sure::likely;
+    f.sides.push_back({span->pid, quoted(span->name) + " begins here", {span->at}});
+    f.evidence.push_back(counted(times, "span") +
+                         " of this place began with a request that was answered long ago, and " +
+                         (times == 1 ? "has" : "have") + " not ended");
+    f.evidence.push_back("a span that does not end is never exported");
+    found.push_back(std::move(f));
+  }
+}
+
+namespace {
+
+// By hooks: the same ids began in two processes, or twice in one.
+const SpanSeen* began_twice(const Look& look, const SpanSeen** other) {
+  std::map<std::string, const SpanSeen*> first;
+  for (const SpanSeen& span : look.all().seen) {
+    if (span.trace.empty()) continue;
+    const auto [at, is_new] = first.try_emplace(span.trace + span.span, &span);
+    if (is_new) continue;
+    *other = at->second;
+    return &span;
+  }
+  return nullptr;
+}
+
+bool was_open_at_fork(const Look& look, const std::string& trace, const std::string& span) {
+  const auto& forks = look.all().forks;
+  return std::any_of(forks.begin(), forks.end(), [&](const Forked& fork) {
+    return std::any_of(fork.open.begin(), fork.open.end(),
+                       [&](const OpenSpan& o) { return o.trace == trace && o.span == span; });
+  });
+}
+
+// On the wire: the same ids with other bytes, from two processes.
+const WireSpan* came_twice(const Look& look, const WireSpan** other) {
+  std::map<std::string, const WireSpan*> first;
+  for (const WireSpan& span : look.all().spans) {
+    const auto [at, is_new] = first.try_emplace(span.trace + span.span, &span);
+    if (is_new || at->second->digest == span.digest || at->second->pid == span.pid) continue;
+    if (at->second->start_unix_nano == span.start_unix_nano) continue;  // one span, ended twice
+    if (was_open_at_fork(look, span.trace, span.span)) continue;
+    *other = at->second;
+    return &span;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void judge_repeated_ids(const Look& look, Findings& found) {
+  const SpanSeen* seen_before = nullptr;
+  const SpanSeen* seen = began_twice(look, &seen_before);
+  const WireSpan* wire_before = nullptr;
+  const WireSpan* wire = came_twice(look, &wire_before);
+  if (seen == nullptr && wire == nullptr) return;
+  Finding f;
+  f.cause = Cause::repeated_ids;
+  f.pid = seen != nullptr ? seen->pid : wire->pid;
+  f.seen_by = {seen != nullptr, wire != nullptr, false};
+  f.sure = seen != nullptr ? Sure::sure : Sure::likely;
+  const std::string ids = seen != nullptr ? seen->trace + ":" + seen->span : wire->trace + ":" + wire->span;
+  const pid_t before = seen != nullptr ? seen_before->pid : wire_before->pid;
+  f.sides.push_back(
+      {before, "the ids were first used here", seen != nullptr ? Stack{seen_before->at} : Stack()});
+  f.sides.push_back({f.pid, "and again here", seen != nullptr ? Stack{seen->at} : Stack()});
+  f.evidence.push_back("two spans have the ids " + ids +
+                       ": the random numbers of the processes are the same");
+  found.push_back(std::move(f));
+}
+
+}  // namespace runmain::doctor
