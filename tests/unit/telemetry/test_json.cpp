@@ -171,6 +171,21 @@ TEST_CASE("what is no OTLP JSON is refused with the field's name") {
   }
 }
 
+TEST_CASE("JSON that would become more protobuf than its limit is refused, as a digit may be nine bytes") {
+  const auto zeros = [](std::size_t count) {
+    std::string list;
+    for (std::size_t n = 0; n < count; ++n) list += n == 0 ? "0" : ",0";
+    return R"({"histogram":{"dataPoints":[{"bucketCounts":[)" + list + "]}]}}";
+  };
+  CHECK(from_json(kMetric, zeros(100), 900).ok());
+  const auto more = from_json(kMetric, zeros(101), 900);
+  REQUIRE_FALSE(more.ok());
+  CHECK(more.error().code == 413);
+  CHECK(more.error().message == "more than 900 bytes as protobuf");
+  CHECK(from_json(kSpan, R"({"name":"four"})", 6).ok());
+  CHECK_FALSE(from_json(kSpan, R"({"name":"fives"})", 6).ok());
+}
+
 TEST_CASE("bytes that are not protobuf have no JSON") {
   CHECK_FALSE(to_json(kSpan, "\x0a\x7f").ok());
   std::string deep = "x";
