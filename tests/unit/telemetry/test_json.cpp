@@ -45,6 +45,7 @@ TEST_CASE("hexadecimal and base64 are RFC 4648's") {
   CHECK_FALSE(from_base64("Zm 8").has_value());
 }
 
+// Requirements 48 and 49, flags included.
 TEST_CASE("a span's JSON is its protobuf, and back") {
   const std::string json =
       R"({"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"web"}}]},)"

@@ -136,6 +136,7 @@ TEST_CASE("a request's items come with where they are from") {
   }
 }
 
+// Requirement 50.
 TEST_CASE("an empty request is taken and has no items") {
   for (const Signal signal : {Signal::traces, Signal::metrics, Signal::logs}) {
     for (const OtlpEncoding encoding : {OtlpEncoding::protobuf, OtlpEncoding::json}) {
@@ -151,6 +152,7 @@ TEST_CASE("an empty request is taken and has no items") {
   CHECK((*no_spans)->items.empty());
 }
 
+// Requirements 49 and 50.
 TEST_CASE("what of a request cannot be taken is counted, and the rest is taken") {
   SpanSpec no_trace;
   no_trace.trace = std::string(16, '\0');
@@ -190,6 +192,7 @@ TEST_CASE("a request of which nothing can be taken is bad data") {
         "1 of 1 spans cannot be taken; the first one: an id of a wrong length");
 }
 
+// Requirement 50.
 TEST_CASE("a body that cannot be read is refused as a whole") {
   const auto with_id = [](const std::string& id) {
     return R"({"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":)" + id + "}]}]}]}";
@@ -278,6 +281,7 @@ TEST_CASE("a span with too many attributes is counted, and the others are taken"
   CHECK((*intake)->fault == "too many attributes in one list");
 }
 
+// Requirement 50.
 TEST_CASE("answers have the form of their request") {
   CHECK(to_bytes(taken_answer(OtlpEncoding::protobuf), true) ==
         "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n");

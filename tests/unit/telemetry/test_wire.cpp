@@ -41,6 +41,7 @@ std::string span_without(const std::string& trace, const std::string& span) {
 
 }  // namespace
 
+// Requirement 49.
 TEST_CASE("a span is sound, or it is told what is wrong") {
   struct Case {
     const char* what;
