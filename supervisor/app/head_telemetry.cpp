@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "app/head.hpp"
+#include "app/telemetry_config.hpp"
 #include "base/identity.hpp"
 
 namespace runmain::app {
@@ -15,14 +16,15 @@ void Head::make_telemetry(std::vector<std::string> environment, drive::Bootstrap
   };
   c.say = [this](const Line& line) { say(line); };
   if (auto program = find_observer()) c.program = std::move(*program);
+  const bool disabled = is_sdk_disabled(environment);
   c.environment = std::move(environment);
   c.bootstrap = std::move(bootstrap);
   c.secret = greeting_.welcome.secret;
   c.runtime_dir = options_.runtime_dir;
   c.state_dir = options_.state_dir;
   telemetry_ = std::make_unique<Telemetry>(std::move(c));
-  own_telemetry_ = std::make_unique<OwnTelemetry>(loop_, greeting_.welcome.secret,
-                                                  [this](ServiceId id) { return services_.name(id); });
+  own_telemetry_ = std::make_unique<OwnTelemetry>(
+      loop_, greeting_.welcome.secret, [this](ServiceId id) { return services_.name(id); }, disabled);
   observer_ =
       std::make_unique<ObserverClient>(loop_, telemetry_->socket(), [this](const Line& line) { say(line); });
 }

@@ -24,8 +24,10 @@ std::optional<SpanIdentity> outer_span() {
 
 }  // namespace
 
-OwnTelemetry::OwnTelemetry(os::Loop& loop, std::string secret, std::function<std::string(ServiceId)> name_of)
+OwnTelemetry::OwnTelemetry(os::Loop& loop, std::string secret, std::function<std::string(ServiceId)> name_of,
+                           bool disabled)
     : name_of_(name_of),
+      disabled_(disabled),
       lifecycle_(std::move(secret), std::move(name_of), outer_span()),
       metrics_timer_(loop.timer([this] { tell_metrics(); })) {}
 
@@ -42,11 +44,11 @@ Result<void> OwnTelemetry::begin(os::UniqueFd mailbox, os::UniqueFd wake, const 
 }
 
 void OwnTelemetry::on_change(const core::Changed& changed, Time now) {
-  if (begun()) lifecycle_.on_change(changed.service, changed.paths, changed.count, now);
+  if (begun() && !disabled_) lifecycle_.on_change(changed.service, changed.paths, changed.count, now);
 }
 
 void OwnTelemetry::on_fact(const core::Fact& fact) {
-  if (!begun()) return;
+  if (!begun() || disabled_) return;
   lifecycle_.on_fact(fact);
   const std::int64_t wall = wall_at_zero();
   for (const telemetry::LifecycleSpan& span : lifecycle_.take())

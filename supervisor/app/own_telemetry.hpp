@@ -2,8 +2,9 @@
 // and what they print as logs where they ask for it, all written to a mailbox of our own that outlives this
 // head.
 //
-// Invariant: nothing here waits or decides; without a mailbox, or before begin(), nothing is written. What a
-// head had not told when it died is lost. Thread: the loop's.
+// Invariant: nothing here waits or decides; without a mailbox, or before begin(), nothing is written. Where
+// our SDK is disabled (OTEL_SDK_DISABLED) no span and no metric of ours begins; what services print is
+// theirs, and is written. What a head had not told when it died is lost. Thread: the loop's.
 #pragma once
 
 #include <functional>
@@ -25,7 +26,9 @@ inline constexpr Duration kOwnMetricsInterval = std::chrono::seconds(60);  // in
 
 class OwnTelemetry {
  public:
-  OwnTelemetry(os::Loop& loop, std::string secret, std::function<std::string(ServiceId)> name_of);
+  // `disabled`: as our environment says.
+  OwnTelemetry(os::Loop& loop, std::string secret, std::function<std::string(ServiceId)> name_of,
+               bool disabled);
 
   // Takes a lane of the mailbox, once. On failure why there is none, and nothing will be written.
   Result<void> begin(os::UniqueFd mailbox, os::UniqueFd wake, const std::string& instance_id, bool dev);
@@ -45,6 +48,7 @@ class OwnTelemetry {
   void tell_metrics();
 
   std::function<std::string(ServiceId)> name_of_;
+  bool disabled_;
   telemetry::Lifecycle lifecycle_;
   telemetry::ServiceCounts counts_;
   std::unique_ptr<telemetry::LaneWriter> writer_;

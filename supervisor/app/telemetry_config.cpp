@@ -75,6 +75,9 @@ Map effective(const TelemetryService& service, const std::vector<std::string>& e
   return map;
 }
 
+// The specification's booleans: anything but "true" is false.
+bool is_disabled(const Map& map) { return lowered(text_of(map, "OTEL_SDK_DISABLED")) == "true"; }
+
 std::string shown(const std::string& text) { return printable(text.substr(0, kShownMax), false); }
 
 bool at_grpc_port(const std::string& url) { return address_of(url).ends_with(kGrpcPort); }
@@ -86,7 +89,7 @@ struct Goal {
 };
 
 Goal goal_of(const Map& map, const std::string& signal) {
-  if (lowered(text_of(map, "OTEL_SDK_DISABLED")) == "true") return {};
+  if (is_disabled(map)) return {};
   if (text_of(map, "OTEL_" + signal + "_EXPORTER") == "none") return {};
   const auto [name, url] = setting(map, signal, "ENDPOINT");
   if (url.empty()) return {};
@@ -188,6 +191,10 @@ TelemetryPlan plan_telemetry(const std::vector<TelemetryService>& services,
   }
   plan.warnings = warnings.take();
   return plan;
+}
+
+bool is_sdk_disabled(const std::vector<std::string>& environment) {
+  return is_disabled(effective({}, environment));
 }
 
 Variables telemetry_variables(const core::ServiceSpec& spec) {

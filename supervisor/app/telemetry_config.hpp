@@ -43,6 +43,9 @@ TelemetryPlan plan_telemetry(const std::vector<TelemetryService>& services,
 // it.
 Variables telemetry_variables(const core::ServiceSpec& spec);
 
+// OTEL_SDK_DISABLED=true, which means the SDK of who has this environment, "NAME=value"; a later one counts.
+bool is_sdk_disabled(const std::vector<std::string>& environment);
+
 using telemetry::address_of;
 
 }  // namespace runmain::app

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "config/address.hpp"
 #include "config/text.hpp"
@@ -116,6 +117,20 @@ void check_addresses(Report& report, const std::vector<Draft>& drafts) {
                  quote(collision.second->listen->text) + " is taken by " + first + "service " +
                      quote(collision.first->service) + " at " + collision.first->listen->at,
                  "one address, one listener");
+  }
+}
+
+void check_telemetry(Report& report, const std::vector<Draft>& drafts, Place place) {
+  std::set<Place> told;  // of [telemetry] once
+  for (const Draft& draft : drafts) {
+    const core::TelemetrySpec& telemetry = draft.spec.telemetry;
+    if (!telemetry.enabled || !telemetry.direct || !telemetry.automatic) continue;
+    const Place where = draft.telemetry_place == Place{} ? place : draft.telemetry_place;
+    if (!told.insert(where).second) continue;
+    report.warning(where,
+                   "telemetry.auto does nothing for service " + quote(draft.spec.name) +
+                       ": with direct = true the program starts OpenTelemetry and exports by itself",
+                   "leave direct out, so that runmain starts it and exports, or write auto = false");
   }
 }
 

@@ -16,4 +16,8 @@ void check_addresses(Report& report, const std::vector<Draft>& drafts);
 // warning.
 void check_ports(Report& report, const std::vector<Draft>& drafts);
 
+// `auto` beside `direct`, whichever table says either: nothing starts the SDK then, which is likely a
+// mistake, so it is a warning. `place`: where [telemetry] says it, for services that say nothing.
+void check_telemetry(Report& report, const std::vector<Draft>& drafts, Place place);
+
 }  // namespace runmain::config

@@ -91,12 +91,14 @@ std::vector<Draft> read_services(const Reading& reading, Table& top) {
 core::Desired read_desired(const Node& root, Reading& reading, const LoadOptions& options) {
   Table top(reading.report, root);
   read_mode(reading, top, options);
-  if (const Node* node = top.find("telemetry")) read_telemetry(reading, *node, reading.telemetry);
+  if (const Node* node = top.find("telemetry"))
+    reading.telemetry_place = read_telemetry(reading, *node, reading.telemetry);
   const std::vector<Draft> drafts = read_services(reading, top);
   top.refuse_others(hint_for_top_key);
   check_dependencies(reading.report, drafts);
   check_addresses(reading.report, drafts);
   check_ports(reading.report, drafts);
+  check_telemetry(reading.report, drafts, reading.telemetry_place);
   core::Desired desired;
   desired.mode = reading.mode;
   for (const Draft& draft : drafts) desired.services.push_back(draft.spec);

@@ -233,7 +233,8 @@ void ServiceReader::read_modes() {
 
 void ServiceReader::read_telemetry_of_service() {
   spec().telemetry = reading_.telemetry;
-  if (const Node* node = table_.find("telemetry")) read_telemetry(reading_, *node, spec().telemetry);
+  if (const Node* node = table_.find("telemetry"))
+    draft_.telemetry_place = read_telemetry(reading_, *node, spec().telemetry);
 }
 
 void ServiceReader::read_depends_on() {

@@ -34,6 +34,7 @@ struct Reading {
   core::Mode mode = core::Mode::dev;
   bool check_host = true;           // folders, env files, users and groups must exist
   core::TelemetrySpec telemetry{};  // of [telemetry]
+  Place telemetry_place{};          // of its `direct`, else of its `auto`; 0:0: it has neither
 };
 
 // A service and the places that checks across services tell.
@@ -41,6 +42,7 @@ struct Draft {
   core::ServiceSpec spec;
   Place place;
   Place port_place;
+  Place telemetry_place;  // as Reading's, of the service's own table
   std::vector<Place> listen_places;
   std::vector<Place> depends_places;
 };

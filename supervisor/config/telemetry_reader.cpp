@@ -63,7 +63,7 @@ class TelemetryReader {
   TelemetryReader(const Reading& reading, const Node& node, core::TelemetrySpec& out)
       : reading_(reading), table_(reading.report, node, "telemetry."), out_(out) {}
 
-  void read() {
+  Place read() {
     table_.read("enabled", out_.enabled);
     read_endpoint();
     read_protocol();
@@ -80,6 +80,10 @@ class TelemetryReader {
     table_.refuse_others([](const Node& item) {
       return item.key == "insecure" ? std::string("an endpoint of http:// is without TLS") : std::string();
     });
+    for (const char* key : {"direct", "auto"}) {
+      if (const Node* node = table_.find(key)) return node->place;
+    }
+    return {};
   }
 
  private:
@@ -210,7 +214,7 @@ Result<int> parse_endpoint(std::string_view text) {
   return *port;
 }
 
-void read_telemetry(const Reading& reading, const Node& node, core::TelemetrySpec& telemetry) {
+Place read_telemetry(const Reading& reading, const Node& node, core::TelemetrySpec& telemetry) {
   if (node.kind == Kind::boolean) {
     reading.report.wrong_type(
         node, "telemetry", "a table",
@@ -218,8 +222,9 @@ void read_telemetry(const Reading& reading, const Node& node, core::TelemetrySpe
   } else if (node.kind != Kind::table) {
     reading.report.wrong_type(node, "telemetry", "a table such as { endpoint = \"http://HOST:4318\" }");
   } else {
-    TelemetryReader(reading, node, telemetry).read();
+    return TelemetryReader(reading, node, telemetry).read();
   }
+  return {};
 }
 
 }  // namespace runmain::config

@@ -17,8 +17,9 @@ inline constexpr std::size_t kHeadersMax = 64;
 inline constexpr std::size_t kHeaderMax = 8192;  // bytes of a header's value
 inline constexpr Duration kTelemetryTimeoutMax = std::chrono::hours(1);
 
-// What the table says, over what is there already. Faults go to the report.
-void read_telemetry(const Reading& reading, const Node& node, core::TelemetrySpec& telemetry);
+// What the table says, over what is there already. Faults go to the report. Returns where it says `direct`,
+// else where it says `auto`; 0:0: neither.
+Place read_telemetry(const Reading& reading, const Node& node, core::TelemetrySpec& telemetry);
 
 // The port of an endpoint such as "http://collector:4318/base", 0 where none is given. On failure message and
 // hint.

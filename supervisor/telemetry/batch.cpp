@@ -55,39 +55,50 @@ Batch::Added Batch::add(const Item& item) {
   const std::size_t most = item_size + origin.resource.size() + origin.resource_schema.size() +
                            origin.scope.size() + origin.scope_schema.size() + 6 * kTagAndLength;
   if (most > limits_.bytes) return Added::too_big;
-  if (items_ >= limits_.items || size_ + most > limits_.bytes) return Added::full;
-  const bool known = last_scope_ != nullptr && origin == last_origin_;
-  Scope& scope = known ? *last_scope_ : scope_of(origin);
-  size_ += known ? item_size : most;
-  protozero::pbf_writer{scope.items}.add_message(kScopeItems, item.bytes.data(), item.bytes.size());
+  if (items_ >= limits_.items) return Added::full;
+  if (last_scope_ == nullptr || origin != last_origin_) find(origin);
+  // A resource that many scopes share counts once: else a large one would close a batch at each scope.
+  std::size_t size = item_size;
+  if (last_resource_ == nullptr)
+    size += origin.resource.size() + origin.resource_schema.size() + 3 * kTagAndLength;
+  if (last_scope_ == nullptr) size += origin.scope.size() + origin.scope_schema.size() + 3 * kTagAndLength;
+  if (size_ + size > limits_.bytes) return Added::full;
+  if (last_scope_ == nullptr) make(origin);
+  size_ += size;
+  protozero::pbf_writer{last_scope_->items}.add_message(kScopeItems, item.bytes.data(), item.bytes.size());
   ++items_;
   return Added::added;
 }
 
 // Batches have few of either: looking through them is quicker than hashing.
-Batch::Scope& Batch::scope_of(const Origin& origin) {
-  Resource* resource = nullptr;
-  for (const auto& known : resources_) {
-    if (known->itself == origin.resource && known->schema == origin.resource_schema) resource = known.get();
-  }
-  if (resource == nullptr) {
-    resources_.push_back(std::make_unique<Resource>());
-    resource = resources_.back().get();
-    resource->itself = origin.resource;
-    resource->schema = origin.resource_schema;
-  }
+void Batch::find(const Origin& origin) {
+  last_resource_ = nullptr;
   last_scope_ = nullptr;
-  for (const auto& known : resource->scopes) {
+  for (const auto& known : resources_) {
+    if (known->itself == origin.resource && known->schema == origin.resource_schema)
+      last_resource_ = known.get();
+  }
+  if (last_resource_ == nullptr) return;
+  for (const auto& known : last_resource_->scopes) {
     if (known->itself == origin.scope && known->schema == origin.scope_schema) last_scope_ = known.get();
   }
-  if (last_scope_ == nullptr) {
-    resource->scopes.push_back(std::make_unique<Scope>());
-    last_scope_ = resource->scopes.back().get();
-    last_scope_->itself = origin.scope;
-    last_scope_->schema = origin.scope_schema;
+  if (last_scope_ != nullptr) note();
+}
+
+void Batch::make(const Origin& origin) {
+  if (last_resource_ == nullptr) {
+    last_resource_ = resources_.emplace_back(std::make_unique<Resource>()).get();
+    last_resource_->itself = origin.resource;
+    last_resource_->schema = origin.resource_schema;
   }
-  last_origin_ = {resource->itself, resource->schema, last_scope_->itself, last_scope_->schema};
-  return *last_scope_;
+  last_scope_ = last_resource_->scopes.emplace_back(std::make_unique<Scope>()).get();
+  last_scope_->itself = origin.scope;
+  last_scope_->schema = origin.scope_schema;
+  note();
+}
+
+void Batch::note() {
+  last_origin_ = {last_resource_->itself, last_resource_->schema, last_scope_->itself, last_scope_->schema};
 }
 
 Request Batch::take() {
@@ -114,6 +125,7 @@ Request Batch::take() {
     if (!resource->schema.empty()) out.add_string(kSchemaUrl, resource->schema);
   }
   resources_.clear();
+  last_resource_ = nullptr;
   last_scope_ = nullptr;
   last_origin_ = {};
   size_ = 0;

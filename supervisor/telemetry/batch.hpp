@@ -52,12 +52,15 @@ class Batch {
  private:
   struct Scope;
   struct Resource;
-  Scope& scope_of(const Origin& origin);
+  void find(const Origin& origin);
+  void make(const Origin& origin);
+  void note();
 
   Signal signal_;
   BatchLimits limits_;
   std::vector<std::unique_ptr<Resource>> resources_;
-  Origin last_origin_;  // views of ours
+  Origin last_origin_;                 // views of ours
+  Resource* last_resource_ = nullptr;  // of last_scope_, or where a new scope belongs
   Scope* last_scope_ = nullptr;
   std::size_t size_ = 0;  // an upper bound of the request's bytes
   std::uint32_t items_ = 0;

@@ -87,7 +87,7 @@ std::span<const Item> MailboxReader::drain(std::size_t max_bytes) {
   while (more && !has_more_) {
     more = false;
     for (std::uint32_t i = 0; i < lanes; ++i) {
-      has_more_ = room() < RUNMAIN_RECORD_MAX;
+      has_more_ = is_full();
       if (has_more_) break;
       cursor_.next = (cursor_.next + 1) % lanes;
       LaneCursor& lane = cursor_.lanes[cursor_.next];

@@ -41,6 +41,11 @@ namespace runmain::telemetry {
 // open. Beyond this part of all lanes they are freed, and those spans are forgotten.
 inline constexpr std::uint32_t kPinnedPart = 2;
 
+// Items that a drain() gives, and of one record of a request, as an empty log record is two bytes and valid:
+// a drain ends once it has so many, and what of a record is over it is counted as invalid. A span has more
+// bytes than a record has for each of them.
+inline constexpr std::size_t kDrainItemsMax = 16U << 10U;
+
 inline constexpr Duration kLookAgain = std::chrono::milliseconds(100);
 
 struct LaneFault {
@@ -58,8 +63,9 @@ class MailboxReader {
   MailboxReader& operator=(MailboxReader&&) = default;
   ~MailboxReader() = default;
 
-  // Copies at most `max_bytes` (not less than RUNMAIN_RECORD_MAX) out of the lanes, in turn. The items are
-  // views that hold until the next call.
+  // Copies at most `max_bytes` (not less than RUNMAIN_RECORD_MAX) out of the lanes, in turn; of items it
+  // gives less than twice kDrainItemsMax, and spans that were open. They are views that hold until the next
+  // call.
   std::span<const Item> drain(std::size_t max_bytes);
   // Whether the last drain() ended because of its limit.
   bool has_more() const { return has_more_; }
@@ -120,6 +126,7 @@ class MailboxReader {
 
   LaneView& view(const LaneCursor& lane) { return views_[lane.lane]; }
   std::size_t room() const { return buffer_size_ - used_; }
+  bool is_full() const { return room() < RUNMAIN_RECORD_MAX || items_.size() >= kDrainItemsMax; }
   std::string_view copy(const char* from, std::size_t size);
   void prepare(std::size_t max_bytes);
   void find_lanes();

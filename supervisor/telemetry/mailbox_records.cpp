@@ -55,6 +55,7 @@ bool MailboxReader::read_by_position(LaneCursor& lane) {
     if (cut.what == CutKind::record) take(lane, cut);
     lane.position += cut.size;
     at += cut.size;
+    if (items_.size() >= kDrainItemsMax) break;
   }
   return true;
 }
@@ -63,7 +64,7 @@ bool MailboxReader::read_by_position(LaneCursor& lane) {
 bool MailboxReader::read_by_checksum(LaneCursor& lane) {
   const std::uint64_t ring = geometry().ring_size;
   std::size_t taken = 0;
-  while (taken < RUNMAIN_RECORD_MAX && room() >= RUNMAIN_RECORD_MAX) {
+  while (taken < RUNMAIN_RECORD_MAX && !is_full()) {
     if (const std::uint64_t skipped = skipped_at_end(lane.position, ring); skipped > 0) {
       lane.position += skipped;
       continue;
@@ -120,8 +121,14 @@ void MailboxReader::take_request(LaneCursor& lane, std::string_view payload) {
   const auto keep = [this](std::string bytes) -> std::string_view {
     return repaired_.emplace_back(std::move(bytes));
   };
-  const auto all = each_item(signal, payload.substr(kScopeHead), keep,
-                             [&](const Item& item) { add(lane, item, By::request); });
+  const std::size_t before = items_.size();
+  const auto all = each_item(signal, payload.substr(kScopeHead), keep, [&](const Item& item) {
+    if (items_.size() - before < kDrainItemsMax) {
+      add(lane, item, By::request);
+    } else {
+      add_invalid(lane, item.signal, By::request);
+    }
+  });
   if (!all) ++cursor_.tallies.unknown_records;
 }
 

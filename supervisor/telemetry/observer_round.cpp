@@ -12,6 +12,11 @@ constexpr std::size_t kDrainBytesMin = 16U << 10U;  // what a look at a mailbox 
 constexpr Duration kTellDuplicates = std::chrono::seconds(10);
 constexpr std::size_t kUnansweredMax = 16U << 10U;  // spans between two saves; of more a few come twice
 
+std::size_t size_of(const Origin& origin) {
+  return origin.resource.size() + origin.resource_schema.size() + origin.scope.size() +
+         origin.scope_schema.size();
+}
+
 }  // namespace
 
 // ---- in
@@ -94,8 +99,10 @@ bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span
   const TraceStore::Source source{worker, name_of(worker.service), instance_id(config_->secret, worker)};
   Exporter::Route* route = exporter_->route_of(worker.service);
   Ledger& ledger = receiving_ledger(worker);
+  Origin origin;
   for (const Item& item : items) {
-    unsaved_bytes_ += item.bytes.size();
+    unsaved_bytes_ += item.bytes.size() + (item.origin == origin ? 0 : size_of(item.origin));
+    origin = item.origin;
     if (item.signal == Signal::traces) {
       ledger.receive(1);
       ledger.take(1);

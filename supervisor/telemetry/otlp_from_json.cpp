@@ -71,19 +71,21 @@ std::string to_camel_case(std::string_view name) {
 
 class Handler : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Handler(const Message& root) : root_(root) {}
+  Handler(const Message& root, std::size_t limit) : root_(root), limit_(limit) {}
 
   std::string& result() { return result_; }
   const std::string& fault() const { return fault_; }
   bool done() const { return done_; }
+  bool is_too_big() const { return written_ > limit_; }
 
   bool null() override { return true; }  // as if it were not there
   bool boolean(bool value) override {
     const Field* field = scalar();
     if (field == nullptr) return ok();
     if (field->type != FieldType::boolean) return fail("is not a boolean");
+    const std::size_t before = size();
     writer().add_bool(field->number, value);
-    return true;
+    return wrote(before);
   }
   bool number_integer(number_integer_t value) override {
     const auto magnitude = static_cast<std::uint64_t>(value);
@@ -132,6 +134,13 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
     std::string bytes{};
   };
 
+  std::size_t size() const { return frames_.back().bytes.size(); }
+  // Each byte is in one frame: this is what all of them hold.
+  bool wrote(std::size_t before) {
+    written_ += size() - before;
+    if (is_too_big()) fault_ = "more than " + std::to_string(limit_) + " bytes as protobuf";
+    return !is_too_big();
+  }
   protozero::pbf_writer writer() { return protozero::pbf_writer{frames_.back().bytes}; }
   bool ok() const { return fault_.empty(); }
   bool fail(const std::string& what) {
@@ -163,6 +172,8 @@ class Handler : public nlohmann::json_sax<nlohmann::json> {
   bool bytes(const std::optional<std::string>& value, const char* what);
 
   const Message& root_;
+  std::size_t limit_;
+  std::size_t written_ = 0;  // bytes of values
   std::vector<Frame> frames_;
   int skipping_ = 0;  // objects and arrays of an unknown field
   std::string result_;
@@ -190,10 +201,10 @@ bool Handler::end_object() {
     --skipping_;
     return true;
   }
-  const std::string bytes = std::move(frames_.back().bytes);
+  std::string bytes = std::move(frames_.back().bytes);
   frames_.pop_back();
   if (frames_.empty()) {
-    result_ = bytes;
+    result_ = std::move(bytes);
     done_ = true;
   } else {
     writer().add_message(frames_.back().field->number, bytes);
@@ -215,9 +226,10 @@ bool Handler::number(const std::optional<Number>& integer, double real) {
   const Field* field = scalar();
   if (field == nullptr) return ok();
   const std::uint32_t number = field->number;
+  const std::size_t before = size();
   if (field->type == FieldType::real) {
     writer().add_double(number, real);
-    return true;
+    return wrote(before);
   }
   const auto value = [&](std::uint64_t lowest, std::uint64_t highest) {
     return integer ? in_range(*integer, lowest, highest) : std::nullopt;
@@ -244,13 +256,14 @@ bool Handler::number(const std::optional<Number>& integer, double real) {
     case FieldType::sfixed64: writer().add_fixed64(number, *got); break;
     default: writer().add_uint64(number, *got);
   }
-  return true;
+  return wrote(before);
 }
 
 bool Handler::bytes(const std::optional<std::string>& value, const char* what) {
   if (!value) return fail(what);
+  const std::size_t before = size();
   writer().add_bytes(frames_.back().field->number, *value);
-  return true;
+  return wrote(before);
 }
 
 bool Handler::string(string_t& value) {
@@ -277,14 +290,14 @@ bool Handler::string(string_t& value) {
 
 }  // namespace
 
-Result<std::string> from_json(const Message& message, std::string_view text) {
-  Handler handler(message);
+Result<std::string> from_json(const Message& message, std::string_view text, std::size_t limit) {
+  Handler handler(message, limit);
   try {
     nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
   } catch (const nlohmann::json::exception& e) {
     return Error{std::string("not JSON: ") + e.what()};
   }
-  if (!handler.fault().empty()) return Error{handler.fault()};
+  if (!handler.fault().empty()) return Error{handler.fault(), {}, {}, handler.is_too_big() ? 413 : 0};
   if (!handler.done()) return Error{"not JSON"};
   return std::move(handler.result());
 }

@@ -43,21 +43,49 @@ Result<std::string> unpacked(std::string_view body, std::size_t limit) {
   return failure(fault.starts_with("more than") ? 413 : 400, "the body's gzip: " + fault);
 }
 
-void add(Intake& intake, Item item) {
-  const Message& message = item_message(item.signal);
-  const Checked found = check(message, item.bytes);
-  if (!found.valid()) {
-    if (intake.invalid == 0) intake.fault = to_text(found.fault);
-    ++intake.invalid;
-    return;
+// A request on its way to be an Intake, and which limit it is over.
+class Taking {
+ public:
+  Taking(Intake& intake, const OtlpLimits& limits) : intake_(intake), limits_(limits) {}
+
+  void add(Item item) {
+    if (is_over()) return;
+    const Message& message = item_message(item.signal);
+    const Checked found = check(message, item.bytes);
+    if (!found.valid()) {
+      if (intake_.invalid == 0) intake_.fault = to_text(found.fault);
+      ++intake_.invalid;
+      return;
+    }
+    if (intake_.items.size() >= limits_.items) {
+      over_ = "more than " + std::to_string(limits_.items) + " are not taken at once";
+      return;
+    }
+    if (found.needs_repair()) {
+      item.bytes = keep(repair(message, item.bytes));
+      ++intake_.repaired;
+    }
+    item.ids = found.ids;
+    intake_.items.push_back(item);
   }
-  if (found.needs_repair()) {
-    item.bytes = intake.kept.emplace_back(repair(message, item.bytes));
-    ++intake.repaired;
+
+  std::string_view keep(std::string text) {
+    kept_bytes_ += text.size();
+    if (kept_bytes_ <= limits_.repaired) return intake_.kept.emplace_back(std::move(text));
+    over_ = "more than " + std::to_string(limits_.repaired) +
+            " bytes with keys that are there twice or that are no UTF-8 are not taken at once";
+    return {};
   }
-  item.ids = found.ids;
-  intake.items.push_back(item);
-}
+
+  bool is_over() const { return !over_.empty(); }
+  const std::string& over() const { return over_; }
+
+ private:
+  Intake& intake_;
+  const OtlpLimits& limits_;
+  std::size_t kept_bytes_ = 0;
+  std::string over_;
+};
 
 }  // namespace
 
@@ -96,24 +124,21 @@ Result<std::unique_ptr<Intake>> take_in(const OtlpCall& call, std::string body, 
     auto plain = unpacked(body, limits.body);
     if (!plain) return plain.error();
     intake->bytes = std::move(*plain);
+    std::string().swap(body);
   } else {
     intake->bytes = std::move(body);
   }
   if (call.encoding == OtlpEncoding::json) {
-    auto bytes = from_json(request_message(call.signal), intake->bytes);
-    if (!bytes) return failure(400, bytes.error().message);
+    auto bytes = from_json(request_message(call.signal), intake->bytes, limits.body);
+    if (!bytes) return failure(bytes.error().code == 413 ? 413 : 400, bytes.error().message);
     intake->bytes = std::move(*bytes);
   }
-  const Keep keep = [&](std::string text) -> std::string_view {
-    return intake->kept.emplace_back(std::move(text));
-  };
-  const auto count = each_item(call.signal, intake->bytes, keep, [&](const Item& item) {
-    if (intake->items.size() <= limits.items) add(*intake, item);
-  });
+  Taking taking(*intake, limits);
+  const auto count = each_item(
+      call.signal, intake->bytes, [&](std::string text) { return taking.keep(std::move(text)); },
+      [&](const Item& item) { taking.add(item); });
   if (!count) return failure(400, count.error().message);
-  if (intake->items.size() > limits.items) {
-    return failure(413, "more than " + std::to_string(limits.items) + " are not taken at once");
-  }
+  if (taking.is_over()) return failure(413, taking.over());
   return intake;
 }
 

@@ -21,8 +21,9 @@
 namespace runmain::telemetry {
 
 struct OtlpLimits {
-  std::size_t body = 64U << 20U;    // what a client may send at once, decompressed
-  std::size_t items = 256U << 10U;  // an empty log record is two bytes and valid
+  std::size_t body = 64U << 20U;      // what a client may send at once, decompressed
+  std::size_t items = 256U << 10U;    // an empty log record is two bytes and valid
+  std::size_t repaired = 32U << 20U;  // bytes of what had to be, as a bad byte becomes three
 };
 
 // A request whose head is right.

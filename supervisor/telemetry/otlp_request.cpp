@@ -1,5 +1,6 @@
 // The envelopes around spans, metrics and log records, and what a collector answers.
 #include <protozero/pbf_reader.hpp>
+#include <utility>
 
 #include "telemetry/otlp_wire.hpp"
 #include "telemetry/utf8.hpp"
@@ -57,37 +58,57 @@ std::string_view usable_text(std::string_view text) { return is_utf8(text) ? tex
 
 using Use = std::function<void(const Item&)>;
 
-std::size_t walk_scope(std::string_view bytes, Item item, const Keep& keep, const Use& use) {
-  const Envelope scope = envelope_of(bytes);
-  if (use) {
-    item.origin.scope = usable(kScope, scope.itself, keep);
-    item.origin.scope_schema = usable_text(scope.schema);
-  }
-  std::size_t count = 0;
-  each_long_field(bytes, [&](std::uint32_t number, std::string_view value) {
-    if (number != kScopeItems) return;
-    item.bytes = value;
-    ++count;
-    if (use) use(item);
-  });
-  return count;
-}
+// Of one ResourceSpans (…Metrics, …Logs). What its origin says is looked at once there is an item of it:
+// a hostile request may have a million scopes with a fault and nothing in them.
+class Walk {
+ public:
+  // Without `use`: only to see whether all of it can be walked.
+  Walk(Signal signal, const Keep& keep, const Use& use) : keep_(keep), use_(use) { item_.signal = signal; }
 
-// Without `use`: only to see whether all of it can be walked.
+  // Returns how many items there were.
+  std::size_t resource(std::string_view bytes) {
+    const Envelope resource = envelope_of(bytes);
+    bool is_known = false;
+    std::size_t count = 0;
+    each_long_field(bytes, [&](std::uint32_t number, std::string_view value) {
+      if (number == kResourceScopes) count += scope(value, resource, is_known);
+    });
+    return count;
+  }
+
+ private:
+  std::size_t scope(std::string_view bytes, const Envelope& resource, bool& is_resource_known) {
+    const Envelope scope = envelope_of(bytes);
+    bool is_known = false;
+    std::size_t count = 0;
+    each_long_field(bytes, [&](std::uint32_t number, std::string_view value) {
+      if (number != kScopeItems) return;
+      ++count;
+      if (!use_) return;
+      Origin& origin = item_.origin;
+      if (!std::exchange(is_resource_known, true)) {
+        origin.resource = usable(kResource, resource.itself, keep_);
+        origin.resource_schema = usable_text(resource.schema);
+      }
+      if (!std::exchange(is_known, true)) {
+        origin.scope = usable(kScope, scope.itself, keep_);
+        origin.scope_schema = usable_text(scope.schema);
+      }
+      item_.bytes = value;
+      use_(item_);
+    });
+    return count;
+  }
+
+  const Keep& keep_;
+  const Use& use_;
+  Item item_;
+};
+
 std::size_t walk_request(Signal signal, std::string_view request, const Keep& keep, const Use& use) {
   std::size_t count = 0;
   each_long_field(request, [&](std::uint32_t number, std::string_view part) {
-    if (number != kRequestResources) return;
-    const Envelope resource = envelope_of(part);
-    Item item;
-    item.signal = signal;
-    if (use) {
-      item.origin.resource = usable(kResource, resource.itself, keep);
-      item.origin.resource_schema = usable_text(resource.schema);
-    }
-    each_long_field(part, [&](std::uint32_t inner, std::string_view value) {
-      if (inner == kResourceScopes) count += walk_scope(value, item, keep, use);
-    });
+    if (number == kRequestResources) count += Walk(signal, keep, use).resource(part);
   });
   return count;
 }

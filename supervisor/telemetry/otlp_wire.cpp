@@ -89,6 +89,7 @@ class Checker {
     if (depth > kWireDepthMax) return fail(WireFault::too_deep);
     pbf_reader in = reader_of(bytes);
     std::unique_ptr<KeySet> keys;
+    std::size_t attributes = 0;
     while (out_.valid() && in.next()) {
       const Field* field = message.find(in.tag());
       if (field == nullptr) {
@@ -100,7 +101,9 @@ class Checker {
       } else if (wire_of(field->type) == Wire::length_delimited) {
         const std::string_view value = view_of(in);
         if (key != nullptr && field->number == kKeyValueKey) *key = value;
-        if (field->message == &kKeyValue && !keys) keys = std::make_unique<KeySet>();
+        const bool is_attribute = field->message == &kKeyValue;
+        if (is_attribute && ++attributes > kAttributesMax) return fail(WireFault::too_many);
+        if (is_attribute && !keys) keys = std::make_unique<KeySet>();
         long_value(*field, value, depth, keys.get());
         if (&message == &kSpan && depth == 0) span_id(*field, value);
       } else if (&message == &kSpan && (field->number == kSpanStart || field->number == kSpanEnd)) {
@@ -216,6 +219,8 @@ const char* to_text(WireFault fault) {
     case WireFault::malformed: return "not protobuf";
     case WireFault::wrong_type: return "a field of another type";
     case WireFault::too_deep: return "nested too deep";
+    case WireFault::too_many: return "too many attributes in one list";
+    case WireFault::too_large: return "too large to be repaired";
     case WireFault::bad_id: return "an id of a wrong length";
     case WireFault::no_trace_id: return "no trace id";
     case WireFault::no_span_id: return "no span id";
@@ -231,10 +236,12 @@ Checked check(const Message& message, std::string_view bytes) {
   } catch (const protozero::exception&) {
     out.fault = WireFault::malformed;
   }
-  if (&message != &kSpan || !out.valid()) return out;
-  if (is_zero(out.ids.trace)) out.fault = WireFault::no_trace_id;
-  if (is_zero(out.ids.span) && out.valid()) out.fault = WireFault::no_span_id;
-  out.ends_early = out.end_unix_nano < out.start_unix_nano;
+  if (&message == &kSpan && out.valid()) {
+    if (is_zero(out.ids.trace)) out.fault = WireFault::no_trace_id;
+    if (is_zero(out.ids.span) && out.valid()) out.fault = WireFault::no_span_id;
+    out.ends_early = out.end_unix_nano < out.start_unix_nano;
+  }
+  if (out.valid() && out.needs_repair() && bytes.size() > kRepairMax) out.fault = WireFault::too_large;
   return out;
 }
 

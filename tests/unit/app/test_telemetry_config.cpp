@@ -235,3 +235,14 @@ TEST_CASE("a service's variables are those of its env files and then its own") {
   CHECK(telemetry_variables(spec) == Variables{{"OTEL_A", "file"}, {"OTEL_C", "3"}, {"OTEL_A", "1"}});
   unlink(path.c_str());
 }
+
+TEST_CASE(
+    "runmain's own SDK is disabled by its own environment alone, and by the word true (requirement 22)") {
+  CHECK(is_sdk_disabled({"OTEL_SDK_DISABLED=true"}));
+  CHECK(is_sdk_disabled({"PATH=/bin", "OTEL_SDK_DISABLED=TRUE"}));
+  for (const char* line : {"OTEL_SDK_DISABLED=", "OTEL_SDK_DISABLED=1", "OTEL_SDK_DISABLED=false",
+                           "XOTEL_SDK_DISABLED=true", "OTEL_SDK_DISABLED"}) {
+    CHECK_FALSE(is_sdk_disabled({line}));
+  }
+  CHECK_FALSE(is_sdk_disabled({}));
+}

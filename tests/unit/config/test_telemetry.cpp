@@ -136,3 +136,27 @@ TEST_CASE("a certificate that is not there is told where files are looked at") {
   REQUIRE(std::holds_alternative<Faults>(outcome));
   CHECK(std::get<Faults>(outcome).faults.at(0).text().find("no-such.pem") != std::string::npos);
 }
+
+TEST_CASE("auto beside direct is told where a table says it, and what counts is both tables together") {
+  const auto warnings = [](const std::string& text) {
+    const Outcome outcome = golden::parse(text);
+    REQUIRE(std::holds_alternative<Loaded>(outcome));
+    std::string places;
+    for (const Error& warning : std::get<Loaded>(outcome).warnings) {
+      CHECK(warning.message.find("telemetry.auto does nothing for service \"") == 0);
+      CHECK(warning.hint.find("auto = false") != std::string::npos);
+      const std::string at = warning.at.substr(warning.at.find(':') + 1);
+      places += (places.empty() ? "" : " ") + at;
+    }
+    return places;
+  };
+  const std::string web = "[service.web]\ncommand = 'x'\n";
+  const std::string batch = "[service.batch]\ncommand = 'y'\n";
+  CHECK(warnings(web + "telemetry = { auto = true, direct = true }\n") == "3:37");
+  CHECK(warnings("[telemetry]\nauto = true\n" + web + "telemetry.direct = true\n" + batch) == "5:20");
+  CHECK(warnings("[telemetry]\ndirect = true\n" + web + batch + "telemetry.auto = true\n") == "7:18");
+  CHECK(warnings("[telemetry]\nauto = true\ndirect = true\n" + web + batch) == "3:10");  // once for all
+  CHECK(warnings("[telemetry]\nauto = true\ndirect = true\n" + web + "telemetry.auto = false\n").empty());
+  CHECK(warnings("[telemetry]\nauto = true\ndirect = true\n" + web + "telemetry.enabled = false\n").empty());
+  CHECK(warnings(web + "telemetry = { auto = true }\n" + batch + "telemetry = { direct = true }\n").empty());
+}

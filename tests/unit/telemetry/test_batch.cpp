@@ -138,6 +138,19 @@ TEST_CASE("a batch is full at its limits, and a request never over them") {
   }
 }
 
+TEST_CASE("a resource that many scopes share counts once, however large it is") {
+  const std::string resource = make_resource(std::string(1000, 'r'));
+  const std::string span = span_number(1);
+  const std::string scopes[] = {make_scope("a"), make_scope("b"), make_scope("c")};
+  Batch batch(Signal::traces, {.bytes = 3000});
+  for (int n = 0; n < 12; ++n)
+    REQUIRE(batch.add(item_of(span, resource, scopes[n % 3])) == Batch::Added::added);
+  const Request request = batch.take();
+  CHECK(request.items == 12);
+  CHECK(request.bytes.size() <= 3000);
+  CHECK(check(request_message(Signal::traces), request.bytes).sound());
+}
+
 TEST_CASE("logs and metrics have the same envelopes") {
   std::string metric;
   protozero::pbf_writer{metric}.add_string(1, "requests");

@@ -98,6 +98,7 @@ TEST_CASE("a status is taken, retried or final (requirement 45)") {
   }
 }
 
+// Requirements 45 and 47.
 TEST_CASE("without an answer it is tried again, and what may have arrived is counted as resent") {
   Scene scene;
   CHECK(scene.destination.offer(parcel(5)).empty());
@@ -120,6 +121,7 @@ TEST_CASE("an answer that is too long is final (requirement 44)") {
   CHECK(scene.destination.parcels() == 0);
 }
 
+// Requirement 45.
 TEST_CASE("the back-off doubles up to its limit, with jitter, and begins anew after an answer") {
   DestinationLimits limits;
   limits.backoff_first = 1s;
@@ -156,6 +158,7 @@ TEST_CASE("the back-off doubles up to its limit, with jitter, and begins anew af
   CHECK(delays[6] != delays[12]);
 }
 
+// Requirement 45.
 TEST_CASE("Retry-After is honoured as seconds and as a date, within bounds") {
   struct Case {
     const char* value;
@@ -239,6 +242,7 @@ TEST_CASE("a partial success is final, and its rejected spans are counted (requi
   }
 }
 
+// Requirement 46.
 TEST_CASE("what is rejected is told with the reason, the same one once a minute") {
   Scene scene;
   Answer refusal = status(401);

@@ -145,6 +145,7 @@ TEST_CASE("numbers and words that are not understood are warned of and ignored (
         kExportTimeoutMax);
 }
 
+// Requirement 26.
 TEST_CASE("an exporter that is none turns a signal off") {
   CHECK_FALSE(read_endpoint(Signal::traces, {{"OTEL_TRACES_EXPORTER", "none"}}).enabled);
   CHECK(read_endpoint(Signal::logs, {{"OTEL_TRACES_EXPORTER", "none"}}).enabled);

@@ -26,6 +26,7 @@ TEST_CASE("several members are one text") {
   CHECK(gunzip(*gzip("one ") + *gzip("two"), 100).value() == "one two");
 }
 
+// Requirement 50.
 TEST_CASE("more than the limit, damage and a cut are refused") {
   const std::string bomb = *gzip(std::string(10000000, 'a'));
   const auto refused = gunzip(bomb, 1000000);

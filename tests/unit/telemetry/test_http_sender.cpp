@@ -84,6 +84,7 @@ TEST_CASE("a request is a POST with the right fields, on one connection (require
   }
 }
 
+// Requirements 42 and 43.
 TEST_CASE("gzip and JSON are what they say they are") {
   const Collector collector(kFine);
   Endpoint endpoint = endpoint_of(collector.url());

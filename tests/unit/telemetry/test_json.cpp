@@ -45,6 +45,7 @@ TEST_CASE("hexadecimal and base64 are RFC 4648's") {
   CHECK_FALSE(from_base64("Zm 8").has_value());
 }
 
+// Requirements 48 and 49, flags included.
 TEST_CASE("a span's JSON is its protobuf, and back") {
   const std::string json =
       R"({"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"web"}}]},)"
@@ -169,6 +170,21 @@ TEST_CASE("what is no OTLP JSON is refused with the field's name") {
     REQUIRE_FALSE(bytes.ok());
     CHECK(bytes.error().message.find(c.fault) != std::string::npos);
   }
+}
+
+TEST_CASE("JSON that would become more protobuf than its limit is refused, as a digit may be nine bytes") {
+  const auto zeros = [](std::size_t count) {
+    std::string list;
+    for (std::size_t n = 0; n < count; ++n) list += n == 0 ? "0" : ",0";
+    return R"({"histogram":{"dataPoints":[{"bucketCounts":[)" + list + "]}]}}";
+  };
+  CHECK(from_json(kMetric, zeros(100), 900).ok());
+  const auto more = from_json(kMetric, zeros(101), 900);
+  REQUIRE_FALSE(more.ok());
+  CHECK(more.error().code == 413);
+  CHECK(more.error().message == "more than 900 bytes as protobuf");
+  CHECK(from_json(kSpan, R"({"name":"four"})", 6).ok());
+  CHECK_FALSE(from_json(kSpan, R"({"name":"fives"})", 6).ok());
 }
 
 TEST_CASE("bytes that are not protobuf have no JSON") {

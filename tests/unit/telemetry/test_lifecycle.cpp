@@ -100,6 +100,7 @@ TEST_CASE("a first start is one trace, with the start of each worker in it") {
   for (const otlp::Span& span : s.spans) CHECK_FALSE(span.bad);
 }
 
+// Requirement 40.
 TEST_CASE("a child's TRACEPARENT names the span of its own start") {
   Scene s;
   first_start(s);
@@ -108,6 +109,7 @@ TEST_CASE("a child's TRACEPARENT names the span of its own start") {
   CHECK(text == "00-" + worker.trace_id + "-" + worker.span_id + "-01");
 }
 
+// Requirement 54.
 TEST_CASE(
     "a reload is one trace: settle, build, start, drain and flush, with its files, linked to the one "
     "before") {

@@ -121,36 +121,6 @@ TEST_CASE("a cursor that was lost goes on with what was told to the writer") {
   CHECK(read_all(second) == std::vector<std::string>{span_number(777)});
 }
 
-TEST_CASE("requests, logs and metrics come out as their items") {
-  World world;
-  Lane lane(world, 0, RUNMAIN_LANE_BY_CHECKSUM);
-  REQUIRE(lane.take());
-  const std::uint32_t scope = lane.scope("lib");
-  std::string log;
-  protozero::pbf_writer{log}.add_string(3, "INFO");
-  std::string metric;
-  protozero::pbf_writer{metric}.add_string(1, "requests");
-  REQUIRE(lane.record(RUNMAIN_RECORD_LOG, scope, log));
-  REQUIRE(lane.record(RUNMAIN_RECORD_METRIC, scope, metric));
-  const std::string request = make_request(make_resource("other"), make_scope("sdk"),
-                                           {span_number(1), span_number(2), make_span({.span = ""})});
-  REQUIRE(lane.record(RUNMAIN_RECORD_REQUEST, 0, request));
-  REQUIRE(lane.record(RUNMAIN_RECORD_REQUEST, 9, request));     // a signal that is none
-  REQUIRE(lane.record(RUNMAIN_RECORD_REQUEST, 0, "\x0a\x7f"));  // cut off
-  REQUIRE(lane.record(99, 0, "of a minor version to come"));
-  MailboxReader reader = world.reader();
-  const auto items = reader.drain(1U << 20U);
-  REQUIRE(items.size() == 4);
-  CHECK(items[0].signal == Signal::logs);
-  CHECK(items[1].signal == Signal::metrics);
-  CHECK(items[2].origin.resource == make_resource("other"));
-  CHECK(items[3].origin.scope == make_scope("sdk"));
-  CHECK(reader.tallies().spans == 3);
-  CHECK(reader.tallies().invalid_spans == 1);
-  CHECK(reader.tallies().unknown_records == 3);
-  CHECK(reader.tallies().logs == 1);
-}
-
 TEST_CASE("a scope that is not there costs the scope, not the span") {
   World world;
   Lane lane(world, 0);

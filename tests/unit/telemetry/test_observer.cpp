@@ -90,6 +90,7 @@ TEST_CASE("a writer that wakes nobody is found all the same") {
   REQUIRE(scene.wait([&] { return arrivals(collector).size() == 2; }));
 }
 
+// Requirement 47: what is resent.
 TEST_CASE("an observer that dies after any step loses nothing and repeats only what was on its way") {
   struct Row {
     Step step;

@@ -149,3 +149,23 @@ TEST_CASE("what was saved and not yet answered is forwarded once, whoever dies i
   CHECK(scene.count("spans.duplicated") == 0);  // it does not send twice by itself
   CHECK(arrivals(collector) == std::map<std::string, int>{{span_number(1), 1}, {span_number(2), 1}});
 }
+
+TEST_CASE("where items come from counts as what is not saved yet, too: beyond that they come again later") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.limits.unsaved = 100'000;
+  scene.start();
+  receive(scene, 1);
+  REQUIRE(scene.wait([&] { return scene.ledger().exported == 1; }));
+  const auto take = [&](std::uint64_t number) {
+    const std::string resource = make_resource(std::string(60'000, static_cast<char>('a' + number)));
+    const std::string span = span_number(number);
+    return scene.observer->receive(kWeb, {1, number}, std::vector{item_of(span, resource)});
+  };
+  CHECK(take(2));
+  CHECK(take(3));
+  CHECK_FALSE(take(4));
+  REQUIRE(scene.wait([&] { return take(4); }));
+  REQUIRE(scene.wait([&] { return scene.ledger().exported == 4; }));
+  CHECK(scene.ledger().dropped_all() == 0);
+}

@@ -55,6 +55,7 @@ HttpRequest head_of(const std::string& bytes) {
 
 }  // namespace
 
+// Requirement 50.
 TEST_CASE("a body is as long as its length or its chunks say") {
   const std::string chunked = "Transfer-Encoding: chunked\r\n";
   const struct {

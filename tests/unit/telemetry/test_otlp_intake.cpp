@@ -136,6 +136,7 @@ TEST_CASE("a request's items come with where they are from") {
   }
 }
 
+// Requirement 50.
 TEST_CASE("an empty request is taken and has no items") {
   for (const Signal signal : {Signal::traces, Signal::metrics, Signal::logs}) {
     for (const OtlpEncoding encoding : {OtlpEncoding::protobuf, OtlpEncoding::json}) {
@@ -151,6 +152,7 @@ TEST_CASE("an empty request is taken and has no items") {
   CHECK((*no_spans)->items.empty());
 }
 
+// Requirements 49 and 50.
 TEST_CASE("what of a request cannot be taken is counted, and the rest is taken") {
   SpanSpec no_trace;
   no_trace.trace = std::string(16, '\0');
@@ -190,6 +192,7 @@ TEST_CASE("a request of which nothing can be taken is bad data") {
         "1 of 1 spans cannot be taken; the first one: an id of a wrong length");
 }
 
+// Requirement 50.
 TEST_CASE("a body that cannot be read is refused as a whole") {
   const auto with_id = [](const std::string& id) {
     return R"({"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":)" + id + "}]}]}]}";
@@ -246,6 +249,39 @@ TEST_CASE("what can be repaired is, and is counted") {
   CHECK(check(kSpan, (*intake)->items[0].bytes).sound());
 }
 
+TEST_CASE("more to repair than the limit is refused, as bytes that are no text grow") {
+  SpanSpec spec;
+  spec.name = std::string(100, '\xff');
+  const auto requests = [&](std::size_t spans) {
+    return request_of(std::vector<std::string>(spans, make_span(spec)));
+  };
+  const std::size_t one = repair(kSpan, make_span(spec)).size();
+  const OtlpLimits limits{.repaired = 5 * one};
+  const auto five = take_in(kProtobuf, requests(5), limits);
+  REQUIRE(five.ok());
+  CHECK((*five)->repaired == 5);
+  const auto six = take_in(kProtobuf, requests(6), limits);
+  REQUIRE_FALSE(six.ok());
+  CHECK(six.error().code == 413);
+  const OtlpCall json = call_of(OtlpEncoding::json, Signal::metrics);
+  const std::string grows = R"({"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"histogram":{"dataPoints":[)"
+                            R"({"explicitBounds":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}]}}]}]}]})";
+  const auto grown = take_in(json, grows, {.body = 100});
+  REQUIRE_FALSE(grown.ok());
+  CHECK(grown.error().code == 413);
+}
+
+TEST_CASE("a span with too many attributes is counted, and the others are taken") {
+  std::string span = span_number(1);
+  for (std::size_t n = 0; n < kAttributesMax; ++n) span += std::string("\x4a\0", 2);
+  const auto intake = take_in(kProtobuf, request_of({span, span_number(2)}));
+  REQUIRE(intake.ok());
+  CHECK((*intake)->items.size() == 1);
+  CHECK((*intake)->invalid == 1);
+  CHECK((*intake)->fault == "too many attributes in one list");
+}
+
+// Requirement 50.
 TEST_CASE("answers have the form of their request") {
   CHECK(to_bytes(taken_answer(OtlpEncoding::protobuf), true) ==
         "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n");

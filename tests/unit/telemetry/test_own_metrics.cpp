@@ -30,6 +30,7 @@ std::string text_of(const std::vector<OwnMetric>& metrics) {
 
 }  // namespace
 
+// Requirement 55.
 TEST_CASE("ledgers of a generation are one point, losses one for each reason") {
   Ledgers ledgers;
   for (std::uint32_t slot = 0; slot < 2; ++slot) {

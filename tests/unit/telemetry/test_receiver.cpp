@@ -34,6 +34,7 @@ TEST_CASE("what a client sends is handed over with its worker, and answered when
   CHECK(world.receiver.counters().connections == 1);
 }
 
+// Requirement 50.
 TEST_CASE("all signals and both encodings and gzip are taken on one port") {
   World world;
   Peer peer(world);
@@ -67,6 +68,7 @@ TEST_CASE("all signals and both encodings and gzip are taken on one port") {
   }
 }
 
+// Requirement 50.
 TEST_CASE("an empty request is answered without the taker") {
   World world;
   world.full = true;
@@ -78,6 +80,7 @@ TEST_CASE("an empty request is answered without the taker") {
   CHECK(world.receiver.counters().requests == 2);
 }
 
+// Requirement 50.
 TEST_CASE("chunks are put together, however they come") {
   World world;
   Peer peer(world);
@@ -183,6 +186,7 @@ TEST_CASE("a taker that is full makes the client come again, and nothing is coun
   CHECK(is_200(peer.hear()));
 }
 
+// Requirement 50.
 TEST_CASE("bad data is 400 and its connection goes on; broken framing is 400 and ends it") {
   World world;
   Peer peer(world);
@@ -240,6 +244,7 @@ TEST_CASE("a client that closes its side after a request gets its answer") {
   CHECK(peer.ended());
 }
 
+// Requirement 50.
 TEST_CASE("a large body comes whole, and one that is too large is refused while it comes") {
   ReceiverLimits limits;
   limits.http.body = 4U << 20U;

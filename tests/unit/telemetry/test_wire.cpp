@@ -1,4 +1,6 @@
 // Bytes of OTLP messages: what is refused, what is repaired, and what random bytes do.
+#include <deque>
+
 #include <cstring>
 
 #include "spans.hpp"
@@ -39,6 +41,7 @@ std::string span_without(const std::string& trace, const std::string& span) {
 
 }  // namespace
 
+// Requirement 49.
 TEST_CASE("a span is sound, or it is told what is wrong") {
   struct Case {
     const char* what;
@@ -196,6 +199,29 @@ TEST_CASE("UTF-8 is what Unicode's table 3-7 says") {
   }
 }
 
+TEST_CASE("a list has so many attributes at most, as one of two bytes costs sixty where keys are compared") {
+  const std::string empty("\x4a\0", 2);  // an attribute without key and value
+  std::string same;
+  std::string others;
+  for (std::size_t n = 0; n < kAttributesMax; ++n) {
+    same += empty;
+    protozero::pbf_writer{others}.add_message(kSpanAttributes, attribute("k" + std::to_string(n), ""));
+  }
+  const std::string span = make_span({});
+  CHECK(check(kSpan, span + others).sound());
+  CHECK(check(kSpan, span + same).valid());
+  CHECK(repair(kSpan, span + same).size() < span.size() + 10);
+  for (const std::string& list : {same, others}) {
+    CHECK(check(kSpan, span + list + empty).fault == WireFault::too_many);
+    // Each list of a message has the limit of its own.
+    std::string event;
+    protozero::pbf_writer{event}.add_message(3, attribute("one", "more"));
+    std::string with_event = span + list;
+    protozero::pbf_writer{with_event}.add_message(11, event);
+    CHECK(check(kSpan, with_event).valid());
+  }
+}
+
 TEST_CASE("random bytes and damaged spans are refused, or sound after the repair") {
   const std::uint64_t seed = 20250101;
   CAPTURE(seed);
@@ -267,6 +293,46 @@ TEST_CASE("a resource with duplicate keys is repaired on the way") {
                     [&](const Item& item) { seen = item.origin.resource; })
               .ok());
   CHECK(seen == make_resource("new"));
+}
+
+TEST_CASE("what is larger than what fits a request is not repaired, as it would grow") {
+  const auto log = [](std::size_t size) {
+    std::string out;
+    protozero::pbf_writer{out}.add_string(3, std::string(size, '\xff'));
+    return out;
+  };
+  const std::string largest = log(kRepairMax - 5);  // behind its tag and length
+  REQUIRE(largest.size() == kRepairMax);
+  CHECK(check(kLogRecord, largest).valid());
+  CHECK(check(kLogRecord, log(kRepairMax - 4)).fault == WireFault::too_large);
+  std::string sound;
+  protozero::pbf_writer{sound}.add_string(3, std::string(kRepairMax, 'x'));
+  CHECK(check(kLogRecord, sound).sound());
+}
+
+TEST_CASE("what scopes and resources without items say is not repaired, however many there are") {
+  std::string scope_spans;
+  protozero::pbf_writer{scope_spans}.add_message(kScopeItself, make_scope("bad \xff"));
+  std::string resource_spans;
+  protozero::pbf_writer r{resource_spans};
+  r.add_message(kResourceItself, make_resource("bad \xff"));
+  for (int n = 0; n < 1000; ++n) r.add_message(kResourceScopes, scope_spans);
+  std::string request;
+  protozero::pbf_writer{request}.add_message(kRequestResources, resource_spans);
+  std::deque<std::string> kept;
+  const Keep keep = [&](std::string text) -> std::string_view { return kept.emplace_back(std::move(text)); };
+  CHECK(each_item(Signal::traces, request, keep, [](const Item&) {}).value() == 0);
+  CHECK(kept.empty());
+  protozero::pbf_writer{scope_spans}.add_message(kScopeItems, span_number(1));
+  protozero::pbf_writer{scope_spans}.add_message(kScopeItems, span_number(2));
+  r.add_message(kResourceScopes, scope_spans);
+  request.clear();
+  protozero::pbf_writer{request}.add_message(kRequestResources, resource_spans);
+  CHECK(each_item(Signal::traces, request, keep, [](const Item& item) {
+          CHECK(item.origin.resource == make_resource("bad \xef\xbf\xbd"));
+          CHECK(item.origin.scope == make_scope("bad \xef\xbf\xbd"));
+        }).value() == 2);
+  CHECK(kept.size() == 2);
 }
 
 TEST_CASE("what a collector says is read, and nonsense is none") {
