@@ -21,6 +21,7 @@ _OTLP_NAMES = ("", "otlp", "otlp_proto_http", "otlp_proto_grpc")
 _OWN = ("opentelemetry.distro", "opentelemetry.sdk")
 distro = None
 _when_started = []
+_resource = (0, None)  # the pid that it was made for, which may be in it
 
 
 def is_installed():
@@ -208,6 +209,14 @@ def _must_ask_configurator():
 
 
 def resource():
+    """Of all that is made for the program: a detector may take its time."""
+    global _resource
+    if _resource[0] != os.getpid():
+        _resource = (os.getpid(), _make_resource())
+    return _resource[1]
+
+
+def _make_resource():
     from opentelemetry.sdk.resources import Resource
 
     attributes = {}
