@@ -5,6 +5,8 @@ Invariant: a hook's failure is told once and never stops the program's import. N
 import sys
 from _thread import get_ident
 
+from ._environment import complain
+
 _hooks = {}  # module -> calls
 _families = {}  # first part of a name -> call
 _busy = set()
@@ -106,4 +108,4 @@ def _call(name, call, module):
         __import__(package)
         getattr(sys.modules[package], function)(module)
     except Exception as error:
-        sys.stderr.write("runmain: %s, after the import of %s: %r, ignoring\n" % (call, name, error))
+        complain("runmain: %s, after the import of %s: %r, ignoring\n" % (call, name, error))

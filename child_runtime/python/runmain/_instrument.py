@@ -139,7 +139,10 @@ def _find_entry_points():
     if "*" in off:
         return
     for entry_point in entry_points(group="opentelemetry_pre_instrument"):
-        entry_point.load()()
+        try:
+            entry_point.load()()
+        except Exception as error:  # what comes behind it works all the same
+            _process.tell("what is to run before the instrumentations, %s" % entry_point.name, error)
     for entry_point in entry_points(group="opentelemetry_instrumentor"):
         if entry_point.name in off:
             continue

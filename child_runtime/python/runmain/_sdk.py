@@ -38,7 +38,7 @@ def tell_missing():
     settings = _environment.environment
     if settings.worker <= 0 and settings.generation <= 1:
         text = "runmain: there is no opentelemetry-sdk in %s (pip install opentelemetry-distro): nothing is traced\n"
-        sys.stderr.write(text % sys.prefix)
+        _environment.complain(text % sys.prefix)
 
 
 def want():
@@ -72,13 +72,16 @@ def start():
             import opentelemetry.sdk.trace  # noqa: F401
         except ImportError:
             return False
+        except Exception as error:  # packages that do not fit each other
+            _process.tell("the SDK of OpenTelemetry cannot be imported", error)
+            return False
         if _started:  # by what was imported
             return True
         _started = True
         try:
             _start()
         except Exception as error:  # asked for by a span: not its program's to hear of
-            sys.stderr.write("runmain: OpenTelemetry cannot be started: %r, ignoring\n" % (error,))
+            _environment.complain("runmain: OpenTelemetry cannot be started: %r, ignoring\n" % (error,))
         for call in _when_started:
             call()
     return True
