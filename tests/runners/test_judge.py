@@ -1,4 +1,8 @@
 """What tests/runners judges, judged: `python3 -m unittest discover tests/runners`."""
+import importlib.machinery
+import importlib.util
+import os
+import sys
 import unittest
 
 import cases
@@ -64,6 +68,19 @@ class Requests(unittest.TestCase):
         shared = [one._replace(resource=dict(one.resource, **{"service.instance.id": "one"}))
                   for one in (*SERVED, started(1), started(2))]
         self.assertIn("2 processes served with 1 instance ids", faults(shared))
+
+
+class Reloads(unittest.TestCase):
+    def test_each_set_of_packages_is_reloaded_ten_times_unless_it_is_to_be_brief(self):
+        path = os.path.dirname(os.path.abspath(__file__)) + "/run"
+        spec = importlib.util.spec_from_loader("run", importlib.machinery.SourceFileLoader("run", path))
+        run = importlib.util.module_from_spec(spec)
+        kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        self.addCleanup(setattr, sys, "dont_write_bytecode", kept)
+        spec.loader.exec_module(run)
+        for words, count in (([], 10), (["--set", "0.62"], 10), (["--set", "current"], 10), (["--brief"], 3),
+                             (["--brief", "--reloads", "5"], 5), (["--plain"], 2)):
+            self.assertEqual(run.reloads_of(run.options(["bin", "build", *words])), count, words)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ const kSdk = '@opentelemetry';
 const kApi = Symbol.for('opentelemetry.js.api.1');
 
 let waitsForLibrary = false;
+let waitsForChildren = false; // of a process that may come to serve
 
 // What fails in here is never the program's: it may have changed its user, and our files are out of reach.
 let failed = false;
@@ -40,6 +41,11 @@ function isLibrary(request, parent) {
   return !by.startsWith(__dirname) && !/[/\\]@(opentelemetry|grpc)[/\\]/.test(by);
 }
 
+function isOfChildren(request, parent) {
+  const by = (parent && parent.filename) || '';
+  return (request === 'child_process' || request === 'node:child_process') && !by.startsWith(__dirname);
+}
+
 function hookLoad() {
   const load = Module._load;
   Module._load = function (request, parent, isMain) {
@@ -47,6 +53,10 @@ function hookLoad() {
     if (waitsForLibrary && isLibrary(request, parent)) {
       waitsForLibrary = false;
       safely(() => require('./auto').startOnce());
+    }
+    if (waitsForChildren && isOfChildren(request, parent)) {
+      waitsForChildren = false;
+      safely(() => require('./children').wrapSync());
     }
     if (!request.includes(kSdk)) return load.apply(this, arguments);
     const hooks = safely(() => {
@@ -93,6 +103,7 @@ function hookHanded(env) {
 
 function becomeServer(env, token) {
   if (!require('./runtime').runtime().takeToken(String(token))) return;
+  waitsForChildren = true;
   hookListen();
   if (env.RUNMAIN_AUTO !== '1') return;
   require('./auto').startOnce();
@@ -108,6 +119,7 @@ function install(env = process.env) {
   installed = true;
   const { wiped } = ownToken(env) || {};
   if (process.channel) hookHanded(env);
+  waitsForChildren = !wiped;
   if (!wiped) hookListen();
   if (env.RUNMAIN_AUTO === undefined) return;
   hookLoad();

@@ -26,7 +26,7 @@ const kRecord = { pad: 1, span: 2, request: 3 };
 const kEntry = { resource: 1, scope: 2 };
 const kTaken = 1;
 const kClosed = 2;
-const kLost = { full: 0, tooBig: 1, notServing: 3 };
+const kLost = { full: 0, tooBig: 1, notServing: 3, noMemory: 4 };
 const kScopeLost = 0xffffffff;
 const kScopesMax = 4096;
 const kUnclosedMax = 4; // spans; the reader knows the last eight that it has read
@@ -297,8 +297,14 @@ class Lane {
     return -1;
   }
 
+  // False: it is counted as lost. Throws nothing for what a program has put into a span.
   span(scope, put, what) {
-    const lost = this.record(kRecord.span, scope, put, what);
+    let lost = kLost.noMemory; // it cannot be encoded
+    try {
+      lost = this.record(kRecord.span, scope, put, what);
+    } catch (error) {
+      tellOnce(error);
+    }
     if (lost >= 0) this.add(kWord.lost + lost);
     this.add(kWord.ended);
     this.saveCounts(lost >= 0);
@@ -348,7 +354,7 @@ class Lane {
     slotView.setUint32(48, scope, true);
     slotView.setUint32(52, flags, true);
     slotView.setUint32(56, span.kind + 1, true);
-    slotView.setUint32(60, slot.write(span.name, 64, kNameMax, 'utf8'), true);
+    slotView.setUint32(60, slot.write(String(span.name), 64, kNameMax, 'utf8'), true);
     fs.writeSync(this.fd, slot, 0, kSlotSize, this.slotsAt + index * kSlotSize);
     return index;
   }
@@ -373,6 +379,13 @@ class Lane {
 }
 
 const kZero = Buffer.alloc(8);
+
+let isTold = false;
+
+function tellOnce(error) {
+  if (!isTold) process.emitWarning(`a span cannot be written, ignoring: ${error && error.message}`, 'RunmainWarning');
+  isTold = true;
+}
 
 function putBytes(w, bytes) {
   w.need(bytes.length);

@@ -189,12 +189,12 @@ class Runtime {
     this.state = answer.state;
     this.why = answer.why;
     this.role = answer.role;
-    if (this.serving) this.granted(answer.mailbox);
+    if (this.serving) this.safely(() => this.granted(answer.mailbox));
     else if (answer.state === 'unreachable' && this.telemetry) this.writeWaiting(); // by HTTP: it may have changed its user
     else this.dropWaiting();
     const { afterClaim } = this;
     this.afterClaim = [];
-    for (const fn of afterClaim) fn();
+    for (const fn of afterClaim) this.safely(fn);
   }
 
   granted(mailbox) {
@@ -224,18 +224,25 @@ class Runtime {
     const { waiting, open } = this;
     this.waiting = [];
     this.open = new Map();
-    for (const { span } of waiting) {
-      if (span) this.write(span);
-    }
-    for (const span of open.keys()) this.started(span);
-    this.handNow(waiting.flatMap(({ handed }) => handed || []));
+    for (const { span } of waiting.filter((one) => one.span)) this.safely(() => this.write(span));
+    for (const span of open.keys()) this.safely(() => this.started(span));
+    this.safely(() => this.handNow(waiting.flatMap(({ handed }) => handed || [])));
     this.heldBytes = 0;
-    for (const { request } of waiting) {
-      if (request) this.request(request.signal, request.bytes);
-    }
+    const requests = waiting.flatMap(({ request }) => request || []);
+    for (const { signal, bytes } of requests) this.safely(() => this.request(signal, bytes));
     if (this.dropped > 0 && this.lanes.size > 0) {
       [...this.lanes.values()][0].lose(later.mailbox.kLost.notServing, this.dropped);
       this.dropped = 0;
+    }
+  }
+
+  // Within a turn of the event loop that is nobody's: what is thrown there ends the program. Told once.
+  safely(fn) {
+    try {
+      fn();
+    } catch (error) {
+      if (!this.hasFailed) process.emitWarning(`not written, ignoring: ${error && error.message}`, 'RunmainWarning');
+      this.hasFailed = true;
     }
   }
 
@@ -277,7 +284,8 @@ class Runtime {
     let number = lane.scopes.get(scope); // the object of a tracer
     if (number !== undefined) return number;
     const key = `${scope.name}@${scope.version || ''}:${scope.schemaUrl || ''}`;
-    number = lane.scope(key, scope.schemaUrl, (w) => later.encoder.putScope(w, scope));
+    number = later.mailbox.kScopeLost;
+    this.safely(() => (number = lane.scope(key, scope.schemaUrl, (w) => later.encoder.putScope(w, scope))));
     if (lane.scopes.size < kScopesCached) lane.scopes.set(scope, number);
     return number;
   }

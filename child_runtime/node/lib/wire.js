@@ -68,7 +68,9 @@ class Writer {
     this.at += 8;
   }
 
+  // What a program without types names by something else than a text is told as one.
   text(field, value) {
+    if (typeof value !== 'string') value = String(value);
     this.tag(field, 2);
     if (value.length <= kShortText) {
       this.need(1 + value.length * 3);

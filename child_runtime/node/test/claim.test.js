@@ -172,3 +172,35 @@ require(${JSON.stringify(path.resolve(__dirname, '..'))}).serve().then((serves) 
   assert.strictEqual(child.said, 'true\n');
   assert.strictEqual(fs.existsSync(channel.mailbox), true);
 });
+
+// Names that no type has checked, and a span that cannot be read: none of the program's to hear of.
+const kOdd = `
+const load = require('node:module').createRequire(${JSON.stringify(path.join(packages('current'), 'x.js'))});
+const { BasicTracerProvider } = load('@opentelemetry/sdk-trace-base');
+const provider = new BasicTracerProvider();
+const tracer = provider.getTracer('a');
+const odd = () => {
+  for (const name of [undefined, 42, null, 'span-text']) tracer.startSpan(name, { attributes: { 7: 'seven' } }).end();
+  provider.getTracer(42, 43).startSpan('span-scope').end();
+  const broken = tracer.startSpan('span-broken');
+  Object.defineProperty(broken.attributes, 'x', { enumerable: true, get() { throw new Error('no'); } });
+  broken.end();
+};
+`;
+
+test('whatever a program has made of a span before the claim and after it, it goes on, and each is counted', async (t) => {
+  const serve = `require(${JSON.stringify(path.resolve(__dirname, '..'))}).serve().then((serves) => {
+    odd();
+    console.log('serves', serves);
+  });`;
+  const channel = new Channel(t);
+  const child = await channel.start(`${kOdd}odd();${serve}`);
+  assert.strictEqual(await child.ended, 0);
+  assert.strictEqual(child.said, 'serves true\n');
+  const { lane, records } = readLane(channel.mailbox, 15);
+  assert.strictEqual(records.length, 10);
+  const word = (index) => Number(lane.readBigUInt64LE(index * 8));
+  assert.deepStrictEqual([word(1), word(2), word(8 + 4)], [12, 12, 2]); // started, ended, lost: no memory
+  const slots = lane.subarray(4096 + 4096, 4096 + 4096 + 16 * 128);
+  assert.deepStrictEqual(Array.from({ length: 16 }, (_, i) => slots.readBigUInt64LE(i * 128)), Array(16).fill(0n)); // none is open
+});

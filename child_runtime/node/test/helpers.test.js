@@ -154,3 +154,28 @@ require(${JSON.stringify(path.resolve(__dirname, '..'))}).serve().then(() => {
   assert.strictEqual(await child.ended, 0);
   assert.strictEqual(child.said, '1:web:0:1:-:1\n1:web:0:1:-:1\n1:in:0:1:other:1\n');
 });
+
+test('so it is in what is started and waited for, by whatever name the program has the function', async (t) => {
+  const say = "['-p', 'process.env.RUNMAIN_TOKEN'], { env: before, encoding: 'utf8' }";
+  const program = (imports) => `${imports}
+const before = { ...process.env };
+const all = () => [spawnSync(process.execPath, ${say}).stdout, execFileSync(process.execPath, ${say}),
+  execSync('echo $RUNMAIN_TOKEN', { env: Object.create(before), encoding: 'utf8' }),
+  spawnSync(process.execPath, ['-p', 'process.env.RUNMAIN_TOKEN'], { encoding: 'utf8' }).stdout,
+  spawnSync(process.execPath, ${say.replace('before', "{ ...before, RUNMAIN_TOKEN: '1:in:0:1:other:1' }")}).stdout];
+const first = all();
+runmain.serve().then(() => console.log([...first, before.RUNMAIN_TOKEN + '\\n', ...all()].join('').trim().split('\\n').join(' ')));`;
+  const index = JSON.stringify(path.resolve(__dirname, '..'));
+  const named = '{ spawnSync, execFileSync, execSync }';
+  const commonJs = program(`const ${named} = require('child_process'); const runmain = require(${index});`);
+  const module = program(`import ${named} from 'node:child_process'; import runmain from ${index.replace(/"$/, '/index.js"')};`);
+  for (const [text, more] of [[commonJs, []], [module, ['--input-type=module']]]) {
+    const channel = new Channel(t);
+    const run = `process.exit(require('node:child_process').spawnSync(process.execPath,
+      ${JSON.stringify(['--require', kRegister, ...more, '-e', text])}, { stdio: ['inherit', 'inherit', 1] }).status)`;
+    const child = await channel.start(run); // what it warns of is said, too
+    assert.strictEqual(await child.ended, 0);
+    const [whole, hidden, inner] = ['1:web:0:1:nonce:1', '1:web:0:1:-:1', '1:in:0:1:other:1'];
+    assert.deepStrictEqual(child.said.trim().split(' '), [whole, whole, whole, whole, inner, whole, hidden, hidden, hidden, hidden, inner]);
+  }
+});

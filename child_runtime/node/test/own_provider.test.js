@@ -4,9 +4,11 @@
 const test = require('node:test');
 const assert = require('node:assert');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { packages } = require('./packages');
 const { Channel } = require('./channel');
+const { until } = require('./runmain');
 const { readLane } = require('./mailbox_file');
 
 const kSpan = (name) => `api.trace.getTracer('a').startSpan('${name}', { kind: 1 }).end();`;
@@ -21,6 +23,7 @@ const base = require('@opentelemetry/sdk-trace-base');
 api.trace.setGlobalTracerProvider(new base.BasicTracerProvider());
 `;
 const kEnd = `runmain.serve().then(() => setTimeout(() => process.exit(0), 200));`;
+const kWitness = path.resolve(__dirname, '../../../tests/runners/witness/witness.js');
 const kQuiet = { RUNMAIN_AUTO: '1', OTEL_METRICS_EXPORTER: 'none', OTEL_LOGS_EXPORTER: 'none', OTEL_NODE_RESOURCE_DETECTORS: 'env' };
 
 async function run(t, program, env) {
@@ -55,6 +58,17 @@ test('processors of ours are handed over to the program\'s provider', async (t) 
   assert.deepStrictEqual(said, ['span-before', 'span-early', 'span-own']);
 });
 
+test('it counts as well where the witness of tests/runners looks on, who notes each that is set', async (t) => {
+  const program = `${kSpan('span-before')}${kOwn}${kSpan('span-own')}early.startSpan('span-early').end();
+console.log(require('node:fs').readFileSync(process.env.RUNNERS_WITNESS, 'utf8').replaceAll(process.pid, 'pid'));`;
+  const witness = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'runmain-node-')), 'witness');
+  t.after(() => fs.rmSync(path.dirname(witness), { recursive: true }));
+  const env = { OTEL_TRACES_EXPORTER: 'console', NODE_OPTIONS: `--require ${kWitness}`, RUNNERS_WITNESS: witness };
+  const { names, said, child } = await run(t, program, env);
+  assert.deepStrictEqual([names, said], [['span-before', 'span-early', 'span-own'], ['span-before', 'span-early', 'span-own']]);
+  assert.deepStrictEqual(child.said.match(/pid provider/g), ['pid provider', 'pid provider']);
+});
+
 test('a provider that implements the API alone wins', async (t) => {
   const program = `${kSpan('span-before')}
 const tracer = { startSpan: (name) => (console.log('plain ' + name), api.trace.wrapSpanContext(api.INVALID_SPAN_CONTEXT)) };
@@ -68,13 +82,12 @@ ${kSpan('span-plain')}early.startSpan('span-early').end();`;
 test('metrics of ours go on when the program has a provider of tracers', async (t) => {
   const channel = new Channel(t);
   fs.symlinkSync(path.join(packages('current'), 'node_modules'), path.join(channel.folder, 'node_modules'));
-  const child = await channel.start(`${kHead}${kOwn}
+  await channel.start(`${kHead}${kOwn}
 const counter = api.metrics.getMeter('m').createCounter('a.counter.of.ours');
 setTimeout(() => counter.add(1), 100);
-setTimeout(() => process.exit(0), 1000);
+setInterval(() => {}, 1000);
 runmain.serve();`, { ...kQuiet, OTEL_METRICS_EXPORTER: 'otlp', OTEL_METRIC_EXPORT_INTERVAL: '200', OTEL_METRIC_EXPORT_TIMEOUT: '100' });
-  assert.strictEqual(await child.ended, 0);
-  assert.ok(fs.readFileSync(channel.mailbox, 'latin1').includes('a.counter.of.ours'));
+  await until('it is exported', () => fs.readFileSync(channel.mailbox, 'latin1').includes('a.counter.of.ours'));
 });
 
 test('a provider of loggers of the program\'s own wins', async (t) => {

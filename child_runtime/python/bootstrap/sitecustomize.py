@@ -35,6 +35,11 @@ def _load(auto=None):
     return _boot.install(auto)
 
 
+def _complain(error):
+    if sys.stderr is not None:
+        sys.stderr.write("runmain: the bootstrap failed: %r, ignoring\n" % (error,))
+
+
 class _First:
     """Until the package's own finder is there."""
 
@@ -47,7 +52,7 @@ class _First:
             finder = _load()
             return finder.find_spec(name, path, target) if finder is not None else None
         except Exception as error:
-            sys.stderr.write("runmain: the bootstrap failed: %r, ignoring\n" % (error,))
+            _complain(error)
             return None
 
 
@@ -89,5 +94,5 @@ def _start():
 try:
     _start()
 except Exception as error:
-    sys.stderr.write("runmain: the bootstrap failed: %r, ignoring\n" % (error,))
+    _complain(error)
 _load_next()

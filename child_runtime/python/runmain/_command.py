@@ -1,4 +1,4 @@
-"""What this process was started as: `flask run`, `manage.py runserver`, a script, another server.
+"""What this process was started as: `flask run`, `manage.py runserver`, a script, another server, opentelemetry-instrument.
 
 Invariant: read from the words alone; nothing is imported for it. Non-goals: who claims (_runners), what is told about
 reloaders (_reloaders).
@@ -68,3 +68,29 @@ def _first_word(words):
             return word
         is_value = not is_value and word in _FLASK_VALUES
     return ""
+
+
+# ---- opentelemetry-instrument
+
+
+def opentelemetry_instrument(module):
+    """Its run() puts its own folder, with a sitecustomize, in front of ours and executes the program."""
+    execute = getattr(module, "execl", None)
+    if execute is None or getattr(execute, "_runmain", False):
+        return
+    theirs = os.path.dirname(os.path.abspath(module.__file__))
+    ours = bootstrap_folder()
+
+    def execl(*args):
+        parts = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in (theirs, ours)]
+        # Ours does what theirs would do, once, and in who serves only.
+        os.environ["PYTHONPATH"] = os.pathsep.join([ours] + parts)
+        os.environ["RUNMAIN_AUTO"] = "1"
+        execute(*args)
+
+    execl._runmain = True
+    module.execl = execl
+
+
+def bootstrap_folder():
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bootstrap")

@@ -45,6 +45,14 @@ class Environment:
         return bool(self.ports or self.paths)
 
 
+def complain(text):
+    """On stderr, if the program has one: nothing of ours raises for that it has none."""
+    try:
+        sys.stderr.write(text)
+    except Exception:
+        pass
+
+
 def setting(name):
     return os.environ.get(name, "").strip()
 

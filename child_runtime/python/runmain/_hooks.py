@@ -47,7 +47,7 @@ ALWAYS = {
     "opentelemetry.exporter.otlp.proto.grpc._log_exporter": "_exporters:patch_log_exporter",
     "opentelemetry.instrumentation.fastapi": "_frameworks:fastapi",
     "opentelemetry.instrumentation.starlette": "_frameworks:starlette",
-    "opentelemetry.instrumentation.auto_instrumentation": "_runners:opentelemetry_instrument",
+    "opentelemetry.instrumentation.auto_instrumentation": "_command:opentelemetry_instrument",
 }
 
 # Libraries with an instrumentation, under RUNMAIN_AUTO=1. Others are found when the first of them has been imported.

@@ -3,10 +3,14 @@
 Invariant: a hook's failure is told once and never stops the program's import. Non-goal: undoing.
 """
 import sys
+from _thread import get_ident
+
+from ._environment import complain
 
 _hooks = {}  # module -> calls
 _families = {}  # first part of a name -> call
 _busy = set()
+_outermost = {}  # thread -> the module of a family whose import has led to those under way there
 
 
 class _Loader:
@@ -25,13 +29,19 @@ class _Loader:
         # As if nobody had been here: a module that asks for its loader, and reload(), find the real one.
         module.__spec__.loader = self._loader
         module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        run(module.__name__, module)
+        name, thread = module.__name__, get_ident()
+        is_outermost = name.partition(".")[0] in _families and _outermost.setdefault(thread, name) == name
+        try:
+            self._loader.exec_module(module)
+        finally:
+            if is_outermost:
+                _outermost.pop(thread, None)
+        run(name, module, is_outermost)
 
 
 class _Finder:
     def find_spec(self, name, path=None, target=None):
-        if name in _busy or (name not in _hooks and name.partition(".")[0] not in _families):
+        if name in _busy or (name not in _hooks and not _begins_family(name)):
             return None
         _busy.add(name)
         try:
@@ -44,6 +54,11 @@ class _Finder:
 
 
 finder = _Finder()
+
+
+def _begins_family(name):
+    """What is imported by another module of its family need not be looked at: over a hundred may be."""
+    return name.partition(".")[0] in _families and get_ident() not in _outermost
 
 
 def _find(name, path, target):
@@ -69,7 +84,7 @@ def when_imported(name, call):
 
 
 def when_any_imported(family, call):
-    """The same for each module of a package."""
+    """The same for each module of a package whose import no other module of it has led to."""
     _families[family] = call
 
 
@@ -79,12 +94,11 @@ def is_imported(name):
     return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
-def run(name, module):
+def run(name, module, is_outermost):
     for call in list(_hooks.get(name, ())):
         _call(name, call, module)
-    of_family = _families.get(name.partition(".")[0])
-    if of_family is not None:
-        _call(name, of_family, module)
+    if is_outermost:
+        _call(name, _families[name.partition(".")[0]], module)
 
 
 def _call(name, call, module):
@@ -94,4 +108,4 @@ def _call(name, call, module):
         __import__(package)
         getattr(sys.modules[package], function)(module)
     except Exception as error:
-        sys.stderr.write("runmain: %s, after the import of %s: %r, ignoring\n" % (call, name, error))
+        complain("runmain: %s, after the import of %s: %r, ignoring\n" % (call, name, error))

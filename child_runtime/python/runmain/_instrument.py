@@ -139,7 +139,10 @@ def _find_entry_points():
     if "*" in off:
         return
     for entry_point in entry_points(group="opentelemetry_pre_instrument"):
-        entry_point.load()()
+        try:
+            entry_point.load()()
+        except Exception as error:  # what comes behind it works all the same
+            _process.tell("what is to run before the instrumentations, %s" % entry_point.name, error)
     for entry_point in entry_points(group="opentelemetry_instrumentor"):
         if entry_point.name in off:
             continue
@@ -186,7 +189,26 @@ def _check(entry_point):
         return None, {"raise_exception_on_conflict": True}
     dist = getattr(entry_point, "dist", None)
     try:
-        conflict = get_dist_dependency_conflicts(dist) if dist is not None else None
+        conflict = get_dist_dependency_conflicts(_Requires(dist)) if dist is not None else None
     except TypeError:  # before 0.42 it wants a distribution of pkg_resources
         conflict = None
     return conflict, {"skip_dep_check": True}
+
+
+class _Requires:
+    """A distribution that reads of its METADATA what is asked for, in a tenth of the time of an e-mail's parser."""
+
+    def __init__(self, dist):
+        self._dist = dist
+
+    def __getattr__(self, name):
+        return getattr(self._dist, name)
+
+    @property
+    def requires(self):
+        text = self._dist.read_text("METADATA")
+        if not text:  # an egg has another file for it
+            return self._dist.requires
+        head = text.replace("\r\n", "\n").partition("\n\n")[0].replace("\n ", " ")
+        fields = [line.partition(":") for line in head.split("\n")]
+        return [value.strip() for name, _, value in fields if name.lower() == "requires-dist"] or None

@@ -123,10 +123,7 @@ def tell(what, error=None):
     if what in _told:
         return
     _told.add(what)
-    try:
-        sys.stderr.write("runmain: %s%s\n" % (what, "" if error is None else ": %s, ignoring" % _shown(error)))
-    except Exception:
-        pass  # a program's own stderr, or none
+    _environment.complain("runmain: %s%s\n" % (what, "" if error is None else ": %s, ignoring" % _shown(error)))
 
 
 def _shown(error):
@@ -163,7 +160,10 @@ def _at_exit():
 def at_last():
     """Behind the ends of the program's providers."""
     for call in at_ends:
-        call()
+        try:
+            call()
+        except Exception as error:  # the others end all the same
+            tell("a provider that was made for the program could not be ended", error)
     process = current()
     if process._sink is not None:
         process._sink.end_of_process()

@@ -49,6 +49,14 @@ def setup_tracing(instrument=True):
     _setup = Setup(True, "%s:%d" % (frame.f_code.co_filename, frame.f_lineno), os.getpid())
     if _environment.environment.void and not _environment.environment.is_plain:
         return _setup
+    try:
+        _set_up(instrument)
+    except Exception as error:
+        _process.tell("tracing could not be set up", error)
+    return _setup
+
+
+def _set_up(instrument):
     from . import _boot, _instrument, _sdk
 
     if _environment.environment.is_plain:
@@ -60,7 +68,6 @@ def setup_tracing(instrument=True):
     if instrument:
         _boot.watch_libraries()
         _instrument.start()
-    return _setup
 
 
 def _start_plain():

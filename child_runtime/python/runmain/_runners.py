@@ -234,29 +234,3 @@ def celery_ready(*args, **kwargs):
     """Of a pool of threads, the main process serves; of a prefork pool, it does not."""
     if _prefork_pid != os.getpid():
         serve()
-
-
-# ---- opentelemetry-instrument
-
-
-def opentelemetry_instrument(module):
-    """Its run() puts its own folder, with a sitecustomize, in front of ours and executes the program."""
-    execute = getattr(module, "execl", None)
-    if execute is None or getattr(execute, "_runmain", False):
-        return
-    theirs = os.path.dirname(os.path.abspath(module.__file__))
-    ours = bootstrap_folder()
-
-    def execl(*args):
-        parts = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in (theirs, ours)]
-        # Ours does what theirs would do, once, and in who serves only.
-        os.environ["PYTHONPATH"] = os.pathsep.join([ours] + parts)
-        os.environ["RUNMAIN_AUTO"] = "1"
-        execute(*args)
-
-    execl._runmain = True
-    module.execl = execl
-
-
-def bootstrap_folder():
-    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bootstrap")

@@ -21,6 +21,7 @@ _OTLP_NAMES = ("", "otlp", "otlp_proto_http", "otlp_proto_grpc")
 _OWN = ("opentelemetry.distro", "opentelemetry.sdk")
 distro = None
 _when_started = []
+_resource = (0, None)  # the pid that it was made for, which may be in it
 
 
 def is_installed():
@@ -37,7 +38,7 @@ def tell_missing():
     settings = _environment.environment
     if settings.worker <= 0 and settings.generation <= 1:
         text = "runmain: there is no opentelemetry-sdk in %s (pip install opentelemetry-distro): nothing is traced\n"
-        sys.stderr.write(text % sys.prefix)
+        _environment.complain(text % sys.prefix)
 
 
 def want():
@@ -71,13 +72,16 @@ def start():
             import opentelemetry.sdk.trace  # noqa: F401
         except ImportError:
             return False
+        except Exception as error:  # packages that do not fit each other
+            _process.tell("the SDK of OpenTelemetry cannot be imported", error)
+            return False
         if _started:  # by what was imported
             return True
         _started = True
         try:
             _start()
         except Exception as error:  # asked for by a span: not its program's to hear of
-            sys.stderr.write("runmain: OpenTelemetry cannot be started: %r, ignoring\n" % (error,))
+            _environment.complain("runmain: OpenTelemetry cannot be started: %r, ignoring\n" % (error,))
         for call in _when_started:
             call()
     return True
@@ -208,6 +212,14 @@ def _must_ask_configurator():
 
 
 def resource():
+    """Of all that is made for the program: a detector may take its time."""
+    global _resource
+    if _resource[0] != os.getpid():
+        _resource = (os.getpid(), _make_resource())
+    return _resource[1]
+
+
+def _make_resource():
     from opentelemetry.sdk.resources import Resource
 
     attributes = {}

@@ -19,6 +19,15 @@ def say(env, code=SAY):
 def by_asyncio(env):
     async def run(): await (await asyncio.create_subprocess_exec(sys.executable, "-c", SAY, env=env)).wait()
     sys.stdout.flush(); asyncio.run(run())
+def wait(pid): assert os.waitpid(pid, 0)[1] == 0
+WORDS = [sys.executable, "-c", SAY]
+def by_os(env):
+    wait(os.posix_spawn(sys.executable, WORDS, env)); wait(os.posix_spawnp("env", ["env", *WORDS], env))
+    for spawn in (os.spawnve, os.spawnvpe): assert spawn(os.P_WAIT, sys.executable, WORDS, env) == 0
+    assert os.spawnle(os.P_WAIT, sys.executable, *WORDS, env) == 0
+    pid = os.fork()
+    if pid == 0: os.execve(sys.executable, WORDS, env=env)
+    wait(pid)
 def by_position(env):
     sys.stdout.flush(); subprocess.Popen([sys.executable, "-c", SAY], -1, None, None, None, None, None, True, False, None, env).wait()
 """
@@ -40,6 +49,28 @@ class Children(InProcess):
             os.wait()
         """)
         self.assertEqual([token for token, *_ in said], [WHOLE] * 3 + [VOID] * 7)
+
+    def test_so_it_is_with_os_s_own_functions(self):
+        said = self.said("""
+            runmain.serve()
+            by_os(before); by_os({os.fsencode(name): os.fsencode(value) for name, value in before.items()})
+            by_os(dict(before, RUNMAIN_TOKEN="1:inner:0:1:other:7"))
+            try: os.posix_spawn(sys.executable, WORDS, 7)
+            except TypeError: by_os(os.environ)
+        """)
+        self.assertEqual([token for token, *_ in said], [VOID] * 12 + ["1:inner:0:1:other:"] * 6 + [VOID] * 6)
+
+    def test_what_multiprocessing_starts_is_a_helper(self):
+        out = self.run_code("""
+            import multiprocessing
+            runmain.serve()
+            for how in ("spawn", "forkserver"):
+                child = multiprocessing.get_context(how).Process(target=eval, args=("print(__import__('runmain').serve(), flush=True)",))
+                child.start(); child.join()
+                assert child.exitcode == 0
+        """, head=HEAD)
+        self.assertEqual(out, "False\nFalse\n")
+        self.assertEqual(len(self.channel.claims), 1)
 
     def test_the_token_of_another_runmain_is_none_of_ours(self):
         said = self.said("""

@@ -126,6 +126,52 @@ class EdgesTest(InProcess):
             done = subprocess.run([sys.executable, "-B", "-c", code], env=environment, stderr=subprocess.PIPE, timeout=60)
             self.assertEqual((done.returncode, done.stderr), (0, b""))
 
+    def test_a_program_without_stderr_goes_on_whatever_fails(self):
+        out = self.run_code("""
+            import sys, flask
+            from opentelemetry import trace
+            import runmain
+            from runmain import _imports
+            sys.stderr = None
+            _imports.when_imported("colorsys", "_none_of_ours:f")
+            import colorsys
+            trace.get_tracer("t").start_span("early").end()
+            print(runmain.serve())
+        """, head="", RUNMAIN_AUTO="1", OTEL_TRACES_EXPORTER="nonsense")
+        self.assertEqual(out, "True\n")
+
+    def test_an_sdk_that_breaks_at_its_import_is_told_and_the_program_goes_on(self):
+        out = self.run_code("""
+            import socket, sys
+            from opentelemetry import trace
+            class Broken:
+                def find_spec(self, name, path=None, target=None):
+                    if name == "opentelemetry.sdk.trace": raise AttributeError("of another version")
+            sys.meta_path.insert(1, Broken())
+            sys.stderr = sys.stdout
+            import runmain
+            runmain.setup_tracing(instrument=False)
+            trace.get_tracer("t").start_span("early").end()
+            print(runmain.serve())
+        """, head="")
+        told, served = out.splitlines()
+        self.assertEqual((told.partition(":")[0], served), ("runmain", "True"))
+
+    def test_what_is_to_run_before_the_instrumentations_and_fails_takes_nothing_with_it(self):
+        self.run_code("""
+            from types import SimpleNamespace
+            from opentelemetry.util import _importlib_metadata as metadata
+            of = metadata.entry_points
+            broken = SimpleNamespace(name="broken", load=lambda: 1 / 0)
+            metadata.entry_points = lambda **of_what: [broken] if of_what.get("group") == "opentelemetry_pre_instrument" else of(**of_what)
+            import flask, runmain
+            app = flask.Flask("app")
+            app.add_url_rule("/x", "x", lambda: "x")
+            runmain.serve()
+            app.test_client().get("/x")
+        """, head="", RUNMAIN_AUTO="1")
+        self.assertEqual(self.names(), ["GET /x"])
+
 
 if __name__ == "__main__":
     unittest.main()

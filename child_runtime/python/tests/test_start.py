@@ -67,6 +67,43 @@ class StartTest(InProcess):
                 """ % found, head="", RUNMAIN_AUTO="1")
                 self.assertEqual((self.names(), out), (names, ""))
 
+    def test_what_an_instrumentation_wants_is_read_as_importlib_reads_it(self):
+        out = self.run_auto("""
+            from importlib.metadata import distributions
+            from runmain._instrument import _Requires
+            import email.parser
+            known = list(distributions())
+            expected = [one.requires for one in known]
+            email.parser.Parser.parsestr = None  # what takes its time
+            assert [_Requires(one).requires for one in known] == expected
+            print(sum(1 for one in expected if one) > 10)
+        """)
+        self.assertEqual(out, "True\n")
+
+    def test_of_opentelemetry_s_modules_those_are_looked_at_that_no_other_one_imports(self):
+        self.run_code("""
+            import socket
+            from runmain import _instrument
+            seen, catch_up = [], _instrument.catch_up
+            _instrument.catch_up = lambda module: (seen.append(module.__name__), catch_up(module))
+            import opentelemetry.sdk.trace
+            assert seen[0] == "opentelemetry.sdk.trace" and len(seen) < 20, seen
+            assert "opentelemetry.sdk.util.instrumentation" in sys.modules and "opentelemetry.sdk.util.instrumentation" not in seen
+            try: import opentelemetry.sdk.none_of_it
+            except ImportError: pass
+            import opentelemetry.sdk.error_handler
+            assert seen[-1] == "opentelemetry.sdk.error_handler", seen
+        """, head="import sys\n", RUNMAIN_AUTO="1")
+
+    def test_the_resource_is_made_once(self):
+        self.run_auto("""
+            from opentelemetry.sdk.resources import Resource
+            create, made = Resource.create, []
+            Resource.create = staticmethod(lambda *args: made.append(args) or create(*args))
+            runmain.serve()
+            assert is_set() and len(made) == 1, made
+        """)
+
     def test_a_launcher_has_none_and_its_child_has(self):
         self.run_auto("""
             _runners.launch()

@@ -9,9 +9,9 @@ Module._load = function (request, ...rest) {
   const found = load.call(this, request, ...rest);
   if (request === "@opentelemetry/api" && found && found.trace && !seen.has(found.trace)) {
     seen.add(found.trace);
-    const set = found.trace.setGlobalTracerProvider;
+    // The prototype's, as it is by then: runmain may change it after this.
     found.trace.setGlobalTracerProvider = function (provider) {
-      const done = set.call(this, provider);
+      const done = Object.getPrototypeOf(this).setGlobalTracerProvider.call(this, provider);
       if (done) fs.appendFileSync(process.env.RUNNERS_WITNESS, process.pid + " provider\n");
       return done;
     };
