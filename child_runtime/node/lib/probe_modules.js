@@ -7,6 +7,7 @@
 const Module = require('node:module');
 const { readFileSync } = require('node:fs');
 const path = require('node:path');
+const { wrap } = require('./probe_records');
 
 const kFolder = `${path.sep}node_modules${path.sep}`;
 // Told of when they are first loaded: what makes spans, what serves, what starts others, and who else traces.
@@ -56,15 +57,14 @@ class Loaded {
 
 function install(records, env) {
   const loaded = new Loaded(records, env);
-  const { _compile: compile } = Module.prototype;
-  Module.prototype._compile = function (content, file) {
+  wrap(Module.prototype, '_compile', (compile) => function (content, file) {
     const of = records.safely(() => packageOf(file));
     if (of === undefined) return compile.apply(this, arguments);
     records.safely(() => loaded.before(of));
     const result = compile.apply(this, arguments);
     records.safely(() => loaded.after(of, this.exports));
     return result;
-  };
+  });
 }
 
 module.exports = { install };

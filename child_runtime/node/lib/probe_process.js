@@ -1,6 +1,6 @@
 // How a process takes signals, sends them and ends, for `runmain doctor` (docs/doctor-records.md).
 //
-// Invariant: signals stay as they are: no listener for one is added here, and each of the program's gets what it got.
+// Invariant: signals and events stay as they are: no listener is added, and each of the program's gets what it got.
 'use strict';
 
 const { constants } = require('node:os');
@@ -13,17 +13,6 @@ const kSent = ['SIGTERM', 'SIGKILL'];
 function nameOf(signal = 'SIGTERM') {
   if (typeof signal !== 'number') return signal;
   return kSent.find((name) => constants.signals[name] === signal);
-}
-
-function watchSignals(records) {
-  process.on('newListener', (event, listener) => {
-    if (!kWatched.includes(event)) return;
-    records.safely(() => {
-      const all = frames();
-      const handler = all.length > 0 ? all[0].place : listener.name || 'node';
-      records.write('signal', { signal: event, handler, stack: stackOf(all) });
-    });
-  });
 }
 
 function sends(records, to, signal) {
@@ -79,20 +68,35 @@ function watchEnds(records) {
     ends.say('process.abort', 134);
     return abort.apply(this, arguments);
   });
-  process.on('uncaughtExceptionMonitor', (error) => {
-    if (process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback()) return;
-    records.safely(() => (ends.uncaught = [String(error && error.stack).split('\n')[0]]));
-  });
-  process.on('exit', (code) => {
-    if (ends.uncaught) ends.say('uncaughtException', code, ends.uncaught);
-    else ends.say('end', code, []);
+  return ends;
+}
+
+function signalled(records, event, listener) {
+  const all = frames();
+  const handler = all.length > 0 ? all[0].place : listener.name || 'node';
+  records.write('signal', { signal: event, handler, stack: stackOf(all) });
+}
+
+function isCaught() {
+  return process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
+}
+
+// Node tells its own process of these; a listener would be one more than the program has.
+function watchEvents(records, ends) {
+  const seen = (event, first, second) => {
+    if (event === 'newListener' && kWatched.includes(first)) signalled(records, first, second);
+    else if (event === 'uncaughtExceptionMonitor' && !isCaught()) ends.uncaught = [String(first && first.stack).split('\n')[0]];
+    else if (event === 'exit') ends.say(ends.uncaught ? 'uncaughtException' : 'end', first, ends.uncaught || []);
+  };
+  wrap(process, 'emit', (emit) => function (event, first, second) {
+    if (typeof event === 'string') records.safely(() => seen(event, first, second));
+    return emit.apply(this, arguments);
   });
 }
 
 function install(records) {
-  watchSignals(records);
   watchKills(records);
-  watchEnds(records);
+  watchEvents(records, watchEnds(records));
 }
 
 module.exports = { install };

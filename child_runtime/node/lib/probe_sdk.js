@@ -9,6 +9,7 @@ const { frames, stack, stackOf, textOf, wrap } = require('./probe_records');
 const { Exporters } = require('./probe_export');
 
 const kSpanOfContext = Symbol.for('OpenTelemetry Context Key SPAN'); // @opentelemetry/api, trace/context-utils
+const kGlobal = Symbol.for('opentelemetry.js.api.1'); // of all copies of @opentelemetry/api
 const kRegister = /[/\\]auto-instrumentations-node[/\\]build[/\\][^/\\]*[/\\]register/;
 const kInstrumentation = /(?:^|[/\\@])instrumentation-|[/\\](?:opentelemetry-instrumentation|[^/\\]*-instrumentation)[/\\]/;
 const kTelemetry = /[/\\]node_modules[/\\]@opentelemetry[/\\]/;
@@ -155,11 +156,12 @@ class Hooks {
     const { records } = this;
     wrap(prototype, 'setGlobalTracerProvider', (set) => function (provider) {
       const at = records.safely(() => stack());
+      const isDuplicate = Boolean(globalThis[kGlobal] && globalThis[kGlobal].trace);
       const accepted = set.apply(this, arguments);
       records.safely(() => {
         if (hooks.providers.has(provider)) hooks.see(provider);
         const id = hooks.providers.has(provider) ? records.id(provider) : null;
-        const more = accepted ? {} : { first_pid: process.pid };
+        const more = accepted ? {} : { first_pid: process.pid, reason: isDuplicate ? 'duplicate' : 'version' };
         records.write('set', { provider: id, class: classOf(provider), accepted: Boolean(accepted), ...more, stack: at });
       });
       return accepted;
