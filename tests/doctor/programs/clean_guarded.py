@@ -3,7 +3,6 @@ import os
 
 from flask import Flask
 
-import tracing
 from serving import serve
 
 app = Flask(__name__)
@@ -16,6 +15,7 @@ def hello():
 
 if __name__ == "__main__":
     if os.environ.get("WERKZEUG_RUN_MAIN") == "true":
+        import tracing
         from opentelemetry.instrumentation.flask import FlaskInstrumentor
         tracing.set_up()
         FlaskInstrumentor().instrument_app(app)

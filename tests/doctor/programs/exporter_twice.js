@@ -8,4 +8,4 @@ const express = require("express");
 
 const app = express();
 app.get("/", (request, response) => response.send("hello"));
-app.listen(process.env.PORT, "127.0.0.1");
+require("./tracing").endWith(app.listen(process.env.PORT, "127.0.0.1"));

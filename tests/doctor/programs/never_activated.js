@@ -19,4 +19,4 @@ app.get("/", async (request, response) => {
   span.end();
   response.send("hello");
 });
-app.listen(process.env.PORT, "127.0.0.1");
+require("./tracing").endWith(app.listen(process.env.PORT, "127.0.0.1"));

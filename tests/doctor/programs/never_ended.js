@@ -11,4 +11,4 @@ app.get("/", (request, response) => {
     response.send("hello " + request.query.name);
   });
 });
-app.listen(process.env.PORT, "127.0.0.1");
+require("./tracing").endWith(app.listen(process.env.PORT, "127.0.0.1"));

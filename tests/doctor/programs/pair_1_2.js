@@ -1,7 +1,3 @@
-// Sets tracing up by itself, and is run with the register, which had done so.
+// Sets tracing up and makes server spans by itself, and is run with the register, which does both.
 require("./tracing").setUp();
-const express = require("express");
-
-const app = express();
-app.get("/", (request, response) => response.send("hello"));
-app.listen(process.env.PORT, "127.0.0.1");
+require("./auto_and_manual");

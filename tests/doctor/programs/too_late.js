@@ -4,5 +4,6 @@ const http = require("node:http");
 
 const app = express();
 app.get("/", (request, response) => response.send("hello"));
-http.createServer(app).listen(process.env.PORT, "127.0.0.1");
+const server = http.createServer(app).listen(process.env.PORT, "127.0.0.1");
 require("./tracing").setUp();
+require("./tracing").endWith(server);

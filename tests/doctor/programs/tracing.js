@@ -3,11 +3,16 @@ const { NodeSDK } = require("@opentelemetry/sdk-node");
 const { HttpInstrumentation } = require("@opentelemetry/instrumentation-http");
 const { ExpressInstrumentation } = require("@opentelemetry/instrumentation-express");
 
+const started = [];
+
 function setUp(more = {}) {
   const sdk = new NodeSDK({ instrumentations: [new HttpInstrumentation(), new ExpressInstrumentation()], ...more });
   sdk.start();
-  process.once("SIGTERM", () => sdk.shutdown().finally(() => process.exit(0)));
-  return sdk;
+  started.push(sdk);
 }
 
-module.exports = { setUp };
+function endWith(server) {
+  process.once("SIGTERM", () => server.close(() => started.forEach((sdk) => sdk.shutdown())));
+}
+
+module.exports = { setUp, endWith };

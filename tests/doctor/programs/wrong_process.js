@@ -1,6 +1,7 @@
 // Traced itself, and starts the server as a program of its own, which is not.
 const { spawn } = require("node:child_process");
-require("./tracing").setUp();
+const { endWith, setUp } = require("./tracing");
 
+setUp();
 const server = spawn(process.execPath, ["hello.js"], { stdio: "inherit" });
-process.on("SIGTERM", () => server.kill());
+endWith({ close: (then) => server.once("exit", then).kill() });
