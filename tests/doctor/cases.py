@@ -48,6 +48,7 @@ FLASK = "flask --app %s run -p @PORT@"
 AGAIN = "gunicorn -c gunicorn_again.py --preload "
 REGISTER = {"NODE_OPTIONS": "--require @opentelemetry/auto-instrumentations-node/register"}
 ID = {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=shop-1"}
+OWN = {"FASTAPI_OTEL_AUTO_CONFIGURE": "true"}     # the newest FastAPI sets tracing up by itself
 
 ALONE = [
     case("set up by factory and script", "Flask", "python double_init_flask.py", 1, brief=True),
@@ -57,9 +58,11 @@ ALONE = [
     case("middleware by hand, Flask", "Flask", OTEL + FLASK % "auto_and_manual_flask", 2),
     case("middleware by hand, FastAPI", "FastAPI", OTEL + UVICORN + "auto_and_manual_fastapi:app", 2, brief=True),
     case("middleware and instrumentor in code", "FastAPI", UVICORN + "auto_and_manual_code:app", 2),
+    case("Starlette's middleware and instrumentor", "FastAPI", UVICORN + "auto_and_manual_starlette:app", 2, sets=NEW),
     case("server spans by hand", NODE, "node auto_and_manual.js", 2, **REGISTER),
     case("exporter twice, Flask", "Flask", "python exporter_twice_flask.py", 3, brief=True),
     case("exporter twice, added", "FastAPI", OTEL + UVICORN + "exporter_twice_fastapi:app", 3),
+    case("exporter twice, FastAPI's own", "FastAPI", UVICORN + "clean_fastapi:app", 3, sets=NEW, **OWN),
     case("exporter twice, Node", NODE, "node exporter_twice.js", 3),
     case("debug=True", "Flask", "python reloader_both_flask.py", 4, brief=True),
     # Below 0.63 the child's environment has lost opentelemetry-instrument's folder: nobody who serves is instrumented.
@@ -130,6 +133,7 @@ CLEAN = [
     case("clean: Flask", "Flask", "python clean_flask.py", brief=True),
     case("clean: Flask, reloader guarded", "Flask", "python clean_guarded.py", brief=True),
     case("clean: FastAPI with a lifespan", "FastAPI", UVICORN + "clean_fastapi:app"),
+    case("clean: FastAPI's own tracing", "FastAPI", UVICORN + "hello_fastapi:app", sets=NEW, **OWN),
     case("clean: opentelemetry-instrument flask run", "Flask", OTEL + FLASK % "hello_flask", brief=True),
     case("clean: gunicorn with post_fork", "Flask", "gunicorn -c gunicorn_workers.py hello_instrumented:app", brief=True),
     case("clean: preload and post_fork", "Flask", "gunicorn --preload -c gunicorn_workers.py hello_instrumented:app"),

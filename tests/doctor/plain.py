@@ -57,9 +57,9 @@ class Seen:
         """The last request, just before the end, has no span."""
         return (self.server[self.last] if self.last else 0) == 0
 
-    def nested(self):
-        """Requests with a span of the server that is within another one of it, by another scope or instrumentation."""
-        inner = collections.Counter()
+    def doubled(self):
+        """How many requests have two spans of the server, or one within it of the same name."""
+        inner = collections.Counter({trace: 1 for trace, n in self.server.items() if n > 1})
         for span in (many[0] for many in self.by_id.values()):
             above = span
             while above := self.by_id.get((above.trace, above.parent), [None])[0]:
@@ -75,7 +75,7 @@ class Seen:
         words = [f"{n} × {scope}: {name} ({kind})" for (scope, name, kind), n in sorted(names.items())]
         end = "killed" if self.stop_s is None else f"status {self.status} after {self.stop_s:.1f} s"
         return (f"{len(self.traces)} requests, {len(self.spans)} spans of {len(self.pids())} pids, {len(self.ids())} instance ids; "
-                f"{self.unseen()} requests without, {self.nested()} with two; {self.copies()} copies; "
+                f"{self.unseen()} requests without, {self.doubled()} with two; {self.copies()} copies; "
                 f"{self.initialised} of {self.processes} processes initialised; {end}, {'without' if self.lost() else 'with'} the last request; {self.left} left"
                 + (f"; audit {self.audit}" if self.audit else "") + ("; " + ", ".join(words) if words else ""))
 
@@ -146,7 +146,7 @@ def forked(seen):
 
 SIGNS = {
     "double-init": refused,
-    "auto-and-manual": lambda s: s.nested() > 0,
+    "auto-and-manual": lambda s: s.doubled() > 0,
     "exporter-twice": lambda s: s.copies() > 0,
     "reloader-both": lambda s: s.initialised > 1,
     "preload-fork": forked,
@@ -176,6 +176,6 @@ def faults(case, which, seen):
     if expected & WITH_SPANS and seen.unseen():
         wrong.append(f"{seen.unseen()} requests without a span")
     if not expected:
-        wrong += [f"{n} {what}" for n, what in ((seen.copies(), "spans came twice"), (seen.nested(), "requests with two spans"),
+        wrong += [f"{n} {what}" for n, what in ((seen.copies(), "spans came twice"), (seen.doubled(), "requests with two spans"),
                                                 (seen.left, "processes left"), (seen.unseen(), "requests without a span")) if n]
     return wrong
