@@ -1,0 +1,9 @@
+"""Knows nothing of tracing."""
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.route("/")
+def hello():
+    return "hello"

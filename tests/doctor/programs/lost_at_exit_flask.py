@@ -1,0 +1,22 @@
+"""Ends at SIGTERM at once."""
+import os
+import signal
+
+from flask import Flask
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
+
+import tracing
+
+tracing.set_up()
+app = Flask(__name__)
+FlaskInstrumentor().instrument_app(app)
+
+
+@app.route("/")
+def hello():
+    return "hello"
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    app.run("127.0.0.1", int(os.environ["PORT"]))
