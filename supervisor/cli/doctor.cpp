@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstring>
 
@@ -62,7 +63,9 @@ int show(const Options& options, Terminal& terminal, const Answer& answer) {
     terminal.out << answer.text;
   } else {
     const std::size_t width = terminal.width == 0 ? 0 : std::min(terminal.width, kWidthMost);
-    terminal.out << doctor_text(report, terminal.colour, width);
+    char folder[PATH_MAX];
+    terminal.out << doctor_text(report, terminal.colour, width,
+                                getcwd(folder, sizeof folder) != nullptr ? folder : "");
   }
   if (const auto fault = report.find("fault"); fault != report.end()) {
     terminal.out.flush();

@@ -79,6 +79,8 @@ class Chart {
     std::size_t n = 0;
     for (const Json& finding : findings) this->finding(finding, ++n);
     providers(report);
+    for (const std::string& note : texts(report, "notes"))
+      out_ += wrapped(note + ".", "Note: ", width_) + "\n";
     verdict(report, findings.size());
     return out_;
   }
@@ -185,8 +187,13 @@ class Chart {
 
 }  // namespace
 
-std::string doctor_text(const Json& report, bool colour, std::size_t width) {
-  return Chart(colour, width).of(report);
+std::string doctor_text(const Json& report, bool colour, std::size_t width, const std::string& folder) {
+  std::string text = Chart(colour, width).of(report);
+  const std::string prefix = folder + "/";
+  if (folder.empty() || folder == "/") return text;
+  for (std::size_t at = text.find(prefix); at != std::string::npos; at = text.find(prefix, at))
+    text.erase(at, prefix.size());
+  return text;
 }
 
 }  // namespace runmain::cli

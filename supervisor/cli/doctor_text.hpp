@@ -10,7 +10,9 @@
 
 namespace runmain::cli {
 
-// `width`: columns that sentences are wrapped at; 0: not at all.
-std::string doctor_text(const control::Json& report, bool colour, std::size_t width);
+// `width`: columns that sentences are wrapped at; 0: not at all. Paths below `folder` are shown from there
+// on.
+std::string doctor_text(const control::Json& report, bool colour, std::size_t width,
+                        const std::string& folder);
 
 }  // namespace runmain::cli

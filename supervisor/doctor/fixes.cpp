@@ -30,6 +30,11 @@ std::string bare_command(const Evidence& e) {
   return text.substr(at + launcher.size());
 }
 
+// Of two sides the second one's place, where it goes another way than the first.
+std::string second_place(const Finding& f) {
+  return f.sides.size() > 1 ? place_apart(f.sides[0].stack, f.sides[1].stack) : std::string();
+}
+
 const char* app_line(const Kind& kind) {
   switch (kind.framework) {
     case Framework::flask: return "FlaskInstrumentor().instrument_app(app)";
@@ -42,7 +47,7 @@ const char* app_line(const Kind& kind) {
 }
 
 std::string fix_double_init(const Kind& kind, const Finding& f) {
-  const std::string second = f.sides.size() > 1 ? place_of(f.sides[1].stack) : std::string();
+  const std::string second = second_place(f);
   const std::string where = second.empty() ? "the second start" : "the start at " + second;
   if (kind.framework == Framework::node)
     return "Start the SDK once: either by `--require @opentelemetry/auto-instrumentations-node/register` or "
@@ -57,7 +62,7 @@ std::string fix_double_init(const Kind& kind, const Finding& f) {
 }
 
 std::string fix_auto_and_manual(const Kind& kind, const Finding& f) {
-  const std::string second = f.sides.size() > 1 ? place_of(f.sides[1].stack) : std::string();
+  const std::string second = second_place(f);
   if (kind.framework == Framework::node)
     return "Register each instrumentation once: the register file has them all. Take it out of the program" +
            (second.empty() ? std::string() : " (" + second + ")") + ", or drop the register.";
@@ -68,7 +73,7 @@ std::string fix_auto_and_manual(const Kind& kind, const Finding& f) {
 }
 
 std::string fix_exporter_twice(const Finding& f) {
-  const std::string second = f.sides.size() > 1 ? place_of(f.sides[1].stack) : std::string();
+  const std::string second = second_place(f);
   return "Add one processor for each exporter and address" +
          (second.empty() ? std::string(".") : ": remove the one at " + second + ".") +
          " For a look at the spans use ConsoleSpanExporter.";
@@ -123,7 +128,7 @@ std::string fix_wrong_process(const Kind& kind, const Evidence& e) {
   return "Start it in the process that answers." + ours;
 }
 
-std::string fix_lost(const Kind& kind, const Finding& f) {
+std::string fix_lost(const Finding& f) {
   const bool by_exit = !f.sides.empty() && f.sides.front().what.find("called here") != std::string::npos;
   if (by_exit)
     return "Call provider.force_flush() before it, or end by returning; under runmain a finished span needs "
@@ -131,11 +136,7 @@ std::string fix_lost(const Kind& kind, const Finding& f) {
   if (!f.sides.empty() && f.sides.front().what.rfind("killed", 0) == 0)
     return "SIGKILL gives no time to flush: end it by SIGTERM first. Under runmain a finished span outlives "
            "its process.";
-  if (kind.framework == Framework::node)
-    return "Handle SIGTERM: process.on('SIGTERM', () => sdk.shutdown().finally(() => process.exit(0))).";
-  return "Handle SIGTERM: signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)), so that the provider's "
-         "atexit runs; under "
-         "runmain a finished span outlives its process.";
+  return "Let it end by returning from its main function, so that what is registered for the end runs.";
 }
 
 }  // namespace
@@ -210,7 +211,7 @@ std::string fix_of(const Finding& f, const Evidence& e) {
                    "auto-instrumentations adds one). Add "
                    "your own: process.on('SIGTERM', () => server.close(() => process.exit(0)))."
                  : "End the process in the handler: call sys.exit(0), or the server's own stop.";
-    case Cause::lost_at_exit: return fix_lost(kind, f);
+    case Cause::lost_at_exit: return fix_lost(f);
     case Cause::dead_collector:
       return "Start the collector or correct its address. Shorter delays: OTEL_EXPORTER_OTLP_TIMEOUT, "
              "OTEL_BSP_EXPORT_TIMEOUT. "

@@ -171,6 +171,13 @@ std::string place_of(const Stack& stack) {
   return stack.empty() ? std::string() : stack.front().substr(0, stack.front().find(' '));
 }
 
+std::string place_apart(const Stack& first, const Stack& second) {
+  const auto apart = std::find_if(second.begin(), second.end(), [&](const std::string& frame) {
+    return !is_library_frame(frame) && std::find(first.begin(), first.end(), frame) == first.end();
+  });
+  return apart == second.end() ? place_of(second) : apart->substr(0, apart->find(' '));
+}
+
 std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
 std::string counted(std::size_t n, const std::string& what) {

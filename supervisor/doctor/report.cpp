@@ -100,6 +100,7 @@ nlohmann::ordered_json to_json(const Evidence& e, const std::vector<Finding>& fi
     json["collectors"].push_back({{"endpoint", c.endpoint}, {"reach", reach_text(c.reach)}});
   json["findings"] = Json::array();
   for (const Finding& f : findings) json["findings"].push_back(finding_json(e, f));
+  json["notes"] = notes_of(e);
   if (e.records_lost > 0) json["records_lost"] = e.records_lost;
   return json;
 }

@@ -9,7 +9,7 @@
 
 namespace runmain::doctor {
 
-// One object: v, command, served, processes, providers, collectors, findings (docs/doctor.md).
+// One object: v, command, served, processes, providers, collectors, findings, notes (docs/doctor.md).
 nlohmann::ordered_json to_json(const Evidence& evidence, const std::vector<Finding>& findings);
 
 }  // namespace runmain::doctor

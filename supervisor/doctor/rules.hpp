@@ -1,6 +1,7 @@
 // The rules, one function a cause. Each looks at the evidence and adds what it finds. Pure.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "doctor/finding.hpp"
@@ -33,5 +34,7 @@ void judge_repeated_ids(const Look& look, Findings& found);
 void judge_sigterm(const Look& look, Findings& found);
 void judge_lost_at_exit(const Look& look, Findings& found);
 void judge_dead_collector(const Look& look, Findings& found);
+// What is lost by nobody's mistake.
+std::vector<std::string> notes_on_the_end(const Look& look);
 
 }  // namespace runmain::doctor

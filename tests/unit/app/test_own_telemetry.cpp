@@ -72,7 +72,8 @@ TEST_CASE("a start and its metrics and what a service prints are told") {
   CHECK(told.logs == 1);
 }
 
-TEST_CASE("with the SDK disabled runmain begins no span of its own, and what services print is still theirs") {
+TEST_CASE(
+    "with the SDK disabled runmain begins no span of its own, and what services print is still theirs") {
   World w;
   w.live(true);
   const telemetry::MailboxTallies told = w.tallies();
