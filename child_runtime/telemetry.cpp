@@ -177,10 +177,13 @@ int runmain_mailbox_attach(int memfd, int wake_fd) {
 }
 
 int runmain_set_sampler(const struct runmain_sampler* sampler) {
-  const bool known = sampler->kind >= RUNMAIN_SAMPLER_ALWAYS_ON && sampler->kind <= RUNMAIN_SAMPLER_RATIO;
-  const bool ratio_fits = sampler->ratio >= 0 && sampler->ratio <= 1;
-  if (sampler->decide == nullptr && (!known || (sampler->kind == RUNMAIN_SAMPLER_RATIO && !ratio_fits)))
-    return -EINVAL;
+  const bool known =
+      sampler->kind >= RUNMAIN_SAMPLER_ALWAYS_ON && sampler->kind <= RUNMAIN_SAMPLER_PROBABILITY;
+  const bool is_probability = sampler->kind == RUNMAIN_SAMPLER_PROBABILITY;
+  const bool has_ratio = is_probability || sampler->kind == RUNMAIN_SAMPLER_RATIO;
+  const bool ratio_fits = sampler->ratio >= 0 && sampler->ratio <= 1 &&
+                          !(is_probability && sampler->ratio > 0 && sampler->ratio < kProbabilityMin);
+  if (sampler->decide == nullptr && (!known || (has_ratio && !ratio_fits))) return -EINVAL;
   Telemetry& t = here();
   const Locked locked(t);
   if (sampler->decide != nullptr) {

@@ -26,7 +26,8 @@ inline constexpr std::size_t kResourceMax = 8192;  // bytes of the encoded resou
 struct SamplerState {
   std::atomic<std::uint32_t> kind;  // 0: nothing was said
   std::atomic<std::uint32_t> ignore_parent;
-  std::atomic<std::uint64_t> bound;  // of a ratio: sampled below
+  std::atomic<std::uint64_t> bound;      // of a ratio: sampled below
+  std::atomic<std::uint64_t> threshold;  // of a probability: sampled from here on
   std::atomic<double> ratio;
   std::atomic<const runmain_sampler*> custom;
 };

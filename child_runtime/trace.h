@@ -93,7 +93,11 @@ RUNMAIN_API int runmain_telemetry_shutdown(void);
 
 #define RUNMAIN_SAMPLER_ALWAYS_ON 1
 #define RUNMAIN_SAMPLER_ALWAYS_OFF 2
-#define RUNMAIN_SAMPLER_RATIO 3
+#define RUNMAIN_SAMPLER_RATIO 3 /* TraceIdRatioBased; told once on stderr where it decides for a child */
+/* ProbabilitySampler (OpenTelemetry, trace/sdk.md): decides by the trace id's last 7 bytes, or by `rv` of
+ * tracestate's member `ot`, and leaves the threshold as `th` there if the span is sampled. Nothing else of
+ * `ot` changes; members that find no room are lost as in runmain_trace_state_set, and counted as cut. */
+#define RUNMAIN_SAMPLER_PROBABILITY 4
 
 struct runmain_sampling {
   const struct runmain_context* parent; /* NULL: a root */
@@ -108,7 +112,7 @@ struct runmain_sampling {
 struct runmain_sampler {
   uint32_t kind;
   uint32_t ignore_parent; /* 0: a parent's decision is its child's */
-  double ratio;           /* of RUNMAIN_SAMPLER_RATIO, 0 to 1 */
+  double ratio;           /* of RUNMAIN_SAMPLER_RATIO, 0 to 1; of _PROBABILITY, 2^-56 to 1, or 0: never */
   /* NULL, or decides instead of `kind`: 1 sampled, 0 not. From every thread; must not throw or start spans.
    */
   int (*decide)(void* data, const struct runmain_sampling* span);

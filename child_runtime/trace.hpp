@@ -354,6 +354,22 @@ inline TelemetryResult initialise_telemetry(const char* file, int line) {
   text.resize(std::min(text.size(), runmain_telemetry_reason(text.data(), text.size() + 1)));
   return {error, text};
 }
+
+enum class SamplerKind : std::uint32_t {
+  always_on = RUNMAIN_SAMPLER_ALWAYS_ON,
+  always_off = RUNMAIN_SAMPLER_ALWAYS_OFF,
+  trace_id_ratio = RUNMAIN_SAMPLER_RATIO,
+  probability = RUNMAIN_SAMPLER_PROBABILITY,
+};
+// runmain_set_sampler: for spans without a parent, whose decision is that of their children (ParentBased);
+// with `ignore_parent` for all. False: `ratio` is none for this kind.
+inline bool set_sampler(SamplerKind kind, double ratio = 1, bool ignore_parent = false) noexcept {
+  runmain_sampler sampler{};
+  sampler.kind = static_cast<std::uint32_t>(kind);
+  sampler.ratio = ratio;
+  sampler.ignore_parent = ignore_parent ? 1 : 0;
+  return runmain_set_sampler(&sampler) == 0;
+}
 inline bool force_flush() noexcept { return runmain_force_flush() == 0; }
 inline bool shutdown_telemetry() noexcept { return runmain_telemetry_shutdown() == 0; }
 
