@@ -127,7 +127,7 @@ Verdict decide_by_probability(std::uint64_t threshold, const Sampling& span) {
   SamplingState before{false, false, 0, kNeverSampled};
   if (span.trace_state != nullptr) before = read_sampling_state(span.trace_state);
   if (!before.has_randomness) {
-    before.randomness = randomness_of(span.trace_id);
+    before.randomness = randomness_of(load8(span.trace_id + 8));
     if (span.parent != nullptr && (span.parent->span.flags & RUNMAIN_FLAG_RANDOM) == 0)
       warn_once(
           kWarnNotRandom,
@@ -217,7 +217,7 @@ Verdict as_parent(const runmain_context& parent) {
   if (parent.trace_state == nullptr || parent.span.is_remote == 0) return {sampled, kThresholdKept};
   const SamplingState state = read_sampling_state(parent.trace_state);
   const std::uint64_t randomness =
-      state.has_randomness ? state.randomness : randomness_of(parent.span.trace_id);
+      state.has_randomness ? state.randomness : randomness_of(load8(parent.span.trace_id + 8));
   const bool fits = !state.has_threshold || sampled == (randomness >= state.threshold);
   return {sampled, fits ? kThresholdKept : kThresholdErased};
 }

@@ -126,13 +126,22 @@ inline const runmain_span_context* given_ids(const runmain_start* start) {
                                                   const Ids& ids) {
   if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
     return {(given->flags & RUNMAIN_FLAG_SAMPLED) != 0, kThresholdKept};
-  if (state.kind.load(std::memory_order_relaxed) == RUNMAIN_SAMPLER_ALWAYS_ON &&
-      state.custom.load(std::memory_order_relaxed) == nullptr) {
+  const std::uint32_t kind = state.kind.load(std::memory_order_acquire);
+  if (state.custom.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+    return ask_sampler(state, request, ids);
+  if (kind == RUNMAIN_SAMPLER_ALWAYS_ON) [[likely]] {
     if (!request.has_parent || state.ignore_parent.load(std::memory_order_relaxed) != 0)
       return {true, kThresholdKept};
     const runmain_context& parent = *request.parent;
     if (parent.trace_state == nullptr || parent.span.is_remote == 0) [[likely]]
       return {(parent.span.flags & RUNMAIN_FLAG_SAMPLED) != 0, kThresholdKept};
+  } else if (request.parent == nullptr) {
+    if (kind == RUNMAIN_SAMPLER_ALWAYS_OFF) return {false, kThresholdKept};
+    if (kind == RUNMAIN_SAMPLER_PROBABILITY) {
+      const std::uint64_t threshold = state.threshold.load(std::memory_order_relaxed);
+      const bool sampled = randomness_of(ids.trace[1]) >= threshold;
+      return {sampled, sampled ? threshold : kThresholdKept};
+    }
   }
   return ask_sampler(state, request, ids);
 }

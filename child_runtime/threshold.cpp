@@ -8,9 +8,9 @@ using namespace header_text;
 
 namespace {
 
-constexpr unsigned kDigits = 14;           // of 56 bits
-constexpr int kPrecision = 4;              // significant digits of a threshold
-constexpr std::size_t kSubKeysMax = 256;   // bytes of the member's value
+constexpr unsigned kDigits = 14;          // of 56 bits
+constexpr int kPrecision = 4;             // significant digits of a threshold
+constexpr std::size_t kSubKeysMax = 256;  // bytes of the member's value
 constexpr runmain_text kMember{"ot", 2};
 constexpr runmain_text kThreshold{"th", 2};
 constexpr runmain_text kRandomness{"rv", 2};
@@ -96,15 +96,6 @@ std::uint64_t threshold_of(double probability) {
   const std::uint64_t unit = 1ULL << (4 * (kDigits - static_cast<unsigned>(digits)));
   const auto kept = static_cast<std::uint64_t>(probability * 72057594037927936.0 + 0.5);
   return (kNeverSampled - kept + unit / 2) / unit * unit;
-}
-
-std::uint64_t randomness_of(const std::uint8_t* trace_id) {
-  std::uint64_t number = 0;
-  std::memcpy(&number, trace_id + 8, sizeof number);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  number = __builtin_bswap64(number);
-#endif
-  return number & (kNeverSampled - 1);
 }
 
 SamplingState read_sampling_state(runmain_shared* trace_state) {

@@ -1,5 +1,6 @@
-// ProbabilitySampler (requirement 31; OpenTelemetry specification, trace/sdk.md, trace/tracestate-probability-sampling
-// and trace/tracestate-handling): decisions, what becomes of the tracestate, and what is told.
+// ProbabilitySampler (requirement 31; OpenTelemetry specification, trace/sdk.md,
+// trace/tracestate-probability-sampling and trace/tracestate-handling): decisions, what becomes of the
+// tracestate, and what is told.
 #include <unistd.h>
 
 #include <cerrno>
@@ -192,7 +193,8 @@ TEST_CASE("a parent's threshold goes on, but for a remote one that contradicts i
   const std::uint8_t random = RUNMAIN_FLAG_RANDOM;
   CHECK(child_with(0.5, kParentBased, {"a=1,ot=th:c", 0xc0}) == "sampled a=1,ot=th:c");
   CHECK(child_with(0.5, kParentBased, {"a=1,ot=th:c", 0xbf}) == "sampled a=1");
-  CHECK(child_with(0.5, kParentBased, {"ot=th:c;rv:c0000000000000", 0}) == "sampled ot=th:c;rv:c0000000000000");
+  CHECK(child_with(0.5, kParentBased, {"ot=th:c;rv:c0000000000000", 0}) ==
+        "sampled ot=th:c;rv:c0000000000000");
   CHECK(child_with(0.5, kParentBased, {"ot=th:c;rv:bfffffffffffff", 0xff}) == "sampled ot=rv:bfffffffffffff");
   CHECK(child_with(0.5, kParentBased, {"a=1,ot=th:c", 0xc0, random}) == "dropped a=1");
   CHECK(child_with(0.5, kParentBased, {"a=1,ot=th:c", 0xbf, random}) == "dropped a=1,ot=th:c");
@@ -264,22 +266,23 @@ TEST_CASE("a sampled span whose threshold is its parent's shares the parent's tr
           const auto own = span.context();
           return std::string(
               runmain_context_trace_state(own.get()) == runmain_context_trace_state(parent.get()) ? "shared"
-                                                                                                   : "copied");
+                                                                                                  : "copied");
         }) == "shared");
 }
 
 // Requirement 31.
 TEST_CASE("the description tells probabilities apart") {
   const TestMailbox mailbox;
-  CHECK(in_child(mailbox, [] {
-          std::string text;
-          for (const double probability : {1.0, 0.25, 0.0001, std::ldexp(1, -56), 0.0}) {
-            use(probability, kOfAll);
-            text += description() + " ";
-          }
-          use(0.1, kParentBased);
-          return text + description().substr(0, 46);
-        }) ==
+  CHECK(in_child(mailbox,
+                 [] {
+                   std::string text;
+                   for (const double probability : {1.0, 0.25, 0.0001, std::ldexp(1, -56), 0.0}) {
+                     use(probability, kOfAll);
+                     text += description() + " ";
+                   }
+                   use(0.1, kParentBased);
+                   return text + description().substr(0, 46);
+                 }) ==
         "ProbabilitySampler{1.000000} ProbabilitySampler{0.250000} ProbabilitySampler{0.000100} "
         "ProbabilitySampler{0.000000000000000014} AlwaysOffSampler "
         "ParentBased{root:ProbabilitySampler{0.100000},");
@@ -323,9 +326,10 @@ TEST_CASE("trace ids that do not say that they are random are told once, unless 
       for (int i = 0; i < 3; ++i) child_of(parent);
     });
   };
-  CHECK(children({"", 0, RUNMAIN_FLAG_SAMPLED}) ==
-        "runmain: ProbabilitySampler takes trace ids for random whose flag does not say so: callers should use "
-        "W3C Trace Context, level 2\n");
+  CHECK(
+      children({"", 0, RUNMAIN_FLAG_SAMPLED}) ==
+      "runmain: ProbabilitySampler takes trace ids for random whose flag does not say so: callers should use "
+      "W3C Trace Context, level 2\n");
   CHECK(children({"", 0}).empty());
   CHECK(children({"ot=rv:80000000000000", 0, RUNMAIN_FLAG_SAMPLED}).empty());
 }
