@@ -22,6 +22,7 @@ enum Warning : unsigned {
   kWarnConfigFile,
   kWarnRatioOfChild,
   kWarnNotRandom,
+  kWarnZeroId,
 };
 
 // nullptr for an empty one.
@@ -180,6 +181,10 @@ void warn_once(unsigned about, const char* format, ...) {
   size = std::strlen(text);
   text[size] = '\n';
   (void)!write(STDERR_FILENO, text, size + 1);
+}
+
+void warn_of_zero_id() {
+  warn_once(kWarnZeroId, "the id generator has answered an id of only zeros, taking a random one");
 }
 
 void read_settings(Telemetry& t) {

@@ -27,6 +27,9 @@ std::size_t encode_resource(const ResourceOf& of, std::uint8_t* out, std::size_t
 
 void set_sampler(SamplerState& state, std::uint32_t kind, bool ignore_parent, double ratio);
 
+// An id generator has answered zeros: told once.
+void warn_of_zero_id();
+
 // "ParentBased{…}", as snprintf(3).
 std::size_t describe(const SamplerState& state, char* buffer, std::size_t size);
 

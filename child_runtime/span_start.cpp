@@ -91,26 +91,63 @@ inline const runmain_span_context* given_ids(const runmain_start* start) {
           static_cast<std::uint8_t>(given.flags & RUNMAIN_FLAG_RANDOM)};
 }
 
+inline void make_trace_id(Live& live, Ids& ids) {
+  do {
+    ids.trace[0] = random_number(live);
+    ids.trace[1] = random_number(live);
+  } while ((ids.trace[0] | ids.trace[1]) == 0);
+  ids.flags = RUNMAIN_FLAG_RANDOM;
+}
+inline void make_span_id(Live& live, Ids& ids) {
+  do {
+    ids.span = random_number(live);
+  } while (ids.span == 0);
+}
+inline void take_trace_id(const runmain_span_context& parent, Ids& ids) {
+  ids.trace[0] = load8(parent.trace_id);
+  ids.trace[1] = load8(parent.trace_id + 8);
+  ids.flags = parent.flags & RUNMAIN_FLAG_RANDOM;
+}
+
+// Those of the program's own generator, or ours in their place.
+[[gnu::noinline]] Ids generate_ids(Live& live, const runmain_id_generator& generator,
+                                   const runmain_span_context* parent) {
+  Ids out{};
+  if (parent != nullptr) {
+    take_trace_id(*parent, out);
+  } else if (generator.trace_id != nullptr) {
+    std::uint8_t id[16] = {};
+    generator.trace_id(generator.data, id);
+    out.trace[0] = load8(id);
+    out.trace[1] = load8(id + 8);
+    out.flags = generator.is_random != 0 ? RUNMAIN_FLAG_RANDOM : 0;
+  }
+  if (generator.span_id != nullptr) {
+    std::uint8_t id[8] = {};
+    generator.span_id(generator.data, id);
+    out.span = load8(id);
+  }
+  const bool has_trace = (out.trace[0] | out.trace[1]) != 0;
+  if ((!has_trace && generator.trace_id != nullptr) || (out.span == 0 && generator.span_id != nullptr))
+    warn_of_zero_id();
+  if (!has_trace) make_trace_id(live, out);
+  if (out.span == 0) make_span_id(live, out);
+  return out;
+}
+
 // Ids and flags that are right whatever the sampler says.
-[[gnu::always_inline]] inline Ids make_ids(Live& live, const Request& request) {
+[[gnu::always_inline]] inline Ids make_ids(const Telemetry& t, Live& live, const Request& request) {
   if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
     return ids_of(*given);
+  if (const runmain_id_generator* generator = t.id_generator.load(std::memory_order_acquire)) [[unlikely]]
+    return generate_ids(live, *generator, request.has_parent ? &request.parent->span : nullptr);
   Ids out{};
   if (request.has_parent) {
-    const runmain_span_context& parent = request.parent->span;
-    out.trace[0] = load8(parent.trace_id);
-    out.trace[1] = load8(parent.trace_id + 8);
-    out.flags = parent.flags & RUNMAIN_FLAG_RANDOM;
+    take_trace_id(request.parent->span, out);
   } else {
-    do {
-      out.trace[0] = random_number(live);
-      out.trace[1] = random_number(live);
-    } while ((out.trace[0] | out.trace[1]) == 0);
-    out.flags = RUNMAIN_FLAG_RANDOM;
+    make_trace_id(live, out);
   }
-  do {
-    out.span = random_number(live);
-  } while (out.span == 0);
+  make_span_id(live, out);
   return out;
 }
 
@@ -367,7 +404,7 @@ runmain_span* reentrant(Telemetry* t, const ThreadLocal& local) {
   std::uint64_t threshold = kThresholdKept;
   {
     const Busy busy(local);
-    const Ids ids = make_ids(*live, request);
+    const Ids ids = make_ids(*t, *live, request);
     const Verdict verdict = verdict_for(t->sampler, request, ids);
     threshold = verdict.threshold;
     span = verdict.sampled ? record(*t, local, *live, request, ids)

@@ -195,6 +195,12 @@ int runmain_set_sampler(const struct runmain_sampler* sampler) {
   return 0;
 }
 
+int runmain_set_id_generator(const struct runmain_id_generator* generator) {
+  if (generator != nullptr && generator->trace_id == nullptr && generator->span_id == nullptr) return -EINVAL;
+  here().id_generator.store(generator, std::memory_order_release);
+  return 0;
+}
+
 size_t runmain_sampler_description(char* buffer, size_t size) {
   Telemetry& t = here();
   const Locked locked(t);

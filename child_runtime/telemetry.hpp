@@ -47,6 +47,7 @@ struct Thread;
 struct Telemetry {
   std::atomic<Mode> mode;
   SamplerState sampler;
+  std::atomic<const runmain_id_generator*> id_generator;  // nullptr: our own; beside the sampler, in its line
   Limits limits;
   Mailbox mailbox;
 

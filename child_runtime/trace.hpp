@@ -370,6 +370,38 @@ inline bool set_sampler(SamplerKind kind, double ratio = 1, bool ignore_parent =
   sampler.ignore_parent = ignore_parent ? 1 : 0;
   return runmain_set_sampler(&sampler) == 0;
 }
+
+// Makes ids of spans instead of the library: runmain_id_generator says when, and what it must not do. Lives
+// as long as the process once it is set. What a function leaves as zeros is made by the library.
+class IdGenerator {
+ public:
+  IdGenerator() noexcept = default;
+  IdGenerator(const IdGenerator&) = delete;
+  IdGenerator& operator=(const IdGenerator&) = delete;
+  virtual ~IdGenerator() = default;
+
+  virtual void trace_id(std::span<std::uint8_t, 16> out) noexcept = 0;
+  virtual void span_id(std::span<std::uint8_t, 8> out) noexcept = 0;
+  // Whether the last 7 bytes of its trace ids are random. Asked once, when it is set.
+  virtual bool is_random() const noexcept { return false; }
+
+ private:
+  friend void set_id_generator(IdGenerator& generator) noexcept;
+  runmain_id_generator c_{};
+};
+inline void set_id_generator(IdGenerator& generator) noexcept {
+  generator.c_ = {[](void* data, std::uint8_t* out) {
+                    static_cast<IdGenerator*>(data)->trace_id(std::span<std::uint8_t, 16>(out, 16));
+                  },
+                  [](void* data, std::uint8_t* out) {
+                    static_cast<IdGenerator*>(data)->span_id(std::span<std::uint8_t, 8>(out, 8));
+                  },
+                  &generator, generator.is_random() ? 1U : 0U, 0};
+  runmain_set_id_generator(&generator.c_);
+}
+// The library's own again.
+inline void unset_id_generator() noexcept { runmain_set_id_generator(nullptr); }
+
 inline bool force_flush() noexcept { return runmain_force_flush() == 0; }
 inline bool shutdown_telemetry() noexcept { return runmain_telemetry_shutdown() == 0; }
 
