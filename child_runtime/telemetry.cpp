@@ -172,6 +172,7 @@ int runmain_mailbox_attach(int memfd, int wake_fd) {
   make_resource(t);
   const int opened = open_mailbox(t.mailbox, memfd, wake_fd);
   if (opened != 0) return opened;
+  if (process().environment.executed) close_lanes_of_before(t.mailbox);
   t.mode.store(decide(t), std::memory_order_release);
   return 0;
 }
