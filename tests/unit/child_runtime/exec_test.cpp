@@ -20,11 +20,12 @@ using otlp::TestMailbox;
 
 namespace {
 
-const char* const kAnswerTo = "RUNMAIN_TEST_EXECUTED";  // the fd, of this program when it is executed by a test
+const char* const kAnswerTo =
+    "RUNMAIN_TEST_EXECUTED";  // the fd, of this program when it is executed by a test
 
 std::string claim_text() {
   const runmain::ServeResult result = runmain::serve();
-  return std::string(result.claim == runmain::Claim::granted    ? "granted"
+  return std::string(result.claim == runmain::Claim::granted   ? "granted"
                      : result.claim == runmain::Claim::refused ? "refused"
                                                                : "other") +
          (runmain::serving() ? " serving" : " idle");
@@ -191,7 +192,8 @@ TEST_CASE("a nonce that another process has wiped stays void") {
   const auto join = [](long pid, unsigned long long start, const std::string& nonce) {
     return std::to_string(pid) + ":" + std::to_string(start) + ":" + nonce;
   };
-  CHECK(claims_with([&](long pid, unsigned long long start) { return join(pid, start, kNonce); }) == "its own");
+  CHECK(claims_with([&](long pid, unsigned long long start) { return join(pid, start, kNonce); }) ==
+        "its own");
   CHECK(claims_with([&](long pid, unsigned long long start) { return join(pid + 1, start, kNonce); }) ==
         "refused idle");
   CHECK(claims_with([&](long pid, unsigned long long start) { return join(pid, start + 1, kNonce); }) ==

@@ -1,5 +1,5 @@
-// The program's own id generator (requirements 1, 6 and 12; OpenTelemetry specification, trace/sdk.md, "Id Generators"
-// and "IdGenerator randomness").
+// The program's own id generator (requirements 1, 6 and 12; OpenTelemetry specification, trace/sdk.md, "Id
+// Generators" and "IdGenerator randomness").
 #include <unistd.h>
 
 #include <algorithm>
@@ -103,8 +103,9 @@ TEST_CASE("a span that is not sampled gets its ids from the generator too") {
           runmain::set_sampler(runmain::SamplerKind::always_off);
           const auto root = runmain::start_as_current_span("root");
           const auto child = runmain::start_span("child");
-          return std::to_string(root.span_context().span_id[7]) + std::to_string(child.span_context().span_id[7]) +
-                 " of trace " + std::to_string(child.span_context().trace_id[15]);
+          return std::to_string(root.span_context().span_id[7]) +
+                 std::to_string(child.span_context().span_id[7]) + " of trace " +
+                 std::to_string(child.span_context().trace_id[15]);
         }) == "12 of trace 1");
 }
 
@@ -119,11 +120,12 @@ TEST_CASE("a root has the random flag only if the generator says that its trace 
             runmain::set_id_generator(*generator);
             const auto root = runmain::start_as_current_span("root");
             const auto child = runmain::start_span("child");
-            text += std::to_string(root.span_context().flags) + std::to_string(child.span_context().flags) + " ";
+            text +=
+                std::to_string(root.span_context().flags) + std::to_string(child.span_context().flags) + " ";
           }
           // Only span ids are its own: the trace ids are ours, and random.
-          static const runmain_id_generator spans_only{
-              nullptr, [](void*, std::uint8_t* out) { out[0] = 9; }, nullptr, 0, 0};
+          static const runmain_id_generator spans_only{nullptr, [](void*, std::uint8_t* out) { out[0] = 9; },
+                                                       nullptr, 0, 0};
           runmain_set_id_generator(&spans_only);
           const auto span = runmain::start_span("root");
           return text + std::to_string(span.span_context().flags) + " " +
@@ -134,8 +136,8 @@ TEST_CASE("a root has the random flag only if the generator says that its trace 
 // Requirement 12: neither id is all zeros.
 TEST_CASE("ids of only zeros are replaced by random ones, and told once") {
   CHECK(told([] {
-          static const runmain_id_generator zeros{
-              [](void*, std::uint8_t*) {}, [](void*, std::uint8_t*) {}, nullptr, 0, 0};
+          static const runmain_id_generator zeros{[](void*, std::uint8_t*) {}, [](void*, std::uint8_t*) {},
+                                                  nullptr, 0, 0};
           runmain_set_id_generator(&zeros);
           std::string text;
           for (int i = 0; i < 3; ++i) {
@@ -145,7 +147,8 @@ TEST_CASE("ids of only zeros are replaced by random ones, and told once") {
           }
           return text;
         }) ==
-        "runmain: the id generator has answered an id of only zeros, taking a random one\nvalid 3 valid 3 valid 3 ");
+        "runmain: the id generator has answered an id of only zeros, taking a random one\nvalid 3 valid 3 "
+        "valid 3 ");
 }
 
 TEST_CASE("a generator without functions is refused and leaves the one that there is") {
