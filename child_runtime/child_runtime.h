@@ -63,9 +63,11 @@ struct runmain_role {
 RUNMAIN_API int runmain_get_role(struct runmain_role* role);
 
 /* Makes the token in the environment useless for programs that this one starts (they are then refused, not
- * unsupervised), and removes RUNMAIN_CHANNEL, NOTIFY_SOCKET and LISTEN_*. This library goes on with its own
- * copy. For hygiene only: the supervisor checks who claims. -EPERM unless a claim was granted. Like setenv(3)
- * it must not run beside another thread that uses the environment. */
+ * unsupervised), and removes NOTIFY_SOCKET and LISTEN_*. This library goes on with its own copy, and so does
+ * this very process if it executes another program, or itself: RUNMAIN_HELD is left for it
+ * (docs/contract.md), and it may claim again; only runmain_extend_timeout and runmain_heartbeat do nothing
+ * there. For hygiene only: the supervisor checks who claims. -EPERM unless a claim was granted. Like
+ * setenv(3) it must not run beside another thread that uses the environment. */
 RUNMAIN_API int runmain_scrub_environment(void);
 
 /* ---- inherited sockets ---- */

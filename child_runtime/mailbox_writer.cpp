@@ -28,20 +28,6 @@ constexpr int kPopulateWrite = MADV_POPULATE_WRITE;
 constexpr int kPopulateWrite = 23;  // Linux 5.14; older ones say EINVAL, and the pages come one by one
 #endif
 
-// /proc/self/stat, field 22: the fields after the name, which may hold anything, are counted from its ")".
-std::uint64_t process_start() {
-  char text[1024];
-  const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 1;
-  const ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (n <= 0) return 1;
-  text[n] = '\0';
-  const char* at = std::strrchr(text, ')');
-  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
-  return at == nullptr ? 1 : std::strtoull(at, nullptr, 10);
-}
-
 bool is_usable(const runmain_mailbox& m, std::uint64_t file_size) {
   return m.magic == RUNMAIN_MAILBOX_MAGIC && m.major == RUNMAIN_MAILBOX_MAJOR && m.lane_count > 0 &&
          m.lane_count <= kLanesMax && m.lanes_shared <= m.lane_count && m.header_size >= sizeof m &&
@@ -140,6 +126,35 @@ void begin(const Mailbox& m, Lane& lane, std::uint8_t* mapped, std::uint32_t ind
 }
 
 }  // namespace
+
+// The fields after the name, which may hold anything, are counted from its ")".
+std::uint64_t process_start() {
+  char text[1024];
+  const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 1;
+  const ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return 1;
+  text[n] = '\0';
+  const char* at = std::strrchr(text, ')');
+  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
+  return at == nullptr ? 1 : std::strtoull(at, nullptr, 10);
+}
+
+void close_lanes_of_before(Mailbox& m) {
+  for (std::uint32_t i = 0; i < m.lane_count && i < kLanesMax; ++i) {
+    runmain_lane line{};
+    const auto at = static_cast<off_t>(lane_offset(m, i));
+    if (pread(m.memfd, &line, sizeof line, at) != sizeof line || line.state != RUNMAIN_LANE_TAKEN ||
+        line.pid != m.pid || line.pid_started != m.pid_started)
+      continue;
+    std::uint8_t* mapped = map_lane(m, i);
+    std::uint32_t taken = RUNMAIN_LANE_TAKEN;
+    if (mapped != nullptr)
+      __atomic_compare_exchange_n(&reinterpret_cast<runmain_lane*>(mapped)->state, &taken,
+                                  RUNMAIN_LANE_CLOSED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+  }
+}
 
 int open_mailbox(Mailbox& m, int memfd, int wake_fd) {
   if (m.header.load(std::memory_order_acquire) != nullptr) return -EALREADY;

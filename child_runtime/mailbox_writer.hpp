@@ -46,6 +46,13 @@ struct Mailbox {
 // Maps the header and checks it. 0, -EALREADY, -EPROTO or another negative errno.
 int open_mailbox(Mailbox& mailbox, int memfd, int wake_fd);
 
+// /proc/self/stat, field 22: with the pid, which process this is, whatever program it runs. 1: not known.
+std::uint64_t process_start();
+
+// The program that this process was before execve(2) has left its lanes taken, and nobody else closes them as
+// long as the process lives. Before this one takes any.
+void close_lanes_of_before(Mailbox& mailbox);
+
 // A lane in the hands of its writer. All zero: none.
 struct Lane {
   runmain_lane* lines;  // nullptr: none

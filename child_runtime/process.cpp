@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "mailbox_writer.hpp"
+
 namespace runmain::child {
 namespace {
 
@@ -23,6 +25,8 @@ struct Heritage {
   bool scrubbed;
   Environment environment;
 };
+
+constexpr std::size_t kHeldMax = 192;  // bytes of RUNMAIN_HELD
 
 constinit Heritage g_heritage{};
 constinit std::atomic<Process*> g_process{nullptr};
@@ -62,6 +66,29 @@ bool find_nonce(const char* token, const char*& begin, const char*& end) {
   return begin > token + 2 && begin < end;
 }
 
+// RUNMAIN_HELD: of this process as it is, whatever program it runs. Returns its length, as snprintf(3).
+std::size_t write_held(char* out, std::size_t size, const char* nonce) {
+  const int n = std::snprintf(out, size, "%d:%llu:%s", static_cast<int>(getpid()),
+                              static_cast<unsigned long long>(process_start()), nonce);
+  return n < 0 ? 0 : static_cast<std::size_t>(n);
+}
+
+// Of a wiped nonce from `begin` to `end` in the environment: puts it back there if this process has wiped it,
+// so that what it starts may serve. In place, as scrub().
+bool restore_nonce(const char* token, const char* begin, const char* end) {
+  const char* held = std::getenv(RUNMAIN_ENV_HELD);
+  const char* nonce = held != nullptr ? std::strrchr(held, ':') : nullptr;
+  if (nonce == nullptr) return false;
+  ++nonce;
+  const auto length = static_cast<std::size_t>(end - begin);
+  char ours[kHeldMax];
+  if (length == 0 || std::strlen(nonce) != length || write_held(ours, sizeof ours, nonce) >= sizeof ours ||
+      std::strcmp(held, ours) != 0)
+    return false;
+  std::memcpy(const_cast<char*>(token) + (begin - token), nonce, length);
+  return true;
+}
+
 void read_environment(Environment& out) {
   const auto copy = [](char* to, std::size_t size, const char* name) {
     const char* value = std::getenv(name);
@@ -78,6 +105,10 @@ void read_environment(Environment& out) {
   if (!find_nonce(token, begin, end)) return;
   const auto length = static_cast<std::size_t>(end - begin);
   out.void_token = std::strspn(begin, "-") == length;
+  if (out.void_token && restore_nonce(token, begin, end)) {
+    out.void_token = false;
+    out.executed = true;
+  }
   if (length < sizeof out.nonce) std::memcpy(out.nonce, begin, length);
 }
 
@@ -136,10 +167,11 @@ void scrub(Process& p) {
       std::memset(token + (begin - token), '-', static_cast<std::size_t>(end - begin));
     }
   }
-  for (const char* name :
-       {RUNMAIN_ENV_CHANNEL, "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) {
-    unsetenv(name);
-  }
+  // For this process alone, should it execute a program: it finds the channel where it was.
+  char held[kHeldMax];
+  if (p.environment.nonce[0] != '\0' && write_held(held, sizeof held, p.environment.nonce) < sizeof held)
+    setenv(RUNMAIN_ENV_HELD, held, 1);
+  for (const char* name : {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) unsetenv(name);
 }
 
 }  // namespace runmain::child

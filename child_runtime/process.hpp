@@ -26,6 +26,7 @@ inline constexpr std::size_t kOutMax = 8192;  // bytes of our lines that the sup
 struct Environment {
   bool supervised;  // RUNMAIN_TOKEN is there
   bool void_token;  // its nonce was wiped by a process that had claimed
+  bool executed;  // … by this very one, in the program that it was before execve(2): the nonce is here again
   char nonce[128];  // empty: the token is none that we understand
   char channel[112];
   char notify[112];

@@ -17,7 +17,7 @@
 namespace runmain::child {
 namespace {
 
-constexpr unsigned kWarnResource = 7;
+constexpr unsigned kWarnResource = 31;
 constexpr unsigned kAttribute = 1;  // of Resource
 
 int hex_digit(char c) {

@@ -14,7 +14,16 @@
 namespace runmain::child {
 namespace {
 
-enum Warning : unsigned { kWarnDisabled, kWarnSampler, kWarnRatio, kWarnLimit, kWarnConfigFile };
+enum Warning : unsigned {
+  kWarnDisabled,
+  kWarnSampler,
+  kWarnRatio,
+  kWarnLimit,
+  kWarnConfigFile,
+  kWarnRatioOfChild,
+  kWarnNotRandom,
+  kWarnZeroId,
+};
 
 // nullptr for an empty one.
 const char* setting(const char* name) {
@@ -114,6 +123,34 @@ bool is_below(const std::uint8_t* trace_id, std::uint64_t bound) {
   return (number >> 1U) < bound;
 }
 
+// sdk.md, "ProbabilitySampler".
+Verdict decide_by_probability(std::uint64_t threshold, const Sampling& span) {
+  SamplingState before{false, false, 0, kNeverSampled};
+  if (span.trace_state != nullptr) before = read_sampling_state(span.trace_state);
+  if (!before.has_randomness) {
+    before.randomness = randomness_of(load8(span.trace_id + 8));
+    if (span.parent != nullptr && (span.parent->span.flags & RUNMAIN_FLAG_RANDOM) == 0)
+      warn_once(
+          kWarnNotRandom,
+          "ProbabilitySampler takes trace ids for random whose flag does not say so: callers should use W3C "
+          "Trace Context, level 2");
+  }
+  if (before.randomness < threshold) return {false, before.has_threshold ? kThresholdErased : kThresholdKept};
+  return {true, before.threshold == threshold ? kThresholdKept : threshold};
+}
+
+// With as many digits as it takes to tell two of them apart, at least 6 behind the point.
+void name_probability(double ratio, char* buffer, std::size_t size) {
+  char digits[24];
+  constexpr double kUnit = 1e18;
+  constexpr std::size_t kDecimals = 18;
+  const auto number = static_cast<unsigned long long>(ratio * kUnit + 0.5);
+  std::snprintf(digits, sizeof digits, "%0*llu", static_cast<int>(kDecimals) + 1, number);
+  std::size_t end = kDecimals + 1;
+  while (end > 7 && digits[end - 1] == '0') --end;
+  std::snprintf(buffer, size, "ProbabilitySampler{%.1s.%.*s}", digits, static_cast<int>(end - 1), digits + 1);
+}
+
 const char* name_of(const SamplerState& state, char* buffer, std::size_t size) {
   switch (state.kind.load()) {
     case RUNMAIN_SAMPLER_ALWAYS_OFF: return "AlwaysOffSampler";
@@ -123,6 +160,7 @@ const char* name_of(const SamplerState& state, char* buffer, std::size_t size) {
                     millionths % 1'000'000);
       return buffer;
     }
+    case RUNMAIN_SAMPLER_PROBABILITY: name_probability(state.ratio.load(), buffer, size); return buffer;
     default: return "AlwaysOnSampler";
   }
 }
@@ -133,7 +171,7 @@ void warn_once(unsigned about, const char* format, ...) {
   static constinit std::atomic<std::uint32_t> warned{
       0};  // kept by a forked child: it has the same environment
   const std::uint32_t bit = 1U << about;
-  if ((warned.fetch_or(bit) & bit) != 0) return;
+  if ((warned.load(std::memory_order_relaxed) & bit) != 0 || (warned.fetch_or(bit) & bit) != 0) return;
   char text[512] = "runmain: ";
   std::size_t size = std::strlen(text);
   va_list arguments;
@@ -143,6 +181,10 @@ void warn_once(unsigned about, const char* format, ...) {
   size = std::strlen(text);
   text[size] = '\n';
   (void)!write(STDERR_FILENO, text, size + 1);
+}
+
+void warn_of_zero_id() {
+  warn_once(kWarnZeroId, "the id generator has answered an id of only zeros, taking a random one");
 }
 
 void read_settings(Telemetry& t) {
@@ -166,14 +208,28 @@ void read_settings(Telemetry& t) {
 void set_sampler(SamplerState& state, std::uint32_t kind, bool ignore_parent, double ratio) {
   state.ratio.store(ratio);
   state.bound.store(ratio >= 1 ? 1ULL << 63U : static_cast<std::uint64_t>(ratio * 9223372036854775808.0));
+  // Never is no probability.
+  if (kind == RUNMAIN_SAMPLER_PROBABILITY && ratio <= 0) kind = RUNMAIN_SAMPLER_ALWAYS_OFF;
+  if (kind == RUNMAIN_SAMPLER_PROBABILITY) state.threshold.store(threshold_of(ratio));
   state.ignore_parent.store(ignore_parent ? 1 : 0);
   state.kind.store(kind);
   state.custom.store(nullptr);
 }
 
-bool is_sampled_slow(const SamplerState& state, const Sampling& span) {
+Verdict as_parent(const runmain_context& parent) {
+  const bool sampled = (parent.span.flags & RUNMAIN_FLAG_SAMPLED) != 0;
+  // What was checked where it came in is not again.
+  if (parent.trace_state == nullptr || parent.span.is_remote == 0) return {sampled, kThresholdKept};
+  const SamplingState state = read_sampling_state(parent.trace_state);
+  const std::uint64_t randomness =
+      state.has_randomness ? state.randomness : randomness_of(load8(parent.span.trace_id + 8));
+  const bool fits = !state.has_threshold || sampled == (randomness >= state.threshold);
+  return {sampled, fits ? kThresholdKept : kThresholdErased};
+}
+
+Verdict decide(const SamplerState& state, const Sampling& span) {
   if (span.parent != nullptr && state.ignore_parent.load(std::memory_order_relaxed) == 0)
-    return (span.parent->span.flags & RUNMAIN_FLAG_SAMPLED) != 0;
+    return as_parent(*span.parent);
   if (const runmain_sampler* custom = state.custom.load(std::memory_order_acquire)) {
     runmain_sampling in{};
     in.parent = span.parent;
@@ -184,12 +240,19 @@ bool is_sampled_slow(const SamplerState& state, const Sampling& span) {
       in.attribute_count = static_cast<std::uint32_t>(span.start->attribute_count);
       in.attributes = span.start->attributes;
     }
-    return custom->decide(custom->data, &in) != 0;
+    return {custom->decide(custom->data, &in) != 0, kThresholdKept};
   }
-  switch (state.kind.load(std::memory_order_relaxed)) {
-    case RUNMAIN_SAMPLER_ALWAYS_OFF: return false;
-    case RUNMAIN_SAMPLER_RATIO: return is_below(span.trace_id, state.bound.load(std::memory_order_relaxed));
-    default: return true;
+  switch (state.kind.load(std::memory_order_acquire)) {
+    case RUNMAIN_SAMPLER_ALWAYS_OFF: return {false, kThresholdKept};
+    case RUNMAIN_SAMPLER_RATIO:
+      if (span.parent != nullptr)  // sdk.md, "TraceIdRatioBased": other SDKs may decide otherwise
+        warn_once(kWarnRatioOfChild,
+                  "TraceIdRatioBased decides for a span with a parent, which is subject to change: use "
+                  "ProbabilitySampler, or ParentBased");
+      return {is_below(span.trace_id, state.bound.load(std::memory_order_relaxed)), kThresholdKept};
+    case RUNMAIN_SAMPLER_PROBABILITY:
+      return decide_by_probability(state.threshold.load(std::memory_order_relaxed), span);
+    default: return {true, kThresholdKept};
   }
 }
 

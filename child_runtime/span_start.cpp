@@ -91,46 +91,105 @@ inline const runmain_span_context* given_ids(const runmain_start* start) {
           static_cast<std::uint8_t>(given.flags & RUNMAIN_FLAG_RANDOM)};
 }
 
-// Ids and flags that are right whatever the sampler says.
-[[gnu::always_inline]] inline Ids make_ids(Live& live, const Request& request) {
-  if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
-    return ids_of(*given);
-  Ids out{};
-  if (request.has_parent) {
-    const runmain_span_context& parent = request.parent->span;
-    out.trace[0] = load8(parent.trace_id);
-    out.trace[1] = load8(parent.trace_id + 8);
-    out.flags = parent.flags & RUNMAIN_FLAG_RANDOM;
-  } else {
-    do {
-      out.trace[0] = random_number(live);
-      out.trace[1] = random_number(live);
-    } while ((out.trace[0] | out.trace[1]) == 0);
-    out.flags = RUNMAIN_FLAG_RANDOM;
-  }
+inline void make_trace_id(Live& live, Ids& ids) {
   do {
-    out.span = random_number(live);
-  } while (out.span == 0);
+    ids.trace[0] = random_number(live);
+    ids.trace[1] = random_number(live);
+  } while ((ids.trace[0] | ids.trace[1]) == 0);
+  ids.flags = RUNMAIN_FLAG_RANDOM;
+}
+inline void make_span_id(Live& live, Ids& ids) {
+  do {
+    ids.span = random_number(live);
+  } while (ids.span == 0);
+}
+inline void take_trace_id(const runmain_span_context& parent, Ids& ids) {
+  ids.trace[0] = load8(parent.trace_id);
+  ids.trace[1] = load8(parent.trace_id + 8);
+  ids.flags = parent.flags & RUNMAIN_FLAG_RANDOM;
+}
+
+// Those of the program's own generator, or ours in their place.
+[[gnu::noinline]] Ids generate_ids(Live& live, const runmain_id_generator& generator,
+                                   const runmain_span_context* parent) {
+  Ids out{};
+  if (parent != nullptr) {
+    take_trace_id(*parent, out);
+  } else if (generator.trace_id != nullptr) {
+    std::uint8_t id[16] = {};
+    generator.trace_id(generator.data, id);
+    out.trace[0] = load8(id);
+    out.trace[1] = load8(id + 8);
+    out.flags = generator.is_random != 0 ? RUNMAIN_FLAG_RANDOM : 0;
+  }
+  if (generator.span_id != nullptr) {
+    std::uint8_t id[8] = {};
+    generator.span_id(generator.data, id);
+    out.span = load8(id);
+  }
+  const bool has_trace = (out.trace[0] | out.trace[1]) != 0;
+  if ((!has_trace && generator.trace_id != nullptr) || (out.span == 0 && generator.span_id != nullptr))
+    warn_of_zero_id();
+  if (!has_trace) make_trace_id(live, out);
+  if (out.span == 0) make_span_id(live, out);
   return out;
 }
 
-[[gnu::noinline]] bool ask_sampler(const SamplerState& state, Request request, Ids ids) {
-  std::uint8_t trace_id[16];
-  store_trace(trace_id, ids);
-  return is_sampled_slow(state, {request.has_parent ? request.parent : nullptr, trace_id, request.name,
-                                 request.kind(), request.start});
+// Ids and flags that are right whatever the sampler says.
+[[gnu::always_inline]] inline Ids make_ids(const Telemetry& t, Live& live, const Request& request) {
+  if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
+    return ids_of(*given);
+  if (const runmain_id_generator* generator = t.id_generator.load(std::memory_order_acquire)) [[unlikely]]
+    return generate_ids(live, *generator, request.has_parent ? &request.parent->span : nullptr);
+  Ids out{};
+  if (request.has_parent) {
+    take_trace_id(request.parent->span, out);
+  } else {
+    make_trace_id(live, out);
+  }
+  make_span_id(live, out);
+  return out;
 }
 
-[[gnu::always_inline]] inline bool is_sampled(const SamplerState& state, const Request& request,
-                                              const Ids& ids) {
+[[gnu::noinline]] Verdict ask_sampler(const SamplerState& state, Request request, Ids ids) {
+  std::uint8_t trace_id[16];
+  store_trace(trace_id, ids);
+  return decide(state, {request.has_parent ? request.parent : nullptr,
+                        request.parent != nullptr ? request.parent->trace_state : nullptr, trace_id,
+                        request.name, request.kind(), request.start});
+}
+
+[[gnu::always_inline]] inline Verdict verdict_for(const SamplerState& state, const Request& request,
+                                                  const Ids& ids) {
   if (const runmain_span_context* given = given_ids(request.start)) [[unlikely]]
-    return (given->flags & RUNMAIN_FLAG_SAMPLED) != 0;
-  if (state.kind.load(std::memory_order_relaxed) == RUNMAIN_SAMPLER_ALWAYS_ON &&
-      state.custom.load(std::memory_order_relaxed) == nullptr) {
-    return !request.has_parent || state.ignore_parent.load(std::memory_order_relaxed) != 0 ||
-           (request.parent->span.flags & RUNMAIN_FLAG_SAMPLED) != 0;
+    return {(given->flags & RUNMAIN_FLAG_SAMPLED) != 0, kThresholdKept};
+  const std::uint32_t kind = state.kind.load(std::memory_order_acquire);
+  if (state.custom.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+    return ask_sampler(state, request, ids);
+  if (kind == RUNMAIN_SAMPLER_ALWAYS_ON) [[likely]] {
+    if (!request.has_parent || state.ignore_parent.load(std::memory_order_relaxed) != 0)
+      return {true, kThresholdKept};
+    const runmain_context& parent = *request.parent;
+    if (parent.trace_state == nullptr || parent.span.is_remote == 0) [[likely]]
+      return {(parent.span.flags & RUNMAIN_FLAG_SAMPLED) != 0, kThresholdKept};
+  } else if (request.parent == nullptr) {
+    if (kind == RUNMAIN_SAMPLER_ALWAYS_OFF) return {false, kThresholdKept};
+    if (kind == RUNMAIN_SAMPLER_PROBABILITY) {
+      const std::uint64_t threshold = state.threshold.load(std::memory_order_relaxed);
+      const bool sampled = randomness_of(ids.trace[1]) >= threshold;
+      return {sampled, sampled ? threshold : kThresholdKept};
+    }
   }
   return ask_sampler(state, request, ids);
+}
+
+// Gives the span a tracestate of its own.
+[[gnu::noinline]] void set_threshold(runmain_span& span, std::uint64_t threshold) {
+  bool cut = false;
+  runmain_shared* before = span.context.trace_state;
+  span.context.trace_state = with_threshold(before, threshold, cut);
+  runmain_shared_release(before);
+  if (cut) count_cut();
 }
 
 // ---- spans that record nothing
@@ -229,13 +288,13 @@ void add_given(runmain_span* span, const runmain_start& start) {
   for (std::size_t i = 0; i < start.link_count; ++i) runmain_span_add_link(span, &start.links[i]);
 }
 
-// What is not short: a tracestate, a long name.
-[[gnu::noinline]] void add_long(runmain_span& span, runmain_text name) {
+// What is not short: a tracestate; `late`: the name, long or behind one.
+[[gnu::noinline]] void add_long(runmain_span& span, runmain_text name, bool late) {
   if (runmain_shared* state = span.context.trace_state) {
     append(span, field_size(state->size),
            [&](WireWriter& out) { out.bytes(kFieldTraceState, runmain_shared_bytes(state), state->size); });
   }
-  append_name(span, name);
+  if (late) append_name(span, name);
 }
 
 constexpr std::size_t kShortName = 127;
@@ -309,9 +368,9 @@ runmain_span* reentrant(Telemetry* t, const ThreadLocal& local) {
   return &g_no_span;
 }
 
-[[gnu::noinline]] void add_rest(runmain_span& span, Request request) {
+[[gnu::noinline]] void add_rest(runmain_span& span, Request request, bool late) {
   if (!is_recording(span)) return;
-  if (request.name.size > kShortName || span.context.trace_state != nullptr) add_long(span, request.name);
+  if (late || span.context.trace_state != nullptr) add_long(span, request.name, late);
   if (request.start != nullptr) add_given(&span, *request.start);
 }
 
@@ -342,15 +401,21 @@ runmain_span* reentrant(Telemetry* t, const ThreadLocal& local) {
     if (live == nullptr) return &g_no_span;
   }
   runmain_span* span = nullptr;
+  std::uint64_t threshold = kThresholdKept;
   {
     const Busy busy(local);
-    const Ids ids = make_ids(*live, request);
-    span = is_sampled(t->sampler, request, ids) ? record(*t, local, *live, request, ids)
-                                                : not_sampled(*t, local, *live, request, ids);
+    const Ids ids = make_ids(*t, *live, request);
+    const Verdict verdict = verdict_for(t->sampler, request, ids);
+    threshold = verdict.threshold;
+    span = verdict.sampled ? record(*t, local, *live, request, ids)
+                           : not_sampled(*t, local, *live, request, ids);
   }
   if (span == nullptr) return carry(request);
-  if (size > kShortName || options != nullptr || span->context.trace_state != nullptr) [[unlikely]]
-    add_rest(*span, request);
+  const bool late = size > kShortName || span->context.trace_state != nullptr;  // its name: see add_name
+  if (threshold != kThresholdKept) [[unlikely]]
+    set_threshold(*span, threshold);
+  if (late || options != nullptr || span->context.trace_state != nullptr) [[unlikely]]
+    add_rest(*span, request, late);
   if (current) enter(*span);
   return span;
 }

@@ -172,15 +172,19 @@ int runmain_mailbox_attach(int memfd, int wake_fd) {
   make_resource(t);
   const int opened = open_mailbox(t.mailbox, memfd, wake_fd);
   if (opened != 0) return opened;
+  if (process().environment.executed) close_lanes_of_before(t.mailbox);
   t.mode.store(decide(t), std::memory_order_release);
   return 0;
 }
 
 int runmain_set_sampler(const struct runmain_sampler* sampler) {
-  const bool known = sampler->kind >= RUNMAIN_SAMPLER_ALWAYS_ON && sampler->kind <= RUNMAIN_SAMPLER_RATIO;
-  const bool ratio_fits = sampler->ratio >= 0 && sampler->ratio <= 1;
-  if (sampler->decide == nullptr && (!known || (sampler->kind == RUNMAIN_SAMPLER_RATIO && !ratio_fits)))
-    return -EINVAL;
+  const bool known =
+      sampler->kind >= RUNMAIN_SAMPLER_ALWAYS_ON && sampler->kind <= RUNMAIN_SAMPLER_PROBABILITY;
+  const bool is_probability = sampler->kind == RUNMAIN_SAMPLER_PROBABILITY;
+  const bool has_ratio = is_probability || sampler->kind == RUNMAIN_SAMPLER_RATIO;
+  const bool ratio_fits = sampler->ratio >= 0 && sampler->ratio <= 1 &&
+                          !(is_probability && sampler->ratio > 0 && sampler->ratio < kProbabilityMin);
+  if (sampler->decide == nullptr && (!known || (has_ratio && !ratio_fits))) return -EINVAL;
   Telemetry& t = here();
   const Locked locked(t);
   if (sampler->decide != nullptr) {
@@ -189,6 +193,12 @@ int runmain_set_sampler(const struct runmain_sampler* sampler) {
   } else {
     set_sampler(t.sampler, sampler->kind, sampler->ignore_parent != 0, sampler->ratio);
   }
+  return 0;
+}
+
+int runmain_set_id_generator(const struct runmain_id_generator* generator) {
+  if (generator != nullptr && generator->trace_id == nullptr && generator->span_id == nullptr) return -EINVAL;
+  here().id_generator.store(generator, std::memory_order_release);
   return 0;
 }
 

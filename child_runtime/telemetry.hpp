@@ -26,7 +26,8 @@ inline constexpr std::size_t kResourceMax = 8192;  // bytes of the encoded resou
 struct SamplerState {
   std::atomic<std::uint32_t> kind;  // 0: nothing was said
   std::atomic<std::uint32_t> ignore_parent;
-  std::atomic<std::uint64_t> bound;  // of a ratio: sampled below
+  std::atomic<std::uint64_t> bound;      // of a ratio: sampled below
+  std::atomic<std::uint64_t> threshold;  // of a probability: sampled from here on
   std::atomic<double> ratio;
   std::atomic<const runmain_sampler*> custom;
 };
@@ -46,6 +47,7 @@ struct Thread;
 struct Telemetry {
   std::atomic<Mode> mode;
   SamplerState sampler;
+  std::atomic<const runmain_id_generator*> id_generator;  // nullptr: our own; beside the sampler, in its line
   Limits limits;
   Mailbox mailbox;
 

@@ -86,14 +86,18 @@ RUNMAIN_API int runmain_force_flush(void);
 /* From now on spans record nothing in this process. 0; -EALREADY: a second one. */
 RUNMAIN_API int runmain_telemetry_shutdown(void);
 
-/* ---- samplers and limits: OTEL_TRACES_SAMPLER(_ARG), OTEL_SPAN_*, OTEL_ATTRIBUTE_* ---- */
+/* ---- samplers, ids and limits: OTEL_TRACES_SAMPLER(_ARG), OTEL_SPAN_*, OTEL_ATTRIBUTE_* ---- */
 
 /* What is set by a call goes before the environment, in this process; a forked child begins with its
  * environment. */
 
 #define RUNMAIN_SAMPLER_ALWAYS_ON 1
 #define RUNMAIN_SAMPLER_ALWAYS_OFF 2
-#define RUNMAIN_SAMPLER_RATIO 3
+#define RUNMAIN_SAMPLER_RATIO 3 /* TraceIdRatioBased; told once on stderr where it decides for a child */
+/* ProbabilitySampler (OpenTelemetry, trace/sdk.md): decides by the trace id's last 7 bytes, or by `rv` of
+ * tracestate's member `ot`, and leaves the threshold as `th` there if the span is sampled. Nothing else of
+ * `ot` changes; members that find no room are lost as in runmain_trace_state_set, and counted as cut. */
+#define RUNMAIN_SAMPLER_PROBABILITY 4
 
 struct runmain_sampling {
   const struct runmain_context* parent; /* NULL: a root */
@@ -108,7 +112,7 @@ struct runmain_sampling {
 struct runmain_sampler {
   uint32_t kind;
   uint32_t ignore_parent; /* 0: a parent's decision is its child's */
-  double ratio;           /* of RUNMAIN_SAMPLER_RATIO, 0 to 1 */
+  double ratio;           /* of RUNMAIN_SAMPLER_RATIO, 0 to 1; of _PROBABILITY, 2^-56 to 1, or 0: never */
   /* NULL, or decides instead of `kind`: 1 sampled, 0 not. From every thread; must not throw or start spans.
    */
   int (*decide)(void* data, const struct runmain_sampling* span);
@@ -120,6 +124,28 @@ struct runmain_sampler {
 RUNMAIN_API int runmain_set_sampler(const struct runmain_sampler* sampler);
 /* "ParentBased{root:AlwaysOnSampler,…}", as snprintf(3). */
 RUNMAIN_API size_t runmain_sampler_description(char* buffer, size_t size);
+
+/* ---- the id generator ---- */
+
+/* What makes ids instead of the library's own random numbers (OpenTelemetry, trace/sdk.md, "Id Generators").
+ * Asked once for the trace id of each root, and for the span id of each span, sampled or not; not where
+ * `ids` of runmain_start are given. Each may be NULL: the library's own. From every thread, also in a signal
+ * handler that starts spans; must not throw or start spans. An answer of only zeros is no id: a random one
+ * takes its place, which is told once on stderr. */
+struct runmain_id_generator {
+  void (*trace_id)(void* data, uint8_t out[16]); /* `out` is all zeros before */
+  void (*span_id)(void* data, uint8_t out[8]);
+  void* data;
+  /* 1: the last 7 bytes of its trace ids are random (W3C Trace Context, level 2, "Random Trace ID Flag"), so
+   * roots have RUNMAIN_FLAG_RANDOM. 0: they have it only with the library's own trace ids. */
+  uint32_t is_random;
+  uint32_t reserved;
+};
+/* For spans that begin from now on, of all tracers. NULL: the library's own again. `generator` itself must
+ * stay as long as the process; a forked child begins without it. 0; -EINVAL: it has neither function. */
+RUNMAIN_API int runmain_set_id_generator(const struct runmain_id_generator* generator);
+
+/* ---- limits ---- */
 
 #define RUNMAIN_NO_LIMIT 0xffffffffU
 struct runmain_span_limits {

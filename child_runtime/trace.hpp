@@ -354,6 +354,54 @@ inline TelemetryResult initialise_telemetry(const char* file, int line) {
   text.resize(std::min(text.size(), runmain_telemetry_reason(text.data(), text.size() + 1)));
   return {error, text};
 }
+
+enum class SamplerKind : std::uint32_t {
+  always_on = RUNMAIN_SAMPLER_ALWAYS_ON,
+  always_off = RUNMAIN_SAMPLER_ALWAYS_OFF,
+  trace_id_ratio = RUNMAIN_SAMPLER_RATIO,
+  probability = RUNMAIN_SAMPLER_PROBABILITY,
+};
+// runmain_set_sampler: for spans without a parent, whose decision is that of their children (ParentBased);
+// with `ignore_parent` for all. False: `ratio` is none for this kind.
+inline bool set_sampler(SamplerKind kind, double ratio = 1, bool ignore_parent = false) noexcept {
+  runmain_sampler sampler{};
+  sampler.kind = static_cast<std::uint32_t>(kind);
+  sampler.ratio = ratio;
+  sampler.ignore_parent = ignore_parent ? 1 : 0;
+  return runmain_set_sampler(&sampler) == 0;
+}
+
+// Makes ids of spans instead of the library: runmain_id_generator says when, and what it must not do. Lives
+// as long as the process once it is set. What a function leaves as zeros is made by the library.
+class IdGenerator {
+ public:
+  IdGenerator() noexcept = default;
+  IdGenerator(const IdGenerator&) = delete;
+  IdGenerator& operator=(const IdGenerator&) = delete;
+  virtual ~IdGenerator() = default;
+
+  virtual void trace_id(std::span<std::uint8_t, 16> out) noexcept = 0;
+  virtual void span_id(std::span<std::uint8_t, 8> out) noexcept = 0;
+  // Whether the last 7 bytes of its trace ids are random. Asked once, when it is set.
+  virtual bool is_random() const noexcept { return false; }
+
+ private:
+  friend void set_id_generator(IdGenerator& generator) noexcept;
+  runmain_id_generator c_{};
+};
+inline void set_id_generator(IdGenerator& generator) noexcept {
+  generator.c_ = {[](void* data, std::uint8_t* out) {
+                    static_cast<IdGenerator*>(data)->trace_id(std::span<std::uint8_t, 16>(out, 16));
+                  },
+                  [](void* data, std::uint8_t* out) {
+                    static_cast<IdGenerator*>(data)->span_id(std::span<std::uint8_t, 8>(out, 8));
+                  },
+                  &generator, generator.is_random() ? 1U : 0U, 0};
+  runmain_set_id_generator(&generator.c_);
+}
+// The library's own again.
+inline void unset_id_generator() noexcept { runmain_set_id_generator(nullptr); }
+
 inline bool force_flush() noexcept { return runmain_force_flush() == 0; }
 inline bool shutdown_telemetry() noexcept { return runmain_telemetry_shutdown() == 0; }
 

@@ -200,6 +200,10 @@ int main(int argc, char** argv) {
   runmain_set_sampler(&off);
   tell("not sampled: start and end", median<Bare>(&mailbox, rounds), "<= 20");
   tell("not sampled: with 10 attributes", median<Inlined>(&mailbox, rounds), "");
+  runmain::set_sampler(runmain::SamplerKind::probability, 0x1p-56);
+  tell("not sampled by a probability: start and end", median<Bare>(&mailbox, rounds), "<= 20");
+  runmain::set_sampler(runmain::SamplerKind::probability, 1);
+  tell("sampled by a probability: start and end", median<Bare>(&mailbox, rounds), "");
   std::uint64_t lost = 0;
   for (std::uint32_t i = 0; i < mailbox.header.lane_count; ++i)
     lost += mailbox.lane(i).lost[RUNMAIN_LOST_FULL];

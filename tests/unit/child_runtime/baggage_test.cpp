@@ -23,11 +23,13 @@ const std::string kReplacement = "\xef\xbf\xbd";
 
 }  // namespace
 
+// Requirement 35.
 TEST_CASE("what passes through is not changed but for white space") {
   CHECK(Baggage::parse("a = b:c/d ; p ; q = r%20s ,\te=%e4f,, g= ").header() ==
         "a=b:c/d;p;q=r%20s,e=%e4f,g=");
 }
 
+// Requirement 35.
 TEST_CASE("a member that is not valid is left out, the others stay") {
   for (const char* bad : {"b", "=1", "b b=1", "b=1 2", "b=\"1\"", "b=1\\", "b=\xc3\xa4", "b=1;c d", "b=1;=2",
                           "b=1;c=\"", "b(=1", ";p=1"}) {
@@ -104,6 +106,7 @@ TEST_CASE("what finds no room is refused whole, what takes less room than before
   CHECK(baggage.header().size() == 8192);
 }
 
+// Requirement 35.
 TEST_CASE("of a header that is too long whole members are left out") {
   const std::string long_value(4090, 'x');
   const Baggage baggage =
@@ -120,6 +123,7 @@ TEST_CASE("of a header that is too long whole members are left out") {
   CHECK(Baggage::parse("a=1,a=" + std::string(8192, 'x')).header() == "a=1");
 }
 
+// Requirement 35.
 TEST_CASE("values are decoded as UTF-8, and what is none becomes U+FFFD") {
   CHECK(decoded("Am%C3%A9lie%20%2c%2C+") == "Am\xc3\xa9lie ,,+");
   CHECK(decoded("%E2%82%ac%F0%9F%98%80") == "\xe2\x82\xac\xf0\x9f\x98\x80");

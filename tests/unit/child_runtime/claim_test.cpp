@@ -381,7 +381,7 @@ TEST_CASE("a scrubbed environment leaves helpers refused and this process with i
     if (runmain::scrub_environment()) return std::string("scrubbed before a claim");
     std::string text = claims_at(channel);
     text += runmain::scrub_environment() ? " scrubbed" : " not scrubbed";
-    for (const char* name : {"RUNMAIN_CHANNEL", "NOTIFY_SOCKET", "LISTEN_PID"}) {
+    for (const char* name : {"NOTIFY_SOCKET", "LISTEN_PID"}) {
       if (getenv(name) != nullptr) text += std::string(" ") + name;
     }
     const std::string token = getenv("RUNMAIN_TOKEN");

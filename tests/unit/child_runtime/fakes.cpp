@@ -157,8 +157,8 @@ bool Notify::empty() const {
 }
 
 void clear_environment() {
-  for (const char* name :
-       {"RUNMAIN_TOKEN", "RUNMAIN_CHANNEL", "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) {
+  for (const char* name : {"RUNMAIN_TOKEN", "RUNMAIN_HELD", "RUNMAIN_CHANNEL", "NOTIFY_SOCKET", "LISTEN_PID",
+                           "LISTEN_FDS", "LISTEN_FDNAMES"}) {
     unsetenv(name);
   }
 }

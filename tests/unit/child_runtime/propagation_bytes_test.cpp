@@ -130,6 +130,7 @@ void check_baggage(const runmain_baggage& baggage) {
 
 }  // namespace
 
+// Requirement 34.
 TEST_CASE("any bytes as headers give a valid context or none") {
   Source source;
   INFO("seed " << source.seed());

@@ -61,6 +61,7 @@ TEST_CASE("what was extracted is injected again") {
   CHECK(out == Headers{{"traceparent", kParent}, {"tracestate", "foo=1"}, {"baggage", "user=alice"}});
 }
 
+// Requirement 34.
 TEST_CASE("extraction leaves what it does not find") {
   Propagated context = sample();
   CHECK(runmain::extract(Headers{}, context, kW3c) == 0);
@@ -72,6 +73,7 @@ TEST_CASE("extraction leaves what it does not find") {
   CHECK(context.baggage.header() == "user=alice");
 }
 
+// Requirement 33.
 TEST_CASE("a tracestate that is not valid does not lose its traceparent, nor keeps another's state") {
   Propagated context = sample();
   const std::string other = "00-" + kTrace + "-1111111111111111-00";
@@ -98,6 +100,7 @@ TEST_CASE("without a span and without members nothing is injected") {
   CHECK(out.empty());
 }
 
+// Requirement 34.
 TEST_CASE("the fields are those of the formats") {
   using Fields = std::vector<std::string>;
   CHECK(runmain::propagator_fields(kW3c) == Fields{"traceparent", "tracestate", "baggage"});
@@ -106,6 +109,7 @@ TEST_CASE("the fields are those of the formats") {
   CHECK(runmain::propagator_fields(kW3c | kB3 | kB3Multi).size() == RUNMAIN_FIELDS_MAX);
 }
 
+// Requirement 24.
 TEST_CASE("a list of propagators is read with its doubles, cases and spaces") {
   std::string unknown;
   CHECK(parsed("", &unknown) == kW3c);
@@ -120,6 +124,7 @@ TEST_CASE("a list of propagators is read with its doubles, cases and spaces") {
   CHECK(unknown == "jaeger");
 }
 
+// Requirements 24 and 36.
 TEST_CASE("OTEL_PROPAGATORS is read once, and what is set counts more") {
   fakes::Child child([] {
     setenv("OTEL_PROPAGATORS", "baggage", 1);
@@ -132,6 +137,7 @@ TEST_CASE("OTEL_PROPAGATORS is read once, and what is set counts more") {
   CHECK(child.finish() == "224");
 }
 
+// Requirements 21 and 24.
 TEST_CASE("an unknown propagator is warned of in one line") {
   fakes::Child child([] {
     int ends[2];
@@ -234,6 +240,7 @@ TEST_CASE("maps, multimaps, maps of lists and functions carry headers") {
   CHECK(runmain::extract(get, into, kW3c) == RUNMAIN_EXTRACTED_SPAN);
 }
 
+// Requirement 34.
 TEST_CASE("a carrier that throws has nothing, and takes nothing") {
   Propagated context = sample();
   const auto get = [](std::string_view, std::size_t) -> std::optional<std::string_view> {
@@ -259,6 +266,7 @@ TEST_CASE("more than 64 headers of one name are no tracestate, and the first 64 
 
 // ---- the environment ----
 
+// Requirement 37.
 TEST_CASE("names are normalised: upper case, _ for the rest, _ before a digit") {
   CHECK(runmain::environment_name("traceparent") == "TRACEPARENT");
   CHECK(runmain::environment_name("x-b3-traceid") == "X_B3_TRACEID");
@@ -270,6 +278,7 @@ TEST_CASE("names are normalised: upper case, _ for the rest, _ before a digit") 
   CHECK(std::string(cut) == "ABC");
 }
 
+// Requirement 38.
 TEST_CASE("only the normalised name is read, and only normalised names are keys") {
   std::string lower = "traceparent=lower";
   std::string longer = "TRACEPARENTS=longer";
@@ -294,6 +303,7 @@ TEST_CASE("only the normalised name is read, and only normalised names are keys"
   CHECK(std::string(keys[3].data, keys[3].size) == "_3D");
 }
 
+// Requirements 39 and 40.
 TEST_CASE("a child's environment is a copy that gets its own context, never ours by accident") {
   std::string path = "PATH=/bin";
   std::string stale = "TRACEPARENT=00-11111111111111111111111111111111-1111111111111111-01";
@@ -372,6 +382,7 @@ TEST_CASE("ChildEnvironment is the same with strings") {
   CHECK(child.pointers().back() == nullptr);
 }
 
+// Requirement 39.
 TEST_CASE("what a process was started with is read once") {
   fakes::Child child([] {
     setenv("TRACEPARENT", kParent.c_str(), 1);

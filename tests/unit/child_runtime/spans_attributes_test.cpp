@@ -143,6 +143,7 @@ TEST_CASE("what is beyond a limit is dropped and counted") {
   CHECK(mailbox.cut() == 2 + 2 + 4 + 2 + 3);
 }
 
+// Requirement 27.
 TEST_CASE("a limit of length cuts characters of strings, and bytes of bytes") {
   const Variables general{{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"}};
   const auto fill = [](auto& s) {
@@ -319,6 +320,7 @@ TEST_CASE("times: end is not before start, and both may be given") {
   CHECK(static_cast<std::int64_t>(spans[3].end) > before - 1'000'000'000);
 }
 
+// Requirement 14.
 TEST_CASE("after its end a span takes nothing and says nothing") {
   TestMailbox mailbox;
   const auto spans = spans_of(mailbox, [] {

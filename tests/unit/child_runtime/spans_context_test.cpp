@@ -182,6 +182,7 @@ TEST_CASE("a thread that ends with a current span leaves it to whoever holds it"
   CHECK(find(spans, "own")->parent.empty());
 }
 
+// Requirement 13.
 TEST_CASE("remote parents, tracestates and baggage go to children") {
   TestMailbox mailbox;
   const auto spans = spans_of(mailbox, [] {

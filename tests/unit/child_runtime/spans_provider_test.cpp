@@ -225,6 +225,7 @@ TEST_CASE("samplers by name") {
   CHECK(decisions("parentbased_traceidratio", "0.0") == "no root on off on off");
 }
 
+// Requirements 6 and 7.
 TEST_CASE("a span that is not sampled has ids and flags of its own, and is counted") {
   const TestMailbox mailbox;
   CHECK(in_child(mailbox,
@@ -289,6 +290,7 @@ TEST_CASE("a ratio is of the trace id, and a higher one has all that a lower one
         }) == "+-");
 }
 
+// Requirements 30 and 31.
 TEST_CASE("descriptions are the specification's") {
   const auto describe = [](const Variables& variables) {
     const TestMailbox mailbox;
@@ -303,6 +305,7 @@ TEST_CASE("descriptions are the specification's") {
   CHECK(describe({}).substr(0, 33) == "ParentBased{root:AlwaysOnSampler,");
 }
 
+// Requirement 6.
 TEST_CASE("a program's own sampler sees the span, and decides for roots") {
   const TestMailbox mailbox;
   CHECK(in_child(mailbox, [] {
@@ -392,6 +395,7 @@ TEST_CASE("the resource says who this is") {
   }
 }
 
+// Requirements 16 and 52.
 TEST_CASE("the resource has the role's names where there is one") {
   Channel channel;
   const TestMailbox mailbox;

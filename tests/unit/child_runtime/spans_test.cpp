@@ -30,6 +30,7 @@ TEST_CASE("a span that has ended is in the mailbox, with what was said of it") {
   CHECK(mailbox.ended() == 1);
 }
 
+// Requirement 6.
 TEST_CASE("a child has the current span as its parent, and leaves it as it was") {
   TestMailbox mailbox;
   CHECK(in_child(mailbox, [] {

@@ -46,6 +46,7 @@ TEST_CASE("what other threads say of a span is put behind what its owner says") 
   CHECK(span.status_message == "theirs");
 }
 
+// Requirements 11, 14 and 27.
 TEST_CASE("limits and the rules of status hold for several threads together") {
   TestMailbox mailbox;
   const auto spans =
@@ -72,6 +73,7 @@ TEST_CASE("limits and the rules of status hold for several threads together") {
   CHECK(span.status_message.empty());
 }
 
+// Requirement 11.
 TEST_CASE("another thread may end a span; what its owner says later is ignored") {
   TestMailbox mailbox;
   const auto spans = spans_of(mailbox, [] {
@@ -137,6 +139,7 @@ void beside_each_other(Ours&& ours, Theirs&& theirs) {
 
 }  // namespace
 
+// Requirements 11 and 14.
 TEST_CASE("owner and others end one span at the same time: there is one record") {
   TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
   const auto spans = spans_of(mailbox, [] {
@@ -171,6 +174,7 @@ TEST_CASE("a span that gets another name while another thread ends it is not lef
   CHECK(mailbox.open_names().empty());
 }
 
+// Requirement 11.
 TEST_CASE("many threads set attributes of one span while it grows") {
   TestMailbox mailbox({8, 2, 4U << 20U, 16384, 256});
   constexpr int kThreads = 3;

@@ -32,6 +32,7 @@ std::string member(char key, std::size_t size) {
 
 }  // namespace
 
+// Requirement 32.
 TEST_CASE("a traceparent is read into bytes and written as it was") {
   runmain_span_context context{};
   REQUIRE(parse(kParent, context) == 0);
@@ -44,6 +45,7 @@ TEST_CASE("a traceparent is read into bytes and written as it was") {
   CHECK(format(context) == kParent);
 }
 
+// Requirement 32.
 TEST_CASE("a traceparent that is not valid changes nothing") {
   runmain_span_context context{};
   REQUIRE(parse(kParent, context) == 0);
@@ -72,6 +74,7 @@ TEST_CASE("a traceparent that is not valid changes nothing") {
   }
 }
 
+// Requirement 32.
 TEST_CASE("flags that nobody knows are dropped, the two known ones stay") {
   runmain_span_context context{};
   REQUIRE(parse(kParent.substr(0, 53) + "ff", context) == 0);
@@ -80,12 +83,14 @@ TEST_CASE("flags that nobody knows are dropped, the two known ones stay") {
   CHECK(format(context) == kParent.substr(0, 53) + "03");
 }
 
+// Requirement 32.
 TEST_CASE("a later version is sent on as version 00") {
   runmain_span_context context{};
   REQUIRE(parse("cc" + kParent.substr(2) + "-more", context) == 0);
   CHECK(format(context) == kParent);
 }
 
+// Requirement 32.
 TEST_CASE("without both ids no traceparent is written") {
   runmain_span_context context{};
   CHECK(format(context).empty());
@@ -95,6 +100,7 @@ TEST_CASE("without both ids no traceparent is written") {
   CHECK(format(context).size() == RUNMAIN_TRACEPARENT_SIZE);
 }
 
+// Requirement 33.
 TEST_CASE("a member that is set goes to the front, an older one of its key goes") {
   auto state = TraceState::parse("rojo=1,congo=2,foo=3");
   REQUIRE(state);
@@ -111,6 +117,7 @@ TEST_CASE("a member that is set goes to the front, an older one of its key goes"
   CHECK(state->size() == 3);
 }
 
+// Requirements 13 and 33.
 TEST_CASE("a key or a value that is not allowed is refused, and the state stays") {
   auto state = TraceState::parse("foo=1");
   REQUIRE(state);
@@ -133,6 +140,7 @@ TEST_CASE("leading spaces belong to a value, a tab in it does not") {
   CHECK_FALSE(TraceState::parse("foo=1\t2"));
 }
 
+// Requirement 33.
 TEST_CASE("the 33rd member pushes the last one out") {
   TraceState state;
   for (int i = 0; i < 32; ++i) REQUIRE(state.set("k" + std::to_string(i), "1"));
@@ -145,6 +153,7 @@ TEST_CASE("the 33rd member pushes the last one out") {
   CHECK(state.size() == 32);
 }
 
+// Requirement 33.
 TEST_CASE("512 bytes go on; of more the long members go first, then those at the end") {
   const std::string a = member('a', 100);
   const std::string b = member('b', 129);
@@ -182,6 +191,7 @@ TEST_CASE("a new member stays, however long it is") {
   CHECK(state->get("b"));
 }
 
+// Requirement 33.
 TEST_CASE("a tracestate that is not valid changes nothing") {
   const std::string valid = "foo=1";
   const runmain_text good = text(valid);
