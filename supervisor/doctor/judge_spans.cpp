@@ -84,30 +84,48 @@ std::optional<Pair> two_instruments(const Look& look, pid_t pid) {
   return std::nullopt;
 }
 
-bool is_client_between(const std::map<std::string, const WireSpan*>& by_id, const WireSpan& span) {
-  const auto parent = by_id.find(span.trace + span.parent);
-  return parent == by_id.end() || parent->second->kind != kServer;
+// A server's span, from whichever evidence has it.
+struct ServerSpan {
+  std::string trace;
+  std::string span;
+  std::string parent;
+  std::string words;
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+std::vector<ServerSpan> server_spans(const Look& look, pid_t pid) {
+  std::vector<ServerSpan> all;
+  for (const SpanSeen& s : look.all().seen) {
+    if (s.pid == pid && s.kind == kServer && s.end)
+      all.push_back({s.trace, s.span, s.parent, quoted(s.name) + " (" + s.scope + ")", s.time, *s.end});
+  }
+  if (look.has_probe(pid)) return all;
+  for (const WireSpan* s : look.wire_of(pid)) {
+    if (s->kind != kServer) continue;
+    const bool is_copy = std::any_of(all.begin(), all.end(), [&](const ServerSpan& other) {
+      return other.trace == s->trace && other.span == s->span;
+    });
+    if (is_copy) continue;
+    all.push_back({s->trace, s->span, s->parent, quoted(s->name) + " (" + s->scope + ")",
+                   static_cast<std::int64_t>(s->start_unix_nano),
+                   static_cast<std::int64_t>(s->end_unix_nano)});
+  }
+  return all;
 }
 
 // A server's span directly below a server's span of the same process, or two of them at one time in a program
 // that gets one request after the other.
-std::string nested_servers(const Look& look, pid_t pid) {
-  std::map<std::string, const WireSpan*> by_id;
-  for (const WireSpan* span : look.wire_of(pid)) by_id[span->trace + span->span] = span;
-  for (const auto& [id, span] : by_id) {
-    if (span->kind != kServer || span->parent.empty() || is_client_between(by_id, *span)) continue;
-    const WireSpan& parent = *by_id.at(span->trace + span->parent);
-    return "one request has two server spans: " + quoted(span->name) + " (" + span->scope + ") below " +
-           quoted(parent.name) + " (" + parent.scope + ")";
-  }
-  for (const auto& [id, one] : by_id) {
-    for (const auto& [other_id, other] : by_id) {
-      if (id == other_id || one->kind != kServer || other->kind != kServer) continue;
-      if (one->trace == other->trace) continue;
-      if (one->start_unix_nano <= other->start_unix_nano && other->end_unix_nano <= one->end_unix_nano &&
-          other->end_unix_nano > other->start_unix_nano)
-        return "one request has two server spans in two traces: " + quoted(one->name) + " (" + one->scope +
-               ") and " + quoted(other->name) + " (" + other->scope + ")";
+std::string doubled_servers(const Look& look, pid_t pid) {
+  const auto all = server_spans(look, pid);
+  for (const ServerSpan& outer : all) {
+    for (const ServerSpan& inner : all) {
+      if (&inner == &outer || (inner.trace == outer.trace && inner.span == outer.span)) continue;
+      if (inner.trace == outer.trace && inner.parent == outer.span)
+        return "one request has two server spans: " + inner.words + " below " + outer.words;
+      if (inner.trace != outer.trace && outer.begin <= inner.begin && inner.end <= outer.end &&
+          inner.begin < inner.end)
+        return "one request has two server spans in two traces: " + outer.words + " and " + inner.words;
     }
   }
   return {};
@@ -155,20 +173,22 @@ bool is_fork_s_doing(const Look& look, pid_t pid) {
 
 void judge_auto_and_manual(const Look& look, Findings& found) {
   for (const Process& process : look.all().processes) {
+    const std::string doubled = doubled_servers(look, process.pid);
     auto pair = two_middlewares(look, process.pid);
+    // Asked for twice and done once is no fault.
+    if (!pair && doubled.empty()) continue;
     if (!pair) pair = two_instruments(look, process.pid);
-    const std::string nested = nested_servers(look, process.pid);
-    if (!pair && (nested.empty() || look.has_probe(process.pid))) continue;
     Finding f;
     f.cause = Cause::auto_and_manual;
     f.pid = process.pid;
-    f.seen_by = {pair.has_value(), !nested.empty(), false};
+    f.seen_by = {pair.has_value() || look.has_probe(process.pid),
+                 !doubled.empty() && look.has_wire(process.pid), false};
     f.sure = pair ? Sure::sure : Sure::likely;
     if (pair) {
       f.sides = {pair->first, pair->second};
       f.evidence.push_back(pair->evidence);
     }
-    if (!nested.empty()) f.evidence.push_back(nested);
+    if (!doubled.empty()) f.evidence.push_back(doubled);
     found.push_back(std::move(f));
   }
 }
