@@ -80,7 +80,7 @@ function watchEnds(records) {
 }
 
 function signalled(records, event, listener) {
-  const all = frames();
+  const all = frames('node:events'); // others may have wrapped process.emit, too
   const handler = all.length > 0 ? all[0].place : listener.name || 'node';
   records.write('signal', { signal: event, handler, stack: stackOf(all) });
 }

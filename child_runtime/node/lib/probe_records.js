@@ -141,8 +141,11 @@ function frameOf(site) {
 }
 
 // Frames, innermost first, without Node's, the probe's and the machinery of imports: { file, place, name } of each.
-function frames() {
-  return sites().map(frameOf).filter(Boolean);
+// `below`: only those that called this file of Node's.
+function frames(below) {
+  const all = sites();
+  const at = below ? all.findIndex((site) => site.getFileName() === below) : -1;
+  return all.slice(at + 1).map(frameOf).filter(Boolean);
 }
 
 function textOf(frame) {

@@ -304,6 +304,27 @@ registerInstrumentations({ instrumentations: [new ExpressInstrumentation(), new 
   assert.match(express.version, /^5\./);
 });
 
+test('one instrumentation made twice has two records, and there are two spans', async (t) => {
+  const probed = new Probed(t);
+  const { how, pid } = await probed.run(
+    `${prelude('current')}
+const { UndiciInstrumentation } = load('@opentelemetry/instrumentation-undici');
+const { registerInstrumentations } = load('@opentelemetry/instrumentation');
+const { NodeTracerProvider } = load('@opentelemetry/sdk-trace-node');
+new NodeTracerProvider().register();
+for (let i = 0; i < 2; ++i) registerInstrumentations({ instrumentations: [new UndiciInstrumentation()] });
+const server = require('http').createServer((request, response) => response.end('ok')).listen(0, '127.0.0.1', async () => {
+  await (await fetch('http://127.0.0.1:' + server.address().port)).text();
+  process.exit();
+});`,
+  );
+  assert.strictEqual(how, 0);
+  const made = probed.of(pid, 'instrument').map((one) => [one.library, one.refused, outside(one.stack).length > 0]);
+  assert.deepStrictEqual(made, [['undici', false, true], ['undici', false, true]]);
+  assert.deepStrictEqual(probed.of(pid, 'start').map((one) => [one.kind, one.by]), [[3, 'library'], [3, 'library']]);
+  assert.strictEqual(probed.of(pid, 'provider')[0].class, 'NodeTracerProvider');
+});
+
 test('a second copy of the API, of another version, is refused for its version', async (t) => {
   const probed = new Probed(t);
   const copy = path.join(probed.folder, 'lib/node_modules/@opentelemetry/api');

@@ -38,15 +38,18 @@ test('handlers of SIGTERM and SIGINT are told however they are installed, and ge
 process.once('SIGINT', () => process.exit(7));
 process.on('SIGHUP', () => {});
 require('events').EventEmitter.prototype.prependListener.call(process, 'SIGTERM', function last() {});
+const { emit } = process; // as tsx does
+process.emit = function (...all) { return emit.apply(this, all); };
+process.on('SIGTERM', () => {});
 console.log('ready', process.listenerCount('SIGTERM'), process.listenerCount('exit'));
 setInterval(() => {}, 1000);`);
-  await until('it is ready', () => child.said.includes('ready 2 0\n'));
+  await until('it is ready', () => child.said.includes('ready 3 0\n'));
   child.kill('SIGTERM');
   await until('it is heard', () => child.said.includes('heard'));
   child.kill('SIGINT');
   assert.strictEqual(await child.ended, 7);
   const told = probed.of(child.pid, 'signal').map((one) => [one.signal, path.basename(one.handler)]);
-  assert.deepStrictEqual(told, [['SIGTERM', 'program.js:1'], ['SIGINT', 'program.js:2'], ['SIGTERM', 'program.js:4']]);
+  assert.deepStrictEqual(told, [['SIGTERM', 'program.js:1'], ['SIGINT', 'program.js:2'], ['SIGTERM', 'program.js:4'], ['SIGTERM', 'program.js:7']]);
 });
 
 test('signals that a process sends are told, to itself and to its children', async (t) => {
