@@ -1,20 +1,16 @@
-// OTLP exporters of spans, for the probe: what they are asked to send to, what became of it, and that it comes to the
-// receiver of `runmain doctor` wherever the program has told it to go. otlp-exporter-base 0.49 and later.
+// OTLP exporters, for the probe: what they are asked to send to, what became of it, and that it comes to the receiver
+// of `runmain doctor` wherever the program has told it to go. otlp-exporter-base 0.49 and later. Of metrics and logs
+// nothing is told, but they come, too: a collector that is not there would keep the program's end waiting.
 //
-// Invariant: an exporter serializes, batches, waits and ends as it does; its transport alone is another. Non-goal:
-// exporters of metrics and logs, which stay as they are.
+// Invariant: an exporter serializes, batches, waits and ends as it does; its transport alone is another.
 'use strict';
 
 const { wrap } = require('./probe_records');
 
-const kProtocols = {
-  'exporter-trace-otlp-http': 'http/json',
-  'exporter-trace-otlp-proto': 'http/protobuf',
-  'exporter-trace-otlp-grpc': 'grpc',
-};
-const kTypes = { 'http/json': 'application/json' };
+const kProtocols = { http: 'http/json', proto: 'http/protobuf', grpc: 'grpc' }; // of exporter-SIGNAL-otlp-KIND
+const kPackage = /^exporter-(?:trace|metrics|logs)-otlp-(http|proto|grpc)$/;
+const kJson = 'application/json';
 const kProtobuf = 'application/x-protobuf';
-const kPath = 'v1/traces';
 const kLookedAtMax = 64;
 const kTimeoutMs = 10000;
 
@@ -32,14 +28,15 @@ function areSpans(items) {
   return Array.isArray(items) && items.length > 0 && typeof items[0].spanContext === 'function';
 }
 
-// `name=value,…`, as OTEL_EXPORTER_OTLP_HEADERS.
+function pathOf(items) {
+  if (areSpans(items)) return 'v1/traces';
+  return Array.isArray(items) ? 'v1/logs' : 'v1/metrics';
+}
+
+// `name=value,…`
 function readHeaders(text) {
-  const headers = {};
-  for (const part of (text || '').split(',')) {
-    const at = part.indexOf('=');
-    if (at > 0) headers[part.slice(0, at).trim()] = decodeURIComponent(part.slice(at + 1).trim());
-  }
-  return headers;
+  const parts = (text || '').split(',').filter((part) => part.indexOf('=') > 0);
+  return Object.fromEntries(parts.map((part) => [part.slice(0, part.indexOf('=')).trim(), part.slice(part.indexOf('=') + 1).trim()]));
 }
 
 class Exporters {
@@ -49,12 +46,12 @@ class Exporters {
     this.protocols = new WeakMap(); // of prototypes
     this.known = new WeakMap(); // exporters → { endpoint, protocol }
     this.headers = readHeaders(env.RUNMAIN_DOCTOR_HEADERS);
-    const base = env.RUNMAIN_DOCTOR_ENDPOINT || '';
-    if (base) this.url = base.endsWith(`/${kPath}`) ? base : `${base.replace(/\/*$/, '')}/${kPath}`;
+    this.base = (env.RUNMAIN_DOCTOR_ENDPOINT || '').replace(/\/*$/, '');
   }
 
   loaded(name, exports) {
-    const protocol = kProtocols[name];
+    const [, kind] = kPackage.exec(name) || [];
+    const protocol = kProtocols[kind];
     for (const one of protocol ? Object.values(exports) : []) {
       if (typeof one === 'function' && one.prototype && typeof one.prototype.export === 'function') this.protocols.set(one.prototype, protocol);
     }
@@ -114,8 +111,8 @@ class Exporters {
     const all = this;
     const { records } = this;
     wrap(prototype, 'export', (send) => function (items, done, ...rest) {
-      const isOfSpans = records.safely(() => areSpans(items) && (all.redirect(this), true));
-      if (!isOfSpans || typeof done !== 'function') return send.call(this, items, done, ...rest);
+      records.safely(() => all.redirect(this, pathOf(items)));
+      if (!records.safely(() => areSpans(items)) || typeof done !== 'function') return send.call(this, items, done, ...rest);
       const began = process.hrtime.bigint();
       const answered = (result) => records.safely(() => {
         const ms = Number(process.hrtime.bigint() - began) / 1e6;
@@ -129,12 +126,13 @@ class Exporters {
   }
 
   // Once an exporter, before its first request.
-  redirect(exporter) {
-    if (this.known.get(exporter)?.isSeen) return;
-    const { endpoint, protocol } = this.describe(exporter);
-    this.known.get(exporter).isSeen = true;
-    if (!this.url || (protocol !== 'grpc' && isSame(endpoint, this.url))) return;
-    const post = (bytes, timeoutMs) => this.post(bytes, kTypes[protocol] || kProtobuf, timeoutMs);
+  redirect(exporter, where) {
+    const known = this.describe(exporter);
+    if (known.isSeen) return;
+    known.isSeen = true;
+    if (!this.base || (known.protocol !== 'grpc' && isSame(known.endpoint, this.base))) return;
+    const isJson = known.protocol === 'http/json' || exporter._contentType === kJson; // that of metrics of 1.x
+    const post = (bytes, timeoutMs) => this.post(`${this.base}/${where}`, bytes, isJson ? kJson : kProtobuf, timeoutMs);
     const { _delegate: delegate } = exporter;
     if (delegate && delegate._transport) {
       const before = delegate._transport;
@@ -145,18 +143,18 @@ class Exporters {
   }
 
   // What a transport of otlp-exporter-base gives: { status, error }.
-  post(bytes, type, timeoutMs = kTimeoutMs) {
+  post(url, bytes, type, timeoutMs = kTimeoutMs) {
     const { request, Agent } = require('node:http');
     this.agent = this.agent || new Agent({ keepAlive: true });
     const headers = { ...this.headers, 'content-type': type, 'content-length': bytes.length };
     return new Promise((resolve) => {
       const failed = (error) => resolve({ status: 'failure', error });
-      const sent = request(this.url, { method: 'POST', headers, agent: this.agent }, (response) => {
+      const sent = request(url, { method: 'POST', headers, agent: this.agent }, (response) => {
         response.resume();
         response.on('error', failed);
         response.on('end', () => {
           if (response.statusCode <= 299) resolve({ status: 'success' });
-          else failed(new Error(`${this.url} answers ${response.statusCode}`));
+          else failed(new Error(`${url} answers ${response.statusCode}`));
         });
       });
       sent.setTimeout(timeoutMs, () => sent.destroy(new Error('Request timed out')));

@@ -7,9 +7,9 @@
 const Module = require('node:module');
 const { readFileSync } = require('node:fs');
 const path = require('node:path');
+const { packageOf, kScope } = require('./probe_package');
 const { wrap } = require('./probe_records');
 
-const kFolder = `${path.sep}node_modules${path.sep}`;
 // Told of when they are first loaded: what makes spans, what serves, what starts others, and who else traces.
 const kTold = new Set(
   (
@@ -19,16 +19,6 @@ const kTold = new Set(
     '@nestjs/core next restify connect nodemon tsx ts-node pm2 @vercel/otel @sentry/node dd-trace newrelic elastic-apm-node'
   ).split(' '),
 );
-const kScope = '@opentelemetry/';
-
-// { name, folder } of the package that has this file.
-function packageOf(file) {
-  const at = file.lastIndexOf(kFolder);
-  if (at < 0) return undefined;
-  const parts = file.slice(at + kFolder.length).split(path.sep, 2);
-  const name = parts[0].startsWith('@') ? parts.join('/') : parts[0];
-  return { name, folder: file.slice(0, at + kFolder.length) + name };
-}
 
 class Loaded {
   constructor(records, env) {

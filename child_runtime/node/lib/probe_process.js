@@ -25,17 +25,24 @@ function watchKills(records) {
     records.safely(() => sends(records, Number(pid), signal));
     return kill.apply(this, arguments);
   });
-  // Child processes have a way of their own, which is loaded with the first of them.
-  let isWrapped = false;
-  channels.channel('child_process').subscribe(({ process: child }) => {
-    if (isWrapped || !child) return;
-    isWrapped = true;
-    records.safely(() =>
-      wrap(Object.getPrototypeOf(child), 'kill', (kill) => function (signal) {
-        records.safely(() => this.pid && this.exitCode === null && sends(records, this.pid, signal));
-        return kill.apply(this, arguments);
-      }),
-    );
+  whenChildren((prototype) =>
+    wrap(prototype, 'kill', (kill) => function (signal) {
+      records.safely(() => this.pid && this.exitCode === null && sends(records, this.pid, signal));
+      return kill.apply(this, arguments);
+    }),
+  );
+}
+
+// Child processes have a way of their own, which is loaded with the first of them; Node 18 does not tell of it.
+function whenChildren(change) {
+  if (parseInt(process.versions.node, 10) < 20) {
+    change(require('node:child_process').ChildProcess.prototype);
+    return;
+  }
+  let isFirst = true;
+  channels.subscribe('child_process', ({ process: child }) => {
+    if (isFirst && child) change(Object.getPrototypeOf(child));
+    isFirst = false;
   });
 }
 
@@ -51,7 +58,8 @@ class Ends {
     this.isSaid = true;
     this.records.safely(() => {
       const status = code === undefined || code === null ? process.exitCode : code;
-      this.records.write('exit', { how, code: Number(status) || 0, stack: at || stack() });
+      const more = this.records.dropped > 0 ? { left_out: this.records.dropped } : {};
+      this.records.write('exit', { how, code: Number(status) || 0, stack: at || (how === 'end' ? undefined : stack()), ...more });
     });
   }
 }
@@ -72,7 +80,7 @@ function watchEnds(records) {
 }
 
 function signalled(records, event, listener) {
-  const all = frames();
+  const all = frames('node:events'); // others may have wrapped process.emit, too
   const handler = all.length > 0 ? all[0].place : listener.name || 'node';
   records.write('signal', { signal: event, handler, stack: stackOf(all) });
 }
@@ -86,7 +94,7 @@ function watchEvents(records, ends) {
   const seen = (event, first, second) => {
     if (event === 'newListener' && kWatched.includes(first)) signalled(records, first, second);
     else if (event === 'uncaughtExceptionMonitor' && !isCaught()) ends.uncaught = [String(first && first.stack).split('\n')[0]];
-    else if (event === 'exit') ends.say(ends.uncaught ? 'uncaughtException' : 'end', first, ends.uncaught || []);
+    else if (event === 'exit') ends.say(ends.uncaught ? 'uncaughtException' : 'end', first, ends.uncaught);
   };
   wrap(process, 'emit', (emit) => function (event, first, second) {
     if (typeof event === 'string') records.safely(() => seen(event, first, second));

@@ -15,8 +15,8 @@ const kLineBytesMax = 16 << 10;
 const kTextMax = 512; // characters of one text
 const kListMax = 32;
 const kBudgets = { start: 1000, export: 300 }; // lines; a start has up to two more
-const kOfSpans = new Set(['start', 'activate', 'end', 'export']);
-const kOthersMax = kLinesMax - 1 - 3 * kBudgets.start - kBudgets.export;
+const kBounded = new Set(['activate', 'end', 'exit']); // by their starts; and once
+const kOthersMax = kLinesMax - 2 - 3 * kBudgets.start - kBudgets.export; // `full` and `exit` have room
 const kFramesMax = 12;
 const kSitesMax = 64;
 const kOurs = path.join(__dirname, 'probe');
@@ -62,21 +62,18 @@ class Records {
     return id;
   }
 
-  // Whether one more of this kind is taken; of `activate` and `end` each is, and their callers see to their starts.
+  // Whether one more of this kind is taken.
   takes(kind) {
-    const key = kOfSpans.has(kind) ? kind : 'others';
-    if (!(key in this.counts)) return true;
-    return this.counts[key] < (kBudgets[key] || kOthersMax);
+    return kBounded.has(kind) || this.counts[keyOf(kind)] < (kBudgets[kind] || kOthersMax);
   }
 
   // False: not written, the bound is reached or the file cannot be.
   write(kind, fields) {
     if (!this.takes(kind)) return this.drop();
-    const key = kOfSpans.has(kind) ? kind : 'others';
     const line = `{"k":"${kind}","t":${hrtime.bigint()},"pid":${process.pid}${inside(fields)}}\n`;
     const bytes = Buffer.from(line);
     if (bytes.length > kLineBytesMax) return this.drop();
-    if (key in this.counts) ++this.counts[key];
+    if (!kBounded.has(kind)) ++this.counts[keyOf(kind)];
     return this.append(bytes);
   }
 
@@ -90,13 +87,17 @@ class Records {
 
   append(bytes) {
     try {
-      if (this.fd === undefined) this.fd = openSync(this.file, 'a', 0o600); // libuv adds O_CLOEXEC
+      if (this.fd === undefined) this.fd = openSync(this.file, 'a', 0o644); // libuv adds O_CLOEXEC
       writeSync(this.fd, bytes);
       return true;
     } catch {
       return false;
     }
   }
+}
+
+function keyOf(kind) {
+  return kind in kBudgets ? kind : 'others';
 }
 
 function inside(fields) {
@@ -140,8 +141,11 @@ function frameOf(site) {
 }
 
 // Frames, innermost first, without Node's, the probe's and the machinery of imports: { file, place, name } of each.
-function frames() {
-  return sites().map(frameOf).filter(Boolean);
+// `below`: only those that called this file of Node's.
+function frames(below) {
+  const all = sites();
+  const at = below ? all.findIndex((site) => site.getFileName() === below) : -1;
+  return all.slice(at + 1).map(frameOf).filter(Boolean);
 }
 
 function textOf(frame) {

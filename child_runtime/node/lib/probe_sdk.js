@@ -7,13 +7,11 @@
 
 const { frames, stack, stackOf, textOf, wrap } = require('./probe_records');
 const { Exporters } = require('./probe_export');
+const { packageOf, isInstrumentation, isTelemetry } = require('./probe_package');
 
 const kSpanOfContext = Symbol.for('OpenTelemetry Context Key SPAN'); // @opentelemetry/api, trace/context-utils
 const kGlobal = Symbol.for('opentelemetry.js.api.1'); // of all copies of @opentelemetry/api
 const kRegister = /[/\\]auto-instrumentations-node[/\\]build[/\\][^/\\]*[/\\]register/;
-const kInstrumentation = /(?:^|[/\\@])instrumentation-|[/\\](?:opentelemetry-instrumentation|[^/\\]*-instrumentation)[/\\]/;
-const kTelemetry = /[/\\]node_modules[/\\]@opentelemetry[/\\]/;
-const kPackage = /[/\\]node_modules[/\\]/;
 const kAttributesMax = 32;
 
 const hasOwn = (object, name) => Object.prototype.hasOwnProperty.call(object, name);
@@ -29,7 +27,8 @@ function resourceOf(provider) {
   const raw = resource && typeof resource.getRawAttributes === 'function' ? resource.getRawAttributes() : undefined;
   const entries = raw || Object.entries((resource && resource.attributes) || {});
   const known = entries.filter(([, value]) => value !== undefined && value !== null && typeof value.then !== 'function');
-  return Object.fromEntries(known.slice(0, kAttributesMax).map(([key, value]) => [key, String(value)]));
+  const first = known.slice(0, kAttributesMax).reverse(); // of two values of a name the first one counts
+  return Object.fromEntries(first.map(([key, value]) => [key, String(value)]));
 }
 
 // All processors of a provider, as they are now.
@@ -40,12 +39,11 @@ function processorsOf(provider) {
   return active && active._exporter ? [active] : []; // 1.x by its environment
 }
 
-// Who starts a span: the first frame outside of OpenTelemetry's packages, or one of an instrumentation.
+// Who starts a span: the first frame outside of OpenTelemetry's packages, or in an instrumentation.
 function starter() {
   for (const frame of frames()) {
-    const isOfTelemetry = kTelemetry.test(frame.file);
-    if (isOfTelemetry && !kInstrumentation.test(frame.file)) continue;
-    return { by: kPackage.test(frame.file) ? 'library' : 'program', at: textOf(frame) };
+    const { name } = packageOf(frame.file) || { name: '' };
+    if (!isTelemetry(name)) return { by: isInstrumentation(name) ? 'library' : 'program', at: textOf(frame) };
   }
   return {};
 }

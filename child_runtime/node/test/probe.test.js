@@ -80,7 +80,10 @@ provider.shutdown();
 
     assert.strictEqual(probed.requests.length, 1);
     const [{ path: where, headers, body }] = probed.requests;
-    assert.deepStrictEqual([where, headers['runmain-doctor'], headers['content-type']], ['/v1/traces', 'a b', 'application/x-protobuf']);
+    assert.deepStrictEqual(
+      [where, headers['runmain-doctor'], headers.more, headers['content-type']],
+      ['/v1/traces', 'a%20b', 'c=d', 'application/x-protobuf'],
+    );
     assert.deepStrictEqual(spansOf(body).map((span) => span.name).sort(), ['inner', 'outer']);
   });
 
@@ -163,6 +166,30 @@ providerOf(new SimpleSpanProcessor(new Masking(new OTLPTraceExporter()))).getTra
   });
 }
 
+test('metrics and logs come here, too, and nothing is told of them', async (t) => {
+  const probed = new Probed(t);
+  const { how, pid } = await probed.run(
+    `${prelude('current')}
+const { OTLPMetricExporter } = load('@opentelemetry/exporter-metrics-otlp-http');
+const { MeterProvider, PeriodicExportingMetricReader } = load('@opentelemetry/sdk-metrics');
+const { OTLPLogExporter } = load('@opentelemetry/exporter-logs-otlp-proto');
+const { LoggerProvider, SimpleLogRecordProcessor } = load('@opentelemetry/sdk-logs');
+const url = 'https://collector.example/x';
+const meters = new MeterProvider({ readers: [new PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter({ url }) })] });
+meters.getMeter('a').createCounter('sold').add(1);
+const logs = new LoggerProvider({ processors: [new SimpleLogRecordProcessor({ exporter: new OTLPLogExporter({ url }) })] });
+logs.getLogger('a').emit({ body: 'sold one' });
+Promise.all([meters.shutdown(), logs.shutdown()]).then(() => process.exit());`,
+  );
+  assert.strictEqual(how, 0);
+  const come = probed.requests.map((one) => [one.path, one.headers['content-type'], one.body.includes('sold')]).sort();
+  assert.deepStrictEqual(come, [
+    ['/v1/logs', 'application/x-protobuf', true],
+    ['/v1/metrics', 'application/json', true],
+  ]);
+  assert.deepStrictEqual(probed.of(pid).map((one) => one.k).filter((one) => one !== 'package'), ['process', 'exit']);
+});
+
 test('a program of ES modules is seen as one of CommonJS', async (t) => {
   const probed = new Probed(t);
   const { how, said, pid } = await probed.run(
@@ -207,7 +234,7 @@ test("the register and the program's NodeSDK: the second registration is refused
     `${prelude('current')}
 const { NodeSDK } = load('@opentelemetry/sdk-node');
 const { HttpInstrumentation } = load('@opentelemetry/instrumentation-http');
-const sdk = new NodeSDK({ instrumentations: [new HttpInstrumentation()] });
+const sdk = new NodeSDK({ serviceName: 'shop', instrumentations: [new HttpInstrumentation()] });
 sdk.start();
 process.exit(0);`,
     { before: [kRegister] },
@@ -221,6 +248,7 @@ process.exit(0);`,
   assert.ok(first.stack.some((frame) => frame.includes('register.js')));
   assert.ok(second.stack.some((frame) => frame.includes('program.js')) && !second.stack.some((frame) => frame.includes('register.js')));
   const providers = probed.of(pid, 'provider').map((one) => one.id);
+  assert.strictEqual(probed.of(pid, 'provider')[1].resource['service.name'], 'shop');
   assert.deepStrictEqual([first.provider, second.provider], providers);
   const https = probed.of(pid, 'instrument').filter((one) => one.library === 'http');
   assert.deepStrictEqual(https.map((one) => one.automatic), [true, false]);
@@ -274,6 +302,27 @@ registerInstrumentations({ instrumentations: [new ExpressInstrumentation(), new 
   ]);
   const [express] = probed.of(pid, 'package').filter((one) => one.name === 'express');
   assert.match(express.version, /^5\./);
+});
+
+test('one instrumentation made twice has two records, and there are two spans', async (t) => {
+  const probed = new Probed(t);
+  const { how, pid } = await probed.run(
+    `${prelude('current')}
+const { UndiciInstrumentation } = load('@opentelemetry/instrumentation-undici');
+const { registerInstrumentations } = load('@opentelemetry/instrumentation');
+const { NodeTracerProvider } = load('@opentelemetry/sdk-trace-node');
+new NodeTracerProvider().register();
+for (let i = 0; i < 2; ++i) registerInstrumentations({ instrumentations: [new UndiciInstrumentation()] });
+const server = require('http').createServer((request, response) => response.end('ok')).listen(0, '127.0.0.1', async () => {
+  await (await fetch('http://127.0.0.1:' + server.address().port)).text();
+  process.exit();
+});`,
+  );
+  assert.strictEqual(how, 0);
+  const made = probed.of(pid, 'instrument').map((one) => [one.library, one.refused, outside(one.stack).length > 0]);
+  assert.deepStrictEqual(made, [['undici', false, true], ['undici', false, true]]);
+  assert.deepStrictEqual(probed.of(pid, 'start').map((one) => [one.kind, one.by]), [[3, 'library'], [3, 'library']]);
+  assert.strictEqual(probed.of(pid, 'provider')[0].class, 'NodeTracerProvider');
 });
 
 test('a second copy of the API, of another version, is refused for its version', async (t) => {

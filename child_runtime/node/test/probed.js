@@ -64,7 +64,7 @@ class Probed {
         NODE_OPTIONS: options,
         RUNMAIN_DOCTOR: this.records,
         RUNMAIN_DOCTOR_ENDPOINT: `http://127.0.0.1:${this.server.address().port}`,
-        RUNMAIN_DOCTOR_HEADERS: 'runmain-doctor=a%20b',
+        RUNMAIN_DOCTOR_HEADERS: 'runmain-doctor=a%20b,more=c=d',
         ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
