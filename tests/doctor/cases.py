@@ -87,7 +87,7 @@ ALONE = [
     case("a provider only", "FastAPI", UVICORN + "nothing_instrumented:app", old=(8,), brief=True),
     case("a provider only, Node", NODE, "node nothing_instrumented.js", 8),
     case("instance id from the environment, gunicorn", "Flask",
-         "gunicorn -c gunicorn_workers.py hello_instrumented:app", 9, brief=True, **ID),
+         "gunicorn -c gunicorn_workers.py shared_instance_id:app", 9, brief=True, **ID),
     case("instance id from the environment, uvicorn", "FastAPI", UVICORN + "--workers 2 clean_fastapi:app", 9, **ID),
     case("ended before the fork", "Flask", "gunicorn -c gunicorn_refused.py preload_fork:app", 10, brief=True),
     case("ended before the fork, Uvicorn's workers", "FastAPI",

@@ -65,7 +65,7 @@ class Place:
     def made_environment(self, environment, build):
         made = {name: value for name, value in os.environ.items()
                 if not name.startswith(("OTEL_", "RUNMAIN_", "PYTHON", "NODE_", "npm_", "LISTEN_", "LD_", "WERKZEUG_", "FLASK_"))}
-        made |= {MARK: self.home, "PORT": str(self.port), "OTEL_SERVICE_NAME": "shop",
+        made |= {MARK: self.home, "HOME": self.home, "PORT": str(self.port), "OTEL_SERVICE_NAME": "shop",
                  "OTEL_EXPORTER_OTLP_ENDPOINT": self.sink.endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
                  "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none",
                  "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
