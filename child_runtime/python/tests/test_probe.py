@@ -105,7 +105,7 @@ work()
 
     def test_what_a_forked_child_has_inherited(self):
         self.run_sdk("""
-p = TracerProvider(resource=Resource({}))
+p = TracerProvider()
 p.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=60000))
 other = TracerProvider()
 tracer = p.get_tracer("x")
