@@ -14,6 +14,7 @@ PINNED = HERE + "/environments"
 NODES = {"18": "18.20.8", "20": "20.20.2", "22": "22.23.5", "24": "24.22.3"}
 INSTALL_TIMEOUT_S = 900
 PYTHON_SETS = ("current", "0.62")
+PROBE_SETS = PYTHON_SETS + ("1.20",)  # the last one: the oldest SDK, and gRPC
 # Runs in each Python of the environment before any sitecustomize.
 WITNESS_PTH = f"import sys; sys.path.append({HERE + '/witness'!r}); import runners_witness; sys.path.pop()\n"
 

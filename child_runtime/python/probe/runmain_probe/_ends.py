@@ -35,6 +35,8 @@ def _before(original, call):
         call(*args, **kwargs)
         return original(*args, **kwargs)
 
+    if original in os.supports_fd:
+        os.supports_fd.add(wrapper)
     return wrapper
 
 
@@ -56,7 +58,7 @@ def _on_abort():
 
 def _on_exec(path, *_):
     """It skips what is registered for the end, too. execvp() tries some that are not there."""
-    if os.access(path, os.X_OK):
+    if isinstance(path, int) or os.access(path, os.X_OK):
         _end("os.exec")
 
 

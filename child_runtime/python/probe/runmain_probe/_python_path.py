@@ -99,6 +99,8 @@ def _with_mapping(original):
 
     start.__name__ = start.__qualname__ = original.__name__
     start.__doc__ = original.__doc__
+    if original in os.supports_fd:
+        os.supports_fd.add(start)
     return start
 
 
