@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "app/doctor_processes.hpp"
 #include "os/linux/fd.hpp"
@@ -22,6 +23,7 @@ namespace runmain::app {
 namespace {
 
 constexpr Duration kHeldBack = std::chrono::seconds(2);  // the last line, until the acceptor is known
+constexpr Duration kHeldBackAmongOthers = std::chrono::milliseconds(100);
 constexpr int kLookMs = 2;
 
 doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
@@ -78,40 +80,71 @@ bool send_text(int fd, std::string_view text) {
   return send(fd, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
 }
 
+struct Conversation {
+  os::UniqueFd fd;
+  doctor::Request request;
+
+  void begin(std::uint16_t port, const std::string& path) {
+    if (!fd) return;
+    const std::string head = "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
+                             "\r\nUser-Agent: runmain-doctor\r\nAccept: */*\r\n";
+    if (!send_text(fd.get(), head)) fd.reset();
+  }
+
+  void look(const std::vector<pid_t>& pids) {
+    if (request.pid != 0) return;
+    if (const auto inode = os::peer_inode(fd.get()))
+      request.pid = DoctorProcesses::owner_of_inode(pids, *inode);
+  }
+
+  void find_acceptor(const std::vector<pid_t>& pids, Duration limit) {
+    const Time until = os::Loop::now() + limit;
+    while (fd && request.pid == 0 && os::Loop::now() < until) {
+      look(pids);
+      if (request.pid == 0 && wait(fd.get(), POLLIN, kLookMs))
+        return;  // it has hung up, or answers half a request
+    }
+  }
+
+  doctor::Request complete(const std::vector<pid_t>& pids, Time deadline) {
+    request.begin = request.end = nanoseconds(os::Loop::now());
+    if (!fd) return request;
+    find_acceptor(pids, kHeldBack);
+    if (!send_text(fd.get(), "\r\n")) return request;
+    std::string answer;
+    while (os::Loop::now() < deadline) {
+      look(pids);
+      if (!wait(fd.get(), POLLIN, request.pid == 0 ? kLookMs : milliseconds_until(deadline))) continue;
+      char buffer[4096];
+      const ssize_t n = recv(fd.get(), buffer, sizeof buffer, 0);
+      if (n <= 0) break;
+      answer.append(buffer, static_cast<std::size_t>(n));
+      if (answer.find("\r\n\r\n") != std::string::npos) break;
+    }
+    request.status = status_of(answer);
+    request.end = nanoseconds(os::Loop::now());
+    return request;
+  }
+};
+
 }  // namespace
 
-doctor::Request ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
-                    Duration limit) {
-  doctor::Request request;
-  const Time begin = os::Loop::now();
-  const Time deadline = begin + limit;
-  request.begin = request.end = nanoseconds(begin);
-  const os::UniqueFd fd = connect_to_loopback(port, deadline);
-  const std::string head = "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
-                           "\r\nUser-Agent: runmain-doctor\r\nAccept: */*\r\n";
-  if (!fd || !send_text(fd.get(), head)) return request;
-  bool held_back = true;
-  std::string answer;
-  while (os::Loop::now() < deadline) {
-    if (request.pid == 0) {
-      if (const auto inode = os::peer_inode(fd.get()))
-        request.pid = DoctorProcesses::owner_of_inode(pids, *inode);
-    }
-    if (held_back && (request.pid != 0 || os::Loop::now() - begin > kHeldBack)) {
-      held_back = false;
-      if (!send_text(fd.get(), "\r\n")) break;
-    }
-    if (!wait(fd.get(), POLLIN, held_back || request.pid == 0 ? kLookMs : milliseconds_until(deadline)))
-      continue;
-    char buffer[4096];
-    const ssize_t n = recv(fd.get(), buffer, sizeof buffer, 0);
-    if (n <= 0) break;
-    answer.append(buffer, static_cast<std::size_t>(n));
-    if (answer.find("\r\n\r\n") != std::string::npos) break;
+std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
+                                 std::size_t count, Duration limit) {
+  std::vector<Conversation> all;
+  const Time deadline = os::Loop::now() + limit;
+  for (std::size_t i = 0; i < count; ++i) {
+    Conversation one;
+    one.fd = connect_to_loopback(port, deadline);
+    if (i > 0 && !one.fd) break;
+    one.begin(port, path);
+    // A server with one worker takes the second one later.
+    one.find_acceptor(pids, count == 1 ? kHeldBack : kHeldBackAmongOthers);
+    all.push_back(std::move(one));
   }
-  request.status = status_of(answer);
-  request.end = nanoseconds(os::Loop::now());
-  return request;
+  std::vector<doctor::Request> requests;
+  for (Conversation& one : all) requests.push_back(one.complete(pids, deadline));
+  return requests;
 }
 
 bool parse_url(std::string_view text, UrlParts& parts) {

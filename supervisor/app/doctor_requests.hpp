@@ -17,10 +17,12 @@
 
 namespace runmain::app {
 
-// To port `port` of the loopback address of v4, or of v6 where only that answers. status 0: no answer by
-// then. `look` lists the processes that may have accepted it.
-doctor::Request ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
-                    Duration limit);
+// `count` of them to port `port` of the loopback address of v4, or of v6 where only that answers; status 0:
+// no answer by then. Their connections are open together, so that a worker that reads from one leaves the
+// next to another worker; the requests themselves are completed one after the other. `pids`: who may have
+// accepted them. The first one that cannot connect ends it: there are `count` requests or less, but one.
+std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
+                                 std::size_t count, Duration limit);
 
 // How a collector at "http://host:4318/v1/traces" takes an empty request. Only whether anybody answers
 // counts, not what.

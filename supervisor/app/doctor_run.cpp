@@ -38,6 +38,7 @@ constexpr Duration kStopMaxDead = seconds(25);  // SDKs wait for a dead collecto
 constexpr Duration kStillServesAfter = seconds(3);
 constexpr std::size_t kRequestsMin = 4;
 constexpr std::size_t kRequestsMax = 24;
+constexpr std::size_t kTogetherMax = 4;  // connections that are open at once
 constexpr std::size_t kRecordsFileMax = 64U << 20U;
 
 doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
@@ -135,7 +136,7 @@ void DoctorRun::reap() {
 }
 
 doctor::Request DoctorRun::ask_once(Duration limit) {
-  return ask(port_, plan_.path, processes_->living(), limit);
+  return ask(port_, plan_.path, processes_->living(), 1, limit).front();
 }
 
 Result<void> DoctorRun::wait_for_answer() {
@@ -153,8 +154,7 @@ Result<void> DoctorRun::wait_for_answer() {
       port_ = port;
       const doctor::Request request = ask_once(kAnswerMax);
       if (request.status == 0) continue;
-      gathered_.requests.push_back(request);
-      if (request.pid != 0) processes_->count_request(request.pid);
+      note(request);
       return {};
     }
     if (main_ended_ && processes_->living().empty()) {
@@ -182,25 +182,28 @@ Result<void> DoctorRun::wait_for_answer() {
                ETIMEDOUT};
 }
 
+void DoctorRun::note(const doctor::Request& request) {
+  gathered_.requests.push_back(request);
+  if (request.pid != 0) processes_->count_request(request.pid);
+}
+
 // Until each process that could answer has, or often enough.
 void DoctorRun::drive_requests() {
-  for (std::size_t i = gathered_.requests.size(); i < kRequestsMax && !interrupted(); ++i) {
+  while (gathered_.requests.size() < kRequestsMax && !interrupted()) {
     reap();
     processes_->look();
     const auto& all = processes_->seen();
-    const auto listening =
-        std::count_if(all.begin(), all.end(), [](const doctor::Process& p) { return p.listens; });
-    const auto served =
-        std::count_if(all.begin(), all.end(), [](const doctor::Process& p) { return p.requests > 0; });
+    const auto listening = static_cast<std::size_t>(
+        std::count_if(all.begin(), all.end(), [](const doctor::Process& p) { return p.listens; }));
+    const auto served = static_cast<std::size_t>(
+        std::count_if(all.begin(), all.end(), [](const doctor::Process& p) { return p.requests > 0; }));
     // A parent that only holds the socket never answers.
-    const std::size_t enough = listening <= 1 || served >= listening
-                                   ? kRequestsMin
-                                   : kRequestsMin * static_cast<std::size_t>(listening);
-    if (i >= enough) break;
-    const doctor::Request request = ask_once(kAnswerMax);
-    gathered_.requests.push_back(request);
-    if (request.pid != 0) processes_->count_request(request.pid);
-    if (request.status == 0) pause(kLook);
+    const bool all_met = listening <= 1 || served >= listening;
+    if (gathered_.requests.size() >= (all_met ? kRequestsMin : kRequestsMin * listening)) break;
+    const std::size_t together = std::clamp<std::size_t>(listening, 1, kTogetherMax);
+    for (const doctor::Request& request : ask(port_, plan_.path, processes_->living(), together, kAnswerMax))
+      note(request);
+    if (gathered_.requests.back().status == 0) pause(kLook);
   }
   processes_->look();
 }
@@ -253,8 +256,7 @@ void DoctorRun::stop() {
   if (stop.collectors_imitated) pause(kLook);  // the receiver's thread looks that often
   doctor::Request last = ask_once(kAnswerMax);
   last.last = true;
-  if (last.pid != 0) processes_->count_request(last.pid);
-  gathered_.requests.push_back(last);
+  note(last);
   stop.signal = doctor::stop_signal_of(evidence());
   stop.tried = true;
   const Time begin = os::Loop::now();

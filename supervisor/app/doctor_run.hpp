@@ -55,6 +55,7 @@ class DoctorRun {
   void kill_all();
 
   doctor::Request ask_once(Duration limit);
+  void note(const doctor::Request& request);
   bool is_waiting_for_spans();
   void reap();
   void pause(Duration time);

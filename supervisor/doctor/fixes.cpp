@@ -176,6 +176,11 @@ Kind kind_of(const Evidence& e) {
 }
 
 std::string stop_signal_of(const Evidence& e) {
+  // Who handles it wants to be ended by it. Werkzeug's reloader does so for itself.
+  const bool handles_term = std::any_of(e.signals.begin(), e.signals.end(), [](const SignalHandled& s) {
+    return s.signal == "SIGTERM" && !s.stack.empty() && !is_library_frame(s.stack.front());
+  });
+  if (handles_term) return "SIGTERM";
   const Server server = kind_of(e).server;
   if (server == Server::werkzeug || server == Server::runserver) return "SIGINT";
   for (const char* word : {"--reload", "--watch", "nodemon", "watchfiles", "tsx"}) {

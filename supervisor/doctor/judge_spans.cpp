@@ -142,7 +142,8 @@ struct Doubled {
 std::optional<Doubled> doubled_in(const Look& look, pid_t pid) {
   const auto& all = look.all().processors;
   for (auto one = all.begin(); one != all.end(); ++one) {
-    if (one->pid != pid || !one->exporter) continue;
+    // What a worker has from before its fork is its own, too.
+    if ((one->pid != pid && one->pid != look.forked_from(pid)) || !one->exporter) continue;
     for (auto other = std::next(one); other != all.end(); ++other) {
       if (other->pid != pid || other->provider != one->provider || !other->exporter) continue;
       const bool same = other->exporter == one->exporter;
@@ -259,9 +260,9 @@ void judge_nothing_instrumented(const Look& look, Findings& found) {
 void judge_never_activated(const Look& look, Findings& found) {
   const auto& seen = look.all().seen;
   for (const SpanSeen& span : seen) {
-    if (!span.by_program || span.activated) continue;
+    if (!span.by_program || span.activated || !span.end) continue;
     const auto sibling = std::find_if(seen.begin(), seen.end(), [&](const SpanSeen& other) {
-      const bool within = other.time > span.time && (!span.end || (other.end && *other.end <= *span.end));
+      const bool within = other.time > span.time && other.end && *other.end <= *span.end;
       return other.pid == span.pid && within && other.span != span.span && other.parent == span.parent &&
              other.at != span.at && other.task == span.task &&
              (span.parent.empty() || other.trace == span.trace);

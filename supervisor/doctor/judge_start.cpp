@@ -35,6 +35,15 @@ bool was_shut_down(const Look& look, pid_t pid, std::uint64_t provider, Nanoseco
   });
 }
 
+// Ids of providers that export and had not been shut down at the fork.
+std::vector<std::uint64_t> alive_at(const Look& look, const Forked& fork) {
+  std::vector<std::uint64_t> alive;
+  for (const std::uint64_t id : fork.providers) {
+    if (!was_shut_down(look, fork.parent, id, fork.time)) alive.push_back(id);
+  }
+  return alive;
+}
+
 Stack stack_of(const Look& look, const ProviderSet& set) {
   if (!set.stack.empty()) return set.stack;
   const ProviderMade* made = set.provider ? look.provider(set.pid, *set.provider) : nullptr;
@@ -225,9 +234,8 @@ struct Again {
 };
 std::vector<Again> again_in(const Look& look, const Forked& fork) {
   std::vector<Again> all;
-  const auto inherited = [&](std::uint64_t id) {
-    return std::count(fork.providers.begin(), fork.providers.end(), id) > 0;
-  };
+  const auto alive = alive_at(look, fork);
+  const auto inherited = [&](std::uint64_t id) { return std::count(alive.begin(), alive.end(), id) > 0; };
   for (const ProviderSet& set : look.all().sets) {
     if (set.pid != fork.pid || !set.provider) continue;
     all.push_back(
@@ -265,7 +273,7 @@ std::set<std::string> shared_spans(const Look& look, pid_t pid, std::set<pid_t>&
 
 void judge_preload_fork(const Look& look, Findings& found) {
   for (const Forked& fork : look.all().forks) {
-    if (fork.providers.empty()) continue;
+    if (alive_at(look, fork).empty()) continue;
     const auto again = again_in(look, fork);
     std::set<pid_t> others;
     const auto names = shared_spans(look, fork.pid, others);
@@ -292,7 +300,7 @@ void judge_refused_after_fork(const Look& look, Findings& found) {
   for (const ProviderSet& set : look.all().sets) {
     const Forked* fork = look.fork_of(set.pid);
     // Where the exporter of before the fork lives, that is the cause: judge_preload_fork().
-    if (set.accepted || !set.provider || fork == nullptr || !fork->providers.empty()) continue;
+    if (set.accepted || !set.provider || fork == nullptr || !alive_at(look, *fork).empty()) continue;
     if (first_of(sets_in(look, set.pid)) != nullptr) continue;
     Finding f;
     f.cause = Cause::refused_after_fork;
@@ -348,30 +356,48 @@ void judge_no_telemetry(const Look& look, Findings& found) {
   found.push_back(std::move(f));
 }
 
-void judge_shared_instance_id(const Look& look, Findings& found) {
+namespace {
+
+// Who uses which instance of which service, by what it sent and by the providers that it made.
+std::map<std::string, std::set<pid_t>> users_of_instances(const Look& look) {
   std::map<std::string, std::set<pid_t>> users;
   for (const WireSpan& span : look.all().spans) {
     if (span.pid != 0 && !span.instance_id.empty())
       users[span.service + '\0' + span.instance_id].insert(span.pid);
   }
-  for (const auto& [key, all] : users) {
+  for (const ProviderMade& made : look.all().providers) {
+    const auto instance = made.resource.find("service.instance.id");
+    const auto service = made.resource.find("service.name");
+    if (instance == made.resource.end() || endpoints_of(look, made.pid, made.id).empty()) continue;
+    const std::string name = service == made.resource.end() ? std::string() : service->second;
+    users[name + '\0' + instance->second].insert(made.pid);
+  }
+  return users;
+}
+
+}  // namespace
+
+void judge_shared_instance_id(const Look& look, Findings& found) {
+  for (const auto& [key, all] : users_of_instances(look)) {
     // A parent that has sent something before it forked is no worker.
     std::set<pid_t> pids;
     for (const pid_t pid : all) {
       const bool above =
           std::any_of(all.begin(), all.end(), [&](pid_t other) { return look.is_ancestor(other, pid); });
-      if (!above && !look.is_tracker(pid)) pids.insert(pid);
+      const bool explained = std::any_of(found.begin(), found.end(), [&](const Finding& f) {
+        return f.pid == pid && f.cause == Cause::preload_fork;
+      });
+      if (!above && !explained && !look.is_tracker(pid)) pids.insert(pid);
     }
     if (pids.size() < 2) continue;
     const pid_t first = *pids.begin();
     Finding f;
     f.cause = Cause::shared_instance_id;
     f.pid = first;
-    f.seen_by.spans = true;
+    f.seen_by = {look.initialises(first), look.has_wire(first), false};
     f.sides.push_back({first, "one of them", look.stack_of_start(first)});
     f.evidence.push_back("service.instance.id " + quoted(key.substr(key.find('\0') + 1)) +
-                         " came in spans of pids " + list_of(pids) +
-                         ": a collector takes them for one process");
+                         " is that of pids " + list_of(pids) + ": a collector takes them for one process");
     found.push_back(std::move(f));
   }
 }

@@ -89,12 +89,21 @@ def maps(pid, word):
         return False
 
 
+def words(pid, word):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return word in file.read().split("\0")
+    except OSError:
+        return False
+
+
 def look(place, seen):
     """At the processes while they serve. Initialised: OTLP's protobuf is loaded, or Node's register was asked for."""
     live = place.pids()
     seen.processes = len(live)
     node = "register" in place.environment.get("NODE_OPTIONS", "")
-    seen.initialised = len(live) if node else sum(maps(pid, "google/_upb") for pid in live)
+    # Node's own watcher loads no --require in its parent.
+    seen.initialised = sum(not words(pid, "--watch") for pid in live) if node else sum(maps(pid, "google/_upb") for pid in live)
     seen.injected = any(maps(pid, "libotelinject.so") for pid in live)
 
 

@@ -121,7 +121,7 @@ TEST_CASE("a preloaded provider alone is no fault, and starting again after the 
   }
   Case added = preloaded();
   added.exporter(kServing, 1, 50, "/app/gunicorn.conf.py:4");
-  CHECK(added.found() == "preload-fork 101");
+  CHECK(added.found() == "exporter-twice 101, preload-fork 101");
 }
 
 TEST_CASE("a span that was open at the fork and comes from two processes is the preload's doing",
@@ -137,8 +137,10 @@ TEST_CASE("a span that was open at the fork and comes from two processes is the 
 TEST_CASE("a start after the fork that is refused, where nothing of before exports, is a cause of its own",
           "[doctor]") {
   Case c = preloaded();
-  c.e.forks.front().providers.clear();
-  c.e.processors.clear();
+  Shutdown shutdown;
+  shutdown.pid = kParent;
+  shutdown.provider = 1;
+  c.e.shutdowns.push_back(shutdown);
   c.made(kServing, 2, "/app/gunicorn.conf.py:4");
   c.exporter(kServing, 2, 20, "/app/gunicorn.conf.py:4");
   c.set(kServing, 2, "/app/gunicorn.conf.py:5", false, kParent);
@@ -170,6 +172,9 @@ TEST_CASE("an instance id of two workers is named, one of a worker and its paren
   CHECK(c.found() == "shared-instance-id 101");
   c.e.spans.back().instance_id = "web-2";
   CHECK(c.found().empty());
+  for (ProviderMade& made : c.e.providers)
+    made.resource["service.instance.id"] = "web-1";  // of workers that sent nothing
+  CHECK(c.found() == "shared-instance-id 101");
 
   Case above = clean();
   above.e.processes.front().parent = kParent;
