@@ -101,7 +101,11 @@ std::uint64_t inode_of_port(const std::string& table, std::uint16_t port, bool i
 }  // namespace
 
 void DoctorProcesses::look() {
-  living_ = os::tagged_processes(tag_);
+  living_.clear();
+  for (const std::uint64_t tag : tags_) {
+    const std::vector<pid_t> tree = os::tagged_processes(tag);
+    living_.insert(living_.end(), tree.begin(), tree.end());
+  }
   std::set<std::uint64_t> listening;
   for (const os::Listening& one : os::listening_sockets(living_)) listening.insert(one.inode);
   for (const pid_t pid : living_) {

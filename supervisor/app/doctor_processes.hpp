@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "doctor/evidence.hpp"
@@ -16,7 +17,8 @@ namespace runmain::app {
 
 class DoctorProcesses {
  public:
-  explicit DoctorProcesses(std::uint64_t tag) : tag_(tag) {}
+  // Of these trees.
+  explicit DoctorProcesses(std::vector<std::uint64_t> tags) : tags_(std::move(tags)) {}
 
   // Looks at all that live now.
   void look();
@@ -37,7 +39,7 @@ class DoctorProcesses {
   doctor::Process& entry(pid_t pid);
   static void read(doctor::Process& process);
 
-  std::uint64_t tag_;
+  std::vector<std::uint64_t> tags_;
   pid_t main_ = 0;
   std::vector<pid_t> living_;
   std::vector<doctor::Process> seen_;

@@ -13,7 +13,6 @@
 #include <memory>
 #include <utility>
 
-#include "app/doctor_processes.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/proc.hpp"
 #include "os/linux/sock_diag.hpp"
@@ -25,6 +24,11 @@ namespace {
 constexpr Duration kHeldBack = std::chrono::seconds(2);  // the last line, until the acceptor is known
 constexpr Duration kHeldBackAmongOthers = std::chrono::milliseconds(100);
 constexpr int kLookMs = 2;
+constexpr int kPauseMs = 50;  // after a request that nobody answered
+constexpr Duration kAnswerMax = std::chrono::seconds(10);
+constexpr std::size_t kRequestsMin = 4;
+constexpr std::size_t kRequestsMax = 24;
+constexpr std::size_t kTogetherMax = 4;  // connections that are open at once
 
 doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
 
@@ -145,6 +149,29 @@ std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, co
   std::vector<doctor::Request> requests;
   for (Conversation& one : all) requests.push_back(one.complete(pids, deadline));
   return requests;
+}
+
+void drive_requests(DoctorProcesses& processes, std::uint16_t port, const std::string& path,
+                    std::vector<doctor::Request>& requests, const std::function<bool()>& go_on) {
+  while (requests.size() < kRequestsMax && go_on()) {
+    processes.look();
+    const auto& all = processes.seen();
+    const auto count = [&](auto is) {
+      return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), is));
+    };
+    const std::size_t listening = count([](const doctor::Process& p) { return p.listens; });
+    const std::size_t served = count([](const doctor::Process& p) { return p.requests > 0; });
+    // A parent that only holds the socket never answers.
+    const bool all_met = listening <= 1 || served >= listening;
+    if (requests.size() >= (all_met ? kRequestsMin : kRequestsMin * listening)) break;
+    const std::size_t together = std::clamp<std::size_t>(listening, 1, kTogetherMax);
+    for (const doctor::Request& request : ask(port, path, processes.living(), together, kAnswerMax)) {
+      requests.push_back(request);
+      if (request.pid != 0) processes.count_request(request.pid);
+    }
+    if (requests.back().status == 0) (void)poll(nullptr, 0, kPauseMs);
+  }
+  processes.look();
 }
 
 bool parse_url(std::string_view text, UrlParts& parts) {

@@ -8,10 +8,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "app/doctor_processes.hpp"
 #include "base/time.hpp"
 #include "doctor/evidence.hpp"
 
@@ -23,6 +25,11 @@ namespace runmain::app {
 // accepted them. The first one that cannot connect ends it: there are `count` requests or less, but one.
 std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
                                  std::size_t count, Duration limit);
+
+// Asks until each process that could answer has, or often enough; who accepted is counted in `processes`.
+// `requests` are added to. `go_on` is called before each round: false ends it.
+void drive_requests(DoctorProcesses& processes, std::uint16_t port, const std::string& path,
+                    std::vector<doctor::Request>& requests, const std::function<bool()>& go_on);
 
 // How a collector at "http://host:4318/v1/traces" takes an empty request. Only whether anybody answers
 // counts, not what.

@@ -36,9 +36,6 @@ constexpr Duration kCollectorMax = seconds(1);
 constexpr Duration kStopMax = seconds(8);
 constexpr Duration kStopMaxDead = seconds(25);  // SDKs wait for a dead collector for 10 s and more
 constexpr Duration kStillServesAfter = seconds(3);
-constexpr std::size_t kRequestsMin = 4;
-constexpr std::size_t kRequestsMax = 24;
-constexpr std::size_t kTogetherMax = 4;  // connections that are open at once
 constexpr std::size_t kRecordsFileMax = 64U << 20U;
 
 doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
@@ -72,7 +69,10 @@ Result<void> DoctorRun::run() {
     settle();
     return answered.error();
   }
-  drive_requests();
+  drive_requests(*processes_, port_, plan_.path, gathered_.requests, [this] {
+    reap();
+    return !interrupted();
+  });
   settle();
   look_at_collectors();
   stop();
@@ -90,7 +90,7 @@ Result<void> DoctorRun::start() {
   if (getrandom(secret_.data(), secret_.size(), 0) != static_cast<ssize_t>(secret_.size()))
     return Error::from_errno("getrandom", errno);
   tag_ = os::TagSource().next();
-  processes_ = std::make_unique<DoctorProcesses>(tag_);
+  processes_ = std::make_unique<DoctorProcesses>(std::vector<std::uint64_t>{tag_});
   auto listener = DoctorReceiver::listen(receiver_port_);
   if (!listener) return listener.error();
 
@@ -185,27 +185,6 @@ Result<void> DoctorRun::wait_for_answer() {
 void DoctorRun::note(const doctor::Request& request) {
   gathered_.requests.push_back(request);
   if (request.pid != 0) processes_->count_request(request.pid);
-}
-
-// Until each process that could answer has, or often enough.
-void DoctorRun::drive_requests() {
-  while (gathered_.requests.size() < kRequestsMax && !interrupted()) {
-    reap();
-    processes_->look();
-    const auto& all = processes_->seen();
-    const auto listening = static_cast<std::size_t>(
-        std::count_if(all.begin(), all.end(), [](const doctor::Process& p) { return p.listens; }));
-    const auto served = static_cast<std::size_t>(
-        std::count_if(all.begin(), all.end(), [](const doctor::Process& p) { return p.requests > 0; }));
-    // A parent that only holds the socket never answers.
-    const bool all_met = listening <= 1 || served >= listening;
-    if (gathered_.requests.size() >= (all_met ? kRequestsMin : kRequestsMin * listening)) break;
-    const std::size_t together = std::clamp<std::size_t>(listening, 1, kTogetherMax);
-    for (const doctor::Request& request : ask(port_, plan_.path, processes_->living(), together, kAnswerMax))
-      note(request);
-    if (gathered_.requests.back().status == 0) pause(kLook);
-  }
-  processes_->look();
 }
 
 bool DoctorRun::is_waiting_for_spans() {

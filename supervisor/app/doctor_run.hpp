@@ -47,7 +47,6 @@ class DoctorRun {
   Result<void> start();
   std::vector<std::string> environment() const;
   Result<void> wait_for_answer();
-  void drive_requests();
   void settle();
   void look_at_collectors();
   void stop();

@@ -3,6 +3,7 @@
 // status: 0 nothing found, 1 something found, 2 usage or not started, 4 it never answered, 130 interrupted.
 //
 //     runmain-doctor [--request PATH|URL] [--timeout-ms N] -- COMMAND...
+//     runmain-doctor [--request PATH|URL] --service NAME --runtime DIR
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "app/doctor_living.hpp"
 #include "app/doctor_requests.hpp"
 #include "app/doctor_run.hpp"
 #include "doctor/judge.hpp"
@@ -29,27 +31,41 @@ std::atomic<bool> interrupted{false};
 
 void on_signal(int /*number*/) { interrupted = true; }
 
+struct Wish {
+  app::DoctorPlan program;
+  app::LivingPlan living;  // with a service: that one
+};
+
+bool read_request(const std::string& value, Wish& wish) {
+  app::UrlParts url;
+  if (value.starts_with("/")) {
+    url.path = value;
+  } else if (!app::parse_url(value, url)) {
+    return false;
+  }
+  wish.program.path = wish.living.path = url.path;
+  wish.program.port = wish.living.port = url.port;
+  return true;
+}
+
 // False: it is not what `runmain doctor` gives us.
-bool read_arguments(int argc, char** argv, app::DoctorPlan& plan) {
+bool read_arguments(int argc, char** argv, Wish& wish) {
   int i = 1;
   for (; i + 1 < argc && std::string(argv[i]) != "--"; i += 2) {
     const std::string name = argv[i];
     const std::string value = argv[i + 1];
     if (name == "--timeout-ms") {
-      plan.patience = std::chrono::milliseconds(std::strtoll(value.c_str(), nullptr, 10));
-    } else if (name == "--request" && value.starts_with("/")) {
-      plan.path = value;
-    } else if (name == "--request") {
-      app::UrlParts url;
-      if (!app::parse_url(value, url)) return false;
-      plan.path = url.path;
-      plan.port = url.port;
-    } else {
+      wish.program.patience = std::chrono::milliseconds(std::strtoll(value.c_str(), nullptr, 10));
+    } else if (name == "--service") {
+      wish.living.service = value;
+    } else if (name == "--runtime") {
+      wish.living.runtime = value;
+    } else if (name != "--request" || !read_request(value, wish)) {
       return false;
     }
   }
-  for (++i; i < argc; ++i) plan.command.emplace_back(argv[i]);
-  return !plan.command.empty();
+  for (++i; i < argc; ++i) wish.program.command.emplace_back(argv[i]);
+  return wish.program.command.empty() != wish.living.service.empty();
 }
 
 int exit_of(const Result<void>& ran, bool found) {
@@ -59,15 +75,22 @@ int exit_of(const Result<void>& ran, bool found) {
   return found ? 1 : 0;
 }
 
-int diagnose(app::DoctorPlan plan) {
-  app::DoctorRun run(std::move(plan));
-  const Result<void> ran = run.run();
-  const doctor::Evidence evidence = run.evidence();
+int report(const Result<void>& ran, const doctor::Evidence& evidence) {
   const auto findings = doctor::judge(evidence);
   auto json = doctor::to_json(evidence, findings);
   if (!ran) json["fault"] = {{"message", ran.error().message}, {"hint", ran.error().hint}};
   std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << std::endl;
   return exit_of(ran, !findings.empty());
+}
+
+int diagnose(Wish wish) {
+  if (!wish.living.service.empty()) {
+    doctor::Evidence evidence;
+    return report(app::look_at_living(wish.living, evidence, [] { return !interrupted; }), evidence);
+  }
+  app::DoctorRun run(std::move(wish.program));
+  const Result<void> ran = run.run();
+  return report(ran, run.evidence());
 }
 
 }  // namespace
@@ -78,15 +101,15 @@ int main(int argc, char** argv) {
   std::signal(SIGTERM, on_signal);
   std::signal(SIGHUP, on_signal);
   std::signal(SIGPIPE, SIG_IGN);
-  app::DoctorPlan plan;
-  plan.interrupted = &interrupted;
-  plan.share = drive::share_of(std::filesystem::read_symlink("/proc/self/exe").string());
-  if (!read_arguments(argc, argv, plan)) {
-    std::fputs("runmain-doctor: started by `runmain doctor -- COMMAND`\n", stderr);
+  Wish wish;
+  wish.program.interrupted = &interrupted;
+  wish.program.share = drive::share_of(std::filesystem::read_symlink("/proc/self/exe").string());
+  if (!read_arguments(argc, argv, wish)) {
+    std::fputs("runmain-doctor: started by `runmain doctor`\n", stderr);
     return 2;
   }
   try {
-    return diagnose(std::move(plan));
+    return diagnose(std::move(wish));
   } catch (const std::exception& fault) {  // no memory
     std::fprintf(stderr, "runmain-doctor: %s\n", fault.what());
     return 2;

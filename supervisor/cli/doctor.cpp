@@ -7,12 +7,13 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
-#include <cstring>
+#include <optional>
 
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
 #include "cli/doctor_text.hpp"
 #include "cli/programs.hpp"
+#include "cli/session.hpp"
 #include "os/linux/fd.hpp"
 
 extern char** environ;
@@ -74,10 +75,29 @@ int show(const Options& options, Terminal& terminal, const Answer& answer) {
   return WIFEXITED(answer.status) ? WEXITSTATUS(answer.status) : kSignalled + WTERMSIG(answer.status);
 }
 
+// Arguments of runmain-doctor for a living service. Nothing: `exit` says why.
+std::optional<std::vector<std::string>> of_service(const Options& options, Terminal& terminal, int& exit) {
+  const auto session = Session::open(options, terminal, exit);
+  if (!session) return std::nullopt;
+  return std::vector<std::string>{"--service", options.service, "--runtime", session->runtime()};
+}
+
+std::vector<std::string> of_command(const Options& options) {
+  std::vector<std::string> args;
+  if (options.timeout_s > 0) {
+    args.emplace_back("--timeout-ms");
+    args.push_back(std::to_string(static_cast<long long>(options.timeout_s * 1000)));
+  }
+  return args;
+}
+
 int run_doctor(const Options& options, Terminal& terminal) {
-  if (options.flags.command.empty()) {
+  const auto& command = options.flags.command;
+  if (command.empty() == options.service.empty()) {
     complain(terminal,
-             Error{"doctor of what?", {}, "runmain doctor -- COMMAND, as you start it without runmain"});
+             Error{command.empty() ? "doctor of what?" : "either a service or a command",
+                   {},
+                   "runmain doctor -- COMMAND, as you start it without runmain; or runmain doctor SERVICE"});
     return kUsage;
   }
   const auto program = find_program("runmain-doctor");
@@ -85,17 +105,17 @@ int run_doctor(const Options& options, Terminal& terminal) {
     complain(terminal, program.error());
     return kServiceFailed;
   }
-  std::vector<std::string> args;
-  if (!options.request.empty()) args = {"--request", options.request};
-  if (options.timeout_s > 0) {
-    args.emplace_back("--timeout-ms");
-    args.push_back(std::to_string(static_cast<long long>(options.timeout_s * 1000)));
+  int exit = kClean;
+  auto args = command.empty() ? of_service(options, terminal, exit) : of_command(options);
+  if (!args) return exit;
+  if (!options.request.empty()) args->insert(args->end(), {"--request", options.request});
+  if (!command.empty()) {
+    args->emplace_back("--");
+    args->insert(args->end(), command.begin(), command.end());
   }
-  args.emplace_back("--");
-  args.insert(args.end(), options.flags.command.begin(), options.flags.command.end());
   // Ctrl-C is runmain-doctor's to handle: it ends the program, and then itself.
   std::signal(SIGINT, SIG_IGN);
-  const auto answer = run_program(*program, args);
+  const auto answer = run_program(*program, *args);
   if (!answer) {
     complain(terminal, answer.error());
     return kServiceFailed;
@@ -110,8 +130,10 @@ void add_doctor(CLI::App& app, Options& options) {
       app, options, "doctor", "Say why there are two spans of a request, or none",
       "  runmain doctor -- flask --app app run --debug\n"
       "  runmain doctor --request /users -- opentelemetry-instrument uvicorn main:app --reload\n"
+      "  runmain doctor web\n"
       "Runs the command as it is, sends requests to it, stops it, and says which process starts\n"
       "telemetry where, what is wrong with that, and how to mend it. Its spans go to the doctor only.\n"
+      "Of a service that runs here: looks at its processes and at its spans, and restarts nothing.\n"
       "Exit status: 0 nothing found, 1 something found, 2 usage, 4 it never answered.",
       run_doctor);
   command
@@ -119,7 +141,10 @@ void add_doctor(CLI::App& app, Options& options) {
                    "what is asked for: /path, or a URL with the port (default: /)")
       ->type_name("PATH|URL");
   add_timeout(command, options, "so long until it answers (default: 30s)");
+  command->add_option("service", options.service, "a service that runs here, instead of a command")
+      ->type_name("SERVICE");
   add_json(command, options);
+  add_place(command, options);
 }
 
 }  // namespace runmain::cli

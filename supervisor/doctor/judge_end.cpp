@@ -26,6 +26,15 @@ const SignalHandled* handler_of(const Look& look, pid_t pid, const std::string& 
   return last;
 }
 
+// The caller of the language's own library is no program's file.
+bool is_by_library(const Stack& stack) {
+  const auto is_language = [](const std::string& frame) {
+    return frame.find("/lib/python") != std::string::npos && frame.find("-packages/") == std::string::npos;
+  };
+  const auto caller = std::find_if_not(stack.begin(), stack.end(), is_language);
+  return caller != stack.end() && is_library_frame(*caller);
+}
+
 // What ended the process, as far as anybody saw it.
 struct End {
   Side side;
@@ -33,9 +42,11 @@ struct End {
 };
 std::optional<End> end_of(const Look& look, pid_t pid) {
   for (const Killed& kill : look.all().kills) {
-    if (kill.target == pid && kill.signal == "SIGKILL")
-      return End{{kill.pid, "killed by " + look.name(kill.pid) + " here", kill.stack},
-                 "it was ended by SIGKILL, which runs nothing"};
+    if (kill.target != pid || kill.signal != "SIGKILL") continue;
+    // How a server ends its own children is nothing that its user does.
+    if (look.all().stop.tried && kill.time >= look.all().stop.begin && is_by_library(kill.stack)) continue;
+    return End{{kill.pid, "killed by " + look.name(kill.pid) + " here", kill.stack},
+               "it was ended by SIGKILL, which runs nothing"};
   }
   for (const Exited& exit : look.all().exits) {
     if (exit.pid == pid && (exit.how == "os._exit" || exit.how == "process.reallyExit" ||

@@ -9,7 +9,8 @@
 namespace runmain::doctor {
 namespace {
 
-constexpr int kServer = 2;  // SpanKind SERVER of OTLP
+constexpr int kServer = 2;  // SpanKind of OTLP
+constexpr int kClient = 3;
 
 // Libraries whose instrumentation makes the span of a request that comes in.
 bool is_server_library(const std::string& library) {
@@ -114,18 +115,48 @@ std::vector<ServerSpan> server_spans(const Look& look, pid_t pid) {
   return all;
 }
 
-// A server's span directly below a server's span of the same process, or two of them at one time in a program
-// that gets one request after the other.
+const SpanSeen* seen_span(const Look& look, pid_t pid, const std::string& trace, const std::string& span) {
+  const auto& all = look.all().seen;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const SpanSeen& s) {
+    return s.pid == pid && s.trace == trace && s.span == span;
+  });
+  return found == all.end() ? nullptr : &*found;
+}
+
+// A program that calls itself has a client's span between its server's spans.
+bool is_below_client(const Look& look, pid_t pid, const ServerSpan& span) {
+  constexpr int kDepthMax = 32;
+  const SpanSeen* at = seen_span(look, pid, span.trace, span.parent);
+  for (int i = 0; at != nullptr && i < kDepthMax; ++i) {
+    if (at->kind == kClient) return true;
+    at = seen_span(look, pid, span.trace, at->parent);
+  }
+  return false;
+}
+
+// Both began while one request of ours was answered.
+bool are_of_one_request(const Look& look, pid_t pid, const ServerSpan& one, const ServerSpan& other) {
+  const auto& requests = look.all().requests;
+  return std::any_of(requests.begin(), requests.end(), [&](const Request& r) {
+    return r.pid == pid && r.begin <= one.begin && one.begin <= r.end && r.begin <= other.begin &&
+           other.begin <= r.end;
+  });
+}
+
+// Two server's spans of one request: seen by a probe in one of the requests that we drove, else on the wire
+// one right below the other, or one within the other in a program that gets one request after the other.
 std::string doubled_servers(const Look& look, pid_t pid) {
   const auto all = server_spans(look, pid);
   for (const ServerSpan& outer : all) {
     for (const ServerSpan& inner : all) {
-      if (&inner == &outer || (inner.trace == outer.trace && inner.span == outer.span)) continue;
-      if (inner.trace == outer.trace && inner.parent == outer.span)
-        return "one request has two server spans: " + inner.words + " below " + outer.words;
-      if (inner.trace != outer.trace && outer.begin <= inner.begin && inner.end <= outer.end &&
-          inner.begin < inner.end)
-        return "one request has two server spans in two traces: " + outer.words + " and " + inner.words;
+      if (&inner == &outer || inner.begin < outer.begin) continue;
+      if (inner.trace == outer.trace && inner.span == outer.span) continue;
+      const bool is_below = inner.trace == outer.trace && inner.parent == outer.span;
+      const bool is_within = inner.trace != outer.trace && inner.end <= outer.end && inner.begin < inner.end;
+      const bool is_one =
+          look.has_probe(pid) ? are_of_one_request(look, pid, outer, inner) : is_below || is_within;
+      if (!is_one || is_below_client(look, pid, inner)) continue;
+      return "one request has two server spans: " + outer.words + " and " + inner.words;
     }
   }
   return {};

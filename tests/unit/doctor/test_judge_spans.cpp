@@ -22,6 +22,7 @@ TEST_CASE("an instrumentation that is applied twice is named once a request has 
   Case c = clean();
   c.instrument(kServing, "FlaskInstrumentor", "flask", "/app/app.py:12");
   CHECK(c.found().empty());  // it may have been harmless
+  c.e.requests.back().end = c.now() + 5;
   SpanSeen& second = c.seen(kServing, "bb", "/site-packages/flask/__init__.py:1");
   second.kind = 2;
   second.parent = "aa";
@@ -30,6 +31,12 @@ TEST_CASE("an instrumentation that is applied twice is named once a request has 
   CHECK(c.found() == "auto-and-manual 101");
   CHECK(judge(c.e).front().sides.size() == 2);
   CHECK(judge(c.e).front().seen_by == SeenBy{true, true, false});
+  // A server that calls itself.
+  c.e.seen.back().parent = "cc";
+  SpanSeen& client = c.seen(kServing, "cc", "/site-packages/requests.py:1");
+  client.kind = 3;
+  client.parent = "aa";
+  CHECK(c.found().empty());
 }
 
 TEST_CASE("a middleware by hand beside the instrumentation's is named", "[doctor]") {

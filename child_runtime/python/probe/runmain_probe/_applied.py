@@ -1,7 +1,12 @@
 """Instrumentations and server middlewares: which, to what, by whom, and whether in time."""
+import gc
+import sys
+
 from . import _packages, _records, _spans, _wraps
 
 _AUTOMATIC = "opentelemetry.instrumentation.auto_instrumentation"
+# Instrumentations that put a class of their own in the place of the library's: apps that are there already stay as they are.
+_REPLACED = {"flask": ("flask", "Flask"), "fastapi": ("fastapi", "FastAPI"), "starlette": ("starlette.applications", "Starlette")}
 _automatic = {}  # name of an instrumentor's class -> whether opentelemetry-instrument applied it
 
 
@@ -35,20 +40,35 @@ def on_instrumentor(module):
 def _instrument(original):
     def instrument(self, *args, **kwargs):
         was = getattr(self, "_is_instrumented_by_opentelemetry", False)
+        late = _has_apps(_library(type(self)))
         result = original(self, *args, **kwargs)
         if was or getattr(self, "_is_instrumented_by_opentelemetry", False):  # else it did not fit
-            _say_instrumented(type(self), bool(was))
+            _say_instrumented(type(self), bool(was), late)
         return result
 
     return instrument
 
 
 @_records.safely
-def _say_instrumented(cls, refused):
+def _has_apps(library):
+    """Whether an app of the library is there that nobody has instrumented. By the types of objects, for a proxy would ask what
+    it stands for."""
+    name, kind = _REPLACED.get(library, (None, None))
+    made = getattr(sys.modules.get(name), kind, None) if name else None
+    if not isinstance(made, type):
+        return False
+    return any(
+        issubclass(type(one), made) and not getattr(one, "_is_instrumented_by_opentelemetry", False)
+        for one in gc.get_objects()
+    )
+
+
+@_records.safely
+def _say_instrumented(cls, refused, late):
     automatic = _is_automatic()
     if not refused:
         _automatic[cls.__name__] = automatic
-    _say(cls, None, automatic, refused, None)
+    _say(cls, None, automatic, refused, late)
 
 
 def _say(cls, app, automatic, refused, late):

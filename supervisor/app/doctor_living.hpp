@@ -1,0 +1,29 @@
+// Looks at a service that runmain runs: its processes, requests to its address, and the spans that came to
+// the observer meanwhile. Nothing is restarted, and nothing is put into its processes: there are no records
+// of a probe.
+//
+// Invariant: reads only, beside the requests. Thread: one. Non-goal: how it ends.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/time.hpp"
+#include "doctor/evidence.hpp"
+
+namespace runmain::app {
+
+struct LivingPlan {
+  std::string service;
+  std::string runtime;  // the folder of the runmain that runs it
+  std::string path = "/";
+  std::uint16_t port = 0;  // 0: the one that it listens on
+};
+
+// On failure nothing of it could be looked at: it is not known, does not run, or answers no request of HTTP.
+// `go_on`: false once a person has interrupted.
+Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
+                            const std::function<bool()>& go_on);
+
+}  // namespace runmain::app
