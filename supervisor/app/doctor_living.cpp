@@ -152,6 +152,7 @@ Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
   if (port == 0)
     return Error{
         plan.service + " has no TCP address", {}, "which URL? --request http://127.0.0.1:PORT/path", EINVAL};
+  evidence.one_at_a_time = false;  // others may ask it, too
   evidence.command = {"runmain", "service", plan.service};
   const std::int64_t offset = wall_offset();
   const auto since = static_cast<std::uint64_t>(os::Loop::now().time_since_epoch().count() + offset);

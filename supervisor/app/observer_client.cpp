@@ -32,6 +32,7 @@ constexpr std::array<Known, 7> kKnown{{{"destination.fails", Tone::bad},
                                        {"destination.warns", Tone::bad},
                                        {"ledger.ended", Tone::faint},
                                        {"spans.duplicated", Tone::bad},
+                                       {"spans.doubled", Tone::bad},
                                        {"mailbox.refused", Tone::bad},
                                        {"lane.aside", Tone::bad}}};
 

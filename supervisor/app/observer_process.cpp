@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "base/archive.hpp"
 #include "base/text.hpp"
@@ -13,6 +14,7 @@ namespace {
 constexpr std::size_t kMessageMax = 64U << 10U;
 constexpr int kMessagesATurn = 64;
 constexpr Duration kLastWords = std::chrono::seconds(1);  // without a keeper
+constexpr Duration kFindAfter = std::chrono::seconds(1);  // since the first span that nobody has looked at
 constexpr Duration kReceiveLook = std::chrono::milliseconds(5);
 constexpr Duration kReceiveRest = std::chrono::milliseconds(500);  // for what dead clients have left
 // Each mailbox is said to be read once.
@@ -45,8 +47,18 @@ ObserverProcess::ObserverProcess(os::UniqueFd keeper, telemetry::ObserverLimits 
                  }},
                 std::move(limits)),
       server_(loop_, observer_),
-      finish_timer_(loop_.timer([this] { finish_receiving(); })) {
+      finish_timer_(loop_.timer([this] { finish_receiving(); })),
+      find_timer_(loop_.timer([this] { find_faults(); })) {
   observer_.on_fact([this](const telemetry::ObserverFact& fact) { server_.tell(fact); });
+}
+
+void ObserverProcess::find_faults() {
+  find_set_ = false;
+  while (const auto next = observer_.store().next(found_up_to_, {})) {
+    found_up_to_ = next->first;
+    finder_.add(*next->second);
+  }
+  for (const telemetry::ObserverFact& fact : finder_.look()) server_.tell(fact);
 }
 
 int ObserverProcess::run() {
@@ -105,6 +117,12 @@ void ObserverProcess::on(const keeper::ObserverConfiguration& message, std::vect
   if (!bytes || !from_binary(*bytes, config)) return end(1, "a configuration that is none");
   fds.erase(fds.begin());
   observer_.on_configuration(config);
+  added_.reset();
+  if (config.dev) {
+    added_ = observer_.store().on_added([this] {
+      if (!std::exchange(find_set_, true)) find_timer_->set(os::Loop::now() + kFindAfter);
+    });
+  }
   listen(message.listeners, fds, config.secret);
 }
 

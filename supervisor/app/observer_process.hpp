@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "app/observer_finder.hpp"
 #include "keeper/observer_messages.hpp"
 #include "os/linux/fd.hpp"
 #include "os/loop/loop.hpp"
@@ -42,6 +43,9 @@ class ObserverProcess {
               const std::string& secret);
   void receive_on(os::UniqueFd listener, const std::string& secret);
 
+  // In development: the doctor's rules on what comes.
+  void find_faults();
+
   void finish_receiving();
   void finish_observing();
   void on_keeper_gone();
@@ -65,6 +69,11 @@ class ObserverProcess {
   telemetry::ObserverServer server_;
   std::unique_ptr<telemetry::Receiver> receiver_;
   std::unique_ptr<os::Timer> finish_timer_;
+  ObserverFinder finder_;
+  std::uint64_t found_up_to_ = 0;  // number of the last span that it has looked at
+  std::unique_ptr<os::Timer> find_timer_;
+  bool find_set_ = false;
+  std::shared_ptr<void> added_;  // none in production
   Time receive_by_{};
   Time finish_by_{};
 };

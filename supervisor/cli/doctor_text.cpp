@@ -35,6 +35,11 @@ std::vector<std::string> texts(const Json& json, const char* key) {
   return all;
 }
 
+bool flag(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_boolean() && found->get<bool>();
+}
+
 const Json& list(const Json& json, const char* key) {
   static const Json kNone = Json::array();
   const auto found = json.find(key);
@@ -96,7 +101,7 @@ class Chart {
           "  pid " + number(process, "pid") + "  " + in(role == "serves" ? Style::green : Style::plain, role);
       if (const std::string requests = number(process, "requests"); requests != "0")
         line += ", " + requests + (requests == "1" ? " request" : " requests");
-      if (!process.value("probe", false)) line += in(Style::dim, ", seen from outside only");
+      if (!flag(process, "probe")) line += in(Style::dim, ", seen from outside only");
       out_ += line + "\n" +
               in(Style::dim, "      " + cut_to(joined(texts(process, "argv"), " "), kArgvShown)) + "\n";
     }
@@ -129,7 +134,7 @@ class Chart {
   void provider(const Json& provider) {
     out_ += "  pid " + number(provider, "pid") + "  " + text(provider, "class");
     if (const std::string at = text(provider, "at"); !at.empty()) out_ += ", made at " + at;
-    if (!provider.value("set", false)) out_ += in(Style::yellow, ", not the one that is set");
+    if (!flag(provider, "set")) out_ += in(Style::yellow, ", not the one that is set");
     out_ += "\n";
     for (const Json& p : list(provider, "processors")) {
       std::string line = "      " + text(p, "class");

@@ -197,6 +197,7 @@ struct Evidence {
   std::vector<Exited> exits;
   std::vector<WireSpan> spans;
   std::vector<Request> requests;
+  bool one_at_a_time = true;  // its requests were all ours, one after the other in each process
   std::vector<Collector> collectors;
   std::vector<std::string> ebpf;  // instrumentation by eBPF that runs on this machine
   Stop stop;

@@ -95,11 +95,15 @@ struct ServerSpan {
   std::int64_t end = 0;
 };
 
+std::string words_of(const std::string& name, const std::string& scope) {
+  return quoted(name) + (scope.empty() ? "" : " (" + scope + ")");
+}
+
 std::vector<ServerSpan> server_spans(const Look& look, pid_t pid) {
   std::vector<ServerSpan> all;
   for (const SpanSeen& s : look.all().seen) {
     if (s.pid == pid && s.kind == kServer && s.end)
-      all.push_back({s.trace, s.span, s.parent, quoted(s.name) + " (" + s.scope + ")", s.time, *s.end});
+      all.push_back({s.trace, s.span, s.parent, words_of(s.name, s.scope), s.time, *s.end});
   }
   if (look.has_probe(pid)) return all;
   for (const WireSpan* s : look.wire_of(pid)) {
@@ -108,7 +112,7 @@ std::vector<ServerSpan> server_spans(const Look& look, pid_t pid) {
       return other.trace == s->trace && other.span == s->span;
     });
     if (is_copy) continue;
-    all.push_back({s->trace, s->span, s->parent, quoted(s->name) + " (" + s->scope + ")",
+    all.push_back({s->trace, s->span, s->parent, words_of(s->name, s->scope),
                    static_cast<std::int64_t>(s->start_unix_nano),
                    static_cast<std::int64_t>(s->end_unix_nano)});
   }
@@ -152,7 +156,8 @@ std::string doubled_servers(const Look& look, pid_t pid) {
       if (&inner == &outer || inner.begin < outer.begin) continue;
       if (inner.trace == outer.trace && inner.span == outer.span) continue;
       const bool is_below = inner.trace == outer.trace && inner.parent == outer.span;
-      const bool is_within = inner.trace != outer.trace && inner.end <= outer.end && inner.begin < inner.end;
+      const bool is_within = look.all().one_at_a_time && inner.trace != outer.trace &&
+                             inner.end <= outer.end && inner.begin < inner.end;
       const bool is_one =
           look.has_probe(pid) ? are_of_one_request(look, pid, outer, inner) : is_below || is_within;
       if (!is_one || is_below_client(look, pid, inner)) continue;

@@ -11,7 +11,7 @@
 namespace runmain::telemetry {
 
 // `type`: destination.fails, destination.recovers, destination.warns, ledger.ended, spans.duplicated,
-// mailbox.refused, lane.aside.
+// spans.doubled, mailbox.refused, lane.aside.
 struct ObserverFact {
   std::string type;
   std::string text;  // one sentence for people

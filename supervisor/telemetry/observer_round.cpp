@@ -87,7 +87,9 @@ void Observer::tell_duplicate(const TraceStore::Source& source) {
   duplicate_told_at_ = now;
   tell({"spans.duplicated",
         worker_text(source.worker) +
-            ": a span came twice: does something else export it, too? (runmain traces --duplicates)",
+            ": a span came twice: does something else export it, too? (runmain traces --duplicates; runmain "
+            "doctor " +
+            source.service + ")",
         source.service, source.worker});
 }
 
@@ -115,8 +117,11 @@ bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span
     take(source, route, item, false);
   }
   for (const DuplicateNote& note : duplicates_->take_notes()) {
-    tell({"spans.duplicated", to_text(note, worker_text(note.worker), worker_text(note.tally.other_child)),
-          name_of(note.worker.service), note.worker});
+    const std::string service = name_of(note.worker.service);
+    tell({"spans.duplicated",
+          to_text(note, worker_text(note.worker), worker_text(note.tally.other_child)) +
+              "; next: runmain doctor " + service,
+          service, note.worker});
   }
   dirty_ = true;
   metrics_soon();

@@ -28,14 +28,14 @@ ObserverServer::ObserverServer(os::Loop& loop, Observer& observer, ServerLimits 
     }
     tidy();
   });
-  observer_.store().on_added([this] {
+  added_ = observer_.store().on_added([this] {
     const bool followed = std::any_of(clients_.begin(), clients_.end(),
                                       [](const Client& client) { return client.work == Work::traces; });
     if (followed && !std::exchange(grown_set_, true)) grown_->set(os::Loop::now());
   });
 }
 
-ObserverServer::~ObserverServer() { observer_.store().on_added(nullptr); }
+ObserverServer::~ObserverServer() = default;
 
 // ---- clients
 

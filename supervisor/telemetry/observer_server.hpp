@@ -100,6 +100,7 @@ class ObserverServer {
   std::unique_ptr<os::Timer> timer_;
   std::unique_ptr<os::Timer> grown_;  // spans were stored
   bool grown_set_ = false;
+  std::shared_ptr<void> added_;
   bool checking_ = false;      // timer_ is set
   std::list<Client> clients_;  // the oldest first
   static constexpr std::size_t kUntoldMax = 50;

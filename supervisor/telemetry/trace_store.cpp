@@ -22,6 +22,13 @@ bool TraceQuery::matches(const StoredSpan& span) const {
          (!duplicates || span.duplicate);
 }
 
+std::shared_ptr<void> TraceStore::on_added(std::function<void()> added) {
+  std::erase_if(added_, [](const auto& one) { return one.expired(); });
+  auto call = std::make_shared<std::function<void()>>(std::move(added));
+  added_.push_back(call);
+  return call;
+}
+
 void TraceStore::set_on(bool on) {
   on_ = on;
   if (on) return;
@@ -63,7 +70,9 @@ bool TraceStore::add(const Source& source, const Item& item) {
   ++counters_.added;
   counters_.duplicates += duplicate ? 1 : 0;
   drop_over_limit();
-  if (added_) added_();
+  for (const auto& one : added_) {
+    if (const auto call = one.lock()) (*call)();
+  }
   return duplicate;
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -89,8 +90,9 @@ class TraceStore {
   // Returns true if a span with the same ids is here already.
   bool add(const Source& source, const Item& item);
 
-  // Told after each span that was added; may call everything but add() and set_on().
-  void on_added(std::function<void()> added) { added_ = std::move(added); }
+  // Told after each span that was added, as long as the returned handle lives; may call everything but add(),
+  // set_on() and this.
+  [[nodiscard]] std::shared_ptr<void> on_added(std::function<void()> added);
 
   // The first one after number `after` (from 0 on) that is asked for, with its number; numbers rise in the
   // order of arrival. It stays as long as nothing is added.
@@ -120,7 +122,7 @@ class TraceStore {
   std::map<std::uint64_t, TraceId> by_age_;  // by number of the first span
   std::uint64_t last_number_ = 0;
   std::size_t bytes_ = 0;
-  std::function<void()> added_;
+  std::vector<std::weak_ptr<std::function<void()>>> added_;
   Counters counters_;
 };
 
