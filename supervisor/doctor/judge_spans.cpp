@@ -324,6 +324,7 @@ void judge_never_activated(const Look& look, Findings& found) {
 }
 
 void judge_never_ended(const Look& look, Findings& found) {
+  if (look.all().records_lost > 0) return;  // its end may be among them
   std::map<std::pair<pid_t, std::string>, std::pair<const SpanSeen*, std::size_t>> open;
   for (const SpanSeen& span : look.all().seen) {
     if (span.end || !span.by_program || !look.during_request(span.pid, span.time)) continue;

@@ -1,6 +1,6 @@
 """What a program says to the doctor, record by record, with the SDK that is installed here."""
+import importlib.util
 import os
-import subprocess
 import sys
 import unittest
 
@@ -327,8 +327,24 @@ class AppliedTest(Probed):
         self.assertIn("flask", [one["name"] for one in self.records("package")])
 
 
+    @unittest.skipUnless(importlib.util.find_spec("django"), "no Django here")
+    def test_django_s_middleware(self):
+        self.run_code("""
+            import django
+            from django.conf import settings
+            from django.core.handlers.wsgi import WSGIHandler
+            from opentelemetry.instrumentation.django import DjangoInstrumentor
+            settings.configure(MIDDLEWARE=[], ROOT_URLCONF="program")
+            DjangoInstrumentor().instrument()
+            django.setup()
+            WSGIHandler()
+        """, DJANGO_SETTINGS_MODULE="")
+        middleware = self.only("middleware")
+        self.assertEqual((middleware["class"], middleware["library"], middleware["by"]), ("_DjangoMiddleware", "django", "instrumentor"))
+
+
 class GrpcTest(Probed):
-    @unittest.skipUnless(subprocess.run([sys.executable, "-c", "import grpc"], stderr=subprocess.DEVNULL).returncode == 0, "no grpc here")
+    @unittest.skipUnless(importlib.util.find_spec("grpc"), "no gRPC here")
     def test_an_exporter_that_speaks_grpc_is_sent_as_http(self):
         self.run_code("""
             from opentelemetry.sdk.trace import TracerProvider

@@ -20,7 +20,8 @@ class ServersTest(Probed):
         before, port, noted = ["opentelemetry-instrument"] if automatic else [], free_port(), []
         for probe in (False, True):
             self.fresh()
-            environment = self.environment(probe=probe, path=(self.witness(), APPS))
+            more = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.receiver.endpoint}  # a collector that is gone delays the end
+            environment = self.environment(probe=probe, path=(self.witness(), APPS), **more)
             with Server([*before, *command], port, environment, self.folder, signals) as server:
                 self.assertNotIn("Not Found", server.answer("/x"))
             noted.append(self.noted())

@@ -1,10 +1,9 @@
 """Forks, signals, and ends: what decides whether spans are still sent."""
 import atexit
-import functools
 import os
 import sys
 
-from . import _records
+from . import _records, _wraps
 
 _SIGNALS = {2: "SIGINT", 9: "SIGKILL", 15: "SIGTERM"}
 
@@ -30,7 +29,7 @@ def come_first():
 def _before(original, call):
     call = _records.safely(call)
 
-    @functools.wraps(original)
+    @_wraps.like(original)
     def wrapper(*args, **kwargs):
         call(*args, **kwargs)
         return original(*args, **kwargs)
@@ -77,7 +76,7 @@ def _on_killpg(group, number, /):
 def on_signal(module):
     original = module.signal
 
-    @functools.wraps(original)
+    @_wraps.like(original)
     def signal(signalnum, handler):
         before = original(signalnum, handler)
         _say(signalnum, handler)
@@ -91,7 +90,7 @@ def on_asyncio(module):
     cls = module._UnixSelectorEventLoop
     original = cls.add_signal_handler
 
-    @functools.wraps(original)
+    @_wraps.like(original)
     def add_signal_handler(self, sig, callback, *args):
         original(self, sig, callback, *args)
         _say(sig, callback)
@@ -111,7 +110,7 @@ def _named(handler):
         if handler == getattr(signal, name):
             return name
     inner = handler
-    while isinstance(inner, functools.partial):
+    while type(inner).__name__ == "partial" and hasattr(inner, "func"):
         inner = inner.func
     code = getattr(getattr(inner, "__func__", inner), "__code__", None)
     if code is not None:

@@ -20,7 +20,7 @@ _GRPC_DEFAULT = "http://localhost:4317"
 
 def exporter_of(processor):
     """None: it has none, or hides it."""
-    for holder in (processor, getattr(processor, "_batch_processor", None)):
+    for holder in (getattr(processor, "_batch_processor", None), processor):
         for name in _PLACES:
             found = getattr(holder, name, None)
             if found is not None and hasattr(found, "export"):

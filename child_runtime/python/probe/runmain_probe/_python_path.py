@@ -6,6 +6,8 @@ with an environment of its own gets a copy with ours in front; one without RUNMA
 """
 import os
 
+from . import _wraps
+
 _NAME, _DOCTOR = b"PYTHONPATH", b"RUNMAIN_DOCTOR"
 _ENV = 5  # among the arguments of _posixsubprocess.fork_exec
 _folder = b""
@@ -82,6 +84,7 @@ def _wrap_starts():
 
     fork_exec = _posixsubprocess.fork_exec
 
+    @_wraps.like(fork_exec)
     def with_list(*args):
         if len(args) > _ENV and args[_ENV] is not None:
             args = args[:_ENV] + (_listed(args[_ENV]),) + args[_ENV + 1 :]
@@ -94,11 +97,10 @@ def _wrap_starts():
 
 
 def _with_mapping(original):
+    @_wraps.like(original)
     def start(path, argv, env, *args, **kwargs):
         return original(path, argv, _mapped(env), *args, **kwargs)
 
-    start.__name__ = start.__qualname__ = original.__name__
-    start.__doc__ = original.__doc__
     if original in os.supports_fd:
         os.supports_fd.add(start)
     return start

@@ -4,6 +4,8 @@ Bounds: TIMEOUT_S for each step of a request; one connection is kept for an expo
 lock. A forked child makes connections of its own.
 """
 import os
+
+from _weakref import ref as _ref
 from urllib.parse import urlsplit
 
 from . import _records
@@ -11,7 +13,7 @@ from . import _records
 TIMEOUT_S = 5.0
 _endpoint = urlsplit(os.environ.get("RUNMAIN_DOCTOR_ENDPOINT", ""))
 _headers = dict(one.strip().split("=", 1) for one in os.environ.get("RUNMAIN_DOCTOR_HEADERS", "").split(",") if "=" in one)
-_kept = {}  # number of an exporter -> (pid, connection)
+_kept = {}  # number of an exporter -> (pid, connection, weak reference: it is closed with the exporter)
 
 
 def is_off():
@@ -22,17 +24,17 @@ def is_off():
 def send(exporter, path, body):
     """Whether the receiver took it. Never raises."""
     number = _records.number_of(exporter)
-    pid, connection = _kept.pop(number, (0, None))
+    pid, connection, _ = _kept.pop(number, (0, None, None))
     if connection is not None and pid == os.getpid():
         answer = _request(connection, path, body)
         if answer is not None:
-            return _done(number, connection, answer)
+            return _done(exporter, number, connection, answer)
     connection = _connection()
     answer = _request(connection, path, body)
     if answer is None:
         _records.tell("nothing was sent to the doctor", ConnectionError(_endpoint.netloc))
         return False
-    return _done(number, connection, answer)
+    return _done(exporter, number, connection, answer)
 
 
 def _connection():
@@ -54,6 +56,12 @@ def _request(connection, path, body):
         return None
 
 
-def _done(number, connection, status):
-    _kept[number] = (os.getpid(), connection)
+def _done(exporter, number, connection, status):
+    _kept[number] = (os.getpid(), connection, _ref(exporter, lambda _: _close(number)))
     return 200 <= status < 300
+
+
+def _close(number):
+    kept = _kept.pop(number, None)
+    if kept is not None:
+        kept[1].close()

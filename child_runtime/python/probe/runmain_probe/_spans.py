@@ -3,20 +3,23 @@ API's attach() are wrapped, and call what they were.
 
 Bound: OPEN_MAX spans are known at a time; one over that has its `start` and `end`, but no `activate`.
 """
-import functools
 import sys
+from _thread import get_ident
+
+from _weakref import ref as _ref
 
 from . import _records, _wraps
 
 OPEN_MAX, OPEN_TOLD_MAX = 4096, 64
 _open = {}  # (trace, span) -> [name, whether it was current]
-_of_processor = {}  # id() of a provider's multi processor -> (it, the provider's number)
+_of_processor = {}  # id() of a provider's multi processor -> (weak reference, the provider's number)
 
 
 def know(multi, provider):
-    """A span knows its provider's processor, not the provider. Both live as long as the process, mostly."""
+    """A span knows its provider's processor, not the provider."""
     if multi is not None:
-        _of_processor[id(multi)] = (multi, provider)
+        key = id(multi)
+        _of_processor[key] = (_ref(multi, lambda _: _of_processor.pop(key, None)), provider)
 
 
 def still_open():
@@ -58,6 +61,7 @@ def _say_start(span):
         scope=getattr(scope, "name", None),
         by=by,
         at=at,
+        task=_task(),
         **fields,
     )
 
@@ -73,8 +77,22 @@ def _beginner():
     return None, None
 
 
+def _task():
+    """Thread and asyncio task: where another span could be the parent."""
+    running = sys.modules.get("asyncio")
+    try:
+        task = running.current_task() if running is not None else None
+    except RuntimeError:  # no loop runs in this thread
+        task = None
+    return "%d:%d" % (get_ident(), _records.number_of(task) if task is not None else 0)
+
+
+# Frameworks that trace themselves.
+_SELF_TRACED = ("fastapi.", "starlette.middleware.opentelemetry")
+
+
 def is_instrumentation(module):
-    return ".instrumentation." in module + "."
+    return ".instrumentation." in module + "." or module.startswith(_SELF_TRACED)
 
 
 def _end(original):
@@ -96,7 +114,7 @@ def _say_end(span):
 def on_context(module):
     original = module.attach
 
-    @functools.wraps(original)
+    @_wraps.like(original)
     def attach(context):
         if _open:
             _say_current(context)

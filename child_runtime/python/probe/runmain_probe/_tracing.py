@@ -1,5 +1,4 @@
 """Providers and processors: who makes them, which one is global, and what lives in a forked child."""
-import functools
 import os
 import time
 
@@ -18,7 +17,7 @@ _providers = {}  # number -> (weak reference, [weak references of processors])
 def on_api(module):
     original = module._set_tracer_provider
 
-    @functools.wraps(original)
+    @_wraps.like(original)
     def _set_tracer_provider(tracer_provider, *args, **kwargs):
         was_set = _is_set(module)
         result = original(tracer_provider, *args, **kwargs)
