@@ -100,6 +100,12 @@ int run_doctor(const Options& options, Terminal& terminal) {
                    "runmain doctor -- COMMAND, as you start it without runmain; or runmain doctor SERVICE"});
     return kUsage;
   }
+  if (!command.empty() && command.front().substr(command.front().rfind('/') + 1) == "runmain") {
+    complain(terminal, Error{"the doctor looks at a program as it is without runmain",
+                             {},
+                             "give it the program's own command; of a service that runs here: runmain doctor SERVICE"});
+    return kUsage;
+  }
   const auto program = find_program("runmain-doctor");
   if (!program) {
     complain(terminal, program.error());
