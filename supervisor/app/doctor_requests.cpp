@@ -127,6 +127,7 @@ struct Conversation {
     }
     request.status = status_of(answer);
     request.end = nanoseconds(os::Loop::now());
+    fd.reset();  // a worker that keeps it alive would take no other
     return request;
   }
 };

@@ -101,9 +101,10 @@ int run_doctor(const Options& options, Terminal& terminal) {
     return kUsage;
   }
   if (!command.empty() && command.front().substr(command.front().rfind('/') + 1) == "runmain") {
-    complain(terminal, Error{"the doctor looks at a program as it is without runmain",
-                             {},
-                             "give it the program's own command; of a service that runs here: runmain doctor SERVICE"});
+    complain(terminal,
+             Error{"the doctor looks at a program as it is without runmain",
+                   {},
+                   "give it the program's own command; of a service that runs here: runmain doctor SERVICE"});
     return kUsage;
   }
   const auto program = find_program("runmain-doctor");

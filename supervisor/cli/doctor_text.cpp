@@ -74,6 +74,14 @@ std::string wrapped(const std::string& sentence, const std::string& first, std::
   return out + "\n";
 }
 
+// A program and its script by their names: where they are matters less than what they are.
+std::string command_text(std::vector<std::string> argv) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(argv.size(), 2); ++i) {
+    if (argv[i].rfind('/', 0) == 0) argv[i] = argv[i].substr(argv[i].rfind('/') + 1);
+  }
+  return joined(argv, " ");
+}
+
 class Chart {
  public:
   Chart(bool colour, std::size_t width) : colour_(colour), width_(width) {}
@@ -103,7 +111,7 @@ class Chart {
         line += ", " + requests + (requests == "1" ? " request" : " requests");
       if (!flag(process, "probe")) line += in(Style::dim, ", seen from outside only");
       out_ += line + "\n" +
-              in(Style::dim, "      " + cut_to(joined(texts(process, "argv"), " "), kArgvShown)) + "\n";
+              in(Style::dim, "      " + cut_to(command_text(texts(process, "argv")), kArgvShown)) + "\n";
     }
     out_ += "\n";
   }

@@ -351,6 +351,10 @@ void judge_no_telemetry(const Look& look, Findings& found) {
   f.sure = look.has_probe(serving) ? Sure::sure : Sure::likely;
   f.sides.push_back({serving, "the requests are answered here", {}});
   f.evidence.push_back("no process of it has set a tracer provider, and no span came");
+  const Process* process = look.process(serving);
+  if (process != nullptr && !process->hooks.empty())
+    f.evidence.push_back("its environment asks for instrumentation (" + process->hooks.front() +
+                         "), which has started nothing: its own words say why, a missing exporter perhaps");
   if (!look.has_probe(serving))
     f.evidence.push_back("it loads neither Python's nor Node's probe: seen from outside only");
   found.push_back(std::move(f));

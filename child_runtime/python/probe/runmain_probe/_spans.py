@@ -88,7 +88,7 @@ def _task():
 
 
 # Frameworks that trace themselves.
-_SELF_TRACED = ("fastapi.", "starlette.middleware.opentelemetry")
+_SELF_TRACED = ("fastapi.telemetry", "starlette.middleware.opentelemetry")
 
 
 def is_instrumentation(module):
