@@ -1,6 +1,7 @@
 #include "app/doctor_living.hpp"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -8,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "app/doctor_folder.hpp"
 #include "app/doctor_processes.hpp"
 #include "app/doctor_requests.hpp"
 #include "cli/observer_link.hpp"
@@ -24,6 +26,7 @@ using control::Json;
 
 constexpr std::size_t kSpansMax = 20'000;
 constexpr Duration kAnswerMax = std::chrono::seconds(10);
+constexpr Duration kReloadMax = std::chrono::minutes(5);
 constexpr int kOnTheirWayMs = 1500;  // spans of the last request
 
 Time in(Duration limit) { return os::Loop::now() + limit; }
@@ -132,10 +135,7 @@ void name_senders(doctor::Evidence& evidence, std::int64_t offset, pid_t otherwi
   }
 }
 
-}  // namespace
-
-Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
-                            const std::function<bool()>& go_on) {
+Result<void> look(const LivingPlan& plan, doctor::Evidence& evidence, const std::function<bool()>& go_on) {
   const auto service = service_of(plan);
   if (!service) return service.error();
   const std::vector<pid_t> pids = pids_of(*service);
@@ -172,6 +172,31 @@ Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
                  "--request URL asks elsewhere",
                  ETIMEDOUT};
   return {};
+}
+
+// A reload; `folder`: what its probes write to, empty: none any more.
+Result<void> reload(const LivingPlan& plan, const std::string& folder) {
+  auto client = control::Client::connect(plan.runtime + "/control", in(kAnswerMax));
+  if (!client) return client.error();
+  Json args{{"services", Json::array({plan.service})}};
+  if (!folder.empty()) args["doctor"] = folder;
+  const auto answer = client->call("reload", args, in(kReloadMax));
+  if (!answer) return answer.error();
+  return answer->ok ? Result<void>() : Result<void>(answer->error);
+}
+
+}  // namespace
+
+Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence, const std::function<bool()>& go_on) {
+  if (!plan.probes) return look(plan, evidence, go_on);
+  // A service may have a user of its own.
+  auto folder = DoctorFolder::make(geteuid() == 0);
+  if (!folder) return folder.error();
+  if (auto reloaded = reload(plan, folder->path()); !reloaded) return reloaded.error();
+  auto looked = look(plan, evidence, go_on);
+  folder->read(evidence);
+  const auto back = reload(plan, "");
+  return looked ? back : looked;
 }
 
 }  // namespace runmain::app

@@ -1,8 +1,9 @@
 // Looks at a service that runmain runs: its processes, requests to its address, and the spans that came to
-// the observer meanwhile. Nothing is restarted, and nothing is put into its processes: there are no records
-// of a probe.
+// the observer meanwhile. Without probes nothing is restarted, and nothing is put into its processes. With
+// them it is reloaded, so that its workers have probes, and once more when it was looked at.
 //
-// Invariant: reads only, beside the requests. Thread: one. Non-goal: how it ends.
+// Invariant: whatever happens, the reload that takes the probes away is asked for. Thread: one. Non-goal: how
+// it ends.
 #pragma once
 
 #include <functional>
@@ -19,6 +20,7 @@ struct LivingPlan {
   std::string runtime;  // the folder of the runmain that runs it
   std::string path = "/";
   std::uint16_t port = 0;  // 0: the one that it listens on
+  bool probes = false;
 };
 
 // On failure nothing of it could be looked at: it is not known, does not run, or answers no request of HTTP.

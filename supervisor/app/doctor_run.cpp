@@ -10,14 +10,12 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <set>
 
 #include "app/doctor_environment.hpp"
 #include "app/doctor_requests.hpp"
 #include "base/identity.hpp"
 #include "doctor/fixes.hpp"
-#include "doctor/records.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/listening.hpp"
 #include "os/loop/loop.hpp"
@@ -36,19 +34,8 @@ constexpr Duration kCollectorMax = seconds(1);
 constexpr Duration kStopMax = seconds(8);
 constexpr Duration kStopMaxDead = seconds(25);  // SDKs wait for a dead collector for 10 s and more
 constexpr Duration kStillServesAfter = seconds(3);
-constexpr std::size_t kRecordsFileMax = 64U << 20U;
 
 doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
-
-Result<std::string> make_folder() {
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  for (const std::string& place : {std::string(runtime == nullptr ? "" : runtime), std::string("/tmp")}) {
-    if (place.empty()) continue;
-    std::string path = place + "/runmain-doctor-XXXXXX";
-    if (mkdtemp(path.data()) != nullptr) return path;
-  }
-  return Error::from_errno("mkdtemp /tmp/runmain-doctor-XXXXXX", errno);
-}
 
 }  // namespace
 
@@ -56,12 +43,7 @@ DoctorRun::DoctorRun(DoctorPlan plan) : plan_(std::move(plan)), environment_(env
   gathered_.command = plan_.command;
 }
 
-DoctorRun::~DoctorRun() {
-  kill_all();
-  receiver_.reset();
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
-}
+DoctorRun::~DoctorRun() { kill_all(); }
 
 Result<void> DoctorRun::run() {
   if (auto started = start(); !started) return started.error();
@@ -83,9 +65,9 @@ Result<void> DoctorRun::run() {
 Result<void> DoctorRun::start() {
   auto spawner = os::Spawner::make();
   if (!spawner) return spawner.error();
-  auto folder = make_folder();
+  auto folder = DoctorFolder::make(false);
   if (!folder) return folder.error();
-  folder_ = *folder;
+  folder_ = std::move(*folder);
   secret_.resize(kSecretBytes);
   if (getrandom(secret_.data(), secret_.size(), 0) != static_cast<ssize_t>(secret_.size()))
     return Error::from_errno("getrandom", errno);
@@ -116,7 +98,7 @@ Result<void> DoctorRun::start() {
 std::vector<std::string> DoctorRun::environment() const {
   DoctorEnvironment own;
   own.share = plan_.share;
-  own.folder = folder_;
+  own.folder = folder_.path();
   own.endpoint = "http://127.0.0.1:" + std::to_string(receiver_port_);
   own.header = "runmain-token=" + otlp_token(secret_, ChildKey{});
   return environment_for(environment_, own);
@@ -284,20 +266,6 @@ void DoctorRun::kill_all() {
   main_ended_ = true;
 }
 
-void DoctorRun::read_records(doctor::Evidence& evidence) const {
-  std::error_code fault;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_, fault)) {
-    if (entry.path().extension() != ".jsonl") continue;
-    const auto pid = static_cast<pid_t>(std::strtol(entry.path().stem().c_str(), nullptr, 10));
-    auto text = os::read_file(entry.path().string(), kRecordsFileMax);
-    if (pid > 0 && text) {
-      doctor::read_records(pid, *text, evidence);
-    } else {
-      ++evidence.records_lost;
-    }
-  }
-}
-
 // A program that asks for nothing asks for what we have put into its environment: that stands for the user's
 // own.
 void DoctorRun::name_endpoints(doctor::Evidence& evidence) const {
@@ -316,7 +284,7 @@ doctor::Evidence DoctorRun::evidence() {
     e.spans = receiver_->spans();
     e.records_lost += receiver_->lost();
   }
-  if (!folder_.empty()) read_records(e);
+  folder_.read(e);
   name_endpoints(e);
   e.ebpf = DoctorProcesses::ebpf();
   return e;

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "app/doctor_folder.hpp"
 #include "app/doctor_processes.hpp"
 #include "app/doctor_receiver.hpp"
 #include "base/result.hpp"
@@ -59,11 +60,10 @@ class DoctorRun {
   void reap();
   void pause(Duration time);
   bool interrupted() const { return plan_.interrupted != nullptr && plan_.interrupted->load(); }
-  void read_records(doctor::Evidence& evidence) const;
   void name_endpoints(doctor::Evidence& evidence) const;
 
   DoctorPlan plan_;
-  std::string folder_;  // of the records
+  DoctorFolder folder_;
   std::string secret_;
   std::uint64_t tag_ = 0;
   std::uint16_t receiver_port_ = 0;

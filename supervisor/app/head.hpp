@@ -67,6 +67,7 @@ class Head final : public control::Backend {
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
                         std::uint32_t number) override;
   Result<void> check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) override;
+  void set_doctor(const std::vector<ServiceId>& services, const std::string& folder) override;
   std::optional<control::RequestsTold> requests(ChildKey key) override;
   std::vector<control::LogLine> last_words(ChildKey key, std::size_t count) override;
   std::vector<control::LogLine> recent(const std::vector<ServiceId>& services, std::size_t count) override;

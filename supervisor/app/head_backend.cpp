@@ -88,6 +88,15 @@ std::optional<control::RequestsTold> Head::requests(ChildKey key) {
   return control::RequestsTold{counts.done, counts.in_flight};
 }
 
+// Known to this head only: after a takeover new workers get no probes, and nobody misses them.
+void Head::set_doctor(const std::vector<ServiceId>& services, const std::string& folder) {
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    auto* entry = services_.find(view.id);
+    const bool meant = services.empty() || std::count(services.begin(), services.end(), view.id) > 0;
+    if (entry != nullptr && meant) entry->doctor = folder;
+  }
+}
+
 // Workers that bind by themselves have a port each; those beyond the first ones were not looked at yet.
 Result<void> Head::check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) {
   for (const core::ServiceView& view : machine_.snapshot().services) {

@@ -3,7 +3,7 @@
 // status: 0 nothing found, 1 something found, 2 usage or not started, 4 it never answered, 130 interrupted.
 //
 //     runmain-doctor [--request PATH|URL] [--timeout-ms N] -- COMMAND...
-//     runmain-doctor [--request PATH|URL] --service NAME --runtime DIR
+//     runmain-doctor [--request PATH|URL] --service NAME --runtime DIR [--probe yes]
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -58,6 +58,8 @@ bool read_arguments(int argc, char** argv, Wish& wish) {
       wish.program.patience = std::chrono::milliseconds(std::strtoll(value.c_str(), nullptr, 10));
     } else if (name == "--service") {
       wish.living.service = value;
+    } else if (name == "--probe") {
+      wish.living.probes = value == "yes";
     } else if (name == "--runtime") {
       wish.living.runtime = value;
     } else if (name != "--request" || !read_request(value, wish)) {

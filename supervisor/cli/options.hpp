@@ -40,6 +40,7 @@ struct Options {
   std::size_t traces = 20;       // traces
   std::uint32_t generation = 0;  // traces; 0: all
   bool duplicates = false;       // traces
+  bool probe = false;            // doctor
   std::string request;           // doctor: a path or URL; empty: "/"
   bool detach = false;
   std::string journal;   // up: to write; replay: to read

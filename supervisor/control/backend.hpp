@@ -80,6 +80,11 @@ class Backend {
     (void)services, (void)workers;
     return {};
   }
+  // The next workers of these services (none: all) get probes that write to this folder; empty: none any
+  // more.
+  virtual void set_doctor(const std::vector<ServiceId>& services, const std::string& folder) {
+    (void)services, (void)folder;
+  }
   // Nothing for a worker that has said nothing.
   virtual std::optional<RequestsTold> requests(ChildKey key) = 0;
   // The latest `count` lines of one start's generation, oldest first; key.slot kNoSlot: of all its slots.

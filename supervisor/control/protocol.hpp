@@ -8,9 +8,9 @@
 // An error of start, restart, reload and scale may carry `output`: the last lines of what failed, as items of
 // logs.
 //
-// Verbs: status; start, stop, restart {services}; reload {services, canary, wait}; scale {services, workers};
-// signal {services, signal}; down; apply; logs {services, follow, lines, since}; events {follow}; why
-// {service}; explain {paths}; wait {timeout_ms}; ping. Non-goal: other users; only the owner and root may
+// Verbs: status; start, stop, restart {services}; reload {services, canary, wait, doctor}; scale {services,
+// workers}; signal {services, signal}; down; apply; logs {services, follow, lines, since}; events {follow};
+// why {service}; explain {paths}; wait {timeout_ms}; ping. Non-goal: other users; only the owner and root may
 // speak here.
 #pragma once
 

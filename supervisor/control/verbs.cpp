@@ -192,6 +192,14 @@ void Server::do_command(Client& client, core::CommandVerb verb, const Json& args
       return;
     }
   }
+  if (verb == core::CommandVerb::reload) {
+    const std::string doctor = text_of(args, "doctor");
+    if (!doctor.empty() && (doctor[0] != '/' || ids.size() != 1)) {
+      fail(client, kBadRequest, Error{"doctor is an absolute path, for one service"});
+      return;
+    }
+    backend_.set_doctor(ids, doctor);
+  }
   client.work = Work::command;
   client.since = os::Loop::now();
   client.services.insert(ids.begin(), ids.end());

@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::string_view kPython = "/python/bootstrap";
 constexpr std::string_view kNode = "/node/register.js";
+constexpr std::string_view kPythonProbe = "/python/probe";
+constexpr std::string_view kNodeProbe = "/node/probe.js";
 constexpr std::string_view kShare = "share/runmain";
 
 bool is_file(const std::string& path) {
@@ -83,6 +85,10 @@ Bootstrap bootstrap_in(const std::string& share) {
   const std::string customize = python + "/sitecustomize.py";
   if (python.find(':') == std::string::npos && is_file(customize)) found.python = python;
   if (is_file(node)) found.node = node;
+  const std::string probe = share + std::string(kPythonProbe);
+  if (probe.find(':') == std::string::npos && is_file(probe + "/sitecustomize.py"))
+    found.python_probe = probe;
+  if (is_file(share + std::string(kNodeProbe))) found.node_probe = share + std::string(kNodeProbe);
   found.others_can_read = !found.empty() && (found.python.empty() || anyone_can_read(customize)) &&
                           (found.node.empty() || anyone_can_read(node));
   return found;
@@ -117,6 +123,12 @@ std::string with_node(std::string_view value, const std::string& file) {
   if (is_quote_open(value) || restricts_node(value)) return std::string(value);
   const std::string ours = "--require " + quoted_for_node(file);
   return value.empty() ? ours : std::string(value) + " " + ours;
+}
+
+std::string with_node_first(std::string_view value, const std::string& file) {
+  if (is_quote_open(value) || restricts_node(value)) return std::string(value);
+  const std::string ours = "--require " + quoted_for_node(file);
+  return value.empty() ? ours : ours + " " + std::string(value);
 }
 
 bool is_bootstrap_folder(std::string_view folder) { return ends_in(folder, kPython); }

@@ -13,14 +13,17 @@
 namespace runmain::drive {
 
 struct Bootstrap {
-  std::string python;            // a folder for PYTHONPATH; empty: none
-  std::string node;              // a file for --require; empty: none
+  std::string python;        // a folder for PYTHONPATH; empty: none
+  std::string node;          // a file for --require; empty: none
+  std::string python_probe;  // the same two for `runmain doctor` (docs/doctor-records.md)
+  std::string node_probe;
   bool others_can_read = false;  // a service with another user may have them, too
 
   bool empty() const { return python.empty() && node.empty(); }
 };
 
-// In SHARE, such as /usr/share/runmain: python/bootstrap and node/register.js.
+// In SHARE, such as /usr/share/runmain: python/bootstrap and node/register.js, python/probe and
+// node/probe.js.
 Bootstrap bootstrap_in(const std::string& share);
 
 // Of an executable in /usr/bin or /usr/libexec/runmain: /usr/share/runmain. Empty: there is none.
@@ -36,6 +39,8 @@ bool restricts_node(std::string_view words);
 // NODE_OPTIONS with our file last. Node itself refuses a quote that is never closed: that stays as it is, and
 // so does one that restricts what may be read.
 std::string with_node(std::string_view value, const std::string& file);
+// The same with our file first.
+std::string with_node_first(std::string_view value, const std::string& file);
 
 // Whether a folder of PYTHONPATH, or a file of --require, is a runmain's, this one's or that one's in which
 // we run.

@@ -241,6 +241,7 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   if (in.key.is_about()) add_subject(in, env);
   child.env = env.take();
   add_telemetry(in, account, child.env);
+  if (!in.doctor.empty()) add_probes(child.env, in.doctor, in.bootstrap);
   return std::nullopt;
 }
 

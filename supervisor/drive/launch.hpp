@@ -44,6 +44,7 @@ struct LaunchInput {
   std::string otlp;                      // the observer's receiver, "127.0.0.1:41234"; empty: none
   bool short_delays = false;             // of what is exported there
   Bootstrap bootstrap;                   // what goes with it into Python and Node
+  std::string doctor;                    // the folder that its probes write to; empty: it gets none
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
   ChildKey about;                        // of a hook or a look: the worker that it is about …
   std::int32_t about_pid = 0;            // … and its main process

@@ -323,6 +323,19 @@ std::vector<std::pair<std::string, std::string>> exporter_options(const core::Te
   return out;
 }
 
+void add_probes(std::vector<std::string>& environment, const std::string& folder,
+                const Bootstrap& bootstrap) {
+  const auto value = [&](std::string_view name) {
+    const auto found = find(environment, name);
+    return found == environment.end() ? std::string() : std::string(value_of(*found));
+  };
+  set(environment, "RUNMAIN_DOCTOR", folder);
+  if (!bootstrap.python_probe.empty())
+    set(environment, "PYTHONPATH", with_python(value("PYTHONPATH"), bootstrap.python_probe));
+  if (!bootstrap.node_probe.empty())
+    set(environment, "NODE_OPTIONS", with_node_first(value("NODE_OPTIONS"), bootstrap.node_probe));
+}
+
 void export_directly(std::vector<std::string>& environment, const core::TelemetrySpec& spec) {
   for (const auto& [option, value] : exporter_options(spec)) {
     for (const char* signal : kSignals) {

@@ -35,6 +35,9 @@ struct ExportTo {
 // For a child that serves.
 void export_to_observer(std::vector<std::string>& environment, const ExportTo& to);
 
+// Probes in front of what loads into Python and Node; they write to `folder`.
+void add_probes(std::vector<std::string>& environment, const std::string& folder, const Bootstrap& bootstrap);
+
 // For a child that serves and exports by itself: what the file says is in its environment, and replaces what
 // stands there.
 void export_directly(std::vector<std::string>& environment, const core::TelemetrySpec& spec);

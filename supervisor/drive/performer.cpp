@@ -127,6 +127,7 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   if (entry->by_observer) input.otlp = c_.otlp;
   input.short_delays = c_.short_delays;
   input.bootstrap = c_.bootstrap;
+  if (spawn.key.is_worker()) input.doctor = entry->doctor;
   // The start of the worker is a span (telemetry/lifecycle.hpp), and what it tells of its own start is below
   // it.
   if (!c_.otlp.empty() && spawn.key.is_worker() && input.spec->telemetry.enabled)

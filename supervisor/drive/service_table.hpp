@@ -21,6 +21,7 @@ struct ServiceEntry {
   std::vector<std::uint64_t> inodes;      // of the same
   std::uint16_t auto_port = 0;
   bool by_observer = false;  // what its programs export goes to the observer
+  std::string doctor;        // its next workers' probes write to this folder; empty: they get none
   std::vector<std::string>
       changed;  // what is new in the generation that is being started, for RUNMAIN_CHANGED
 };
