@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROBE = os.path.join(os.path.dirname(HERE), "probe")
 BIN = os.path.dirname(sys.executable)
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S, END_TIMEOUT_S = 60.0, 30.0
 HEADER = ("runmain-doctor", "secret")
 # Called by opentelemetry-instrument in each process that it initialises, whether there is a probe or not.
 WITNESS = """
@@ -82,6 +82,7 @@ class Probed(unittest.TestCase):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "RUNMAIN_"))}
         environment["PATH"] = BIN + os.pathsep + os.environ["PATH"]
         environment["WITNESS"] = self.notes
+        environment["HOME"] = self.folder  # gunicorn's control socket
         environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         path = list(path)
@@ -189,6 +190,13 @@ class Server:
                     raise AssertionError(self.text())
                 time.sleep(0.05)  # between two tries
 
+    def wait_until(self, is_true):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not is_true():
+            if time.monotonic() > deadline:
+                raise AssertionError(self.text())
+            time.sleep(0.05)  # between two looks
+
     def text(self):
         self.output.seek(0)
         return self.output.read().decode()
@@ -200,7 +208,9 @@ class Server:
         for one in self.signals:
             os.killpg(self.process.pid, one)
         try:
-            self.process.wait(20)
+            self.process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.text())
         finally:
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -15,8 +15,8 @@ APPS = os.path.join(HERE, "apps")
 
 @unittest.skipUnless(shutil.which("opentelemetry-instrument", path=BIN), "no opentelemetry-instrument here")
 class ServersTest(Probed):
-    def serve(self, command, automatic=True, signals=(signal.SIGTERM,)):
-        """With the probe and without, at one port; what was initialised in both."""
+    def serve(self, command, automatic=True, signals=(signal.SIGTERM,), until=lambda: True):
+        """Without the probe and with it (then `until` this is true), at one port; what was initialised in both."""
         before, port, noted = ["opentelemetry-instrument"] if automatic else [], free_port(), []
         for probe in (False, True):
             self.fresh()
@@ -24,6 +24,8 @@ class ServersTest(Probed):
             environment = self.environment(probe=probe, path=(self.witness(), APPS), **more)
             with Server([*before, *command], port, environment, self.folder, signals) as server:
                 self.assertNotIn("Not Found", server.answer("/x"))
+                if probe:
+                    server.wait_until(until)
             noted.append(self.noted())
         without, ours = noted
         self.assertEqual(ours, without)  # numbers of descriptors in arguments are the same, too
@@ -31,6 +33,11 @@ class ServersTest(Probed):
 
     def is_serving(self, pid):
         return any(one["kind"] == 2 and one["pid"] == pid for one in self.records("start"))
+
+    def handlers_of_workers(self):
+        """pids: gunicorn's workers that have handlers of their own."""
+        found = [one for one in self.records("signal") if one["signal"] == "SIGTERM"]
+        return {one["pid"] for one in found if "/workers/" in one["handler"]}
 
     def test_uvicorn_with_its_reloader(self):
         noted = self.serve(["python", "-m", "uvicorn", "app_fastapi:app", "--reload", "--port", "{PORT}"])
@@ -60,8 +67,9 @@ class ServersTest(Probed):
         self.assertTrue(set(serving) <= {child})
 
     def test_gunicorn_that_preloads_and_sets_up_again_after_the_fork(self):
-        command = ["gunicorn", "--preload", "-c", APPS + "/app_probe_preload.py", "-b", "127.0.0.1:{PORT}", "-w", "2", "app_probe_preload:make_app()"]
-        self.serve(command, automatic=False)
+        # One that is signalled before it has its handlers would be waited for: gunicorn's own race, 30 s of it.
+        command = ["gunicorn", "--preload", "--graceful-timeout", "2", "-c", APPS + "/app_probe_preload.py", "-b", "127.0.0.1:{PORT}", "-w", "2", "app_probe_preload:make_app()"]
+        self.serve(command, automatic=False, until=lambda: len(self.handlers_of_workers()) == 2)
         processes = self.by_process()
         forks = self.records("fork")
         self.assertEqual((len(processes), len(forks)), (3, 2))
@@ -76,7 +84,7 @@ class ServersTest(Probed):
             in_worker = {one["k"]: one for one in processes[fork["pid"]]}
             self.assertEqual((in_worker["set"]["accepted"], in_worker["set"]["first_pid"]), (False, arbiter))
             self.assertRegex(" ".join(in_worker["set"]["stack"]), re.escape(APPS) + "/app_probe_preload.py:[0-9]+ post_fork")
-            self.assertIn(("SIGTERM", "worker"), {(one["signal"], "worker" if "/workers/" in one["handler"] else "") for one in processes[fork["pid"]] if one["k"] == "signal"})
+        self.assertEqual(self.handlers_of_workers(), {one["pid"] for one in forks})
         serving = [pid for pid in processes if self.is_serving(pid)]
         self.assertTrue(serving and set(serving) <= {one["pid"] for one in forks})
         self.assertTrue({one["pid"] for one in self.records("export") if one["ok"]} >= set(serving))
