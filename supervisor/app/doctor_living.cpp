@@ -187,7 +187,8 @@ Result<void> reload(const LivingPlan& plan, const std::string& folder) {
 
 }  // namespace
 
-Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence, const std::function<bool()>& go_on) {
+Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
+                            const std::function<bool()>& go_on) {
   if (!plan.probes) return look(plan, evidence, go_on);
   // A service may have a user of its own.
   auto folder = DoctorFolder::make(geteuid() == 0);

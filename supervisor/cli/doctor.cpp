@@ -79,7 +79,8 @@ int show(const Options& options, Terminal& terminal, const Answer& answer) {
 std::optional<std::vector<std::string>> of_service(const Options& options, Terminal& terminal, int& exit) {
   const auto session = Session::open(options, terminal, exit);
   if (!session) return std::nullopt;
-  return std::vector<std::string>{"--service", options.service, "--runtime", session->runtime(), "--probe", options.probe ? "yes" : "no"};
+  return std::vector<std::string>{"--service",        options.service, "--runtime",
+                                  session->runtime(), "--probe",       options.probe ? "yes" : "no"};
 }
 
 std::vector<std::string> of_command(const Options& options) {
@@ -141,7 +142,7 @@ void add_doctor(CLI::App& app, Options& options) {
       "  runmain doctor --probe web\n"
       "Runs the command as it is, sends requests to it, stops it, and says which process starts\n"
       "telemetry where, what is wrong with that, and how to mend it. Its spans go to the doctor only.\n"
-      "Of a service that runs here: looks at its processes and at its spans, and restarts nothing.\n"
+      "Of a service that runs here: looks at its processes and at its spans, and restarts nothing but with --probe.\n"
       "Exit status: 0 nothing found, 1 something found, 2 usage, 4 it never answered.",
       run_doctor);
   command
@@ -151,7 +152,8 @@ void add_doctor(CLI::App& app, Options& options) {
   add_timeout(command, options, "so long until it answers (default: 30s)");
   command->add_option("service", options.service, "a service that runs here, instead of a command")
       ->type_name("SERVICE");
-  command->add_flag("--probe", options.probe, "of a service: reload it with probes in it, and once more without");
+  command->add_flag("--probe", options.probe,
+                    "of a service: reload it with probes in it, and once more without");
   add_json(command, options);
   add_place(command, options);
 }
