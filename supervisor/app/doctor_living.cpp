@@ -27,6 +27,7 @@ using control::Json;
 constexpr std::size_t kSpansMax = 20'000;
 constexpr Duration kAnswerMax = std::chrono::seconds(10);
 constexpr Duration kReloadMax = std::chrono::minutes(5);
+constexpr int kLookMs = 50;
 constexpr int kOnTheirWayMs = 1500;  // spans of the last request
 
 Time in(Duration limit) { return os::Loop::now() + limit; }
@@ -174,6 +175,20 @@ Result<void> look(const LivingPlan& plan, doctor::Evidence& evidence, const std:
   return {};
 }
 
+// Who leaves may still accept; it has no probe. Bounded, as it may have long requests.
+void wait_for_one_generation(const LivingPlan& plan, const std::function<bool()>& go_on) {
+  const Time limit = in(kAnswerMax);
+  while (os::Loop::now() < limit && go_on()) {
+    const auto service = service_of(plan);
+    if (!service) return;
+    std::set<std::int64_t> generations;
+    for (const Json& worker : service->value("workers", Json::array()))
+      generations.insert(control::number_of(worker, "generation"));
+    if (generations.size() <= 1) return;
+    (void)poll(nullptr, 0, kLookMs);
+  }
+}
+
 // A reload; `folder`: what its probes write to, empty: none any more.
 Result<void> reload(const LivingPlan& plan, const std::string& folder) {
   auto client = control::Client::connect(plan.runtime + "/control", in(kAnswerMax));
@@ -194,6 +209,7 @@ Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
   auto folder = DoctorFolder::make(geteuid() == 0);
   if (!folder) return folder.error();
   if (auto reloaded = reload(plan, folder->path()); !reloaded) return reloaded.error();
+  wait_for_one_generation(plan, go_on);
   auto looked = look(plan, evidence, go_on);
   folder->read(evidence);
   const auto back = reload(plan, "");

@@ -142,7 +142,8 @@ void add_doctor(CLI::App& app, Options& options) {
       "  runmain doctor --probe web\n"
       "Runs the command as it is, sends requests to it, stops it, and says which process starts\n"
       "telemetry where, what is wrong with that, and how to mend it. Its spans go to the doctor only.\n"
-      "Of a service that runs here: looks at its processes and at its spans, and restarts nothing but with --probe.\n"
+      "Of a service that runs here: looks at its processes and at its spans, and restarts nothing but with "
+      "--probe.\n"
       "Exit status: 0 nothing found, 1 something found, 2 usage, 4 it never answered.",
       run_doctor);
   command

@@ -15,9 +15,22 @@ constexpr std::size_t kFramesShown = 3;  // where none is the program's own
 constexpr std::size_t kResourceShown = 8;
 constexpr std::size_t kArgvShown = 100;  // columns
 
+// "/home/me/venv/lib/python3.11/site-packages/flask/app.py:3" to "…/flask/app.py:3".
+std::string shortened(std::string words) {
+  for (const std::string folder : {"/site-packages/", "/dist-packages/", "/node_modules/"}) {
+    for (std::size_t at = words.find(folder); at != std::string::npos; at = words.find(folder)) {
+      const std::size_t before = words.find_last_of(" (\"", at);
+      const std::size_t begin = before == std::string::npos ? 0 : before + 1;
+      words.replace(begin, at + folder.size() - begin, "…/");
+    }
+  }
+  return words;
+}
+
 std::string text(const Json& json, const char* key) {
   const auto found = json.find(key);
-  return found != json.end() && found->is_string() ? harmless(found->get<std::string>()) : std::string();
+  return found != json.end() && found->is_string() ? shortened(harmless(found->get<std::string>()))
+                                                   : std::string();
 }
 
 std::string number(const Json& json, const char* key) {
@@ -30,7 +43,7 @@ std::vector<std::string> texts(const Json& json, const char* key) {
   const auto found = json.find(key);
   if (found == json.end() || !found->is_array()) return all;
   for (const Json& one : *found) {
-    if (one.is_string()) all.push_back(harmless(one.get<std::string>()));
+    if (one.is_string()) all.push_back(shortened(harmless(one.get<std::string>())));
   }
   return all;
 }

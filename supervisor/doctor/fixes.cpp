@@ -69,7 +69,8 @@ std::string fix_auto_and_manual(const Kind& kind, const Finding& f) {
   return std::string("Keep one of them: ") +
          (kind.instrument_command ? "opentelemetry-instrument instruments the app already. "
                                   : "the instrumentation puts its middleware in by itself. ") +
-         "Remove " + (second.empty() ? std::string("the other one") : "the one at " + second) + ".";
+         "Remove " +
+         (second.empty() ? std::string("what the program adds by hand") : "the one at " + second) + ".";
 }
 
 std::string fix_exporter_twice(const Finding& f) {

@@ -147,6 +147,24 @@ bool are_of_one_request(const Look& look, pid_t pid, const ServerSpan& one, cons
   });
 }
 
+// A span of the same name right below a server's span: a second middleware, which takes the first one's for
+// its parent.
+std::string repeated_below(const Look& look, pid_t pid) {
+  if (look.has_probe(pid)) return {};
+  std::map<std::string, const WireSpan*> servers;
+  for (const WireSpan* span : look.wire_of(pid)) {
+    if (span->kind == kServer) servers[span->trace + span->span] = span;
+  }
+  for (const WireSpan* span : look.wire_of(pid)) {
+    const auto above = servers.find(span->trace + span->parent);
+    if (span->parent.empty() || above == servers.end() || above->second->name != span->name) continue;
+    if (span->kind == kClient || above->second->span == span->span) continue;
+    return "one request is traced twice: " + words_of(span->name, span->scope) + " below " +
+           words_of(above->second->name, above->second->scope);
+  }
+  return {};
+}
+
 // Two server's spans of one request: seen by a probe in one of the requests that we drove, else on the wire
 // one right below the other, or one within the other in a program that gets one request after the other.
 std::string doubled_servers(const Look& look, pid_t pid) {
@@ -210,7 +228,8 @@ bool is_fork_s_doing(const Look& look, pid_t pid) {
 
 void judge_auto_and_manual(const Look& look, Findings& found) {
   for (const Process& process : look.all().processes) {
-    const std::string doubled = doubled_servers(look, process.pid);
+    std::string doubled = doubled_servers(look, process.pid);
+    if (doubled.empty()) doubled = repeated_below(look, process.pid);
     auto pair = two_middlewares(look, process.pid);
     // Asked for twice and done once is no fault.
     if (!pair && doubled.empty()) continue;

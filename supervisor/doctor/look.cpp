@@ -158,8 +158,8 @@ std::string role_of(const Evidence& evidence, pid_t pid) {
 }
 
 bool is_library_frame(const std::string& frame) {
-  for (const char* part :
-       {"/site-packages/", "/dist-packages/", "/node_modules/", "/lib/python", "node:", "<frozen "}) {
+  for (const char* part : {"/site-packages/", "/dist-packages/", "/node_modules/", "/lib/python",
+                           "node:", "<frozen ", "/runmain/python/", "/runmain/node/"}) {
     if (frame.find(part) != std::string::npos) return true;
   }
   return false;
@@ -175,7 +175,9 @@ std::string place_apart(const Stack& first, const Stack& second) {
   const auto apart = std::find_if(second.begin(), second.end(), [&](const std::string& frame) {
     return !is_library_frame(frame) && std::find(first.begin(), first.end(), frame) == first.end();
   });
-  return apart == second.end() ? place_of(second) : apart->substr(0, apart->find(' '));
+  if (apart != second.end()) return apart->substr(0, apart->find(' '));
+  const auto own = std::find_if_not(second.begin(), second.end(), is_library_frame);
+  return own == second.end() ? std::string() : own->substr(0, own->find(' '));
 }
 
 std::string quoted(const std::string& text) { return "\"" + text + "\""; }

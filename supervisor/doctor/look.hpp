@@ -54,6 +54,7 @@ class Look {
 // The stack's first frame that is the program's own, for a sentence; empty if there is none.
 std::string place_of(const Stack& stack);
 // The same of the second stack's first frame that the first one does not share: where both go different ways.
+// Empty where no frame is the program's own.
 std::string place_apart(const Stack& first, const Stack& second);
 bool is_library_frame(const std::string& frame);
 std::string quoted(const std::string& text);

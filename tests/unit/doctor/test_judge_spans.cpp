@@ -62,6 +62,15 @@ TEST_CASE("without a probe a server's span below a server's span is named, below
   c.wire(kServing, "t1", "aa", 2);
   c.wire(kServing, "t1", "bb", 2).parent = "aa";
   CHECK(c.found() == "auto-and-manual 101");
+  Case by_asgi;
+  by_asgi.process(kServing, 1, 4).runtime.clear();
+  by_asgi.wire(kServing, "t1", "aa", 2).name = "GET /";
+  WireSpan& below = by_asgi.wire(kServing, "t1", "bb", 1);
+  below.parent = "aa";
+  below.name = "GET / http send";
+  CHECK(by_asgi.found().empty());
+  by_asgi.e.spans.back().name = "GET /";
+  CHECK(by_asgi.found() == "auto-and-manual 101");
   Case through_a_client;
   through_a_client.process(kServing, 1, 4).runtime.clear();
   through_a_client.wire(kServing, "t1", "aa", 2);
