@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <filesystem>
 #include <set>
 #include <string_view>
 
@@ -76,6 +77,22 @@ void read_environment(doctor::Process& process) {
   process.injectors.assign(injectors.begin(), injectors.end());
 }
 
+// Threads of SDKs' exporters by their names (Python names threads for the system from 3.14 on), and the
+// mapping that publishes a process context.
+std::vector<std::string> signs_of(pid_t pid) {
+  std::set<std::string> signs;
+  std::error_code fault;
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", fault)) {
+    std::string name = os::proc_text((task.path() / "comm").c_str(), 64);
+    while (!name.empty() && name.back() == '\n') name.pop_back();
+    if (name.find("Otel") == 0 || name.find("BatchSpan") != std::string::npos) signs.insert("thread " + name);
+  }
+  if (proc_file(pid, "maps", kMapsMax).find("OTEL_CTX") != std::string::npos)
+    signs.insert("mapping OTEL_CTX");
+  return {signs.begin(), signs.end()};
+}
+
 // Field `name` of /proc/PID/status as a set of signals.
 std::uint64_t signals_of(const std::string& status, std::string_view name) {
   const std::size_t at = status.find(name);
@@ -139,6 +156,7 @@ void DoctorProcesses::read(doctor::Process& process) {
   }
   process.handles_term =
       ((signals_of(status, "SigCgt:") | signals_of(status, "SigIgn:")) >> (SIGTERM - 1) & 1U) != 0;
+  process.signs = signs_of(process.pid);
   if (argv == process.argv) return;
   process.argv = std::move(argv);
   process.hooks.clear();

@@ -34,6 +34,8 @@ struct Process {
   std::vector<std::string> hooks;  // what instruments it by its environment: "PYTHONPATH=…", "NODE_OPTIONS=…"
   std::vector<std::string> injectors;  // libraries that inject an SDK, mapped or preloaded
   bool handles_term = false;           // SIGTERM is caught or ignored
+  // Signs of an SDK in it: a thread that exports, a process context (OTEP 4719); "thread OtelBatchSpanRec".
+  std::vector<std::string> signs;
   // Of its probe; empty without one.
   std::string runtime;
   std::optional<bool> forked;  // it came by a fork of a process with a probe

@@ -176,7 +176,8 @@ bool came_by_fork(const Look& look, pid_t pid, pid_t from) {
 std::set<pid_t> starters(const Look& look) {
   std::set<pid_t> pids;
   for (const Process& p : look.all().processes) {
-    if (look.has_probe(p.pid) ? look.initialises(p.pid) : look.has_wire(p.pid)) pids.insert(p.pid);
+    if (look.has_probe(p.pid) ? look.initialises(p.pid) : look.has_wire(p.pid) || !p.signs.empty())
+      pids.insert(p.pid);
   }
   return pids;
 }
@@ -211,6 +212,8 @@ void judge_reloader_both(const Look& look, Findings& found) {
       f.pid = idle;
       f.seen_by.hooks = look.has_probe(idle) && look.has_probe(serving);
       f.seen_by.spans = look.has_wire(idle) && look.has_wire(serving);
+      for (const std::string& sign : look.process(idle)->signs)
+        f.evidence.push_back(look.name(idle) + " has the " + sign);
       f.seen_by.proc = true;
       f.sure = f.seen_by.hooks ? Sure::sure : Sure::likely;
       f.sides.push_back({idle, "started here, and never serves", look.stack_of_start(idle)});

@@ -17,6 +17,7 @@ Json process_json(const Evidence& e, const Process& p) {
   if (p.forked && *p.forked) json["forked"] = true;
   if (!p.hooks.empty()) json["hooks"] = p.hooks;
   if (!p.injectors.empty()) json["injectors"] = p.injectors;
+  if (!p.signs.empty()) json["signs"] = p.signs;
   return json;
 }
 

@@ -91,6 +91,13 @@ TEST_CASE("spans alone show a parent that exports beside its child", "[doctor]")
   c.wire(kServing, "t2", "boot");
   CHECK(c.found() == "reloader-both 100");
   CHECK(judge(c.e).front().seen_by == SeenBy{false, true, true});
+
+  Case by_thread;
+  by_thread.process(kParent, 1, 0).runtime.clear();
+  by_thread.e.processes.front().signs = {"thread OtelBatchSpanRec"};
+  by_thread.process(kServing, kParent, 4).runtime.clear();
+  by_thread.wire(kServing, "t2", "boot");
+  CHECK(by_thread.found() == "reloader-both 100");
 }
 
 namespace {
