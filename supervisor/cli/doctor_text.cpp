@@ -10,8 +10,6 @@ namespace {
 
 using control::Json;
 
-constexpr std::size_t kOwnFramesShown = 4;
-constexpr std::size_t kFramesShown = 3;  // where none is the program's own
 constexpr std::size_t kResourceShown = 8;
 constexpr std::size_t kArgvShown = 100;  // columns
 
@@ -131,14 +129,7 @@ class Chart {
 
   void side(const Json& side) {
     out_ += "   pid " + number(side, "pid") + " (" + text(side, "role") + "): " + text(side, "what") + "\n";
-    auto frames = texts(side, "own");
-    std::size_t most = kOwnFramesShown;
-    if (frames.empty()) {
-      frames = texts(side, "stack");
-      most = kFramesShown;
-    }
-    for (std::size_t i = 0; i < std::min(frames.size(), most); ++i)
-      out_ += in(Style::cyan, "       " + frames[i]) + "\n";
+    for (const std::string& frame : texts(side, "shown")) out_ += in(Style::cyan, "       " + frame) + "\n";
   }
 
   void finding(const Json& finding, std::size_t n) {
@@ -164,10 +155,16 @@ class Chart {
       if (const std::string at = text(p, "at"); !at.empty()) line += "  (" + at + ")";
       out_ += line + "\n";
     }
+    std::vector<std::string> automatic;
     for (const Json& i : list(provider, "instrumentations")) {
       const std::string at = text(i, "at");
-      out_ += "      " + text(i, "class") + (at.empty() ? "" : "  (" + at + ")") + "\n";
+      if (flag(i, "automatic")) {
+        automatic.push_back(text(i, "class"));
+      } else {
+        out_ += "      " + text(i, "class") + (at.empty() ? "" : "  (" + at + ")") + "\n";
+      }
     }
+    if (!automatic.empty()) out_ += wrapped("automatically: " + joined(automatic, ", "), "      ", width_);
     const auto resource = provider.find("resource");
     if (resource == provider.end() || !resource->is_object()) return;
     std::vector<std::string> words;

@@ -159,7 +159,7 @@ std::string role_of(const Evidence& evidence, pid_t pid) {
 
 bool is_library_frame(const std::string& frame) {
   for (const char* part : {"/site-packages/", "/dist-packages/", "/node_modules/", "/lib/python",
-                           "node:", "<frozen ", "/runmain/python/", "/runmain/node/"}) {
+                           "node:", "<frozen ", "/runmain/python/", "/runmain/node/", "/bin/"}) {
     if (frame.find(part) != std::string::npos) return true;
   }
   return false;
@@ -168,7 +168,27 @@ bool is_library_frame(const std::string& frame) {
 std::string place_of(const Stack& stack) {
   const auto own = std::find_if_not(stack.begin(), stack.end(), is_library_frame);
   if (own != stack.end()) return own->substr(0, own->find(' '));
-  return stack.empty() ? std::string() : stack.front().substr(0, stack.front().find(' '));
+  const Stack shown = shown_frames(stack);
+  return shown.empty() ? std::string() : shown.front().substr(0, shown.front().find(' '));
+}
+
+Stack shown_frames(const Stack& stack) {
+  constexpr std::size_t kOwnMost = 4;
+  constexpr std::size_t kMost = 3;  // where none is the program's own
+  Stack shown;
+  for (const std::string& frame : stack) {
+    if (!is_library_frame(frame) && shown.size() < kOwnMost) shown.push_back(frame);
+  }
+  if (!shown.empty()) return shown;
+  for (const std::string& frame : stack) {
+    if (frame.find("/auto_instrumentation/") != std::string::npos) return {"opentelemetry-instrument"};
+    if (frame.find("/auto-instrumentations-node/") != std::string::npos)
+      return {"@opentelemetry/auto-instrumentations-node/register"};
+    if (frame.find("/runmain/python/") != std::string::npos ||
+        frame.find("/runmain/node/") != std::string::npos)
+      return {"runmain's bootstrap"};
+  }
+  return {stack.begin(), stack.begin() + static_cast<std::ptrdiff_t>(std::min(stack.size(), kMost))};
 }
 
 std::string place_apart(const Stack& first, const Stack& second) {

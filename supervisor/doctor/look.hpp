@@ -56,6 +56,9 @@ std::string place_of(const Stack& stack);
 // The same of the second stack's first frame that the first one does not share: where both go different ways.
 // Empty where no frame is the program's own.
 std::string place_apart(const Stack& first, const Stack& second);
+// What a person is shown of a stack: the program's own frames, else what stands for it, else the innermost
+// ones.
+Stack shown_frames(const Stack& stack);
 bool is_library_frame(const std::string& frame);
 std::string quoted(const std::string& text);
 // "1 span", "3 spans".

@@ -1,9 +1,6 @@
-#include <algorithm>
-#include <iterator>
-
+#include "doctor/report.hpp"
 #include "doctor/judge.hpp"
 #include "doctor/look.hpp"
-#include "doctor/report.hpp"
 
 namespace runmain::doctor {
 namespace {
@@ -43,7 +40,7 @@ Json provider_json(const Evidence& e, const ProviderMade& provider) {
   Json instrumentations = Json::array();
   for (const Instrumented& i : e.instrumented) {
     if (i.pid == provider.pid && !i.refused)
-      instrumentations.push_back({{"class", i.type}, {"at", place_of(i.stack)}});
+      instrumentations.push_back({{"class", i.type}, {"at", place_of(i.stack)}, {"automatic", i.automatic}});
   }
   return {{"pid", provider.pid},
           {"class", provider.type},
@@ -61,18 +58,23 @@ Json finding_json(const Evidence& e, const Finding& f) {
   if (f.seen_by.proc) seen.push_back("proc");
   Json stacks = Json::array();
   for (const Side& side : f.sides) {
-    Json own = Json::array();
-    std::copy_if(side.stack.begin(), side.stack.end(), std::back_inserter(own),
-                 [](const std::string& frame) { return !is_library_frame(frame); });
     stacks.push_back({{"pid", side.pid},
                       {"role", role_of(e, side.pid)},
                       {"what", side.what},
-                      {"own", std::move(own)},  // frames of the program itself
+                      {"shown", shown_frames(side.stack)},
                       {"stack", side.stack}});
   }
-  return {{"cause", id_of(f.cause)},     {"title", title_of(f.cause)}, {"pid", f.pid},
-          {"role", role_of(e, f.pid)},   {"sure", to_text(f.sure)},    {"seen_by", std::move(seen)},
-          {"stacks", std::move(stacks)}, {"evidence", f.evidence},     {"fix", f.fix}};
+  const Process* process = Look(e).process(f.pid);
+  return {{"parent", process == nullptr ? 0 : process->parent},
+          {"cause", id_of(f.cause)},
+          {"title", title_of(f.cause)},
+          {"pid", f.pid},
+          {"role", role_of(e, f.pid)},
+          {"sure", to_text(f.sure)},
+          {"seen_by", std::move(seen)},
+          {"stacks", std::move(stacks)},
+          {"evidence", f.evidence},
+          {"fix", f.fix}};
 }
 
 const char* reach_text(Reach reach) {

@@ -13,11 +13,11 @@
 namespace runmain::drive {
 
 struct Bootstrap {
-  std::string python;        // a folder for PYTHONPATH; empty: none
-  std::string node;          // a file for --require; empty: none
-  std::string python_probe;  // the same two for `runmain doctor` (docs/doctor-records.md)
-  std::string node_probe;
+  std::string python;            // a folder for PYTHONPATH; empty: none
+  std::string node;              // a file for --require; empty: none
   bool others_can_read = false;  // a service with another user may have them, too
+  std::string python_probe{};    // the same two for `runmain doctor` (docs/doctor-records.md)
+  std::string node_probe{};
 
   bool empty() const { return python.empty() && node.empty(); }
 };

@@ -14,11 +14,11 @@ Json report() {
                  {"pid":8,"role":"serves","argv":["flask","run"],"requests":4,"probe":false}],
     "providers":[{"pid":7,"class":"TracerProvider","at":"/home/me/app.py:3","set":true,"resource":{"service.name":"web"},
       "processors":[{"class":"BatchSpanProcessor","exporter":"OTLPSpanExporter","endpoint":"http://c:4318/v1/traces","at":"/home/me/app.py:4"}],
-      "instrumentations":[{"class":"FlaskInstrumentor","at":"/home/me/app.py:9"}]}],
+      "instrumentations":[{"class":"FlaskInstrumentor","at":"/home/me/app.py:9"},{"class":"A","automatic":true},{"class":"B","automatic":true}]}],
     "collectors":[{"endpoint":"http://c:4318/v1/traces","reach":"silent"}],
     "findings":[{"cause":"reloader-both","title":"A process that does not serve starts telemetry, too","pid":7,"sure":"sure",
       "seen_by":["hooks","proc"],"evidence":["pid 7 answered none"],"fix":"Start it in the child only.",
-      "stacks":[{"pid":7,"role":"reloader","what":"started here","own":["/home/me/app.py:3 f","/home/me/venv/lib/python3.11/site-packages/flask/app.py:7 run"],"stack":["/home/me/app.py:3 f"]}]}],
+      "stacks":[{"pid":7,"role":"reloader","what":"started here","shown":["/home/me/app.py:3 f","/home/me/venv/lib/python3.11/site-packages/flask/app.py:7 run"],"stack":["/home/me/app.py:3 f"]}]}],
     "notes":["1 span was lost"]})");
 }
 
@@ -26,13 +26,14 @@ Json report() {
 
 TEST_CASE("a report names processes, findings with places and how to mend them, and providers", "[doctor]") {
   const std::string text = doctor_text(report(), false, 100, "/home/me");
-  for (const char* part : {"pid 7  reloader", "pid 8  serves, 4 requests, seen from outside only",
-                           "1. A process that does not serve", "reloader-both, sure; seen by hooks, proc",
-                           "       app.py:3 f\n", "       …/flask/app.py:7 run\n", "   - pid 7 answered none",
-                           "   Mend it: Start it in the child only.", "TracerProvider, made at app.py:3",
-                           "BatchSpanProcessor → OTLPSpanExporter http://c:4318/v1/traces  (app.py:4)",
-                           "FlaskInstrumentor  (app.py:9)", "service.name=web", "it does not answer",
-                           "Note: 1 span was lost.", "1 finding (4 requests, 8 spans)."}) {
+  for (const char* part :
+       {"pid 7  reloader", "pid 8  serves, 4 requests, seen from outside only",
+        "1. A process that does not serve", "reloader-both, sure; seen by hooks, proc", "       app.py:3 f\n",
+        "       …/flask/app.py:7 run\n", "   - pid 7 answered none",
+        "   Mend it: Start it in the child only.", "TracerProvider, made at app.py:3",
+        "BatchSpanProcessor → OTLPSpanExporter http://c:4318/v1/traces  (app.py:4)",
+        "FlaskInstrumentor  (app.py:9)", "      automatically: A, B\n", "service.name=web",
+        "it does not answer", "Note: 1 span was lost.", "1 finding (4 requests, 8 spans)."}) {
     INFO(part << "\nin\n" << text);
     CHECK(text.find(part) != std::string::npos);
   }

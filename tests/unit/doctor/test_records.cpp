@@ -65,6 +65,6 @@ TEST_CASE("a report has processes, providers and findings with their stacks", "[
   CHECK(json["providers"][1]["set"] == false);
   REQUIRE(json["findings"].size() == 1);
   CHECK(json["findings"][0]["cause"] == "double-init");
-  CHECK(json["findings"][0]["stacks"][1]["own"][0] == "/app/app.py:20 main");
+  CHECK(json["findings"][0]["stacks"][1]["shown"][0] == "/app/app.py:20 main");
   CHECK(json["findings"][0]["seen_by"] == nlohmann::json::array({"hooks"}));
 }

@@ -26,6 +26,7 @@ HOOKS = {
     "opentelemetry.instrumentation.asgi": "_applied:on_middleware",
     "opentelemetry.instrumentation.wsgi": "_applied:on_middleware",
     "opentelemetry.instrumentation.django.middleware.otel_middleware": "_applied:on_django",
+    "starlette.applications": "_applied:on_applications",
     "signal": "_ends:on_signal",
     "asyncio.unix_events": "_ends:on_asyncio",
     "celery": "_packages:seen",

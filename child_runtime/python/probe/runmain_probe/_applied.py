@@ -7,6 +7,7 @@ from . import _packages, _records, _spans, _wraps
 _AUTOMATIC = "opentelemetry.instrumentation.auto_instrumentation"
 # Instrumentations that put a class of their own in the place of the library's: apps that are there already stay as they are.
 _REPLACED = {"flask": ("flask", "Flask"), "fastapi": ("fastapi", "FastAPI"), "starlette": ("starlette.applications", "Starlette")}
+_added = {}  # name of a middleware's class -> the stack of the add_middleware() that put it in last
 _automatic = {}  # name of an instrumentor's class -> whether opentelemetry-instrument applied it
 
 
@@ -132,6 +133,24 @@ def on_flask(module):
 # ---- middlewares
 
 
+def on_applications(module):
+    _wraps.method(module.Starlette, "add_middleware", _add_middleware)
+
+
+def _add_middleware(original):
+    def add_middleware(self, middleware_class, *args, **kwargs):
+        _remember_adding(middleware_class)
+        return original(self, middleware_class, *args, **kwargs)
+
+    return add_middleware
+
+
+@_records.safely
+def _remember_adding(middleware_class):
+    """It is made much later, by nobody's call."""
+    _added[getattr(middleware_class, "__name__", None)] = _records.stack()
+
+
 def on_middleware(module):
     _wraps.method(module.OpenTelemetryMiddleware, "__init__", _middleware)
 
@@ -149,12 +168,14 @@ def _say_middleware(middleware, arguments):
     """Starlette makes what an instrumentation gave to add_middleware(): told by the arguments."""
     details = getattr(arguments.get("default_span_details"), "__module__", "") or ""
     by_instrumentor = _is_by_instrumentation() or _spans.is_instrumentation(details)
-    _write_middleware(type(middleware).__name__, _library(type(middleware)), by_instrumentor)
+    name = type(middleware).__name__
+    added = None if by_instrumentor else _added.get(name)
+    _write_middleware(name, _library(type(middleware)), by_instrumentor, added)
 
 
-def _write_middleware(name, library, by_instrumentor):
+def _write_middleware(name, library, by_instrumentor, stack=None):
     by = "instrumentor" if by_instrumentor else "program"
-    _records.write("middleware", **{"class": name}, library=library, by=by, stack=_records.stack())
+    _records.write("middleware", **{"class": name}, library=library, by=by, stack=stack or _records.stack())
 
 
 def _wrapping_flask(original):
