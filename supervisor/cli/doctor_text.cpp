@@ -159,7 +159,8 @@ class Chart {
     for (const Json& i : list(provider, "instrumentations")) {
       const std::string at = text(i, "at");
       if (flag(i, "automatic")) {
-        automatic.push_back(text(i, "class"));
+        const std::string name = text(i, "class");
+        if (std::find(automatic.begin(), automatic.end(), name) == automatic.end()) automatic.push_back(name);
       } else {
         out_ += "      " + text(i, "class") + (at.empty() ? "" : "  (" + at + ")") + "\n";
       }
