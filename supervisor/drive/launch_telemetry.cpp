@@ -325,15 +325,9 @@ std::vector<std::pair<std::string, std::string>> exporter_options(const core::Te
 
 void add_probes(std::vector<std::string>& environment, const std::string& folder,
                 const Bootstrap& bootstrap) {
-  const auto value = [&](std::string_view name) {
-    const auto found = find(environment, name);
-    return found == environment.end() ? std::string() : std::string(value_of(*found));
-  };
   set(environment, "RUNMAIN_DOCTOR", folder);
-  if (!bootstrap.python_probe.empty())
-    set(environment, "PYTHONPATH", with_python(value("PYTHONPATH"), bootstrap.python_probe));
-  if (!bootstrap.node_probe.empty())
-    set(environment, "NODE_OPTIONS", with_node_first(value("NODE_OPTIONS"), bootstrap.node_probe));
+  put_in(environment, "PYTHONPATH", bootstrap.python_probe, with_python);
+  put_in(environment, "NODE_OPTIONS", bootstrap.node_probe, with_node_first);
 }
 
 void export_directly(std::vector<std::string>& environment, const core::TelemetrySpec& spec) {

@@ -44,6 +44,8 @@ class FakeBackend : public Backend {
   Queues queues() override { return waiting; }
   std::string instance_id(ChildKey key) override { return "instance-" + std::to_string(key.slot); }
   Identity identity() override { return {4242, "/srv/supervisor.toml"}; }
+  std::string doctor = "never told";
+  void set_doctor(const std::vector<ServiceId>&, const std::string& folder) override { doctor = folder; }
   std::map<ChildKey, RequestsTold> told;
   std::optional<ChildKey> words_of;  // by the latest last_words()
   std::optional<RequestsTold> requests(ChildKey key) override {

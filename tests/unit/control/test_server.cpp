@@ -70,6 +70,19 @@ TEST_CASE("commands reach the backend with the services' ids and are answered wh
   }
 }
 
+TEST_CASE("a reload for the doctor names a folder, and any other reload takes it away") {
+  World world;
+  Peer peer(world);
+  REQUIRE(peer.ask("reload", R"({"services":["web"],"doctor":"/run/x"})"));
+  REQUIRE(world.until([&] { return world.backend.commanded.size() == 1; }));
+  CHECK(world.backend.doctor == "/run/x");
+  world.server.answered(1, "");
+  CHECK(peer.line()["ok"] == Json::object());
+  REQUIRE(peer.ask("reload", "{}"));
+  REQUIRE(world.until([&] { return world.backend.commanded.size() == 2; }));
+  CHECK(world.backend.doctor.empty());
+}
+
 TEST_CASE("a command that cannot be done is answered with the reason") {
   World world;
   Peer peer(world);
@@ -152,6 +165,9 @@ TEST_CASE("wrong requests are answered with a code and change nothing") {
       {"scale", R"({"workers":2})", "bad_request", ""},
       {"scale", R"({"services":["wbe"],"workers":2})", "unknown_service", "did you mean \"web\"?"},
       {"reload", R"({"services":["web"],"canary":-1})", "bad_request", ""},
+      {"reload", R"({"services":["web"],"doctor":"relative"})", "bad_request", ""},
+      {"reload", R"({"services":["web","db"],"doctor":"/run/x"})", "bad_request", ""},
+      {"reload", R"({"doctor":"/run/x"})", "bad_request", ""},
       {"why", "{}", "unknown_service", ""},
       {"why", R"({"service":"we"})", "unknown_service", "did you mean \"web\"?"},
       {"explain", "{}", "bad_request", ""},

@@ -345,3 +345,27 @@ TEST_CASE("a plan puts the bootstrap into a worker and takes the one of an outer
   in.bootstrap = {};
   CHECK(all() == "/src|unset|1");
 }
+
+TEST_CASE("a service that the doctor looks at gets probes in front, its helpers and others get none") {
+  core::ServiceSpec spec;
+  spec.name = "web";
+  spec.command.argv = {"./server"};
+  LaunchInput in;
+  in.spec = &spec;
+  in.key = {ServiceId{3}, 1, 4, 2};
+  in.bootstrap.python_probe = "/p/share/runmain/python/probe";
+  in.bootstrap.node_probe = "/p/share/runmain/node/probe.js";
+  in.environment = {"PYTHONPATH=/src", "NODE_OPTIONS=--inspect"};
+  const auto has = [&](const std::string& line) {
+    const Launch launch = plan(in);
+    const auto& env = std::get<keeper::SpawnChild>(launch).env;
+    return std::find(env.begin(), env.end(), line) != env.end();
+  };
+  CHECK(has("PYTHONPATH=/src"));
+  in.doctor = "/run/doctor";
+  CHECK(has("RUNMAIN_DOCTOR=/run/doctor"));
+  CHECK(has("PYTHONPATH=/p/share/runmain/python/probe:/src"));
+  CHECK(has("NODE_OPTIONS=--require /p/share/runmain/node/probe.js --inspect"));
+  in.bootstrap = {};
+  CHECK(has("PYTHONPATH=/src"));
+}
