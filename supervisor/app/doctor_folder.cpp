@@ -1,5 +1,6 @@
 #include "app/doctor_folder.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,22 +15,30 @@ namespace runmain::app {
 namespace {
 
 constexpr std::size_t kFileMax = 64U << 20U;
-constexpr mode_t kForAll = S_ISVTX | S_IRWXU | S_IRWXG | S_IRWXO;
+
+// What stands there may be anything's: no link, no pipe that would keep us waiting.
+Result<std::string> read_regular(const std::string& path) {
+  const os::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  struct stat info {};
+  if (!fd || fstat(fd.get(), &info) != 0) return Error::from_errno(path, errno);
+  if (!S_ISREG(info.st_mode)) return Error{path + " is no regular file"};
+  return os::read_all(fd.get(), kFileMax);
+}
 
 }  // namespace
 
-Result<DoctorFolder> DoctorFolder::make(bool for_others) {
-  const char* runtime = for_others ? nullptr : std::getenv("XDG_RUNTIME_DIR");
-  for (const std::string& place : {std::string(runtime == nullptr ? "" : runtime), std::string("/tmp")}) {
-    if (place.empty()) continue;
-    std::string path = place + "/runmain-doctor-XXXXXX";
-    if (mkdtemp(path.data()) == nullptr) continue;
+Result<DoctorFolder> DoctorFolder::make(const std::string& place) {
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  const std::string first = !place.empty() ? place : runtime == nullptr ? "" : runtime;
+  for (const std::string& in : {first, place.empty() ? std::string("/tmp") : std::string()}) {
+    if (in.empty()) continue;
     DoctorFolder made;
+    std::string path = in + "/runmain-doctor-XXXXXX";
+    if (mkdtemp(path.data()) == nullptr) continue;
     made.path_ = path;
-    if (for_others && chmod(path.c_str(), kForAll) != 0) return Error::from_errno("chmod " + path, errno);
     return made;
   }
-  return Error::from_errno("mkdtemp /tmp/runmain-doctor-XXXXXX", errno);
+  return Error::from_errno("mkdtemp " + (place.empty() ? "/tmp" : place) + "/runmain-doctor-XXXXXX", errno);
 }
 
 DoctorFolder::~DoctorFolder() {
@@ -43,7 +52,7 @@ void DoctorFolder::read(doctor::Evidence& evidence) const {
   for (const auto& entry : std::filesystem::directory_iterator(path_, fault)) {
     if (entry.path().extension() != ".jsonl") continue;
     const auto pid = static_cast<pid_t>(std::strtol(entry.path().stem().c_str(), nullptr, 10));
-    auto text = os::read_file(entry.path().string(), kFileMax);
+    auto text = read_regular(entry.path().string());
     if (pid > 0 && text) {
       doctor::read_records(pid, *text, evidence);
     } else {

@@ -12,9 +12,8 @@ namespace runmain::app {
 
 class DoctorFolder {
  public:
-  // In $XDG_RUNTIME_DIR, or /tmp. `for_others`: programs of other users write there, too. On failure the
-  // errno.
-  static Result<DoctorFolder> make(bool for_others);
+  // In this folder; empty: in $XDG_RUNTIME_DIR, or /tmp. On failure the errno.
+  static Result<DoctorFolder> make(const std::string& place = {});
   DoctorFolder() = default;
   ~DoctorFolder();
   DoctorFolder(DoctorFolder&& other) noexcept : path_(std::move(other.path_)) { other.path_.clear(); }

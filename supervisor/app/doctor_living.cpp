@@ -1,7 +1,6 @@
 #include "app/doctor_living.hpp"
 
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <set>
 
 #include "app/doctor_folder.hpp"
+#include "app/doctor_guard.hpp"
 #include "app/doctor_processes.hpp"
 #include "app/doctor_requests.hpp"
 #include "cli/observer_link.hpp"
@@ -161,16 +161,18 @@ Result<void> look(const LivingPlan& plan, doctor::Evidence& evidence, const std:
   drive_requests(processes, port, plan.path, evidence.requests, go_on);
   (void)poll(nullptr, 0, kOnTheirWayMs);
   processes.look();
+  evidence.port = port;
   evidence.processes = processes.seen();
   evidence.ebpf = DoctorProcesses::ebpf();
   evidence.spans = spans_since(plan, since);
   name_senders(evidence, offset, pids.front());
+  if (!go_on()) return Error{"interrupted", {}, {}, EINTR};
   const bool answered = std::any_of(evidence.requests.begin(), evidence.requests.end(),
                                     [](const doctor::Request& request) { return request.status != 0; });
   if (!answered)
     return Error{plan.service + " gave no answer of HTTP on port " + std::to_string(port),
                  {},
-                 "--request URL asks elsewhere",
+                 "runmain why " + plan.service + "; --request URL asks elsewhere",
                  ETIMEDOUT};
   return {};
 }
@@ -205,9 +207,11 @@ Result<void> reload(const LivingPlan& plan, const std::string& folder) {
 Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
                             const std::function<bool()>& go_on) {
   if (!plan.probes) return look(plan, evidence, go_on);
-  // A service may have a user of its own.
-  auto folder = DoctorFolder::make(geteuid() == 0);
+  // Where nobody else can put a file of that name once it is gone.
+  auto folder = DoctorFolder::make(plan.runtime);
   if (!folder) return folder.error();
+  const auto guard = DoctorGuard::start(0, folder->path());
+  if (!guard) return guard.error();
   if (auto reloaded = reload(plan, folder->path()); !reloaded) return reloaded.error();
   wait_for_one_generation(plan, go_on);
   auto looked = look(plan, evidence, go_on);

@@ -11,6 +11,7 @@
 #include "os/linux/proc.hpp"
 #include "os/linux/process_tree.hpp"
 #include "os/linux/sock_diag.hpp"
+#include "os/loop/loop.hpp"
 
 namespace runmain::app {
 namespace {
@@ -57,6 +58,18 @@ bool is_hook(std::string_view name, std::string_view value) {
   return name == "LD_PRELOAD" && !value.empty();
 }
 
+// What of an environment turns telemetry off, or sends it elsewhere than to a collector.
+bool is_setting(std::string_view name, std::string_view value) {
+  const auto says = [&](std::string_view part) { return value.find(part) != std::string_view::npos; };
+  if (value.empty()) return false;
+  if (name == "OTEL_SDK_DISABLED") return value == "true" || value == "TRUE" || value == "True";
+  if (name == "OTEL_TRACES_EXPORTER") return !says("otlp");
+  if (name == "OTEL_TRACES_SAMPLER") return says("off") || says("ratio");
+  if (name.starts_with("OTEL_") && name.ends_with("EXCLUDED_URLS")) return true;
+  return name == "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS" || name == "OTEL_NODE_DISABLED_INSTRUMENTATIONS" ||
+         name == "OTEL_NODE_ENABLED_INSTRUMENTATIONS";
+}
+
 void read_environment(doctor::Process& process) {
   std::set<std::string> injectors;
   for (const std::string& entry : split(proc_file(process.pid, "environ", kEnvironmentMax), '\0')) {
@@ -64,6 +77,7 @@ void read_environment(doctor::Process& process) {
     if (equals == std::string::npos) continue;
     const std::string name = entry.substr(0, equals);
     const std::string value = entry.substr(equals + 1);
+    if (is_setting(name, value)) process.settings.push_back(name + "=" + value.substr(0, 200));
     if (is_hook(name, value)) process.hooks.push_back(name + "=" + value.substr(0, 200));
     if (name != "LD_PRELOAD") continue;
     for (const std::string& library : split(value, ':')) {
@@ -127,6 +141,8 @@ void DoctorProcesses::look() {
   for (const os::Listening& one : os::listening_sockets(living_)) listening.insert(one.inode);
   for (const pid_t pid : living_) {
     doctor::Process& process = entry(pid);
+    process.last_seen = os::Loop::now().time_since_epoch().count();
+    if (process.first_seen == 0) process.first_seen = process.last_seen;
     read(process);
     for (const std::uint64_t inode : listening)
       process.listens = process.listens || os::process_has_socket(pid, inode);
@@ -160,6 +176,7 @@ void DoctorProcesses::read(doctor::Process& process) {
   if (argv == process.argv) return;
   process.argv = std::move(argv);
   process.hooks.clear();
+  process.settings.clear();
   read_environment(process);
 }
 

@@ -24,7 +24,9 @@ namespace {
 constexpr Duration kHeldBack = std::chrono::seconds(2);  // the last line, until the acceptor is known
 constexpr Duration kHeldBackAmongOthers = std::chrono::milliseconds(100);
 constexpr int kLookMs = 2;
-constexpr int kPauseMs = 50;  // after a request that nobody answered
+constexpr int kPauseMs = 50;
+constexpr int kLooksMax = 20;  // at who has the socket, each kLookMs
+constexpr std::string_view kHttp = "HTTP/1.";
 constexpr Duration kAnswerMax = std::chrono::seconds(10);
 constexpr std::size_t kRequestsMin = 4;
 constexpr std::size_t kRequestsMax = 24;
@@ -95,10 +97,11 @@ struct Conversation {
     if (!send_text(fd.get(), head)) fd.reset();
   }
 
+  // The latest owner counts: a primary of Node's cluster accepts, and hands the socket to who answers.
   void look(const std::vector<pid_t>& pids) {
-    if (request.pid != 0) return;
-    if (const auto inode = os::peer_inode(fd.get()))
-      request.pid = DoctorProcesses::owner_of_inode(pids, *inode);
+    const auto inode = os::peer_inode(fd.get());
+    const pid_t owner = inode ? DoctorProcesses::owner_of_inode(pids, *inode) : 0;
+    if (owner != 0 && owner != request.pid) request.pid = owner;
   }
 
   void find_acceptor(const std::vector<pid_t>& pids, Duration limit) {
@@ -110,20 +113,35 @@ struct Conversation {
     }
   }
 
-  doctor::Request complete(const std::vector<pid_t>& pids, Time deadline) {
+  // Where several have the socket for a moment, the one that keeps it has it a moment later.
+  void look_after(const std::vector<pid_t>& pids) {
+    std::vector<pid_t> others;
+    for (const pid_t pid : pids) {
+      if (pid != request.pid) others.push_back(pid);
+    }
+    const pid_t before = request.pid;
+    look(others);
+    if (request.pid == 0) request.pid = before;
+  }
+
+  doctor::Request complete(const std::vector<pid_t>& pids, Time deadline,
+                           const std::function<bool()>& go_on) {
     request.begin = request.end = nanoseconds(os::Loop::now());
     if (!fd) return request;
     find_acceptor(pids, kHeldBack);
+    look_after(pids);
     if (!send_text(fd.get(), "\r\n")) return request;
     std::string answer;
-    while (os::Loop::now() < deadline) {
-      look(pids);
-      if (!wait(fd.get(), POLLIN, request.pid == 0 ? kLookMs : milliseconds_until(deadline))) continue;
+    for (int looks = 0; os::Loop::now() < deadline && go_on(); ++looks) {
+      if (looks < kLooksMax || request.pid == 0) look_after(pids);
+      const int pause = looks < kLooksMax ? kLookMs : std::min(kPauseMs, milliseconds_until(deadline));
+      if (!wait(fd.get(), POLLIN, pause)) continue;
       char buffer[4096];
       const ssize_t n = recv(fd.get(), buffer, sizeof buffer, 0);
       if (n <= 0) break;
       answer.append(buffer, static_cast<std::size_t>(n));
       if (answer.find("\r\n\r\n") != std::string::npos) break;
+      if (answer.size() >= kHttp.size() && !answer.starts_with(kHttp)) break;  // it speaks something else
     }
     request.status = status_of(answer);
     request.end = nanoseconds(os::Loop::now());
@@ -135,7 +153,7 @@ struct Conversation {
 }  // namespace
 
 std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
-                                 std::size_t count, Duration limit) {
+                                 std::size_t count, Duration limit, const std::function<bool()>& go_on) {
   std::vector<Conversation> all;
   const Time deadline = os::Loop::now() + limit;
   for (std::size_t i = 0; i < count; ++i) {
@@ -148,7 +166,7 @@ std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, co
     all.push_back(std::move(one));
   }
   std::vector<doctor::Request> requests;
-  for (Conversation& one : all) requests.push_back(one.complete(pids, deadline));
+  for (Conversation& one : all) requests.push_back(one.complete(pids, deadline, go_on));
   return requests;
 }
 
@@ -156,9 +174,12 @@ void drive_requests(DoctorProcesses& processes, std::uint16_t port, const std::s
                     std::vector<doctor::Request>& requests, const std::function<bool()>& go_on) {
   while (requests.size() < kRequestsMax && go_on()) {
     processes.look();
-    const auto& all = processes.seen();
+    const auto& living = processes.living();
     const auto count = [&](auto is) {
-      return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), is));
+      return static_cast<std::size_t>(
+          std::count_if(processes.seen().begin(), processes.seen().end(), [&](const auto& p) {
+            return std::find(living.begin(), living.end(), p.pid) != living.end() && is(p);
+          }));
     };
     const std::size_t listening = count([](const doctor::Process& p) { return p.listens; });
     const std::size_t served = count([](const doctor::Process& p) { return p.requests > 0; });
@@ -166,7 +187,7 @@ void drive_requests(DoctorProcesses& processes, std::uint16_t port, const std::s
     const bool all_met = listening <= 1 || served >= listening;
     if (requests.size() >= (all_met ? kRequestsMin : kRequestsMin * listening)) break;
     const std::size_t together = std::clamp<std::size_t>(listening, 1, kTogetherMax);
-    for (const doctor::Request& request : ask(port, path, processes.living(), together, kAnswerMax)) {
+    for (const doctor::Request& request : ask(port, path, processes.living(), together, kAnswerMax, go_on)) {
       requests.push_back(request);
       if (request.pid != 0) processes.count_request(request.pid);
     }

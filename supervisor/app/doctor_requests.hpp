@@ -23,8 +23,9 @@ namespace runmain::app {
 // no answer by then. Their connections are open together, so that a worker that reads from one leaves the
 // next to another worker; the requests themselves are completed one after the other. `pids`: who may have
 // accepted them. The first one that cannot connect ends it: there are `count` requests or less, but one.
+// `go_on`: asked about every 50 ms, false ends it.
 std::vector<doctor::Request> ask(std::uint16_t port, const std::string& path, const std::vector<pid_t>& pids,
-                                 std::size_t count, Duration limit);
+                                 std::size_t count, Duration limit, const std::function<bool()>& go_on);
 
 // Asks until each process that could answer has, or often enough; who accepted is counted in `processes`.
 // `requests` are added to. `go_on` is called before each round: false ends it.

@@ -34,6 +34,8 @@ constexpr Duration kCollectorMax = seconds(1);
 constexpr Duration kStopMax = seconds(8);
 constexpr Duration kStopMaxDead = seconds(25);  // SDKs wait for a dead collector for 10 s and more
 constexpr Duration kStillServesAfter = seconds(3);
+constexpr Duration kStillServesAgain = seconds(1);
+constexpr Duration kFirstAnswerMax = seconds(3);  // of a port that may speak something else
 
 doctor::Nanoseconds nanoseconds(Time time) { return time.time_since_epoch().count(); }
 
@@ -65,13 +67,16 @@ Result<void> DoctorRun::run() {
 Result<void> DoctorRun::start() {
   auto spawner = os::Spawner::make();
   if (!spawner) return spawner.error();
-  auto folder = DoctorFolder::make(false);
+  auto folder = DoctorFolder::make();
   if (!folder) return folder.error();
   folder_ = std::move(*folder);
   secret_.resize(kSecretBytes);
   if (getrandom(secret_.data(), secret_.size(), 0) != static_cast<ssize_t>(secret_.size()))
     return Error::from_errno("getrandom", errno);
   tag_ = os::TagSource().next();
+  auto guard = DoctorGuard::start(tag_, folder_.path());
+  if (!guard) return guard.error();
+  guard_ = std::move(*guard);
   processes_ = std::make_unique<DoctorProcesses>(std::vector<std::uint64_t>{tag_});
   auto listener = DoctorReceiver::listen(receiver_port_);
   if (!listener) return listener.error();
@@ -118,50 +123,69 @@ void DoctorRun::reap() {
 }
 
 doctor::Request DoctorRun::ask_once(Duration limit) {
-  return ask(port_, plan_.path, processes_->living(), 1, limit).front();
+  return ask(port_, plan_.path, processes_->living(), 1, limit, [this] { return !interrupted(); }).front();
+}
+
+// Of several ports the one that answers best: a page before an error. 503 is "not yet".
+bool DoctorRun::choose_port(bool takes_any) {
+  std::set<std::uint16_t> ports;
+  for (const os::Listening& one : os::listening_sockets(processes_->living())) ports.insert(one.port);
+  gathered_.ports.assign(ports.begin(), ports.end());
+  doctor::Request best;
+  std::uint16_t port = 0;
+  for (const std::uint16_t one : ports) {
+    if (plan_.port != 0 && one != plan_.port) continue;
+    port_ = one;
+    const doctor::Request request = ask_once(kFirstAnswerMax);
+    const bool is_better = best.status == 0 || (request.status < 400 && best.status >= 400);
+    if (request.status == 0 || !is_better) continue;
+    best = request;
+    port = one;
+  }
+  if (best.status == 0 || (best.status == 503 && !takes_any)) return false;
+  port_ = gathered_.port = port;
+  note(best);
+  return true;
 }
 
 Result<void> DoctorRun::wait_for_answer() {
-  const Time deadline = os::Loop::now() + plan_.patience;
-  bool listened = false;
-  while (os::Loop::now() < deadline && !interrupted()) {
+  const Time begin = os::Loop::now();
+  while (os::Loop::now() - begin < plan_.patience && !interrupted()) {
     reap();
     processes_->look();
-    std::set<std::uint16_t> ports;
-    for (const os::Listening& one : os::listening_sockets(processes_->living())) ports.insert(one.port);
-    if (plan_.port != 0)
-      ports = ports.count(plan_.port) != 0 ? std::set<std::uint16_t>{plan_.port} : std::set<std::uint16_t>{};
-    for (const std::uint16_t port : ports) {
-      listened = true;
-      port_ = port;
-      const doctor::Request request = ask_once(kAnswerMax);
-      if (request.status == 0) continue;
-      note(request);
-      return {};
-    }
-    if (main_ended_ && processes_->living().empty()) {
-      const std::string how =
-          WIFSIGNALED(main_status_)
-              ? std::string("was ended by signal ") + std::to_string(WTERMSIG(main_status_))
-              : "ended with status " + std::to_string(WEXITSTATUS(main_status_));
-      return Error{plan_.command.front() + " " + how + " before it answered a request",
-                   {},
-                   "its own words are above; start it once without runmain",
-                   ECHILD};
-    }
+    if (choose_port(os::Loop::now() - begin > plan_.patience / 2)) return {};
+    if (main_ended_ && processes_->living().empty()) return ended_early();
     pause(kLook);
   }
   if (interrupted()) return Error{"interrupted", {}, {}, EINTR};
-  const std::string limit = std::to_string(to_ms(plan_.patience) / 1000) + " s";
-  if (listened)
-    return Error{"no answer of HTTP within " + limit,
+  const std::string limit = " within " + std::to_string(to_ms(plan_.patience) / 1000) + " s";
+  std::string ports;
+  for (const std::uint16_t port : gathered_.ports)
+    ports += (ports.empty() ? "" : ", ") + std::to_string(port);
+  if (ports.empty())
+    return Error{plan_.command.front() + " listens on no TCP port" + limit,
                  {},
-                 "which URL? --request http://127.0.0.1:PORT/path",
+                 "does it take longer? --timeout 2m; unix sockets are not asked",
                  ETIMEDOUT};
-  return Error{plan_.command.front() + " did not listen within " + limit,
+  if (plan_.port != 0)
+    return Error{"nothing answers on port " + std::to_string(plan_.port) + limit,
+                 {},
+                 "it listens on " + ports,
+                 ETIMEDOUT};
+  return Error{"no answer of HTTP/1.1 on port " + ports + limit,
                {},
-               "does it take longer? --timeout 2m",
+               "which one? --request http://127.0.0.1:PORT/path; TLS is not spoken",
                ETIMEDOUT};
+}
+
+Error DoctorRun::ended_early() const {
+  const std::string how = WIFSIGNALED(main_status_)
+                              ? "was ended by signal " + std::to_string(WTERMSIG(main_status_))
+                              : "ended with status " + std::to_string(WEXITSTATUS(main_status_));
+  return Error{plan_.command.front() + " " + how + " before it answered a request",
+               {},
+               "its own words are above; start it once without runmain",
+               ECHILD};
 }
 
 void DoctorRun::note(const doctor::Request& request) {
@@ -182,6 +206,7 @@ bool DoctorRun::is_waiting_for_spans() {
 void DoctorRun::settle() {
   const Time begin = os::Loop::now();
   Time quiet_since = begin;
+  Time look_again = begin;
   std::size_t before = 0;
   while (os::Loop::now() - begin < kSettleMax && !interrupted()) {
     pause(kLook);
@@ -189,18 +214,19 @@ void DoctorRun::settle() {
     const std::size_t now = receiver_->spans().size();
     if (now != before) quiet_since = os::Loop::now();
     before = now;
-    if (os::Loop::now() - quiet_since > kQuiet && !is_waiting_for_spans()) return;
+    if (os::Loop::now() - quiet_since <= kQuiet || os::Loop::now() < look_again) continue;
+    if (!is_waiting_for_spans()) return;
+    look_again = os::Loop::now() + kQuiet / 2;  // all records are read for it
   }
 }
 
 void DoctorRun::look_at_collectors() {
   const doctor::Evidence e = evidence();
   std::map<std::string, bool> asked_for;
-  for (const doctor::ProcessorAdded& p : e.processors) {
-    if (!p.endpoint.empty())
-      asked_for[p.endpoint] = p.endpoint != kDefaultEndpoint && !is_default_endpoint(p.endpoint);
-  }
   const std::string own = user_endpoint(environment_);
+  for (const doctor::ProcessorAdded& p : e.processors) {
+    if (!p.endpoint.empty()) asked_for[p.endpoint] = !own.empty() || !is_default_endpoint(p.endpoint);
+  }
   if (asked_for.empty() && !own.empty()) asked_for[own] = true;
   for (const auto& [endpoint, wanted] : asked_for)
     gathered_.collectors.push_back({endpoint, reach_of(endpoint, kCollectorMax), wanted});
@@ -232,36 +258,44 @@ void DoctorRun::stop() {
 
 void DoctorRun::watch_the_end(Time begin) {
   doctor::Stop& stop = gathered_.stop;
-  const Duration limit = stop.collectors_imitated ? kStopMaxDead : kStopMax;
-  while (os::Loop::now() - begin < limit && !interrupted()) {
+  Time limit = begin + (stop.collectors_imitated ? kStopMaxDead : kStopMax);
+  Time look_again = begin + kStillServesAfter;
+  while (os::Loop::now() < limit && !interrupted()) {
     reap();
     processes_->look();
     if (main_ended_ && !stop.main_ended) stop.main_ended = nanoseconds(os::Loop::now());
     if (main_ended_ && processes_->living().empty()) {
       stop.ended = nanoseconds(os::Loop::now());
+      stop.still_served.reset();  // it took its time
       return;
     }
-    if (os::Loop::now() - begin > kStillServesAfter && !stop.still_served) {
-      const doctor::Request request = ask_once(seconds(1));
-      if (request.status != 0) {
-        stop.still_served = request.end;
-        stop.still_served_by = request.pid;
-      }
-      if (stop.still_served && !stop.collectors_imitated) return;
+    if (os::Loop::now() >= look_again) {
+      look_again = os::Loop::now() + kStillServesAgain;
+      look_whether_it_serves(limit);
     }
     pause(milliseconds(20));
   }
 }
 
+// npm, a shell and their like end without a word to their child: the one that serves gets the signal from us.
+void DoctorRun::look_whether_it_serves(Time& limit) {
+  doctor::Stop& stop = gathered_.stop;
+  const doctor::Request request = ask_once(seconds(1));
+  stop.still_served.reset();
+  if (request.status == 0) return;
+  stop.still_served = request.end;
+  stop.still_served_by = request.pid;
+  const bool is_child = request.pid != 0 && request.pid != main_;
+  if (!is_child || stop.asked_directly != 0 || stop.signal != "SIGTERM" || stop.collectors_imitated) return;
+  stop.asked_directly = request.pid;
+  ::kill(request.pid, SIGTERM);
+  limit = os::Loop::now() + kStopMax;
+}
+
 void DoctorRun::kill_all() {
   if (tag_ == 0 || main_ == 0) return;
-  os::TreeKiller killer;
-  killer.add(tag_, os::Loop::now() + seconds(5));
-  while (!killer.idle()) {
-    reap();
-    (void)killer.step(os::Loop::now());
-    pause(milliseconds(1));
-  }
+  kill_tree(
+      tag_, [](void* self) { static_cast<DoctorRun*>(self)->reap(); }, this);
   reap();
   main_ended_ = true;
 }
@@ -269,9 +303,9 @@ void DoctorRun::kill_all() {
 // A program that asks for nothing asks for what we have put into its environment: that stands for the user's
 // own.
 void DoctorRun::name_endpoints(doctor::Evidence& evidence) const {
-  const std::string ours = "http://127.0.0.1:" + std::to_string(receiver_port_);
+  const std::string ours = "127.0.0.1:" + std::to_string(receiver_port_);
   for (doctor::ProcessorAdded& p : evidence.processors) {
-    if (p.endpoint.rfind(ours, 0) != 0) continue;
+    if (p.endpoint.rfind(ours, 0) != 0 && p.endpoint.rfind("http://" + ours, 0) != 0) continue;
     const std::string own = user_endpoint(environment_);
     p.endpoint = !own.empty() ? own : p.protocol == "grpc" ? kDefaultGrpcEndpoint : kDefaultEndpoint;
   }

@@ -1,10 +1,10 @@
 // Runs a program to look at it: starts it as it is with the probes in it, drives requests through it, stops
 // it as its user would, and gathers the evidence.
 //
-// Invariant: whatever happens, at the end no process of it lives and no file of ours is left. Its output goes
-// to our standard error, its input is empty. What its environment says of a collector is kept aside: its
-// spans come to us, and the collector is only asked whether it is there. Thread: one, beside the receiver's.
-// Non-goal: judging.
+// Invariant: whatever happens, SIGKILL included, at the end no process of it lives and no file of ours is
+// left. Its output goes to our standard error, its input is empty. What its environment says of a collector
+// is kept aside: its spans come to us, and the collector is only asked whether it is there. Thread: one,
+// beside the receiver's. Non-goal: judging.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "app/doctor_folder.hpp"
+#include "app/doctor_guard.hpp"
 #include "app/doctor_processes.hpp"
 #include "app/doctor_receiver.hpp"
 #include "base/result.hpp"
@@ -48,10 +49,13 @@ class DoctorRun {
   Result<void> start();
   std::vector<std::string> environment() const;
   Result<void> wait_for_answer();
+  bool choose_port(bool takes_any);
+  Error ended_early() const;
   void settle();
   void look_at_collectors();
   void stop();
   void watch_the_end(Time begin);
+  void look_whether_it_serves(Time& limit);
   void kill_all();
 
   doctor::Request ask_once(Duration limit);
@@ -64,6 +68,7 @@ class DoctorRun {
 
   DoctorPlan plan_;
   DoctorFolder folder_;
+  DoctorGuard guard_;
   std::string secret_;
   std::uint64_t tag_ = 0;
   std::uint16_t receiver_port_ = 0;

@@ -4,6 +4,8 @@
 //
 //     runmain-doctor [--request PATH|URL] [--timeout-ms N] -- COMMAND...
 //     runmain-doctor [--request PATH|URL] --service NAME --runtime DIR [--probe yes]
+#include <sys/prctl.h>
+
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -40,7 +42,7 @@ bool read_request(const std::string& value, Wish& wish) {
   app::UrlParts url;
   if (value.starts_with("/")) {
     url.path = value;
-  } else if (!app::parse_url(value, url)) {
+  } else if (value.find("://") == std::string::npos || !app::parse_url(value, url)) {
     return false;
   }
   wish.program.path = wish.living.path = url.path;
@@ -103,6 +105,7 @@ int main(int argc, char** argv) {
   std::signal(SIGTERM, on_signal);
   std::signal(SIGHUP, on_signal);
   std::signal(SIGPIPE, SIG_IGN);
+  prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);  // nobody reads our report without `runmain`
   Wish wish;
   wish.program.interrupted = &interrupted;
   wish.program.share = drive::share_of(std::filesystem::read_symlink("/proc/self/exe").string());

@@ -21,7 +21,7 @@ bool is_told(doctor::Cause cause) {
 }  // namespace
 
 void ObserverFinder::add(const telemetry::StoredSpan& stored) {
-  if (stored.duplicate || stored.reconstructed) return;  // told already, or no word of the program
+  if (stored.reconstructed) return;  // no word of the program
   if (instances_.size() >= kInstancesMax) {
     instances_.clear();
     sources_.clear();
@@ -48,7 +48,9 @@ std::vector<telemetry::ObserverFact> ObserverFinder::look() {
   doctor::Evidence evidence;
   evidence.one_at_a_time = false;
   evidence.spans.assign(spans_.begin(), spans_.end());
-  for (const auto& [pid, source] : sources_) {
+  std::set<pid_t> here;
+  for (const doctor::WireSpan& span : spans_) here.insert(span.pid);
+  for (const pid_t pid : here) {
     doctor::Process process;
     process.pid = pid;
     evidence.processes.push_back(std::move(process));

@@ -24,6 +24,13 @@ namespace {
 constexpr std::size_t kReportMax = 64U << 20U;
 constexpr std::size_t kWidthMost = 110;  // sentences longer than that are hard to read
 
+pid_t running = 0;
+
+// To the doctor, which ends the program and then itself.
+void pass_on(int number) {
+  if (running > 0) kill(running, number);
+}
+
 struct Answer {
   std::string text;
   int status = 0;  // as waitpid(2) says
@@ -44,6 +51,7 @@ Result<Answer> run_program(const std::string& program, const std::vector<std::st
   const int failed = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) return Error::from_errno("run " + program, failed);
+  running = pid;
   out.reset();
   auto text = os::read_all(in.get(), kReportMax);
   Answer answer;
@@ -108,6 +116,13 @@ int run_doctor(const Options& options, Terminal& terminal) {
                    "give it the program's own command; of a service that runs here: runmain doctor SERVICE"});
     return kUsage;
   }
+  if (!options.request.empty() && options.request[0] != '/' &&
+      options.request.find("://") == std::string::npos) {
+    complain(terminal, Error{"--request " + options.request + " is neither a path nor a URL",
+                             {},
+                             "--request /users, or http://127.0.0.1:5000/users"});
+    return kUsage;
+  }
   const auto program = find_program("runmain-doctor");
   if (!program) {
     complain(terminal, program.error());
@@ -121,8 +136,7 @@ int run_doctor(const Options& options, Terminal& terminal) {
     args->emplace_back("--");
     args->insert(args->end(), command.begin(), command.end());
   }
-  // Ctrl-C is runmain-doctor's to handle: it ends the program, and then itself.
-  std::signal(SIGINT, SIG_IGN);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) std::signal(number, pass_on);
   const auto answer = run_program(*program, *args);
   if (!answer) {
     complain(terminal, answer.error());

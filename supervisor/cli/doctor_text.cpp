@@ -99,10 +99,11 @@ class Chart {
 
   std::string of(const Json& report) {
     processes(report);
+    providers(report);
+    // What matters stands where the eye ends.
     const Json& findings = list(report, "findings");
     std::size_t n = 0;
     for (const Json& finding : findings) this->finding(finding, ++n);
-    providers(report);
     for (const std::string& note : texts(report, "notes"))
       out_ += wrapped(note + ".", "Note: ", width_) + "\n";
     verdict(report, findings.size());
@@ -196,7 +197,9 @@ class Chart {
     const auto served = report.find("served");
     const std::string spans = served == report.end() ? "0" : number(*served, "spans");
     const std::string requests = served == report.end() ? "0" : number(*served, "requests");
-    const std::string looked = requests + " requests, " + spans + " spans";
+    const std::string port = served == report.end() ? "0" : number(*served, "port");
+    const std::string looked =
+        requests + " requests" + (port == "0" ? "" : " to port " + port) + ", " + spans + " spans";
     if (findings == 0 && report.find("fault") == report.end()) {
       out_ += in(Style::green, "Nothing found") + " (" + looked + ").\n";
     } else {

@@ -183,6 +183,8 @@ void Server::answered(std::uint64_t request, const std::string& error) {
     return;
   }
   const Scope scope(*this);
+  // Probes are for the workers of that reload, whoever still waits for it.
+  if (const auto doctored = doctored_.extract(request)) backend_.set_doctor(doctored.mapped(), "");
   for (auto& [number, client] : clients_) {
     if (client.work != Work::command || client.request != request) continue;
     if (error.empty()) {

@@ -127,7 +127,8 @@ class Server {
   std::uint64_t last_seq_ = 0;
   std::deque<FactLine> facts_;    // the latest kFactsKept
   std::set<ServiceId> numbered_;  // services with several workers, as of the latest `logs`
-  std::map<std::uint64_t, std::string> early_answers_;  // answered() before command() returned
+  std::map<std::uint64_t, std::vector<ServiceId>> doctored_;  // reloads for the doctor, by their number
+  std::map<std::uint64_t, std::string> early_answers_;        // answered() before command() returned
   bool commanding_ = false;
   int depth_ = 0;
   Counters counters_;

@@ -192,8 +192,8 @@ void Server::do_command(Client& client, core::CommandVerb verb, const Json& args
       return;
     }
   }
+  const std::string doctor = verb == core::CommandVerb::reload ? text_of(args, "doctor") : std::string();
   if (verb == core::CommandVerb::reload) {
-    const std::string doctor = text_of(args, "doctor");
     if (!doctor.empty() && (doctor[0] != '/' || ids.size() != 1)) {
       fail(client, kBadRequest, Error{"doctor is an absolute path, for one service"});
       return;
@@ -205,9 +205,11 @@ void Server::do_command(Client& client, core::CommandVerb verb, const Json& args
   client.services.insert(ids.begin(), ids.end());
   // The answer may come before the number is known.
   commanding_ = true;
+  const std::vector<ServiceId> meant = ids;
   client.request =
       backend_.command(verb, std::move(ids), static_cast<int>(signal), static_cast<std::uint32_t>(number));
   commanding_ = false;
+  if (!doctor.empty()) doctored_[client.request] = meant;
   const auto early = std::exchange(early_answers_, {});
   for (const auto& [request, error] : early) answered(request, error);
   const auto wait = args.is_object() ? args.find("wait") : args.end();

@@ -36,6 +36,10 @@ struct Process {
   bool handles_term = false;           // SIGTERM is caught or ignored
   // Signs of an SDK in it: a thread that exports, a process context (OTEP 4719); "thread OtelBatchSpanRec".
   std::vector<std::string> signs;
+  // Of its environment: what turns telemetry off or elsewhere, "OTEL_SDK_DISABLED=true".
+  std::vector<std::string> settings;
+  Nanoseconds first_seen = 0;  // living; 0: unknown
+  Nanoseconds last_seen = 0;
   // Of its probe; empty without one.
   std::string runtime;
   std::optional<bool> forked;  // it came by a fork of a process with a probe
@@ -70,6 +74,7 @@ struct ProcessorAdded : Record {
   std::string exporter_type;
   std::string endpoint;  // as the program asked for; empty: no exporter of OTLP
   std::string protocol;
+  std::string headers;  // a digest; of one endpoint and headers two exporters are one too many
 };
 
 struct Instrumented : Record {
@@ -179,6 +184,7 @@ struct Stop {
   std::optional<Nanoseconds> ended;         // all of it; empty: it was killed
   std::optional<Nanoseconds> still_served;  // a request that it answered long after the signal
   pid_t still_served_by = 0;
+  pid_t asked_directly = 0;          // who got the signal from us, as it had not come through the command
   bool collectors_imitated = false;  // during the stop our receiver was as dead as the collector
 };
 
@@ -199,7 +205,9 @@ struct Evidence {
   std::vector<Exited> exits;
   std::vector<WireSpan> spans;
   std::vector<Request> requests;
-  bool one_at_a_time = true;  // its requests were all ours, one after the other in each process
+  std::uint16_t port = 0;            // that was asked
+  std::vector<std::uint16_t> ports;  // that it listens on
+  bool one_at_a_time = true;         // its requests were all ours, one after the other in each process
   std::vector<Collector> collectors;
   std::vector<std::string> ebpf;  // instrumentation by eBPF that runs on this machine
   Stop stop;

@@ -21,12 +21,12 @@ constexpr Words kWords[kCauses] = {
     {"refused-after-fork", "Starting again after a fork is refused"},
     {"sigterm-swallowed", "SIGTERM does not end it"},
     {"lost-at-exit", "Spans that had ended are lost at the end"},
-    {"dead-collector", "The collector is dead, and the stop waits for it"},
+    {"dead-collector", "The collector is dead"},
     {"never-activated", "A span is begun and never made current"},
     {"never-ended", "A span is begun and never ended"},
     {"repeated-ids", "Processes repeat each other's ids"},
     {"sdk-and-injector", "An SDK of the program and one from outside are together"},
-    {"no-telemetry", "Nothing starts telemetry"},
+    {"no-telemetry", "No span comes from it"},
 };
 
 }  // namespace

@@ -10,11 +10,6 @@ namespace {
 using Framework = Kind::Framework;
 using Server = Kind::Server;
 
-bool has_word(const std::vector<std::string>& argv, const std::string& part) {
-  return std::any_of(argv.begin(), argv.end(),
-                     [&](const std::string& word) { return word.find(part) != std::string::npos; });
-}
-
 std::string command_text(const Evidence& e) {
   std::string text;
   for (const std::string& word : e.command) text += (text.empty() ? "" : " ") + word;
@@ -96,8 +91,9 @@ std::string fix_reloader_both(const Kind& kind, const Evidence& e) {
     return "Start telemetry only where os.environ.get(\"RUN_MAIN\") == \"true\", or use --noreload." + ours;
   if (kind.server == Server::uvicorn)
     return std::string(
-               "uvicorn's parent only watches or supervises: start telemetry in the app's lifespan or "
-               "module, ") +
+               "uvicorn's parent only watches or supervises: start telemetry where only its children come, "
+               "in the app's "
+               "lifespan (the app itself is instrumented where it is made), ") +
            (kind.instrument_command
                 ? "not by opentelemetry-instrument around the parent, or run without --reload and --workers."
                 : "not in what the parent imports.") +
@@ -145,14 +141,15 @@ std::string fix_lost(const Finding& f) {
 Kind kind_of(const Evidence& e) {
   Kind kind;
   const auto any = [&](const std::string& part) {
-    return has_word(e.command, part) || std::any_of(e.processes.begin(), e.processes.end(),
-                                                    [&](const Process& p) { return has_word(p.argv, part); });
+    return has_argument(e.command, part) ||
+           std::any_of(e.processes.begin(), e.processes.end(),
+                       [&](const Process& p) { return has_argument(p.argv, part); });
   };
   const auto loaded = [&](const char* package) { return e.packages.count(package) != 0; };
   const bool is_node = std::any_of(e.processes.begin(), e.processes.end(), [](const Process& p) {
     return p.requests > 0 && p.runtime.rfind("node", 0) == 0;
   });
-  kind.instrument_command = any("opentelemetry-instrument") || any("auto_instrumentation");
+  kind.instrument_command = any("opentelemetry-instrument");
   for (const Process& p : e.processes) {
     for (const std::string& hook : p.hooks)
       kind.instrument_command = kind.instrument_command || hook.find("auto") != std::string::npos;
@@ -165,14 +162,17 @@ Kind kind_of(const Evidence& e) {
   if (loaded("fastapi") || loaded("starlette")) kind.framework = Framework::fastapi;
   if (any("manage.py") || loaded("django")) kind.framework = Framework::django;
   if (loaded("flask")) kind.framework = Framework::flask;
-  if (any("gunicorn"))
+  if (any("gunicorn")) {
     kind.server = Server::gunicorn;
-  else if (any("uvicorn") || loaded("uvicorn") || any("fastapi"))
+  } else if (any("uwsgi") || any("waitress-serve") || any("hypercorn") || any("granian")) {
+    kind.server = Server::other;
+  } else if (any("uvicorn") || any("fastapi") || loaded("uvicorn")) {
     kind.server = Server::uvicorn;
-  else if (any("runserver"))
+  } else if (any("runserver")) {
     kind.server = Server::runserver;
-  else if (kind.framework == Framework::flask)
+  } else if (kind.framework == Framework::flask) {
     kind.server = Server::werkzeug;
+  }
   return kind;
 }
 
@@ -184,8 +184,8 @@ std::string stop_signal_of(const Evidence& e) {
   if (handles_term) return "SIGTERM";
   const Server server = kind_of(e).server;
   if (server == Server::werkzeug || server == Server::runserver) return "SIGINT";
-  for (const char* word : {"--reload", "--watch", "nodemon", "watchfiles", "tsx"}) {
-    if (has_word(e.command, word)) return "SIGINT";
+  for (const char* word : {"--reload", "--watch", "nodemon", "watchfiles", "tsx", "dev"}) {
+    if (has_argument(e.command, word)) return "SIGINT";
   }
   return "SIGTERM";
 }
@@ -238,8 +238,13 @@ std::string fix_of(const Finding& f, const Evidence& e) {
     case Cause::sdk_and_injector:
       return "Keep one of them: exclude this program from the injector, or take the SDK out of the program.";
     case Cause::no_telemetry:
-      return "Start an SDK in the process that serves; or without touching the program: runmain dev -- " +
-             bare_command(e) + " with `auto = true` in [service.NAME.telemetry] (docs/telemetry.md).";
+      if (f.evidence.size() > 1 && f.evidence[1].rfind("its environment says ", 0) == 0)
+        return "Take it out of the environment, if spans are wanted here.";
+      if (f.evidence.front().find("nothing exports") != std::string::npos)
+        return "Add a BatchSpanProcessor with an OTLPSpanExporter to the provider.";
+      return "Start an SDK in the process that serves; or without touching the program: runmain dev --auto "
+             "-- " +
+             bare_command(e);
   }
   return {};
 }

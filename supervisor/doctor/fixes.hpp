@@ -11,7 +11,7 @@ namespace runmain::doctor {
 
 struct Kind {
   enum class Framework : std::uint8_t { none, flask, fastapi, django, node };
-  enum class Server : std::uint8_t { none, werkzeug, uvicorn, gunicorn, runserver, node };
+  enum class Server : std::uint8_t { none, werkzeug, uvicorn, gunicorn, runserver, node, other };
   Framework framework = Framework::none;
   Server server = Server::none;
   bool instrument_command = false;  // opentelemetry-instrument, or Node's register

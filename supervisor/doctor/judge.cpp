@@ -64,6 +64,6 @@ std::vector<Finding> judge(const Evidence& evidence) {
   return found;
 }
 
-std::vector<std::string> notes_of(const Evidence& evidence) { return notes_on_the_end(Look(evidence)); }
+std::vector<std::string> notes_of(const Evidence& evidence) { return notes_on(Look(evidence)); }
 
 }  // namespace runmain::doctor

@@ -19,8 +19,8 @@ std::vector<Finding> judge(const Evidence& evidence);
 // What a person may want to know and is no fault: sentences.
 std::vector<std::string> notes_of(const Evidence& evidence);
 
-// What a process is to the program: "serves", "reloader", "supervisor of workers", "master", "resource
-// tracker", "launcher", "helper", or "started" where nothing ever served.
+// What a process is to the program: "serves", "worker", "reloader", "supervisor of workers", "master",
+// "parent", "resource tracker", "launcher", "helper", or "started" where nothing ever served.
 std::string role_of(const Evidence& evidence, pid_t pid);
 
 }  // namespace runmain::doctor

@@ -10,6 +10,7 @@ namespace runmain::doctor {
 namespace {
 
 constexpr Nanoseconds kSecond = 1'000'000'000;
+constexpr Nanoseconds kLongBefore = kSecond;    // more than the delay of a batch that we set
 constexpr Nanoseconds kDelayMin = 2 * kSecond;  // of a stop, before it is called delayed
 
 std::string seconds(Nanoseconds time) {
@@ -49,11 +50,13 @@ std::optional<End> end_of(const Look& look, pid_t pid) {
                "it was ended by SIGKILL, which runs nothing"};
   }
   for (const Exited& exit : look.all().exits) {
-    if (exit.pid == pid && (exit.how == "os._exit" || exit.how == "process.reallyExit" ||
-                            exit.how == "process.abort" || exit.how == "os.abort"))
+    const bool skips = exit.how == "os._exit" || exit.how == "os.abort" || exit.how == "process.reallyExit" ||
+                       exit.how == "process.abort";
+    if (exit.pid != pid || is_by_library(exit.stack)) continue;
+    if (skips)
       return End{{pid, exit.how + " is called here", exit.stack},
                  exit.how + " skips what flushes at the end"};
-    if (exit.pid == pid && exit.how == "process.exit")
+    if (exit.how == "process.exit")
       return End{{pid, "process.exit is called here", exit.stack},
                  "process.exit waits for nothing that is on its way"};
   }
@@ -66,13 +69,36 @@ struct Loss {
   std::size_t lost = 0;
 };
 
+// What a filter drops is no loss: spans of its names never come, also those that ended long before the
+// process.
+std::set<std::string> dropped_names(const Look& look, pid_t pid, const std::set<std::string>& came) {
+  Nanoseconds last = 0;
+  for (const SpanSeen& span : look.all().seen) {
+    if (span.pid == pid && span.end) last = std::max(last, *span.end);
+  }
+  std::set<std::string> dropped;
+  for (const SpanSeen& span : look.all().seen) {
+    const bool long_before = span.end && *span.end + kLongBefore < last;
+    if (span.pid == pid && long_before && came.count(span.trace + span.span) == 0) dropped.insert(span.name);
+  }
+  for (const SpanSeen& span : look.all().seen) {
+    if (span.pid == pid && came.count(span.trace + span.span) != 0) dropped.erase(span.name);
+  }
+  return dropped;
+}
+
 Loss loss_of(const Look& look, pid_t pid) {
+  const auto& seen = look.all().seen;
+  Loss loss;
+  if (std::none_of(seen.begin(), seen.end(), [pid](const SpanSeen& s) { return s.pid == pid && s.end; }))
+    return loss;
   std::set<std::string> came;
   for (const WireSpan& span : look.all().spans) came.insert(span.trace + span.span);
-  Loss loss;
-  for (const SpanSeen& span : look.all().seen) {
+  const std::set<std::string> dropped = dropped_names(look, pid, came);
+  for (const SpanSeen& span : seen) {
     if (span.pid != pid || !span.end || !span.provider || !look.exports_by_otlp(pid, *span.provider))
       continue;
+    if (dropped.count(span.name) != 0) continue;
     ++loss.ended;
     if (came.count(span.trace + span.span) != 0) continue;
     ++loss.lost;
@@ -121,7 +147,7 @@ void judge_lost_at_exit(const Look& look, Findings& found) {
                          " that had ended never came: " + quoted(*loss.names.begin()) +
                          (loss.names.size() > 1 ? " and others" : ""));
     // Ended by its signal, or with what waited in its queue: every program of its server would have that, and
-    // it is told in passing (notes_on_the_end()).
+    // it is told in passing (notes_on()).
     auto end = end_of(look, process.pid);
     if (!end) continue;
     f.sides.push_back(std::move(end->side));
@@ -130,12 +156,24 @@ void judge_lost_at_exit(const Look& look, Findings& found) {
   }
 }
 
-std::vector<std::string> notes_on_the_end(const Look& look) {
+std::vector<std::string> notes_on(const Look& look) {
   std::vector<std::string> notes;
+  const Stop& stop = look.all().stop;
+  const auto& requests = look.all().requests;
+  const bool good = std::any_of(requests.begin(), requests.end(),
+                                [](const Request& r) { return r.status > 0 && r.status < 400; });
+  if (!requests.empty() && !good)
+    notes.push_back("no request was answered with success, but with " +
+                    std::to_string(requests.front().status) +
+                    ": is the path right (--request), and the host?");
+  if (!stop.tried) return notes;
+  if (stop.asked_directly != 0)
+    notes.push_back(stop.signal + " did not reach " + look.name(stop.asked_directly) +
+                    " through the command, whose process does not pass it on: it was given to it directly");
   for (const Process& process : look.all().processes) {
     const Loss loss = loss_of(look, process.pid);
     if (loss.lost == 0 || is_explained(look, process.pid) || end_of(look, process.pid)) continue;
-    const std::string& signal = look.all().stop.signal;
+    const std::string& signal = stop.signal;
     notes.push_back(
         counted(loss.lost, "span") + " of " + look.name(process.pid) + " had ended right before " +
         (signal.empty() ? "its end" : signal) +

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kServer = 2;  // SpanKind of OTLP
 constexpr int kClient = 3;
+constexpr int kForksMax = 64;  // that are followed
 
 // Libraries whose instrumentation makes the span of a request that comes in.
 bool is_server_library(const std::string& library) {
@@ -201,7 +202,8 @@ std::optional<Doubled> doubled_in(const Look& look, pid_t pid) {
     for (auto other = std::next(one); other != all.end(); ++other) {
       if (other->pid != pid || other->provider != one->provider || !other->exporter) continue;
       const bool same = other->exporter == one->exporter;
-      const bool to_one = !one->endpoint.empty() && other->endpoint == one->endpoint;
+      const bool to_one =
+          !one->endpoint.empty() && other->endpoint == one->endpoint && other->headers == one->headers;
       if (same || to_one) return Doubled{&*one, &*other, same};
     }
   }
@@ -293,11 +295,14 @@ void judge_nothing_instrumented(const Look& look, Findings& found) {
     if (!look.has_probe(pid) || !look.has_provider(pid) || began_by_request(look, pid)) continue;
     const auto& all = look.all().instrumented;
     // Applied and silent: excluded, not sampled, or too late. That is another matter.
-    bool applied = false;
-    for (pid_t p = pid; p != 0; p = look.forked_from(p)) {
-      applied = applied || std::any_of(all.begin(), all.end(), [p](const Instrumented& i) {
-                  return i.pid == p && is_server_library(i.library);
-                });
+    bool applied = !look.process(pid)->settings.empty();
+    pid_t p = pid;
+    for (int n = 0; n < kForksMax && p != 0 && !applied; ++n, p = look.forked_from(p)) {
+      applied =
+          std::any_of(all.begin(), all.end(),
+                      [p](const Instrumented& i) { return i.pid == p && is_server_library(i.library); }) ||
+          std::any_of(look.all().middlewares.begin(), look.all().middlewares.end(),
+                      [p](const Middleware& m) { return m.pid == p; });
     }
     if (applied) continue;
     Finding f;
@@ -318,8 +323,10 @@ void judge_never_activated(const Look& look, Findings& found) {
     if (!span.by_program || span.activated || !span.end) continue;
     const auto sibling = std::find_if(seen.begin(), seen.end(), [&](const SpanSeen& other) {
       const bool within = other.time > span.time && other.end && *other.end <= *span.end;
-      return other.pid == span.pid && within && other.span != span.span && other.parent == span.parent &&
-             other.at != span.at && other.task == span.task &&
+      // Two leaves beside each other are no parent and child.
+      const bool has_more = other.activated || !other.by_program;
+      return has_more && other.pid == span.pid && within && other.span != span.span &&
+             other.parent == span.parent && other.at != span.at && other.task == span.task &&
              (span.parent.empty() || other.trace == span.trace);
     });
     if (sibling == seen.end()) continue;
@@ -346,7 +353,8 @@ void judge_never_ended(const Look& look, Findings& found) {
   if (look.all().records_lost > 0) return;  // its end may be among them
   std::map<std::pair<pid_t, std::string>, std::pair<const SpanSeen*, std::size_t>> open;
   for (const SpanSeen& span : look.all().seen) {
-    if (span.end || !span.by_program || !look.during_request(span.pid, span.time)) continue;
+    // What is current is in a block that goes on: a long task.
+    if (span.end || !span.by_program || span.activated || !look.during_request(span.pid, span.time)) continue;
     // What the last request began may have been cut off by the stop.
     if (look.all().stop.tried && span.time >= look.all().stop.begin) continue;
     const auto& requests = look.all().requests;

@@ -10,6 +10,8 @@
 namespace runmain::doctor {
 namespace {
 
+constexpr int kForksMax = 64;  // that are followed: a record may say anything
+
 // Those that were made in the process itself, not inherited by a fork.
 std::vector<const ProviderSet*> sets_in(const Look& look, pid_t pid) {
   std::vector<const ProviderSet*> sets;
@@ -166,11 +168,22 @@ bool is_beside(const Look& look, pid_t idle, pid_t serving) {
 
 // It came by a fork of this one (not by a new program).
 bool came_by_fork(const Look& look, pid_t pid, pid_t from) {
-  for (pid_t p = pid; p != 0;) {
-    p = look.forked_from(p);
-    if (p == from) return true;
+  for (int i = 0; i < kForksMax && pid != 0; ++i) {
+    pid = look.forked_from(pid);
+    if (pid == from) return true;
   }
   return false;
+}
+
+std::string service_of(const Look& look, pid_t pid) {
+  for (const WireSpan* span : look.wire_of(pid)) {
+    if (!span->service.empty()) return span->service;
+  }
+  for (const ProviderMade& made : look.all().providers) {
+    const auto name = made.resource.find("service.name");
+    if (made.pid == pid && name != made.resource.end()) return name->second;
+  }
+  return {};
 }
 
 std::set<pid_t> starters(const Look& look) {
@@ -207,6 +220,9 @@ void judge_reloader_both(const Look& look, Findings& found) {
     for (const pid_t serving : look.serving()) {
       if (started.count(serving) == 0 || !is_beside(look, idle, serving) || came_by_fork(look, serving, idle))
         continue;
+      // Who starts another service has telemetry of its own.
+      const std::string own = service_of(look, idle);
+      if (!own.empty() && own != service_of(look, serving)) continue;
       Finding f;
       f.cause = Cause::reloader_both;
       f.pid = idle;
@@ -318,9 +334,23 @@ void judge_refused_after_fork(const Look& look, Findings& found) {
   }
 }
 
+namespace {
+
+// A proxy in front of who is traced: a server's span came, or any span began while we waited for an answer.
+bool is_answered_behind(const Look& look) {
+  const auto& all = look.all();
+  return std::any_of(all.spans.begin(), all.spans.end(), [](const WireSpan& s) { return s.kind == 2; }) ||
+         std::any_of(all.seen.begin(), all.seen.end(), [&](const SpanSeen& s) {
+           return std::any_of(all.requests.begin(), all.requests.end(),
+                              [&](const Request& r) { return r.begin <= s.time && s.time <= r.end; });
+         });
+}
+
+}  // namespace
+
 void judge_wrong_process(const Look& look, Findings& found) {
   for (const pid_t serving : look.serving()) {
-    if (look.has_provider(serving) || look.has_wire(serving)) continue;
+    if (look.has_provider(serving) || look.has_wire(serving) || is_answered_behind(look)) continue;
     for (const pid_t other : starters(look)) {
       if (other == serving || look.serves(other)) continue;
       Finding f;
@@ -342,20 +372,28 @@ void judge_wrong_process(const Look& look, Findings& found) {
 }
 
 void judge_no_telemetry(const Look& look, Findings& found) {
-  if (look.serving().empty() || !look.all().spans.empty()) return;
-  for (const Process& p : look.all().processes) {
-    if (look.initialises(p.pid) || look.has_provider(p.pid)) return;
-  }
+  if (look.serving().empty() || !look.all().spans.empty() || !found.empty()) return;
   const pid_t serving = look.serving().front();
+  const Process* process = look.process(serving);
+  const auto& all = look.all();
+  const bool starts = std::any_of(all.processes.begin(), all.processes.end(), [&](const Process& p) {
+    return look.initialises(p.pid) || look.has_provider(p.pid);
+  });
+  const bool exports = std::any_of(all.processors.begin(), all.processors.end(),
+                                   [](const ProcessorAdded& p) { return !p.endpoint.empty(); });
+  if (starts && exports && process->settings.empty()) return;  // not sampled or left out, by its code
   Finding f;
   f.cause = Cause::no_telemetry;
   f.pid = serving;
   f.seen_by = {look.has_probe(serving), true, true};
   f.sure = look.has_probe(serving) ? Sure::sure : Sure::likely;
-  f.sides.push_back({serving, "the requests are answered here", {}});
-  f.evidence.push_back("no process of it has set a tracer provider, and no span came");
-  const Process* process = look.process(serving);
-  if (process != nullptr && !process->hooks.empty())
+  f.sides.push_back({serving, "the requests are answered here", look.stack_of_start(serving)});
+  f.evidence.push_back(!starts   ? "no process of it has set a tracer provider, and no span came"
+                       : exports ? "a provider is set, and no span came"
+                                 : "a provider is set, and nothing exports its spans by OTLP");
+  for (const std::string& setting : process->settings)
+    f.evidence.push_back("its environment says " + setting);
+  if (!starts && !process->hooks.empty())
     f.evidence.push_back("its environment asks for instrumentation (" + process->hooks.front() +
                          "), which has started nothing: its own words say why, a missing exporter perhaps");
   if (!look.has_probe(serving))
@@ -382,6 +420,20 @@ std::map<std::string, std::set<pid_t>> users_of_instances(const Look& look) {
   return users;
 }
 
+// Workers that follow one another are one at a time.
+bool lived_together(const Look& look, const std::set<pid_t>& pids) {
+  for (const pid_t one : pids) {
+    for (const pid_t other : pids) {
+      const Process* a = look.process(one);
+      const Process* b = look.process(other);
+      if (one == other || a == nullptr || b == nullptr) continue;
+      if (a->last_seen == 0 || b->last_seen == 0) return true;
+      if (a->first_seen < b->last_seen && b->first_seen < a->last_seen) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 void judge_shared_instance_id(const Look& look, Findings& found) {
@@ -396,7 +448,7 @@ void judge_shared_instance_id(const Look& look, Findings& found) {
       });
       if (!above && !explained && !look.is_tracker(pid)) pids.insert(pid);
     }
-    if (pids.size() < 2) continue;
+    if (pids.size() < 2 || !lived_together(look, pids)) continue;
     const pid_t first = *pids.begin();
     Finding f;
     f.cause = Cause::shared_instance_id;

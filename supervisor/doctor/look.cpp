@@ -9,12 +9,13 @@ namespace {
 
 constexpr int kGenerationsMax = 64;  // of parents that are followed
 
-bool has_word(const std::vector<std::string>& argv, const std::string& part) {
-  return std::any_of(argv.begin(), argv.end(),
-                     [&](const std::string& word) { return word.find(part) != std::string::npos; });
-}
-
 }  // namespace
+
+bool has_argument(const std::vector<std::string>& argv, const std::string& name) {
+  return std::any_of(argv.begin(), argv.end(), [&](const std::string& word) {
+    return word == name || word.rfind(name + "=", 0) == 0 || word.substr(word.rfind('/') + 1) == name;
+  });
+}
 
 Look::Look(const Evidence& evidence) : e_(evidence) {
   for (const Process& process : e_.processes) {
@@ -47,8 +48,10 @@ bool Look::is_ancestor(pid_t of, pid_t ancestor) const {
 
 bool Look::is_tracker(pid_t pid) const {
   const Process* p = process(pid);
-  return p != nullptr && (has_word(p->argv, "multiprocessing.resource_tracker") ||
-                          has_word(p->argv, "multiprocessing.forkserver"));
+  return p != nullptr && std::any_of(p->argv.begin(), p->argv.end(), [](const std::string& word) {
+           return word.find("multiprocessing.resource_tracker") != std::string::npos ||
+                  word.find("multiprocessing.forkserver") != std::string::npos;
+         });
 }
 
 const Forked* Look::fork_of(pid_t pid) const {
@@ -59,7 +62,7 @@ const Forked* Look::fork_of(pid_t pid) const {
 
 pid_t Look::forked_from(pid_t pid) const {
   const Forked* fork = fork_of(pid);
-  return fork == nullptr ? 0 : fork->parent;
+  return fork == nullptr || fork->parent == pid ? 0 : fork->parent;
 }
 
 bool Look::initialises(pid_t pid) const {
@@ -142,10 +145,17 @@ std::string role_of(const Evidence& evidence, pid_t pid) {
   if (above && forked) return "master";
   if (above && p != nullptr) {
     // Below a launcher is one chain; a reloader and a supervisor of workers run the program again.
-    if (has_word(p->argv, "--workers") || has_word(p->argv, "cluster")) return "supervisor of workers";
-    if (look.initialises(pid) || has_word(p->argv, "reload") || has_word(p->argv, "debug") ||
-        has_word(p->argv, "watch") || has_word(p->argv, "runserver") || has_word(p->argv, "nodemon"))
-      return "reloader";
+    if (has_argument(p->argv, "--workers") || has_argument(p->argv, "cluster"))
+      return "supervisor of workers";
+    for (const char* word : {"--reload", "--debug", "--watch", "runserver", "nodemon", "watchfiles"}) {
+      if (has_argument(p->argv, word)) return "reloader";
+    }
+    const bool runs_again = std::any_of(look.serving().begin(), look.serving().end(), [&](pid_t serving) {
+      const Process* other = look.process(serving);
+      return other != nullptr && other->argv == p->argv;
+    });
+    if (runs_again) return "reloader";
+    if (look.initialises(pid)) return "parent";
     return "launcher";
   }
   if (look.serving().empty()) return "started";
@@ -157,9 +167,22 @@ std::string role_of(const Evidence& evidence, pid_t pid) {
   return "helper";
 }
 
+namespace {
+
+// "/home/me/venv/bin/gunicorn:8 <module>": what installs put there has no ending, and is no program of the
+// user's.
+bool is_entry_point(const std::string& frame) {
+  const std::size_t bin = frame.find("/bin/");
+  if (bin == std::string::npos || !frame.ends_with(" <module>")) return false;
+  return frame.find('.', bin) == std::string::npos;
+}
+
+}  // namespace
+
 bool is_library_frame(const std::string& frame) {
+  if (is_entry_point(frame)) return true;
   for (const char* part : {"/site-packages/", "/dist-packages/", "/node_modules/", "/lib/python",
-                           "node:", "<frozen ", "/runmain/python/", "/runmain/node/", "/bin/"}) {
+                           "node:", "<frozen ", "/runmain/python/", "/runmain/node/"}) {
     if (frame.find(part) != std::string::npos) return true;
   }
   return false;

@@ -51,6 +51,9 @@ class Look {
   std::vector<pid_t> serving_;
 };
 
+// A word of a command that is this one, "NAME=…", or a path that ends in it.
+bool has_argument(const std::vector<std::string>& argv, const std::string& name);
+
 // The stack's first frame that is the program's own, for a sentence; empty if there is none.
 std::string place_of(const Stack& stack);
 // The same of the second stack's first frame that the first one does not share: where both go different ways.

@@ -143,6 +143,7 @@ class Reader {
     record.exporter_type = text(json, "exporter_class");
     record.endpoint = text(json, "endpoint");
     record.protocol = text(json, "protocol");
+    record.headers = text(json, "headers");
     evidence_.processors.push_back(std::move(record));
   }
 

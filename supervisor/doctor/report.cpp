@@ -1,4 +1,6 @@
 #include "doctor/report.hpp"
+#include <map>
+
 #include "doctor/judge.hpp"
 #include "doctor/look.hpp"
 
@@ -15,6 +17,7 @@ Json process_json(const Evidence& e, const Process& p) {
   if (!p.hooks.empty()) json["hooks"] = p.hooks;
   if (!p.injectors.empty()) json["injectors"] = p.injectors;
   if (!p.signs.empty()) json["signs"] = p.signs;
+  if (!p.settings.empty()) json["settings"] = p.settings;
   return json;
 }
 
@@ -94,6 +97,13 @@ nlohmann::ordered_json to_json(const Evidence& e, const std::vector<Finding>& fi
                     {"requests", e.requests.size()},
                     {"answered", answered},
                     {"spans", e.spans.size()}};
+  std::map<int, std::size_t> statuses;
+  for (const Request& request : e.requests) ++statuses[request.status];
+  Json told = Json::object();
+  for (const auto& [status, times] : statuses) told[status == 0 ? "none" : std::to_string(status)] = times;
+  json["served"]["statuses"] = std::move(told);
+  json["served"]["port"] = e.port;
+  json["served"]["listens"] = e.ports;
   json["processes"] = Json::array();
   for (const Process& p : e.processes) json["processes"].push_back(process_json(e, p));
   json["providers"] = Json::array();

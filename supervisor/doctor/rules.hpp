@@ -34,7 +34,7 @@ void judge_repeated_ids(const Look& look, Findings& found);
 void judge_sigterm(const Look& look, Findings& found);
 void judge_lost_at_exit(const Look& look, Findings& found);
 void judge_dead_collector(const Look& look, Findings& found);
-// What is lost by nobody's mistake.
-std::vector<std::string> notes_on_the_end(const Look& look);
+// What is worth a word and nobody's mistake.
+std::vector<std::string> notes_on(const Look& look);
 
 }  // namespace runmain::doctor

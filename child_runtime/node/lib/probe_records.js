@@ -5,11 +5,12 @@
 // make a span look as if it had never ended. What this uses of Node is what was there before the program could wrap it.
 'use strict';
 
-const { openSync, writeSync } = require('node:fs');
+const { constants, openSync, writeSync } = require('node:fs');
 const { findSourceMap } = require('node:module');
 const path = require('node:path');
 const { fileURLToPath } = require('node:url');
 
+const kAppend = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
 const kLinesMax = 4096;
 const kLineBytesMax = 16 << 10;
 const kTextMax = 512; // characters of one text
@@ -87,7 +88,7 @@ class Records {
 
   append(bytes) {
     try {
-      if (this.fd === undefined) this.fd = openSync(this.file, 'a', 0o644); // libuv adds O_CLOEXEC
+      if (this.fd === undefined) this.fd = openSync(this.file, kAppend, 0o644); // libuv adds O_CLOEXEC
       writeSync(this.fd, bytes);
       return true;
     } catch {

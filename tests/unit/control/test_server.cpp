@@ -70,14 +70,16 @@ TEST_CASE("commands reach the backend with the services' ids and are answered wh
   }
 }
 
-TEST_CASE("a reload for the doctor names a folder, and any other reload takes it away") {
+TEST_CASE("a reload for the doctor names a folder, which is for the workers of that reload only") {
   World world;
   Peer peer(world);
   REQUIRE(peer.ask("reload", R"({"services":["web"],"doctor":"/run/x"})"));
   REQUIRE(world.until([&] { return world.backend.commanded.size() == 1; }));
   CHECK(world.backend.doctor == "/run/x");
-  world.server.answered(1, "");
-  CHECK(peer.line()["ok"] == Json::object());
+  world.server.answered(1, "it failed");
+  CHECK(world.backend.doctor.empty());
+  CHECK(peer.line()["error"]["code"] == "failed");
+  world.backend.doctor = "somebody's";
   REQUIRE(peer.ask("reload", "{}"));
   REQUIRE(world.until([&] { return world.backend.commanded.size() == 2; }));
   CHECK(world.backend.doctor.empty());

@@ -148,7 +148,7 @@ TEST_CASE("a span that a request has begun and nobody has ended is named, one of
           "[doctor]") {
   Case c = clean();
   c.request(kServing);
-  c.seen(kServing, "lost", "/app/app.py:40", 0);
+  c.seen(kServing, "lost", "/app/app.py:40", 0).activated = false;
   c.pass(kSecond);
   CHECK(c.found() == "never-ended 101");
   c.e.requests.back().last = true;
@@ -248,4 +248,39 @@ TEST_CASE("a dead collector that was asked for is named with what it costs, the 
   c.e.collectors.front().asked_for = false;
   c.e.stop.collectors_imitated = false;
   CHECK(c.found().empty());
+}
+
+TEST_CASE("what a filter drops, a library's own end and a stop that takes its time are no losses",
+          "[doctor]") {
+  Case filter = clean();
+  filter.seen(kServing, "GET /health", "/app/app.py:1");
+  filter.pass(2 * kSecond);
+  filter.seen(kServing, "GET /health", "/app/app.py:1").span = "hh";
+  filter.e.seen.back().name = "GET /health";
+  stop(filter, "SIGTERM");
+  Exited exit;
+  exit.pid = kServing;
+  exit.how = "os._exit";
+  exit.stack = {"/app/app.py:9 end"};
+  filter.e.exits.push_back(exit);
+  CHECK(filter.found().empty());
+
+  Case library = clean();
+  library.seen(kServing, "last", "/app/app.py:1");
+  stop(library, "SIGTERM");
+  exit.stack = {"/usr/lib/python3.11/multiprocessing/popen_fork.py:71 _launch",
+                "/v/lib/python3.11/site-packages/granian/x.py:3 run"};
+  library.e.exits.push_back(exit);
+  CHECK(library.found().empty());
+  CHECK(notes_of(library.e).size() == 1);
+}
+
+TEST_CASE("who did not get the signal through its wrapper, and a wrong path, are notes", "[doctor]") {
+  Case c = clean();
+  stop(c, "SIGTERM");
+  c.e.stop.asked_directly = kServing;
+  c.e.requests.front().status = 400;
+  REQUIRE(notes_of(c.e).size() == 2);
+  CHECK(notes_of(c.e)[0].find("but with 400") != std::string::npos);
+  CHECK(notes_of(c.e)[1].rfind("SIGTERM did not reach pid 101", 0) == 0);
 }

@@ -217,3 +217,61 @@ TEST_CASE("the same fault in four workers is told once", "[doctor]") {
   CHECK(c.found() == "double-init 200");
   CHECK(judge(c.e).front().evidence.back() == "the same in pid 201, 202 and 203");
 }
+
+TEST_CASE("what follows one another, another service's parent and a proxy are no faults", "[doctor]") {
+  Case workers = clean();
+  workers.process(kOther, 1, 3);
+  workers.start(kOther, 1, "/app/tracing.py:5");
+  workers.request(kOther);
+  workers.seen(kOther, "ee", "/site-packages/f.py:1").by_program = false;
+  workers.e.spans.front().instance_id = "web-1";
+  workers.wire(kOther, "t5", "ee", 2).instance_id = "web-1";
+  for (Process& p : workers.e.processes) {
+    p.first_seen = p.pid == kOther ? 50 : 10;
+    p.last_seen = p.first_seen + 20;
+  }
+  CHECK(workers.found().empty());
+  workers.e.processes.front().last_seen = 60;
+  CHECK(workers.found() == "shared-instance-id 101");
+
+  Case dispatcher = clean();
+  dispatcher.e.processes.front().parent = kParent;
+  dispatcher.process(kParent, 1, 0, {"python", "dispatcher.py"});
+  dispatcher.start(kParent, 1, "/app/dispatcher.py:5");
+  dispatcher.e.providers.back().resource["service.name"] = "dispatcher";
+  CHECK(dispatcher.found().empty());
+  CHECK(role_of(dispatcher.e, kParent) == "parent");
+
+  Case proxy = clean();
+  proxy.e.processes.front().requests = 0;
+  proxy.process(kOther, 1, 4, {"node", "proxy.js"});
+  proxy.e.requests.front().pid = kOther;
+  CHECK(proxy.found().empty());
+}
+
+TEST_CASE("what turns telemetry off is named where no span came", "[doctor]") {
+  Case c;
+  c.process(kServing, 1, 4).settings = {"OTEL_SDK_DISABLED=true"};
+  c.request(kServing);
+  REQUIRE(c.found() == "no-telemetry 101");
+  CHECK(judge(c.e).front().evidence[1] == "its environment says OTEL_SDK_DISABLED=true");
+  CHECK(judge(c.e).front().fix.rfind("Take it out", 0) == 0);
+  Case console;
+  console.process(kServing, 1, 4);
+  console.made(kServing, 1, "/app/t.py:1");
+  console.set(kServing, 1, "/app/t.py:2");
+  console.request(kServing);
+  console.seen(kServing, "aa", "/site-packages/f.py:1").by_program = false;
+  CHECK(console.found() == "no-telemetry 101");
+}
+
+TEST_CASE("a process that says it was forked by itself, or in a circle, ends nothing", "[doctor]") {
+  Case c = clean();
+  c.process(kOther, 1, 0);
+  c.start(kOther, 1, "/app/x.py:1");
+  c.fork(kServing, kServing, {1});
+  c.fork(kOther, kParent, {1});
+  c.fork(kParent, kOther, {1});
+  (void)judge(c.e);
+  SUCCEED();
+}

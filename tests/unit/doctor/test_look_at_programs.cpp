@@ -2,13 +2,18 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <csignal>
 #include <thread>
 
 #include "app/doctor_environment.hpp"
+#include "app/doctor_folder.hpp"
+#include "app/doctor_guard.hpp"
 #include "app/doctor_receiver.hpp"
 #include "app/doctor_requests.hpp"
 #include "os/linux/fd.hpp"
@@ -119,7 +124,8 @@ TEST_CASE("the process that accepts a request is known, also where it answers an
     }
     (void)!write(client.get(), "HTTP/1.0 204 None\r\n\r\n", 21);
   });
-  const auto requests = ask(os::port_of(listener), "/x", {getpid()}, 1, std::chrono::seconds(10));
+  const auto requests =
+      ask(os::port_of(listener), "/x", {getpid()}, 1, std::chrono::seconds(10), [] { return true; });
   server.join();
   REQUIRE(requests.size() == 1);
   CHECK(requests[0].status == 204);
@@ -127,7 +133,44 @@ TEST_CASE("the process that accepts a request is known, also where it answers an
   CHECK(requests[0].begin < requests[0].end);
 
   listener.fd.reset();
-  const auto refused = ask(os::port_of(listener_on_loopback()), "/", {}, 3, std::chrono::milliseconds(200));
+  const auto refused = ask(os::port_of(listener_on_loopback()), "/", {}, 3, std::chrono::milliseconds(200),
+                           [] { return true; });
   REQUIRE_FALSE(refused.empty());
   CHECK(refused[0].status == 0);
+}
+
+TEST_CASE("what is no file in the folder of records does not hold the doctor up") {
+  auto folder = DoctorFolder::make();
+  REQUIRE(folder);
+  REQUIRE(mkfifo((folder->path() + "/7.jsonl").c_str(), 0600) == 0);
+  REQUIRE(symlink("/etc/passwd", (folder->path() + "/8.jsonl").c_str()) == 0);
+  doctor::Evidence evidence;
+  folder->read(evidence);
+  CHECK(evidence.records_lost == 2);
+  const std::string path = folder->path();
+  { const DoctorFolder gone = std::move(*folder); }
+  CHECK(access(path.c_str(), F_OK) != 0);
+}
+
+TEST_CASE("who is killed leaves neither its tree nor its folder") {
+  auto folder = DoctorFolder::make();
+  REQUIRE(folder);
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  const pid_t killed = fork();
+  REQUIRE(killed >= 0);
+  if (killed == 0) {
+    auto guard = DoctorGuard::start(0, folder->path());
+    (void)!write(ends[1], guard ? "y" : "n", 1);
+    pause();
+    _exit(0);
+  }
+  char byte = 0;
+  REQUIRE(read(ends[0], &byte, 1) == 1);
+  CHECK(byte == 'y');
+  kill(killed, SIGKILL);
+  waitpid(killed, nullptr, 0);
+  while (access(folder->path().c_str(), F_OK) == 0) std::this_thread::yield();
+  close(ends[0]);
+  close(ends[1]);
 }

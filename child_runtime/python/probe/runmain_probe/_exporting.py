@@ -6,10 +6,11 @@ shutdown, and where the doctor has no receiver, export() is the exporter's own. 
 import os
 import sys
 import time
+import zlib
 
 from . import _records, _sending, _wraps
 
-_asked = {}  # number of an exporter -> (endpoint, protocol)
+_asked = {}  # number of an exporter -> (endpoint, protocol, digest of the headers)
 _PLACES = ("span_exporter", "_exporter", "exporter", "_span_exporter")
 _INNER_MAX = 32  # objects looked at around an exporter
 _GRPC_DEFAULT = "http://localhost:4317"
@@ -30,7 +31,7 @@ def exporter_of(processor):
 
 
 def asked_of(exporter):
-    """(endpoint, protocol) of an OTLP exporter, or of that inside of it; None: there is none."""
+    """(endpoint, protocol, digest of the headers) of an OTLP exporter, or of that inside of it; None: there is none."""
     for _ in range(4):
         found = _asked.get(_records.number_of(exporter))
         if found is not None:
@@ -88,7 +89,13 @@ def _made_grpc(original):
 
 @_records.safely
 def _keep(exporter, endpoint, protocol):
-    _asked[_records.number_of(exporter)] = (endpoint, protocol)
+    _asked[_records.number_of(exporter)] = (endpoint, protocol, _digest(getattr(exporter, "_headers", None)))
+
+
+def _digest(headers):
+    """Tells headers apart without saying them: they hold secrets."""
+    pairs = headers.items() if hasattr(headers, "items") else headers or ()
+    return "%08x" % zlib.crc32(repr(sorted(str(one) for one in pairs)).encode())
 
 
 def _export(results, path, encode, is_told):

@@ -145,7 +145,8 @@ def _append(kind, pid, fields):
 
 def _open(pid):
     global _fd, _identity
-    fd = os.open("%s/%d.jsonl" % (_folder, pid), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open("%s/%d.jsonl" % (_folder, pid), flags, 0o644)
     try:
         import fcntl
 

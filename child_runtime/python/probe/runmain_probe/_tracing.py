@@ -113,6 +113,7 @@ def _say_added(provider, processor):
             "exporter_class": _records.class_of(exporter),
             "endpoint": asked and asked[0],
             "protocol": asked and asked[1],
+            "headers": asked and asked[2],
         }
     _records.write(
         "processor",
