@@ -28,6 +28,7 @@ using std::chrono::seconds;
 
 constexpr Duration kLook = milliseconds(50);
 constexpr Duration kAnswerMax = seconds(10);
+constexpr Duration kOtherPortsMax = seconds(1);
 constexpr Duration kSettleMax = seconds(6);     // for spans that are on their way
 constexpr Duration kQuiet = milliseconds(700);  // more than the delay of a batch that we set
 constexpr Duration kCollectorMax = seconds(1);
@@ -126,23 +127,38 @@ doctor::Request DoctorRun::ask_once(Duration limit) {
   return ask(port_, plan_.path, processes_->living(), 1, limit, [this] { return !interrupted(); }).front();
 }
 
-// Of several ports the one that answers best: a page before an error. 503 is "not yet".
+bool DoctorRun::began_span(const doctor::Request& request) {
+  const doctor::Evidence e = evidence();
+  return std::any_of(e.seen.begin(), e.seen.end(), [&](const doctor::SpanSeen& span) {
+    return request.begin <= span.time && span.time <= request.end;
+  });
+}
+
+// Of several ports the one that answers best: a page before an error, one with a span before one without. 502
+// to 504 are "not yet".
 bool DoctorRun::choose_port(bool takes_any) {
   std::set<std::uint16_t> ports;
   for (const os::Listening& one : os::listening_sockets(processes_->living())) ports.insert(one.port);
   gathered_.ports.assign(ports.begin(), ports.end());
   doctor::Request best;
+  bool best_is_traced = false;
   std::uint16_t port = 0;
   for (const std::uint16_t one : ports) {
     if (plan_.port != 0 && one != plan_.port) continue;
     port_ = one;
     const doctor::Request request = ask_once(kFirstAnswerMax);
-    const bool is_better = best.status == 0 || (request.status < 400 && best.status >= 400);
-    if (request.status == 0 || !is_better) continue;
+    if (request.status == 0) continue;
+    // A page of metrics answers well, too.
+    const bool is_traced = ports.size() > 1 && began_span(request);
+    const bool is_better = best.status == 0 || (request.status < 400 && best.status >= 400) ||
+                           (request.status < 400 && is_traced && !best_is_traced);
+    if (!is_better) continue;
     best = request;
+    best_is_traced = is_traced;
     port = one;
   }
-  if (best.status == 0 || (best.status == 503 && !takes_any)) return false;
+  const bool not_yet = best.status >= 502 && best.status <= 504;
+  if (best.status == 0 || (not_yet && !takes_any)) return false;
   port_ = gathered_.port = port;
   note(best);
   return true;
@@ -153,7 +169,10 @@ Result<void> DoctorRun::wait_for_answer() {
   while (os::Loop::now() - begin < plan_.patience && !interrupted()) {
     reap();
     processes_->look();
-    if (choose_port(os::Loop::now() - begin > plan_.patience / 2)) return {};
+    if (choose_port(os::Loop::now() - begin > plan_.patience / 2)) {
+      look_for_other_ports();
+      return {};
+    }
     if (main_ended_ && processes_->living().empty()) return ended_early();
     pause(kLook);
   }
@@ -176,6 +195,20 @@ Result<void> DoctorRun::wait_for_answer() {
                {},
                "which one? --request http://127.0.0.1:PORT/path; TLS is not spoken",
                ETIMEDOUT};
+}
+
+// What answered without a span may be a page of metrics, whose server came first.
+void DoctorRun::look_for_other_ports() {
+  if (plan_.port != 0 || began_span(gathered_.requests.back())) return;
+  const auto before = gathered_.ports;
+  pause(kOtherPortsMax);
+  reap();
+  processes_->look();
+  std::set<std::uint16_t> ports;
+  for (const os::Listening& one : os::listening_sockets(processes_->living())) ports.insert(one.port);
+  if (std::vector<std::uint16_t>(ports.begin(), ports.end()) == before) return;
+  const std::uint16_t chosen = port_;
+  if (!choose_port(true)) port_ = chosen;
 }
 
 Error DoctorRun::ended_early() const {

@@ -50,6 +50,8 @@ class DoctorRun {
   std::vector<std::string> environment() const;
   Result<void> wait_for_answer();
   bool choose_port(bool takes_any);
+  bool began_span(const doctor::Request& request);
+  void look_for_other_ports();
   Error ended_early() const;
   void settle();
   void look_at_collectors();

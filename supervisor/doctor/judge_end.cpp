@@ -166,6 +166,12 @@ std::vector<std::string> notes_on(const Look& look) {
     notes.push_back("no request was answered with success, but with " +
                     std::to_string(requests.front().status) +
                     ": is the path right (--request), and the host?");
+  const auto& serving = look.serving();
+  const bool is_set =
+      std::any_of(serving.begin(), serving.end(), [&](pid_t pid) { return look.has_provider(pid); });
+  if (good && is_set && look.all().spans.empty())
+    notes.push_back(
+        "no span came, though a provider is set: is this path excluded, filtered or not sampled?");
   if (!stop.tried) return notes;
   if (stop.asked_directly != 0)
     notes.push_back(stop.signal + " did not reach " + look.name(stop.asked_directly) +

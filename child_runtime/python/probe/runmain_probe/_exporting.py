@@ -89,7 +89,18 @@ def _made_grpc(original):
 
 @_records.safely
 def _keep(exporter, endpoint, protocol):
-    _asked[_records.number_of(exporter)] = (endpoint, protocol, _digest(getattr(exporter, "_headers", None)))
+    _asked[_records.number_of(exporter)] = (endpoint, protocol, _digest(_headers_of(exporter)))
+
+
+def _headers_of(exporter):
+    """Newer exporters have them in their session, or in a client of theirs."""
+    holders = [exporter] + [getattr(exporter, name, None) for name in ("_session", "_client", "_exporter")]
+    for holder in holders:
+        for name in ("_headers", "headers"):
+            found = getattr(holder, name, None)
+            if found:
+                return found
+    return None
 
 
 def _digest(headers):
