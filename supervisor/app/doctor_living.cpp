@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <map>
 #include <set>
 
@@ -12,6 +11,7 @@
 #include "app/doctor_guard.hpp"
 #include "app/doctor_processes.hpp"
 #include "app/doctor_requests.hpp"
+#include "base/wall_time.hpp"
 #include "cli/observer_link.hpp"
 #include "control/client.hpp"
 #include "os/linux/listening.hpp"
@@ -33,11 +33,7 @@ constexpr int kOnTheirWayMs = 1500;  // spans of the last request
 Time in(Duration limit) { return os::Loop::now() + limit; }
 
 // What has to be added to CLOCK_MONOTONIC for CLOCK_REALTIME, in nanoseconds.
-std::int64_t wall_offset() {
-  timespec wall{};
-  clock_gettime(CLOCK_REALTIME, &wall);
-  return wall.tv_sec * 1'000'000'000LL + wall.tv_nsec - os::Loop::now().time_since_epoch().count();
-}
+std::int64_t wall_offset() { return wall_now_ns() - os::Loop::now().time_since_epoch().count(); }
 
 Result<Json> service_of(const LivingPlan& plan) {
   auto client = control::Client::connect(plan.runtime + "/control", in(kAnswerMax));

@@ -198,10 +198,12 @@ class Chart {
     const std::string spans = served == report.end() ? "0" : number(*served, "spans");
     const std::string requests = served == report.end() ? "0" : number(*served, "requests");
     const std::string port = served == report.end() ? "0" : number(*served, "port");
-    std::string looked = requests + " requests" + (port == "0" ? "" : " to port " + port) + ", " + spans + " spans";
+    std::string looked =
+        requests + " requests" + (port == "0" ? "" : " to port " + port) + ", " + spans + " spans";
     const Json none = Json::object();
     const Json& listens = list(served == report.end() ? none : *served, "listens");
-    if (listens.size() > 1) looked += "; it listens on " + listens.dump() + ", --request URL asks another one";
+    if (listens.size() > 1)
+      looked += "; it listens on " + listens.dump() + ", --request URL asks another one";
     if (findings == 0 && report.find("fault") == report.end()) {
       out_ += in(Style::green, "Nothing found") + " (" + looked + ").\n";
     } else {

@@ -295,7 +295,7 @@ class AppliedTest(Probed):
             one, two = FastAPI(), FastAPI()
             FastAPIInstrumentor.instrument_app(one)
             one.build_middleware_stack()
-            two.add_middleware(OpenTelemetryMiddleware)
+            two.add_middleware(OpenTelemetryMiddleware)  # added
             two.build_middleware_stack()
             Wsgi(lambda *_: [])  # here
         """)
@@ -305,6 +305,7 @@ class AppliedTest(Probed):
             ("OpenTelemetryMiddleware", "asgi", "program"),
             ("OpenTelemetryMiddleware", "wsgi", "program"),
         ])
+        self.assertIn(self.line_of("# added"), of_program["stack"][0])
         self.assertIn(self.line_of("# here"), wsgi["stack"][0])
 
     def test_spans_of_an_instrumentation_are_by_a_library(self):

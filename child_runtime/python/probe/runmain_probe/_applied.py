@@ -7,7 +7,7 @@ from . import _packages, _records, _spans, _wraps
 _AUTOMATIC = "opentelemetry.instrumentation.auto_instrumentation"
 # Instrumentations that put a class of their own in the place of the library's: apps that are there already stay as they are.
 _REPLACED = {"flask": ("flask", "Flask"), "fastapi": ("fastapi", "FastAPI"), "starlette": ("starlette.applications", "Starlette")}
-_added = {}  # name of a middleware's class -> the stack of the add_middleware() that put it in last
+_added = {}  # a middleware's class -> the stack of the add_middleware() that put it in last
 _automatic = {}  # name of an instrumentor's class -> whether opentelemetry-instrument applied it
 
 
@@ -148,7 +148,7 @@ def _add_middleware(original):
 @_records.safely
 def _remember_adding(middleware_class):
     """It is made much later, by nobody's call."""
-    _added[getattr(middleware_class, "__name__", None)] = _records.stack()
+    _added[middleware_class] = _records.stack()
 
 
 def on_middleware(module):
@@ -169,7 +169,7 @@ def _say_middleware(middleware, arguments):
     details = getattr(arguments.get("default_span_details"), "__module__", "") or ""
     by_instrumentor = _is_by_instrumentation() or _spans.is_instrumentation(details)
     name = type(middleware).__name__
-    added = None if by_instrumentor else _added.get(name)
+    added = None if by_instrumentor else _added.get(type(middleware))
     _write_middleware(name, _library(type(middleware)), by_instrumentor, added)
 
 
