@@ -23,6 +23,8 @@ constexpr Reader kReaders[] = {
     {"child_runtime/thread.cpp",
      "how far a span's begin is from the monotonic clock, by which it is measured"},
     {"child_runtime/trace.hpp", "takes begin and end of a span from who tells them"},
+    {"supervisor/app/doctor_living.cpp",
+     "which of the observer's spans began while a request of ours was answered"},
     {"supervisor/app/head.cpp", "names the time of an entry of the journal"},
     {"supervisor/base/wall_time.cpp", "reads it for all the others"},
     {"supervisor/base/wall_time.hpp", "the same"},
