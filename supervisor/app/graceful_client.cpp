@@ -23,10 +23,10 @@ using graceful::Nanoseconds;
 using graceful::Outcome;
 
 constexpr Nanoseconds kMillisecond = 1'000'000;
-constexpr Nanoseconds kTrickle = 15 * kMillisecond;    // between two bytes
-constexpr Nanoseconds kSlowRead = 10 * kMillisecond;   // between two bytes
-constexpr Nanoseconds kFastAfter = 500 * kMillisecond; // into the drain a slow reader has read slowly enough
-constexpr std::size_t kHeldBack = 4;                   // the end of a trickled request
+constexpr Nanoseconds kTrickle = 8 * kMillisecond;      // between two bytes
+constexpr Nanoseconds kSlowRead = 10 * kMillisecond;    // between two bytes
+constexpr Nanoseconds kFastAfter = 500 * kMillisecond;  // into the drain a slow reader has read slowly enough
+constexpr std::size_t kHeldBack = 4;                    // the end of a trickled request
 constexpr int kSmallBuffer = 4096;
 
 Error not_an_address(const std::string& listen) { return Error{"no address of a client: " + listen}; }
@@ -44,7 +44,8 @@ Result<GracefulTarget> target_of(const std::string& listen) {
     name->sun_family = AF_UNIX;
     std::memcpy(name->sun_path, path.data(), path.size());
     if (path.front() == '@') name->sun_path[0] = '\0';
-    target.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (path.front() == '@' ? 0 : 1));
+    target.size =
+        static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (path.front() == '@' ? 0 : 1));
     target.host = "localhost";
     return target;
   }
@@ -152,7 +153,13 @@ std::size_t GracefulClient::allowed_to_read(Nanoseconds now) const {
 }
 
 bool GracefulClient::wants_owner() const {
-  return owner_ == 0 && is_connected() && !over_ && plan_.client != Client::fresh && plan_.client != Client::kept;
+  return owner_ == 0 && is_connected() && !over_ && plan_.client != Client::fresh &&
+         plan_.client != Client::kept;
+}
+
+bool GracefulClient::is_prepared() const {
+  if (plan_.client != Client::trickled || over_) return true;
+  return phase_ == Phase::sending && out_.size() - sent_ <= kHeldBack;
 }
 
 short GracefulClient::wanted() const {
@@ -172,7 +179,8 @@ short GracefulClient::wanted() const {
 Nanoseconds GracefulClient::wakes_at() const {
   if (over_) return 0;
   if (phase_ == Phase::none || (phase_ == Phase::idle && plan_.client == Client::kept)) return due_;
-  if (phase_ == Phase::idle && is_waiting_for_drain(plan_.client)) return drain_ == 0 ? 0 : drain_ + plan_.delay;
+  if (phase_ == Phase::idle && is_waiting_for_drain(plan_.client))
+    return drain_ == 0 ? 0 : drain_ + plan_.delay;
   if (phase_ == Phase::sending && plan_.client == Client::trickled)
     return out_.size() - sent_ > kHeldBack ? last_byte_ + kTrickle : drain_ == 0 ? 0 : drain_ + plan_.delay;
   if (phase_ == Phase::waiting && plan_.client == Client::slow_reader) return last_byte_ + kSlowRead;
@@ -202,9 +210,10 @@ void GracefulClient::step(Nanoseconds now, bool ready) {
   }
   if (phase_ == Phase::sending) send_some(now);
   if (phase_ == Phase::sending || phase_ == Phase::waiting) read_some(now);
-  const bool is_late = plan_.limit != 0 && now >= begin_ + plan_.limit && plan_.client != Client::half &&
-                       (phase_ == Phase::waiting || phase_ == Phase::connecting || phase_ == Phase::sending) &&
-                       (plan_.client != Client::trickled || phase_ == Phase::waiting);
+  const bool is_late =
+      plan_.limit != 0 && now >= begin_ + plan_.limit && plan_.client != Client::half &&
+      (phase_ == Phase::waiting || phase_ == Phase::connecting || phase_ == Phase::sending) &&
+      (plan_.client != Client::trickled || phase_ == Phase::waiting);
   if (!over_ && is_late) record(Outcome::timed_out, now);
 }
 
@@ -220,8 +229,7 @@ bool GracefulClient::see_end_while_idle(Nanoseconds now) {
 bool GracefulClient::is_peer_closed() const {
   tcp_info info{};
   socklen_t size = sizeof info;
-  if (target_.name.ss_family == AF_UNIX ||
-      getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+  if (target_.name.ss_family == AF_UNIX || getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
     return false;
   return info.tcpi_state == TCP_CLOSE_WAIT;
 }

@@ -1,10 +1,11 @@
 // One client of the program under check: a connection, what is sent on it and when, and how it ended.
 //
-// Invariant: never blocks; every request that was begun is one Ask, and a connection that ends without a request on it is
-// one, too. Who is at fault at an end is told by the kernel: a reset means that our request lay unread in the server's
-// socket when it was closed; an end that had come before we sent (TCP_INFO says CLOSE_WAIT, or our data is answered
-// by a reset behind the FIN: EPIPE) is nobody's. Follows tcp(7) and Linux's tcp_reset(). On loopback an end arrives
-// within close(2), so that this is exact up to a preemption between two calls. Thread: one.
+// Invariant: never blocks; every request that was begun is one Ask, and a connection that ends without a
+// request on it is one, too. Who is at fault at an end is told by the kernel: a reset means that our request
+// lay unread in the server's socket when it was closed; an end that had come before we sent (TCP_INFO says
+// CLOSE_WAIT, or our data is answered by a reset behind the FIN: EPIPE) is nobody's. Follows tcp(7) and
+// Linux's tcp_reset(). On loopback an end arrives within close(2), so that this is exact up to a preemption
+// between two calls. Thread: one.
 #pragma once
 
 #include <sys/socket.h>
@@ -27,17 +28,18 @@ struct GracefulTarget {
   socklen_t size = 0;
   std::string host;  // for the Host field
 };
-// "127.0.0.1:8000", "[::1]:8000", ":8000", "unix:/run/web.sock", "unix:@web"; a wildcard means loopback. On failure says
-// what it is not.
+// "127.0.0.1:8000", "[::1]:8000", ":8000", "unix:/run/web.sock", "unix:@web"; a wildcard means loopback. On
+// failure says what it is not.
 Result<GracefulTarget> target_of(const std::string& listen);
 
 struct GracefulPlan {
   graceful::Client client = graceful::Client::fresh;
   std::string path = "/";
-  graceful::Nanoseconds interval = 0;   // kept, fresh: between two requests
-  graceful::Nanoseconds delay = 0;      // hesitant, trickled: after the drain's begin; kept, fresh: before the first
-  graceful::Nanoseconds limit = 0;      // for an answer, from when it was due
-  std::uint32_t times = 0;              // kept, fresh: so many requests, 0: until it is told to finish
+  graceful::Nanoseconds interval = 0;  // kept, fresh: between two requests
+  graceful::Nanoseconds delay =
+      0;  // hesitant, trickled: after the drain's begin; kept, fresh: before the first
+  graceful::Nanoseconds limit = 0;  // for an answer, from when it was due
+  std::uint32_t times = 0;          // kept, fresh: so many requests, 0: until it is told to finish
 };
 
 class GracefulClient {
@@ -45,8 +47,8 @@ class GracefulClient {
   GracefulClient(const GracefulTarget& target, GracefulPlan plan, graceful::Nanoseconds now);
 
   int fd() const { return fd_.get(); }
-  short wanted() const;                       // events for poll(2); 0: none
-  graceful::Nanoseconds wakes_at() const;     // 0: at no time
+  short wanted() const;                    // events for poll(2); 0: none
+  graceful::Nanoseconds wakes_at() const;  // 0: at no time
   bool is_over() const { return over_; }
   // What it waits for before it goes on is its worker's drain, and nobody knows whose connection it is.
   bool wants_owner() const;
@@ -54,6 +56,8 @@ class GracefulClient {
   pid_t owner() const { return owner_; }
   // When its worker's drain began, or, where the owner is not known, the latest one's; 0: not yet.
   void set_drain(graceful::Nanoseconds drain) { drain_ = drain; }
+  // A trickled request of which only the end is held back; of the others: all.
+  bool is_prepared() const;
   bool is_connected() const { return phase_ != Phase::none && phase_ != Phase::connecting; }
 
   // Something came, or its time has.

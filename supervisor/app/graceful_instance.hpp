@@ -1,9 +1,9 @@
 // A private `runmain serve` of the program that is checked.
 //
-// Invariant: it has folders of its own, which go with it; whatever happens, after stop() or the destructor no process of
-// it lives: whoever is orphaned comes to us (PR_SET_CHILD_SUBREAPER), and is killed until nobody is left. Its stdin is
-// empty; of what it and its workers write the last lines are kept. Should we be killed, it is asked to end
-// (PDEATHSIG). Thread: that which made it; last_lines() and says() any.
+// Invariant: it has folders of its own, which go with it; whatever happens, after stop() or the destructor no
+// process of it lives: whoever is orphaned comes to us (PR_SET_CHILD_SUBREAPER), and is killed until nobody
+// is left. Its stdin is empty; of what it and its workers write the last lines are kept. Should we be killed,
+// it is asked to end (PDEATHSIG). Thread: that which made it; last_lines() and says() any.
 #pragma once
 
 #include <sys/types.h>
@@ -29,8 +29,8 @@ class GracefulInstance {
   GracefulInstance(const GracefulInstance&) = delete;
   GracefulInstance& operator=(const GracefulInstance&) = delete;
 
-  // Starts `runmain` with "serve", the folders and `args`. Requires that this process has one thread. On failure says
-  // what could not be made or started.
+  // Starts `runmain` with "serve", the folders and `args`. Requires that this process has one thread. On
+  // failure says what could not be made or started.
   Result<void> start(const std::string& runmain, const std::vector<std::string>& args);
 
   std::string runtime() const { return folder_ + "/run"; }

@@ -36,6 +36,9 @@ pid_t acceptor_of(int fd, const std::vector<graceful::Worker>& workers) {
   return 0;
 }
 
+GracefulLoad::GracefulLoad(const GracefulTarget& target, GracefulWatch& watch)
+    : target_(target), watch_(watch), since_(now_ns()) {}
+
 void GracefulLoad::add(const GracefulPlan& plan, std::size_t count) {
   for (std::size_t i = 0; i < count && clients_.size() < kGracefulClientsMax; ++i)
     clients_.push_back(std::make_unique<GracefulClient>(target_, plan, now_ns()));
@@ -43,7 +46,8 @@ void GracefulLoad::add(const GracefulPlan& plan, std::size_t count) {
 
 void GracefulLoad::find_owners() {
   const auto workers = watch_.workers();
-  const Nanoseconds latest = watch_.latest_drain();
+  const Nanoseconds last = watch_.latest_drain();
+  const Nanoseconds latest = last >= since_ ? last : 0;
   for (const auto& client : clients_) {
     if (client->wants_owner()) {
       client->set_owner(acceptor_of(client->fd(), workers));
@@ -96,9 +100,9 @@ void GracefulLoad::close() {
   clients_.clear();
 }
 
-bool GracefulLoad::all_connected() const {
+bool GracefulLoad::all_prepared() const {
   return std::all_of(clients_.begin(), clients_.end(),
-                     [](const auto& client) { return client->is_over() || client->is_connected(); });
+                     [](const auto& client) { return client->is_prepared(); });
 }
 
 bool GracefulLoad::all_over() const {

@@ -1,6 +1,7 @@
 // Clients side by side, in one loop of poll(2), while a reload goes on beside.
 //
-// Invariant: bounded in clients and in asks; owners are looked up only for those whose worker matters. Thread: one.
+// Invariant: bounded in clients and in asks; owners are looked up only for those whose worker matters.
+// Thread: one.
 #pragma once
 
 #include <sys/types.h>
@@ -20,7 +21,7 @@ inline constexpr std::size_t kGracefulClientsMax = 128;
 
 class GracefulLoad {
  public:
-  GracefulLoad(const GracefulTarget& target, GracefulWatch& watch) : target_(target), watch_(watch) {}
+  GracefulLoad(const GracefulTarget& target, GracefulWatch& watch);
 
   void add(const GracefulPlan& plan, std::size_t count = 1);
   // Until `enough` says so (asked each few milliseconds), at the latest at the deadline. False: not by then.
@@ -29,7 +30,8 @@ class GracefulLoad {
   void finish(Time deadline);
   void close();
 
-  bool all_connected() const;
+  // Trickled requests are as far as they get before a drain.
+  bool all_prepared() const;
   bool all_over() const;
   // Main processes of workers that have accepted one of these connections, as far as that is known.
   std::vector<pid_t> owners() const;
@@ -46,6 +48,7 @@ class GracefulLoad {
   std::vector<std::unique_ptr<GracefulClient>> clients_;
   std::vector<graceful::Ask> asks_;
   std::vector<pid_t> owners_;
+  graceful::Nanoseconds since_;  // drains of before are nothing to these clients
   std::uint64_t left_out_ = 0;
 };
 

@@ -27,10 +27,12 @@ using std::chrono::seconds;
 
 constexpr Duration kAnswerMax = seconds(10);
 constexpr Duration kStatusMax = seconds(5);
-constexpr Duration kBootMax = seconds(30);        // of a worker in a reload
+constexpr Duration kBootMax = seconds(30);  // of a worker in a reload
 constexpr Duration kPlain = milliseconds(1500);
-constexpr Duration kAlone = milliseconds(1500);   // of a worker, while the others are stopped
-constexpr Duration kFirstGoodMax = seconds(10);   // from ready to a good answer
+constexpr Duration kPulse = milliseconds(150);  // for which all workers but one are stopped
+constexpr int kPulses = 6;
+constexpr int kPulseGapMs = 150;
+constexpr Duration kFirstGoodMax = seconds(10);  // from ready to a good answer
 constexpr std::size_t kFirstAsks = 200;
 
 Time in(Duration limit) { return os::Loop::now() + limit; }
@@ -67,8 +69,9 @@ Result<void> GracefulRun::run() {
     return serves.error();
   }
   using Step = void (GracefulRun::*)();
-  for (const Step step : {&GracefulRun::plain, &GracefulRun::quiet, &GracefulRun::idle, &GracefulRun::silent,
-                          &GracefulRun::half, &GracefulRun::in_flight, &GracefulRun::slow, &GracefulRun::load}) {
+  for (const Step step :
+       {&GracefulRun::plain, &GracefulRun::quiet, &GracefulRun::idle, &GracefulRun::silent,
+        &GracefulRun::half, &GracefulRun::in_flight, &GracefulRun::slow, &GracefulRun::load}) {
     if (!goes_on()) break;
     (this->*step)();
     look_at_socket();
@@ -84,8 +87,9 @@ Result<void> GracefulRun::run() {
 bool GracefulRun::goes_on() { return !is_interrupted() && instance_.lives(); }
 
 Result<void> GracefulRun::start() {
-  std::vector<std::string> args{"--workers", request_.workers, "--listen", request_.listen, "--stop-timeout",
-                                std::to_string(to_ms(request_.stop_timeout)) + "ms"};
+  std::vector<std::string> args{"--workers",      request_.workers,
+                                "--listen",       request_.listen,
+                                "--stop-timeout", std::to_string(to_ms(request_.stop_timeout)) + "ms"};
   args.insert(args.end(), request_.serve.begin(), request_.serve.end());
   args.emplace_back("--");
   args.insert(args.end(), request_.command.begin(), request_.command.end());
@@ -112,7 +116,8 @@ Result<void> GracefulRun::wait_for_service() {
   if (services.empty()) return Error{"nothing runs", {}, {}, ECHILD};
   const Json& service = services.front();
   const Json listen = service.value("listen", Json::array());
-  if (listen.empty() || !listen.front().is_string()) return Error{"it has no socket of runmain", {}, "--listen", EINVAL};
+  if (listen.empty() || !listen.front().is_string())
+    return Error{"it has no socket of runmain", {}, "--listen", EINVAL};
   seen_.listen = listen.front().get<std::string>();
   auto target = target_of(seen_.listen);
   if (!target) return target.error();
@@ -180,6 +185,9 @@ Seen& GracefulRun::begin(Trial trial, const std::string& what) {
 void GracefulRun::close(Seen& seen, GracefulLoad& load) {
   load.close();
   seen.asks.insert(seen.asks.end(), load.asks().begin(), load.asks().end());
+  for (graceful::Ask& ask : seen.asks) {
+    if (ask.drain < seen.begin) ask.drain = 0;  // one of a trial before
+  }
   seen_.asks_left_out += load.left_out();
   seen.end = now_ns();
 }
@@ -231,36 +239,54 @@ void GracefulRun::plain() {
   look_for_own_listeners();
 }
 
-// A worker that got none of many connections may only have been slower: it is asked while the others stand still.
+// A worker that got none of many connections may only have been slower: it is asked while the others stand
+// still.
 void GracefulRun::look_for_idle_workers(GracefulLoad& load) {
   GracefulPlan idle;
   idle.client = Client::idle;
   idle.path = request_.path;
-  idle.limit = Duration(kAlone).count();
+  idle.limit = kAnswerMax.count();
   const auto serving = watch_.workers();
   load.add(idle, 16);
-  (void)load.run(in(milliseconds(300)), [] { return false; });
+  (void)load.run(in(milliseconds(300)), [this] { return !goes_on(); });
+  const auto owners = load.owners();
   for (const Worker& worker : serving) {
-    const auto owners = load.owners();
     if (worker.ended != 0 || std::find(owners.begin(), owners.end(), worker.pid) != owners.end()) continue;
-    std::vector<pid_t> stopped;
-    for (const Worker& other : serving) {
-      if (other.pid == worker.pid || other.ended != 0) continue;
-      for (const pid_t pid : os::tagged_processes(os::tag_of(other.pid))) {
-        if (kill(pid, SIGSTOP) == 0) stopped.push_back(pid);
-      }
+    bool answers = false;
+    for (int i = 0; i < kPulses && !answers && goes_on(); ++i) {
+      answers = answers_alone(worker, serving);
+      pause_ms(kPulseGapMs);
     }
-    GracefulLoad alone(target_, watch_);
-    alone.add(idle, 4);
-    const auto answered = [&] {
-      return std::any_of(alone.asks().begin(), alone.asks().end(),
-                         [](const graceful::Ask& a) { return a.outcome == Outcome::answered; });
-    };
-    const bool serves = alone.run(in(kAlone), answered);
-    for (const pid_t pid : stopped) kill(pid, SIGCONT);
-    if (!serves) seen_.idle_slots.push_back(worker.slot);
-    alone.close();
+    if (!answers) seen_.idle_slots.push_back(worker.slot);
   }
+}
+
+// For a moment only: in production a worker that a signal has stopped is ended after 500 ms.
+bool GracefulRun::answers_alone(const Worker& worker, const std::vector<Worker>& all) {
+  std::vector<pid_t> stopped;
+  for (const Worker& other : all) {
+    if (other.pid == worker.pid || other.ended != 0) continue;
+    const std::uint64_t tag = os::tag_of(other.pid);
+    if (tag == 0) continue;
+    stopped_.push_back(other.pid);
+    for (const pid_t pid : os::tagged_processes(tag)) {
+      if (kill(pid, SIGSTOP) == 0) stopped.push_back(pid);
+    }
+  }
+  GracefulPlan plan;
+  plan.path = request_.path;
+  plan.limit = kAnswerMax.count();
+  plan.times = 1;
+  GracefulLoad alone(target_, watch_);
+  alone.add(plan, 4);
+  const auto is_answered = [&] {
+    return std::any_of(alone.asks().begin(), alone.asks().end(),
+                       [](const graceful::Ask& a) { return a.outcome == Outcome::answered; });
+  };
+  const bool answers = alone.run(in(kPulse), is_answered);
+  for (const pid_t pid : stopped) kill(pid, SIGCONT);
+  alone.close();
+  return answers;
 }
 
 void GracefulRun::look_for_own_listeners() {
@@ -287,6 +313,14 @@ void GracefulRun::look_at_socket() {
 
 graceful::Observation GracefulRun::observation() {
   seen_.workers = watch_.workers();
+  for (Worker& worker : seen_.workers) {
+    // Had we no CPU, a worker that we had stopped was taken for hung: not its fault.
+    if (worker.trial != Trial::plain ||
+        std::find(stopped_.begin(), stopped_.end(), worker.pid) == stopped_.end())
+      continue;
+    worker.asked = true;
+    worker.status = -1;
+  }
   seen_.listener_shut = watch_.shut();
   return seen_;
 }

@@ -1,7 +1,7 @@
 // The trials of `runmain check-graceful`, one after the other, each bounded in time.
 //
-// Invariant: whatever happens, at the end nothing of the program or of the private runmain lives. Non-goal: judging.
-// Thread: one, beside those of instance, watch and a reload.
+// Invariant: whatever happens, at the end nothing of the program or of the private runmain lives. Non-goal:
+// judging. Thread: one, beside those of instance, watch and a reload.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,7 @@ struct GracefulRequest {
   std::string workers = "2";
   std::string listen = "127.0.0.1:0";
   std::string path = "/";
-  std::string slow;  // a path that takes long; empty: none
+  std::string slow;         // a path that takes long; empty: none
   std::size_t reloads = 3;  // under load
   Duration stop_timeout = std::chrono::seconds(10);
   Duration patience = std::chrono::seconds(30);  // until it serves
@@ -37,8 +37,8 @@ class GracefulRun {
  public:
   explicit GracefulRun(GracefulRequest request);
 
-  // On failure it never served (ETIMEDOUT, ECHILD), was interrupted (EINTR), or could not be started; observation() is
-  // what there is.
+  // On failure it never served (ETIMEDOUT, ECHILD), was interrupted (EINTR), or could not be started;
+  // observation() is what there is.
   Result<void> run();
   graceful::Observation observation();
   std::vector<std::string> last_lines() { return instance_.last_lines(); }
@@ -52,6 +52,7 @@ class GracefulRun {
   bool ask_until_good(graceful::Seen& seen);
   void plain();
   void look_for_idle_workers(GracefulLoad& load);
+  bool answers_alone(const graceful::Worker& worker, const std::vector<graceful::Worker>& all);
   void quiet();
   void idle();
   void silent();
@@ -78,6 +79,7 @@ class GracefulRun {
   GracefulInstance instance_;
   graceful::Observation seen_;
   std::uint64_t socket_inode_ = 0;  // of a unix path
+  std::vector<pid_t> stopped_;      // workers that we have stopped for a moment
 };
 
 }  // namespace runmain::app

@@ -16,6 +16,7 @@ using std::chrono::seconds;
 constexpr Nanoseconds kMillisecond = 1'000'000;
 constexpr Duration kSettle = milliseconds(400);  // until connections are accepted, and their owners known
 constexpr Duration kBesideSlow = milliseconds(1500);
+constexpr Duration kTrickledMax = seconds(5);  // until all but the end of each has been sent
 constexpr std::size_t kIdle = 12;
 constexpr std::size_t kSilent = 4;
 constexpr std::size_t kHesitant = 4;  // for each delay
@@ -85,8 +86,9 @@ void GracefulRun::in_flight() {
   GracefulPlan trickled = plan_of(Client::trickled, request_.path, seconds(10));
   trickled.delay = 300 * kMillisecond;
   load.add(trickled, kTrickled);
-  if (!request_.slow.empty()) load.add(plan_of(Client::slow_path, request_.slow, request_.stop_timeout + seconds(30)), 4);
-  (void)load.run(in(kSettle), [this] { return !goes_on(); });
+  if (!request_.slow.empty())
+    load.add(plan_of(Client::slow_path, request_.slow, request_.stop_timeout + seconds(30)), 4);
+  (void)load.run(in(kTrickledMax), [&] { return !goes_on() || load.all_prepared(); });
   reload(seen, load);
   settle_clients(load);
   close(seen, load);
@@ -105,6 +107,7 @@ void GracefulRun::slow() {
   beside.times = static_cast<std::uint32_t>((kBesideSlow.count() - beside.delay) / beside.interval);
   load.add(beside, 2);
   (void)load.run(in(kBesideSlow + kSettle), [this] { return !goes_on(); });
+  (void)load.run(in(kTrickledMax), [&] { return !goes_on() || load.all_prepared(); });
   reload(seen, load);
   settle_clients(load);
   close(seen, load);
@@ -125,7 +128,8 @@ void GracefulRun::load() {
     if (i < kFreshUnderLoad) load.add(fresh);
   }
   (void)load.run(in(kSettle), [this] { return !goes_on(); });
-  for (std::size_t i = 0; i < request_.reloads && goes_on() && seen.reload_fault.empty(); ++i) reload(seen, load);
+  for (std::size_t i = 0; i < request_.reloads && goes_on() && seen.reload_fault.empty(); ++i)
+    reload(seen, load);
   settle_clients(load);
   close(seen, load);
 }

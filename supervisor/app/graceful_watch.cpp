@@ -45,7 +45,8 @@ Result<void> GracefulWatch::follow(const std::string& runtime) {
   auto client = control::Client::connect(runtime + "/control", os::Loop::now() + kConnectMax);
   if (!client) return client.error();
   thread_ = std::thread([this, held = std::move(*client)]() mutable {
-    (void)held.call("events", Json{{"follow", true}}, kNever, [this](const Json& item) { return take(item); });
+    (void)held.call("events", Json{{"follow", true}}, kNever,
+                    [this](const Json& item) { return take(item); });
     changed_.notify_all();
   });
   return {};
@@ -116,8 +117,7 @@ void GracefulWatch::set_trial(graceful::Trial trial) {
   trial_ = trial;
 }
 
-bool GracefulWatch::wait_until(Time deadline,
-                               const std::function<bool(const std::vector<Worker>&)>& enough) {
+bool GracefulWatch::wait_until(Time deadline, const std::function<bool(const std::vector<Worker>&)>& enough) {
   std::unique_lock lock(mutex_);
   const std::chrono::steady_clock::time_point limit(deadline.time_since_epoch());
   return changed_.wait_until(lock, limit, [&] { return enough(workers_); });
@@ -180,15 +180,20 @@ void GracefulWatch::collect_order() {
   if (watched_.empty()) return;
   std::array<epoll_event, kWatchedMax> events{};
   const int n = epoll_wait(order_.get(), events.data(), static_cast<int>(events.size()), 0);
-  std::set<pid_t> ended;  // mains
+  std::set<pid_t> ended_mains;
+  std::set<pid_t> ended;
   std::map<pid_t, std::vector<std::string>> left;
   for (int i = 0; i < n; ++i) {
     const Watched& one = watched_[events[static_cast<std::size_t>(i)].data.u64];
+    ended.insert(one.pid);
     if (one.pid == one.main) {
-      ended.insert(one.main);
-    } else if (ended.count(one.main) != 0) {
+      ended_mains.insert(one.main);
+    } else if (ended_mains.count(one.main) != 0) {
       left[one.main].push_back(one.name);
     }
+  }
+  for (const Watched& one : watched_) {
+    if (ended_mains.count(one.main) != 0 && ended.count(one.pid) == 0) left[one.main].push_back(one.name);
   }
   watched_.clear();
   const std::lock_guard lock(mutex_);

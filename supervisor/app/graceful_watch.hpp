@@ -1,9 +1,10 @@
-// What the private runmain tells of its workers, as it happens, and in which order the processes of a worker end.
+// What the private runmain tells of its workers, as it happens, and in which order the processes of a worker
+// end.
 //
-// Invariant: follows `events` of the control socket in a thread of its own, until that connection ends. A drain's begin
-// is the moment in which the slot's next worker was ready, or the shutdown was asked for. The order of ends is the
-// kernel's: pidfds in one epoll set, which hands on in the order in which they became readable. Thread: any, but those
-// that say "one".
+// Invariant: follows `events` of the control socket in a thread of its own, until that connection ends. A
+// drain's begin is the moment in which the slot's next worker was ready, or the shutdown was asked for. The
+// order of ends is the kernel's: pidfds in one epoll set, which hands on in the order in which they became
+// readable. Thread: any, but those that say "one".
 #pragma once
 
 #include <sys/types.h>
@@ -33,8 +34,8 @@ class GracefulWatch {
   GracefulWatch(const GracefulWatch&) = delete;
   GracefulWatch& operator=(const GracefulWatch&) = delete;
 
-  // Begins to follow. On failure the control socket cannot be connected to (yet). The connection ends with the
-  // instance; so the instance is stopped before this is destroyed.
+  // Begins to follow. On failure the control socket cannot be connected to (yet). The connection ends with
+  // the instance; so the instance is stopped before this is destroyed.
   Result<void> follow(const std::string& runtime);
 
   // From now on what ends, ends in this trial. One thread: see arm() and collect_order().

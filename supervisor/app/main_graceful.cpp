@@ -1,9 +1,10 @@
 // runmain-graceful: what `runmain check-graceful -- COMMAND` runs. Writes one JSON object on standard output
-// (docs/check-graceful.md): graceful/report.hpp, with "fault" and "output" where the command could not be checked to the
-// end, and a line for each trial on standard error if that is a terminal. Exit status: 0 all kept, 1 something broken, 2 usage
-// or not started, 4 it never served and nothing says why, 130 interrupted.
+// (docs/check-graceful.md): graceful/report.hpp, with "fault" and "output" where the command could not be
+// checked to the end, and a line for each trial on standard error if that is a terminal. Exit status: 0 all
+// kept, 1 something broken, 2 usage or not started, 4 it never served and nothing says why, 130 interrupted.
 //
-//     runmain-graceful --runmain PATH [--workers N] [--listen A] [--request PATH] [--slow PATH] [--reloads N] [--health H] [--ready H]
+//     runmain-graceful --runmain PATH [--workers N] [--listen A] [--request PATH] [--slow PATH] [--reloads N]
+//     [--health H] [--ready H]
 //                      [--signal S] [--env-file F] [--stop-timeout-ms N] [--timeout-ms N] -- COMMAND...
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -101,7 +102,9 @@ int main(int argc, char** argv) {
   app::GracefulRequest wish;
   wish.interrupted = &interrupted;
   if (isatty(STDERR_FILENO) == 1)
-    wish.progress = [](const std::string& what) { std::fprintf(stderr, "check-graceful: %s\n", what.c_str()); };
+    wish.progress = [](const std::string& what) {
+      std::fprintf(stderr, "check-graceful: %s\n", what.c_str());
+    };
   if (!read_arguments(argc, argv, wish)) {
     std::fputs("runmain-graceful: started by `runmain check-graceful`\n", stderr);
     return 2;

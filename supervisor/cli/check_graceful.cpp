@@ -1,4 +1,5 @@
-// `runmain check-graceful`: whether a program keeps the contract under load and reloads; runmain-graceful looks.
+// `runmain check-graceful`: whether a program keeps the contract under load and reloads; runmain-graceful
+// looks.
 #include <sys/wait.h>
 
 #include <csignal>
@@ -28,8 +29,7 @@ int show(const Options& options, Terminal& terminal, const ProgramAnswer& answer
   }
   if (const auto fault = report.find("fault"); fault != report.end()) {
     terminal.out.flush();
-    complain(terminal,
-             Error{control::text_of(*fault, "message"), {}, control::text_of(*fault, "hint")});
+    complain(terminal, Error{control::text_of(*fault, "message"), {}, control::text_of(*fault, "hint")});
   }
   return WIFEXITED(answer.status) ? WEXITSTATUS(answer.status) : kSignalled + WTERMSIG(answer.status);
 }
@@ -53,12 +53,14 @@ bool arguments_of(const Options& options, std::vector<std::string>& args, Termin
   for (const std::string& file : flags.env_file) add("--env-file", file);
   if (double seconds = 0; !flags.stop_timeout.empty()) {
     if (!read_seconds(flags.stop_timeout, seconds)) {
-      complain(terminal, Error{"--stop-timeout: \"" + flags.stop_timeout + "\" is not a time such as 500ms or 10s"});
+      complain(terminal,
+               Error{"--stop-timeout: \"" + flags.stop_timeout + "\" is not a time such as 500ms or 10s"});
       return false;
     }
     add("--stop-timeout-ms", std::to_string(static_cast<long long>(seconds * 1000)));
   }
-  if (options.timeout_s > 0) add("--timeout-ms", std::to_string(static_cast<long long>(options.timeout_s * 1000)));
+  if (options.timeout_s > 0)
+    add("--timeout-ms", std::to_string(static_cast<long long>(options.timeout_s * 1000)));
   args.emplace_back("--");
   args.insert(args.end(), flags.command.begin(), flags.command.end());
   return true;
@@ -68,9 +70,10 @@ int run_check_graceful(const Options& options, Terminal& terminal) {
   const auto& command = options.flags.command;
   const auto is_path = [](const std::string& text) { return text.empty() || text.starts_with("/"); };
   if (command.empty() || !is_path(options.request) || !is_path(options.slow)) {
-    complain(terminal, Error{command.empty() ? "check what?" : "a path begins with /",
-                             {},
-                             "runmain check-graceful [--request /path] -- COMMAND, as behind `runmain serve`"});
+    complain(terminal,
+             Error{command.empty() ? "check what?" : "a path begins with /",
+                   {},
+                   "runmain check-graceful [--request /path] -- COMMAND, as behind `runmain serve`"});
     return kUsage;
   }
   const auto program = find_program("runmain-graceful");

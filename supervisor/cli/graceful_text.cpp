@@ -45,7 +45,8 @@ std::string trial_text(const Json& trial) {
     const auto answered = outcomes == trial.end() ? 0 : control::number_of(*outcomes, "answered");
     add(std::to_string(answered) + " of " + counted(requests, "request") + " answered");
   }
-  if (const auto errors = control::number_of(trial, "errors"); errors > 0) add(counted(errors, "error") + " of the server");
+  if (const auto errors = control::number_of(trial, "errors"); errors > 0)
+    add(counted(errors, "error") + " of the server");
   if (const auto slowest = control::number_of(trial, "slowest_ms"); slowest > 0)
     add("slowest " + time_text(slowest));
   if (const std::string drains = range_text(trial, "drain_ms"); !drains.empty()) add("drains of " + drains);
@@ -73,7 +74,8 @@ std::string graceful_text(const Json& report, bool colour, std::size_t width) {
   }
   const std::string starts = range_text(report, "start_ms");
   const std::string drains = range_text(report, "drain_ms");
-  if (!starts.empty()) out += "Ready after " + starts + (drains.empty() ? "" : ", gone after " + drains) + ".\n";
+  if (!starts.empty())
+    out += "Ready after " + starts + (drains.empty() ? "" : ", gone after " + drains) + ".\n";
   out += "\n";
   const Json& findings = list(report, "findings");
   std::size_t n = 0;
@@ -82,7 +84,8 @@ std::string graceful_text(const Json& report, bool colour, std::size_t width) {
     if (note.is_string()) out += wrapped(harmless(note.get<std::string>()) + ".", "Note: ", width) + "\n";
   }
   for (const Json& line : list(report, "output")) {
-    if (line.is_string()) out += styled("  | " + harmless(line.get<std::string>()), Style::dim, colour) + "\n";
+    if (line.is_string())
+      out += styled("  | " + harmless(line.get<std::string>()), Style::dim, colour) + "\n";
   }
   if (!findings.empty()) {
     out += counted(static_cast<std::int64_t>(findings.size()), "part") + " of the contract broken.\n";

@@ -1,5 +1,5 @@
-// What `runmain check-graceful` found, for a person: a line for each trial, then what is broken and how to mend it. From
-// the JSON of runmain-graceful (docs/check-graceful.md).
+// What `runmain check-graceful` found, for a person: a line for each trial, then what is broken and how to
+// mend it. From the JSON of runmain-graceful (docs/check-graceful.md).
 //
 // Invariant: whatever the JSON holds, it is harmless for a terminal and ends. Pure.
 #pragma once

@@ -97,8 +97,7 @@ void AnswerReader::read_field(std::string_view name, std::string_view value) {
     if (has_word(value, "keep-alive")) last_ = false;
   } else if (is_same_word(name, "transfer-encoding") && has_word(value, "chunked")) {
     how_ = Body::chunked;
-  } else if (is_same_word(name, "content-length") && how_ != Body::chunked &&
-             read_number(value, left_, 10)) {
+  } else if (is_same_word(name, "content-length") && how_ != Body::chunked && read_number(value, left_, 10)) {
     how_ = Body::length;
   }
 }

@@ -1,7 +1,8 @@
 // One answer of HTTP/1.1 as it comes, byte by byte if need be. Follows RFC 9112, sections 2 to 7 and 9.6.
 //
-// Invariant: pure; bytes of a stranger: what is no answer, or has a head over kAnswerHeadMax, is `bad`, and nothing
-// of a body is kept. Interim answers (1xx) are passed over. Non-goal: trailers, pipelining, answers to HEAD.
+// Invariant: pure; bytes of a stranger: what is no answer, or has a head over kAnswerHeadMax, is `bad`, and
+// nothing of a body is kept. Interim answers (1xx) are passed over. Non-goal: trailers, pipelining, answers
+// to HEAD.
 #pragma once
 
 #include <cstddef>

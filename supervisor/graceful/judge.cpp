@@ -14,10 +14,11 @@
 namespace runmain::graceful {
 namespace {
 
+// Those that explain others go first.
 constexpr std::array<void (*)(const Observation&, Findings&), 16> kRules{
-    judge_own_socket, judge_ready,       judge_idle_worker, judge_plain,     judge_crashes,  judge_reloads,
-    judge_socket,     judge_sigterm,     judge_exit_status, judge_left,      judge_in_flight, judge_accepted,
-    judge_refusals,   judge_kept,        judge_waits,       judge_held_up};
+    judge_own_socket, judge_ready,   judge_idle_worker, judge_plain,  judge_socket,    judge_crashes,
+    judge_reloads,    judge_sigterm, judge_exit_status, judge_left,   judge_in_flight, judge_accepted,
+    judge_refusals,   judge_kept,    judge_waits,       judge_held_up};
 
 const char* word_of(Outcome outcome) {
   switch (outcome) {
@@ -41,8 +42,7 @@ const char* word_of(Outcome outcome) {
 std::vector<Finding> judge(const Observation& o) {
   Findings found;
   for (const auto rule : kRules) rule(o, found);
-  std::sort(found.begin(), found.end(),
-            [](const Finding& a, const Finding& b) { return a.cause < b.cause; });
+  std::sort(found.begin(), found.end(), [](const Finding& a, const Finding& b) { return a.cause < b.cause; });
   for (Finding& one : found) one.fix = fix_of(one.cause, o);
   return found;
 }
@@ -58,15 +58,17 @@ std::vector<std::string> notes_of(const Observation& o) {
   });
   if (resignal > 0)
     notes.push_back(
-        "workers end by SIGTERM itself instead of status 0: nothing handles it, or it is raised again after the "
+        "workers end by SIGTERM itself instead of status 0: nothing handles it, or it is raised again after "
+        "the "
         "drain, or a shell stands in front; runmain takes it as an end in order");
   std::size_t longest = 0;
   for (const Ask* ask : asks_of(o, Trial::slow, [](const Ask& a) { return a.client == Client::slow_reader; }))
     longest = std::max(longest, ask->body_bytes);
   if (find_trial(o, Trial::slow) != nullptr && longest < (256U << 10U))
-    notes.push_back("the answer of " + o.path + " has " + std::to_string(longest) +
-                    " bytes, which fit into the socket's buffer: for a slow reader that counts give --request a "
-                    "path with a longer one");
+    notes.push_back(
+        "the answer of " + o.path + " has " + std::to_string(longest) +
+        " bytes, which fit into the socket's buffer: for a slow reader that counts give --request a "
+        "path with a longer one");
   for (const Seen& seen : o.trials) {
     if (seen.skipped) notes.push_back(std::string(id_of(seen.trial)) + " was left out: " + seen.reason);
   }

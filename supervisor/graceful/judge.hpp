@@ -1,8 +1,9 @@
 // From observations to findings.
 //
-// Invariant: pure; the same observations give the same findings, each cause once, in the order of Cause. What another
-// finding explains is not told again (a worker that ignores SIGTERM keeps every connection, too). No finding: a
-// connection that was closed in order while no request was on it, and a request that crossed such an end.
+// Invariant: pure; the same observations give the same findings, each cause once, in the order of Cause. What
+// another finding explains is not told again (a worker that ignores SIGTERM keeps every connection, too). No
+// finding: a connection that was closed in order while no request was on it, and a request that crossed such
+// an end.
 #pragma once
 
 #include <string>

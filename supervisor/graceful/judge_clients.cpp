@@ -45,6 +45,7 @@ void judge_plain(const Observation& o, Findings& found) {
 }
 
 void judge_in_flight(const Observation& o, Findings& found) {
+  if (has(found, Cause::listener_shut)) return;  // it has the figures
   const auto all = asks_of(o, [](const Ask& a) { return is_on_its_way(a.client); });
   const auto bad = asks_of(o, [&](const Ask& a) {
     return (is_on_its_way(a.client) && (is_lost(a) || a.outcome == Outcome::closed) &&
@@ -56,10 +57,10 @@ void judge_in_flight(const Observation& o, Findings& found) {
   if (bad.empty() && cut.empty()) return;
   std::vector<std::string> evidence;
   if (!bad.empty()) evidence.push_back(of_all(bad, all.size(), "slow request"));
-  if (!cut.empty()) evidence.push_back(counted(cut.size(), "answer") + " under load was cut" + after_drain_text(cut));
+  if (!cut.empty())
+    evidence.push_back(counted(cut.size(), "answer") + " under load was cut" + after_drain_text(cut));
   const auto lost = asks_of(o, Trial::load, is_lost);
-  if (!lost.empty())
-    evidence.push_back("under load " + outcomes_text(lost) + after_drain_text(lost));
+  if (!lost.empty()) evidence.push_back("under load " + outcomes_text(lost) + after_drain_text(lost));
   if (std::any_of(o.workers.begin(), o.workers.end(), died_of_sigterm))
     evidence.push_back("workers were ended by SIGTERM itself: perhaps nothing handles it");
   add(found, Cause::in_flight_cut, std::move(evidence));
@@ -73,19 +74,24 @@ void judge_accepted(const Observation& o, Findings& found) {
   };
   const auto bad = asks_of(o, [&](const Ask& a) {
     if (!is_new(a) || a.outcome == Outcome::cut) return false;
-    if (a.client == Client::hesitant) return is_lost(a) || a.outcome == Outcome::closed || a.outcome == Outcome::reset_idle;
+    if (a.client == Client::hesitant)
+      return is_lost(a) || a.outcome == Outcome::closed || a.outcome == Outcome::reset_idle;
     return is_lost(a);
   });
   // Held up by slow clients is another finding; what waited in a listener that was shut down, too.
   if (bad.empty() || has(found, Cause::listener_shut) || has(found, Cause::sigterm_ignored)) return;
-  const auto late = std::count_if(bad.begin(), bad.end(), [](const Ask* a) { return a->outcome == Outcome::timed_out; });
+  const auto late =
+      std::count_if(bad.begin(), bad.end(), [](const Ask* a) { return a->outcome == Outcome::timed_out; });
   if (static_cast<std::size_t>(late) == bad.size() && has(found, Cause::worker_idle)) return;
   const auto hesitant = asks_of(o, [](const Ask& a) { return a.client == Client::hesitant; });
   std::vector<const Ask*> bad_hesitant;
   std::vector<const Ask*> bad_fresh;
   for (const Ask* ask : bad) (ask->client == Client::hesitant ? bad_hesitant : bad_fresh).push_back(ask);
   std::vector<std::string> evidence;
-  if (!bad_fresh.empty()) evidence.push_back(of_all(bad_fresh, asks_of(o, [&](const Ask& a) { return is_new(a) && a.client == Client::fresh; }).size(), "new connection"));
+  if (!bad_fresh.empty())
+    evidence.push_back(of_all(
+        bad_fresh, asks_of(o, [&](const Ask& a) { return is_new(a) && a.client == Client::fresh; }).size(),
+        "new connection"));
   if (!bad_hesitant.empty())
     evidence.push_back(of_all(bad_hesitant, hesitant.size(), "connection") +
                        ", on connections that were accepted and had not spoken");
@@ -102,7 +108,8 @@ void judge_refusals(const Observation& o, Findings& found) {
 }
 
 void judge_kept(const Observation& o, Findings& found) {
-  if (has(found, Cause::in_flight_cut) || has(found, Cause::plain_fails)) return;
+  if (has(found, Cause::in_flight_cut) || has(found, Cause::plain_fails) || has(found, Cause::listener_shut))
+    return;
   const auto is_kept = [](const Ask& a) { return a.client == Client::kept || a.client == Client::idle; };
   const auto all = asks_of(o, Trial::load, is_kept);
   const auto bad = asks_of(o, [&](const Ask& a) {
@@ -110,7 +117,8 @@ void judge_kept(const Observation& o, Findings& found) {
     return is_kept(a) && a.before > 0 && lost && is_of_reload(o, a) && !is_killed_by_time_out(o, a);
   });
   const auto reset = asks_of(o, [&](const Ask& a) {
-    return is_kept(a) && a.outcome == Outcome::reset_idle && is_of_reload(o, a) && !is_killed_by_time_out(o, a);
+    return is_kept(a) && a.outcome == Outcome::reset_idle && is_of_reload(o, a) &&
+           !is_killed_by_time_out(o, a);
   });
   if (bad.empty() && reset.empty()) return;
   std::vector<std::string> evidence;
@@ -123,9 +131,11 @@ void judge_kept(const Observation& o, Findings& found) {
 }
 
 void judge_held_up(const Observation& o, Findings& found) {
+  if (has(found, Cause::ready_too_early)) return;  // they waited for who was not ready yet
   const auto is_fresh = [](const Ask& a) { return a.client == Client::fresh; };
   Nanoseconds slowest = 0;
-  for (const Ask* ask : asks_of(o, Trial::plain, is_fresh)) slowest = std::max(slowest, ask->end - ask->begin);
+  for (const Ask* ask : asks_of(o, Trial::plain, is_fresh))
+    slowest = std::max(slowest, ask->end - ask->begin);
   const Nanoseconds limit = std::max(kHeldUpMin, kHeldUpTimes * slowest);
   std::vector<const Ask*> bad;
   Nanoseconds longest = 0;

@@ -53,7 +53,8 @@ std::string timeout_text(const Observation& o, Trial trial) {
   const auto n = std::count_if(o.workers.begin(), o.workers.end(),
                                [trial](const Worker& w) { return w.killed && w.trial == trial; });
   return std::string(trial_text(trial)) + " " + counted(static_cast<std::size_t>(n), "worker") +
-         (n == 1 ? " was" : " were") + " not gone after " + time_text(o.stop_timeout) + ", and had to be killed";
+         (n == 1 ? " was" : " were") + " not gone after " + time_text(o.stop_timeout) +
+         ", and had to be killed";
 }
 
 }  // namespace
@@ -84,13 +85,14 @@ void judge_ready(const Observation& o, Findings& found) {
   const Nanoseconds took = (*good)->end - first.front()->begin;
   std::vector<std::string> evidence;
   if (fails > 0) {
-    evidence.push_back(counted(static_cast<std::size_t>(fails), "request") +
-                       " right after it was ready failed" +
-                       ((*std::find_if(first.begin(), first.end(), bad))->status >= 500 ? " with an error" : ""));
+    evidence.push_back(
+        counted(static_cast<std::size_t>(fails), "request") + " right after it was ready failed" +
+        ((*std::find_if(first.begin(), first.end(), bad))->status >= 500 ? " with an error" : ""));
   } else if (took <= kReadyMax + 3 * slowest_plain(o)) {
     return;
   }
-  const auto ready = std::find_if(o.workers.begin(), o.workers.end(), [](const Worker& w) { return w.ready != 0; });
+  const auto ready =
+      std::find_if(o.workers.begin(), o.workers.end(), [](const Worker& w) { return w.ready != 0; });
   if (ready != o.workers.end())
     evidence.push_back("ready " + time_text(ready->ready - ready->started) + " after the start, known by \"" +
                        ready->proof + "\"");
@@ -110,8 +112,12 @@ void judge_idle_worker(const Observation& o, Findings& found) {
 }
 
 void judge_crashes(const Observation& o, Findings& found) {
+  // Who waits in accept(2) while another one shuts the socket down gets an error that programs do not expect.
+  const auto is_shut = [&](Trial trial) {
+    return std::find(o.listener_shut.begin(), o.listener_shut.end(), trial) != o.listener_shut.end();
+  };
   auto evidence = told(
-      o, [](const Worker& w) { return w.ready != 0 && w.ended != 0 && !w.asked; },
+      o, [&](const Worker& w) { return w.ready != 0 && w.ended != 0 && !w.asked && !is_shut(w.trial); },
       [](const Worker& w) {
         return worker_text(w) + " " + how_it_ended(w) + ", in the trial \"" + id_of(w.trial) + "\"";
       });
@@ -123,15 +129,26 @@ void judge_reloads(const Observation& o, Findings& found) {
   for (const Seen& seen : o.trials) {
     if (!seen.reload_fault.empty() && evidence.empty()) evidence.push_back(seen.reload_fault);
   }
-  if (!evidence.empty() && !has(found, Cause::crashes)) add(found, Cause::reload_fails, std::move(evidence));
+  const bool is_explained = has(found, Cause::crashes) || has(found, Cause::listener_shut);
+  if (!evidence.empty() && !is_explained) add(found, Cause::reload_fails, std::move(evidence));
 }
 
 void judge_socket(const Observation& o, Findings& found) {
-  if (!o.listener_shut.empty())
-    add(found, Cause::listener_shut,
-        {"it was shut down " + std::to_string(o.listener_shut.size()) + (o.listener_shut.size() == 1 ? " time" : " times") +
-         ", first in the trial \"" + id_of(o.listener_shut.front()) + "\"; what waited in it was reset"});
-  if (o.unlinked) add(found, Cause::socket_unlinked, {o.listen + " is gone, or another socket has its place"});
+  if (o.unlinked)
+    add(found, Cause::socket_unlinked, {o.listen + " is gone, or another socket has its place"});
+  if (o.listener_shut.empty()) return;
+  std::vector<std::string> evidence{"it was shut down " + counted(o.listener_shut.size(), "time") +
+                                    ", first in the trial \"" + id_of(o.listener_shut.front()) + "\""};
+  if (const auto lost = asks_of(o, is_lost); !lost.empty())
+    evidence.push_back("of all requests " + outcomes_text(lost) + after_drain_text(lost));
+  const auto crashed = std::count_if(o.workers.begin(), o.workers.end(), [](const Worker& w) {
+    return w.ready != 0 && w.ended != 0 && !w.asked;
+  });
+  if (crashed > 0)
+    evidence.push_back(counted(static_cast<std::size_t>(crashed), "worker") + " ended by " +
+                       (crashed == 1 ? "itself" : "themselves") +
+                       ", perhaps of the error that accept(2) says then");
+  add(found, Cause::listener_shut, std::move(evidence));
 }
 
 void judge_sigterm(const Observation& o, Findings& found) {
@@ -161,8 +178,9 @@ void judge_left(const Observation& o, Findings& found) {
   auto evidence = told(
       o, [](const Worker& w) { return !w.left.empty() && !w.killed && !died_of_sigterm(w); },
       [](const Worker& w) {
-        return w.left.front() + (w.left.size() > 1 ? " and " + std::to_string(w.left.size() - 1) + " more" : "") +
-               " of " + worker_text(w) + " still lived when its main process had ended, and had to be killed";
+        return w.left.front() +
+               (w.left.size() > 1 ? " and " + std::to_string(w.left.size() - 1) + " more" : "") + " of " +
+               worker_text(w) + " still lived when its main process had ended, and had to be killed";
       });
   if (!evidence.empty()) add(found, Cause::child_left, std::move(evidence));
 }
@@ -172,7 +190,8 @@ void judge_waits(const Observation& o, Findings& found) {
   std::vector<std::string> kept;
   if (timed_out(o, Trial::idle)) kept.push_back(timeout_text(o, Trial::idle));
   if (timed_out(o, Trial::load)) kept.push_back(timeout_text(o, Trial::load));
-  const auto told_last = asks_of(o, Trial::load, [](const Ask& a) { return a.client == Client::kept && a.last; });
+  const auto told_last =
+      asks_of(o, Trial::load, [](const Ask& a) { return a.client == Client::kept && a.last; });
   if (timed_out(o, Trial::load) && told_last.empty())
     kept.push_back("no answer on a kept connection said Connection: close");
   if (!kept.empty()) add(found, Cause::keeps_connections, std::move(kept));

@@ -60,8 +60,8 @@ enum class Outcome : std::uint8_t {
 struct Ask {
   Client client = Client::fresh;
   Outcome outcome = Outcome::answered;
-  int status = 0;              // of the answer; 0: none came
-  Nanoseconds begin = 0;       // when it was due, or the connection was made
+  int status = 0;         // of the answer; 0: none came
+  Nanoseconds begin = 0;  // when it was due, or the connection was made
   Nanoseconds end = 0;
   Nanoseconds drain = 0;       // when the worker's drain began, or the latest one's; 0: none had
   std::uint32_t before = 0;    // answers on this connection before
@@ -78,9 +78,9 @@ struct Worker {
   std::string proof;      // how it is known that it is ready: "notify", "health", "alive" …
   Nanoseconds drain = 0;  // asked to end
   Nanoseconds ended = 0;
-  int status = -1;      // as waitpid(2) says; -1: unknown
-  bool asked = false;   // to end
-  bool killed = false;  // not gone by the end of the time-out
+  int status = -1;                // as waitpid(2) says; -1: unknown
+  bool asked = false;             // to end
+  bool killed = false;            // not gone by the end of the time-out
   Trial trial = Trial::start;     // in which it ended
   std::vector<std::string> left;  // processes that its main process left behind: "pid 12 (sleep)"
 };
@@ -104,9 +104,9 @@ struct Observation {
   bool served = false;
   std::vector<Seen> trials;
   std::vector<Worker> workers;
-  std::vector<std::uint32_t> idle_slots;  // those whose worker answered nobody, though it was alone
-  std::vector<Trial> listener_shut;       // somebody shut it down, in these trials
-  bool unlinked = false;                  // the unix socket is gone, or another one
+  std::vector<std::uint32_t> idle_slots;   // those whose worker answered nobody, though it was alone
+  std::vector<Trial> listener_shut;        // somebody shut it down, in these trials
+  bool unlinked = false;                   // the unix socket is gone, or another one
   std::vector<std::string> own_addresses;  // where its processes listen by themselves
   bool says_in_use = false;                // its output says that the address is in use
   std::uint64_t asks_left_out = 0;         // over a bound

@@ -38,7 +38,8 @@ Range starts_of(const Observation& o) {
 Range drains_of(const Observation& o, Trial trial) {
   Range range;
   for (const Worker& w : o.workers) {
-    if (w.drain != 0 && w.ended != 0 && (trial == Trial::start || w.trial == trial)) range.add(w.ended - w.drain);
+    if (w.drain != 0 && w.ended != 0 && (trial == Trial::start || w.trial == trial))
+      range.add(w.ended - w.drain);
   }
   return range;
 }

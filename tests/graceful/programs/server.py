@@ -120,7 +120,8 @@ def main():
     else:
         signal.signal(signal.SIGTERM, lambda *_: None)
     if PLANTED == "leaves-child":
-        subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
+        # The stop signal goes to the whole tree: only one that is deaf to it stays.
+        subprocess.Popen(["sh", "-c", "trap '' TERM; exec sleep 600"], stdin=subprocess.DEVNULL)
     listener = listen()
     listener.setblocking(False)
     notify("READY=1")

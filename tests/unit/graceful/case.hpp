@@ -77,7 +77,8 @@ inline Case clean() {
   c.o.served = true;
   c.ask(Trial::start, Client::fresh);
   c.ask(Trial::plain, Client::fresh);
-  for (int i = static_cast<int>(Trial::quiet); i <= static_cast<int>(Trial::end); ++i) c.worker(static_cast<Trial>(i));
+  for (int i = static_cast<int>(Trial::quiet); i <= static_cast<int>(Trial::end); ++i)
+    c.worker(static_cast<Trial>(i));
   c.ask(Trial::idle, Client::idle);
   c.ask(Trial::idle, Client::idle, Outcome::closed).before = 1;
   c.ask(Trial::silent, Client::silent, Outcome::closed);

@@ -31,8 +31,9 @@ TEST_CASE("answers end where they say so, however they are cut into pieces", "[g
       {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\nx", 200, 1, false},
       {"HTTP/1.1 204 No Content\r\n\r\n", 204, 0, false},
       {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx", 404, 1, false},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n3\r\n\r\nx\r\n0\r\nTrailer: 1\r\n\r\n", 200,
-       8, false},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n3\r\n\r\nx\r\n0\r\nTrailer: "
+       "1\r\n\r\n",
+       200, 8, false},
   };
   for (const Row& row : rows) {
     for (const std::size_t size : {1, 3, 1000}) {

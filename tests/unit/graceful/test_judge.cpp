@@ -54,16 +54,15 @@ TEST_CASE("the evidence has figures and when they fell", "[graceful]") {
   Case c = clean();
   for (int i = 0; i < 3; ++i) c.ask(Trial::load, Client::kept, Outcome::reset).before = 2;
   CHECK(c.evidence() ==
-        "3 of 4 requests: 3 were reset, 40 ms after the drain began, on connections that had been used before\n");
+        "3 of 4 requests: 3 were reset, 40 ms after the drain began, on connections that had been used "
+        "before\n");
 }
 
 TEST_CASE("a worker that is not gone in time is told apart by what it may have waited for", "[graceful]") {
-  const std::pair<Trial, const char*> rows[] = {{Trial::quiet, "sigterm-ignored"},
-                                                {Trial::idle, "keeps-connections"},
-                                                {Trial::load, "keeps-connections"},
-                                                {Trial::silent, "waits-for-silent"},
-                                                {Trial::half, "waits-for-half"},
-                                                {Trial::end, "sigterm-ignored"}};
+  const std::pair<Trial, const char*> rows[] = {
+      {Trial::quiet, "sigterm-ignored"},  {Trial::idle, "keeps-connections"},
+      {Trial::load, "keeps-connections"}, {Trial::silent, "waits-for-silent"},
+      {Trial::half, "waits-for-half"},    {Trial::end, "sigterm-ignored"}};
   for (const auto& [trial, found] : rows) {
     Case c = clean();
     c.worker(trial).killed = true;
@@ -86,7 +85,8 @@ TEST_CASE("what is lost when a worker is killed at the time-out is not told agai
   CHECK(c.found() == "keeps-connections");
 }
 
-TEST_CASE("how a worker ends is judged: status, crash, what it leaves, and SIGTERM itself is a note", "[graceful]") {
+TEST_CASE("how a worker ends is judged: status, crash, what it leaves, and SIGTERM itself is a note",
+          "[graceful]") {
   Case status = clean();
   status.worker(Trial::quiet).status = 1 << 8;
   CHECK(status.found() == "exit-status");
@@ -154,6 +154,7 @@ TEST_CASE("errors, other workers, the socket and slow clients have causes of the
   Case shut = clean();
   shut.o.listener_shut = {Trial::quiet};
   shut.ask(Trial::load, Client::fresh, Outcome::reset);
+  shut.worker(Trial::quiet).asked = false;
   CHECK(shut.found() == "listener-shut");
   Case unlinked = clean();
   unlinked.o.unlinked = true;
