@@ -5,8 +5,9 @@
 
 One thread waits on the listener and on all connections that nobody is answering; requests are answered by a pool of
 threads. The drain (docs/contract.md): at SIGTERM it accepts no more; requests in flight are answered; a connection
-that was accepted and has not spoken has FRESH_S for its first request; idle ones are looked at for IDLE_S more and
-once again before they are closed; every answer says "Connection: close". Bounded: connections, head and body.
+that was accepted and has not spoken has FRESH_S for its first request, half a request LATE_S for its rest; idle ones
+are looked at for IDLE_S more and once again before they are closed; every answer says "Connection: close". Bounded:
+connections, head and body.
 """
 import argparse, fcntl, importlib, io, os, queue, selectors, signal, socket, struct, sys, termios, threading, time, traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ CONNECTIONS_MAX = 1000
 KEEP_S = 60.0   # between two requests
 READ_S = 30.0   # for a request to come, or an answer to go, once it has begun
 FRESH_S = 1.0   # in the drain: for the first request of a connection that was accepted before it
+LATE_S = 3.0    # in the drain: for the rest of a request that has begun to come
 IDLE_S = 0.5    # in the drain: for one more request, which is then told to be the last
 LINGER_S = 0.2  # for the client to see our end, so that no unread byte turns our close into a reset
 
@@ -42,6 +44,13 @@ class Connection:
 
     def waiting_bytes(self):
         return struct.unpack("i", fcntl.ioctl(self.sock, termios.FIONREAD, b"\0" * 4))[0]
+
+    def give_up(self):
+        # Whoever waits in recv(2) for more is told that nothing comes.
+        try:
+            self.sock.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass
 
     def read_more(self):
         data = self.sock.recv(65536)
@@ -95,6 +104,8 @@ class Server:
         self.pool = ThreadPoolExecutor(threads)
         self.quiet = set()          # connections that no thread has
         self.busy = 0               # connections that a thread has
+        self.reading = set()        # … and whose request has not come whole
+        self.cut_at = 0.0           # in the drain: when these are given up
         self.back = queue.SimpleQueue()
         self.draining = self.accepting = False
         self.beat_s = self.beat_at = 0.0
@@ -137,6 +148,7 @@ class Server:
 
     def wait_s(self):
         ends = [c.deadline for c in self.quiet] + ([self.beat_at] if self.beat_s else [])
+        ends += [self.cut_at] if self.busy and self.draining and time.monotonic() < self.cut_at else []
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def woken(self):
@@ -207,6 +219,9 @@ class Server:
         if self.beat_s and now >= self.beat_at:
             self.beat_at = now + self.beat_s
             notify("WATCHDOG=1")
+        for c in list(self.reading) if self.draining and now >= self.cut_at else ():
+            self.reading.discard(c)
+            c.give_up()
         for c in [c for c in self.quiet if c.deadline <= now]:
             self.forget(c)
             if not c.closing and c.waiting_bytes():  # the last look
@@ -216,6 +231,7 @@ class Server:
 
     def begin_drain(self):
         self.draining = True
+        self.cut_at = time.monotonic() + LATE_S
         notify("STOPPING=1")
         for c in self.quiet:
             c.deadline = min(c.deadline, time.monotonic() + (FRESH_S if c.fresh else IDLE_S))
@@ -224,7 +240,11 @@ class Server:
 
     def answer(self, c):
         try:
-            request = c.read_request()
+            self.reading.add(c)
+            try:
+                request = c.read_request()
+            finally:
+                self.reading.discard(c)
             c.fresh = False
             if request is None:
                 c.sock.close()

@@ -27,6 +27,7 @@ void add_traces(CLI::App& app, Options& options);
 void add_why(CLI::App& app, Options& options);
 void add_explain(CLI::App& app, Options& options);
 void add_check(CLI::App& app, Options& options);
+void add_check_graceful(CLI::App& app, Options& options);
 void add_doctor(CLI::App& app, Options& options);
 void add_replay(CLI::App& app, Options& options);
 void add_version(CLI::App& app, Options& options);

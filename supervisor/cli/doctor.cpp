@@ -1,12 +1,8 @@
 // `runmain doctor`: runs a program to look at it, or looks at a living service; runmain-doctor does it.
-#include <fcntl.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <climits>
-#include <csignal>
 #include <optional>
 
 #include "cli/arguments.hpp"
@@ -14,55 +10,13 @@
 #include "cli/doctor_text.hpp"
 #include "cli/programs.hpp"
 #include "cli/session.hpp"
-#include "os/linux/fd.hpp"
-
-extern char** environ;
 
 namespace runmain::cli {
 namespace {
 
-constexpr std::size_t kReportMax = 64U << 20U;
 constexpr std::size_t kWidthMost = 110;  // sentences longer than that are hard to read
 
-pid_t running = 0;
-
-// To the doctor, which ends the program and then itself.
-void pass_on(int number) {
-  if (running > 0) kill(running, number);
-}
-
-struct Answer {
-  std::string text;
-  int status = 0;  // as waitpid(2) says
-};
-
-Result<Answer> run_program(const std::string& program, const std::vector<std::string>& args) {
-  int ends[2] = {-1, -1};
-  if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno("pipe2", errno);
-  const os::UniqueFd in(ends[0]);
-  os::UniqueFd out(ends[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, out.get(), STDOUT_FILENO);
-  std::vector<char*> argv{const_cast<char*>(program.c_str())};
-  for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) return Error::from_errno("run " + program, failed);
-  running = pid;
-  out.reset();
-  auto text = os::read_all(in.get(), kReportMax);
-  Answer answer;
-  while (waitpid(pid, &answer.status, 0) < 0 && errno == EINTR) {
-  }
-  if (!text) return text.error();
-  answer.text = std::move(*text);
-  return answer;
-}
-
-int show(const Options& options, Terminal& terminal, const Answer& answer) {
+int show(const Options& options, Terminal& terminal, const ProgramAnswer& answer) {
   const control::Json report = control::Json::parse(answer.text, nullptr, false);
   if (!report.is_object()) {
     complain(terminal, Error{"runmain-doctor ended without a report"});
@@ -136,7 +90,6 @@ int run_doctor(const Options& options, Terminal& terminal) {
     args->emplace_back("--");
     args->insert(args->end(), command.begin(), command.end());
   }
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) std::signal(number, pass_on);
   const auto answer = run_program(*program, *args);
   if (!answer) {
     complain(terminal, answer.error());

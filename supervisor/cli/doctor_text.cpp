@@ -63,28 +63,6 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
   return all;
 }
 
-// Wrapped at blanks; the first line begins with `first`, the others are as far in.
-std::string wrapped(const std::string& sentence, const std::string& first, std::size_t width) {
-  const std::string in(columns_of(first), ' ');
-  std::string out = first;
-  std::size_t column = columns_of(first);
-  bool begins = true;
-  for (std::size_t at = 0; at < sentence.size();) {
-    const std::size_t end = std::min(sentence.find(' ', at), sentence.size());
-    const std::string word = sentence.substr(at, end - at);
-    if (!begins && width > 0 && column + 1 + columns_of(word) > width) {
-      out += "\n" + in;
-      column = in.size();
-      begins = true;
-    }
-    out += (begins ? "" : " ") + word;
-    column += columns_of(word) + (begins ? 0 : 1);
-    begins = false;
-    at = end + 1;
-  }
-  return out + "\n";
-}
-
 // A program and its script by their names: where they are matters less than what they are.
 std::string command_text(std::vector<std::string> argv) {
   for (std::size_t i = 0; i < std::min<std::size_t>(argv.size(), 2); ++i) {

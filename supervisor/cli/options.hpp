@@ -41,7 +41,9 @@ struct Options {
   std::uint32_t generation = 0;  // traces; 0: all
   bool duplicates = false;       // traces
   bool probe = false;            // doctor
-  std::string request;           // doctor: a path or URL; empty: "/"
+  std::string request;           // doctor: a path or URL; check-graceful: a path; empty: "/"
+  std::string slow;              // check-graceful: a path that takes long
+  std::uint32_t reloads = 0;     // check-graceful: under load; 0: its default
   bool detach = false;
   std::string journal;   // up: to write; replay: to read
   double timeout_s = 0;  // 0: no limit

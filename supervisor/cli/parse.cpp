@@ -29,6 +29,7 @@ void add_all(CLI::App& app, Options& options) {
   add_why(app, options);
   add_explain(app, options);
   add_check(app, options);
+  add_check_graceful(app, options);
   add_doctor(app, options);
   add_replay(app, options);
   add_version(app, options);
@@ -65,7 +66,9 @@ std::string hint_or_help(const CLI::App& app, const std::string& word,
   return near.empty() ? help_hint(app) : "did you mean \"" + near + "\"?";
 }
 
-bool takes_command(const std::string& name) { return name == "dev" || name == "serve" || name == "doctor"; }
+bool takes_command(const std::string& name) {
+  return name == "dev" || name == "serve" || name == "doctor" || name == "check-graceful";
+}
 
 Error unexpected(const CLI::App& app, const std::string& word) {
   const CLI::App& command = chosen(app);
@@ -93,7 +96,8 @@ Error fault_of(const CLI::App& app, const CLI::ParseError& error) {
   return Error{message, {}, help_hint(app)};
 }
 
-// The place of `dev`, `serve` or `doctor` in the arguments, their number if another command is meant.
+// The place of `dev`, `serve`, `doctor` or `check-graceful` in the arguments, their number if another command
+// is meant.
 std::size_t program_at(const std::vector<std::string>& args) {
   for (std::size_t i = 0; i < args.size(); ++i) {
     const std::string& word = args[i];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 
@@ -10,5 +11,15 @@ namespace runmain::cli {
 // The absolute path of an executable beside this one, or in ../libexec/runmain/ from there. On failure says
 // where it was looked for.
 Result<std::string> find_program(const std::string& name);
+
+struct ProgramAnswer {
+  std::string text;
+  int status = 0;  // as waitpid(2) says
+};
+
+// Runs an executable and waits for its end; what it writes on standard output, at most 64 MiB, is the text.
+// Standard error is ours; SIGINT, SIGTERM and SIGHUP are passed on to it. On failure it was not started, or
+// wrote more.
+Result<ProgramAnswer> run_program(const std::string& program, const std::vector<std::string>& args);
 
 }  // namespace runmain::cli

@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -95,6 +96,27 @@ std::string in_one_line(std::string_view text) {
     }
   }
   return harmless(shown);
+}
+
+std::string wrapped(const std::string& sentence, const std::string& first, std::size_t width) {
+  const std::string in(columns_of(first), ' ');
+  std::string out = first;
+  std::size_t column = columns_of(first);
+  bool begins = true;
+  for (std::size_t at = 0; at < sentence.size();) {
+    const std::size_t end = std::min(sentence.find(' ', at), sentence.size());
+    const std::string word = sentence.substr(at, end - at);
+    if (!begins && width > 0 && column + 1 + columns_of(word) > width) {
+      out += "\n" + in;
+      column = in.size();
+      begins = true;
+    }
+    out += (begins ? "" : " ") + word;
+    column += columns_of(word) + (begins ? 0 : 1);
+    begins = false;
+    at = end + 1;
+  }
+  return out + "\n";
 }
 
 }  // namespace runmain::cli

@@ -41,4 +41,8 @@ std::string harmless(std::string_view text);
 // The same, with all of it shown: what a carriage return would have hidden, too, and a tab in one column.
 std::string in_one_line(std::string_view text);
 
+// A line or more, wrapped at blanks to `width` columns (0: not at all); the first begins with `first`, the
+// others are as far in.
+std::string wrapped(const std::string& sentence, const std::string& first, std::size_t width);
+
 }  // namespace runmain::cli

@@ -42,9 +42,10 @@ inline const std::vector<Rule>& rules() {
         "os/linux/fd.hpp", "os/linux/cpus.hpp", "os/linux/sockets.hpp"},
        {"CLI/", "nlohmann/"}},
       {"supervisor/doctor/", {"base/"}, {"nlohmann/"}},
+      {"supervisor/graceful/", {"base/"}, {"nlohmann/"}},
       {"supervisor/app/",
        {"base/", "core/", "config/", "os/", "keeper/", "drive/", "control/", "web/", "cli/", "telemetry/",
-        "doctor/", "child_runtime/"},
+        "doctor/", "graceful/", "child_runtime/"},
        {"nlohmann/"}},
       {"child_runtime/", {}, {}},
   };
