@@ -353,8 +353,11 @@ void judge_never_ended(const Look& look, Findings& found) {
   if (look.all().records_lost > 0) return;  // its end may be among them
   std::map<std::pair<pid_t, std::string>, std::pair<const SpanSeen*, std::size_t>> open;
   for (const SpanSeen& span : look.all().seen) {
-    // What is current is in a block that goes on: a long task.
-    if (span.end || !span.by_program || span.activated || !look.during_request(span.pid, span.time)) continue;
+    // In Python what was made current ends with its block: it is a long task. In Node nothing ends it.
+    const Process* process = look.process(span.pid);
+    const bool ends_by_itself =
+        span.activated && process != nullptr && process->runtime.rfind("python", 0) == 0;
+    if (span.end || !span.by_program || ends_by_itself || !look.during_request(span.pid, span.time)) continue;
     // What the last request began may have been cut off by the stop.
     if (look.all().stop.tried && span.time >= look.all().stop.begin) continue;
     const auto& requests = look.all().requests;

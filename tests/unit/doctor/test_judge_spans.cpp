@@ -151,6 +151,10 @@ TEST_CASE("a span that a request has begun and nobody has ended is named, one of
   c.seen(kServing, "lost", "/app/app.py:40", 0).activated = false;
   c.pass(kSecond);
   CHECK(c.found() == "never-ended 101");
+  c.e.seen.back().activated = true;
+  CHECK(c.found().empty());  // a long task, in its block
+  c.e.processes.front().runtime = "node 20.1.0";
+  CHECK(c.found() == "never-ended 101");
   c.e.requests.back().last = true;
   CHECK(c.found().empty());
 }
