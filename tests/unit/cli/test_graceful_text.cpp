@@ -9,7 +9,8 @@ using runmain::control::Json;
 namespace {
 
 Json report() {
-  return Json::parse(R"({"v":1,"start_ms":{"least":5,"most":5,"of":1},"drain_ms":{"least":40,"most":1200,"of":4},
+  return Json::parse(
+      R"({"v":1,"start_ms":{"least":5,"most":5,"of":1},"drain_ms":{"least":40,"most":1200,"of":4},
     "trials":[{"trial":"load","reloads":3,"requests":412,"errors":0,"outcomes":{"answered":409,"reset":3},"slowest_ms":29,
                "drain_ms":{"least":62,"most":100,"of":6}}],
     "findings":[{"cause":"kept-lost","title":"A kept connection is ended with a request in it","contract":"drain, 3",
@@ -23,16 +24,18 @@ TEST_CASE("a report has a line for each trial, and what is broken with its figur
   const std::string text = graceful_text(report(), false, 100);
   for (const char* part :
        {"  load       3 reloads, 409 of 412 requests answered, slowest 29 ms, drains of 62 ms to 100 ms\n",
-        "Ready after 5 ms, gone after 40 ms to 1.2 s.", "1. A kept connection is ended with a request in it\n   kept-lost\n",
-        "   The contract: drain, 3.\n", "   - 3 of 412 requests: 3 were reset\n", "   Mend it: Look once more.\n",
+        "Ready after 5 ms, gone after 40 ms to 1.2 s.",
+        "1. A kept connection is ended with a request in it\n   kept-lost\n", "   The contract: drain, 3.\n",
+        "   - 3 of 412 requests: 3 were reset\n", "   Mend it: Look once more.\n",
         "Note: 1 request met the end.", "1 part of the contract broken.\n"}) {
     INFO(part << "\nin\n" << text);
     CHECK(text.find(part) != std::string::npos);
   }
 }
 
-TEST_CASE("a program without a fault is told so, one that never served is not, and all of a report is harmless",
-          "[graceful]") {
+TEST_CASE(
+    "a program without a fault is told so, one that never served is not, and all of a report is harmless",
+    "[graceful]") {
   CHECK(graceful_text(Json::parse(R"({"findings":[]})"), false, 80) == "\nAll of the contract is kept.\n");
   CHECK(graceful_text(Json::parse(R"({"findings":[],"fault":{},"output":["no module"]})"), false, 80) ==
         "\n  | no module\n");
