@@ -164,7 +164,7 @@ Result<void> GracefulRun::never_served() {
   look_for_own_listeners();
   seen_.says_in_use = instance_.says_in_use();
   if (seen_.trials.back().asks.empty() && !instance_.lives())
-    return Error{"`runmain serve` ended before it served", {}, "its own words are below", ECHILD};
+    return Error{"`runmain serve` ended before it served", {}, "its last lines are shown", ECHILD};
   const std::string why = watch_.last_failure();
   return Error{request_.command.front() + " never served" + (why.empty() ? "" : ": " + why),
                {},

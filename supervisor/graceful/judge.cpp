@@ -23,7 +23,7 @@ constexpr std::array<void (*)(const Observation&, Findings&), 16> kRules{
 const char* word_of(Outcome outcome) {
   switch (outcome) {
     case Outcome::answered: return "answered";
-    case Outcome::closed: return "closed before";
+    case Outcome::closed: return "closed before anything was asked";
     case Outcome::crossed: return "sent as it was closed";
     case Outcome::refused: return "refused";
     case Outcome::reset: return "reset";

@@ -140,10 +140,11 @@ void judge_held_up(const Observation& o, Findings& found) {
   std::vector<const Ask*> bad;
   Nanoseconds longest = 0;
   for (const Ask* ask : asks_of(o, Trial::slow, is_fresh)) {
-    if (ask->end - ask->begin <= limit && ask->outcome != Outcome::timed_out) continue;
-    if (ask->drain != 0) continue;  // that is about the drain
+    // What it waited from the drain on is about the drain.
+    const Nanoseconds waited = (ask->drain == 0 ? ask->end : std::min(ask->end, ask->drain)) - ask->begin;
+    if (waited <= limit) continue;
     bad.push_back(ask);
-    longest = std::max(longest, ask->end - ask->begin);
+    longest = std::max(longest, waited);
   }
   if (bad.empty() || has(found, Cause::plain_fails) || has(found, Cause::own_socket)) return;
   add(found, Cause::holds_others_up,

@@ -164,6 +164,10 @@ TEST_CASE("errors, other workers, the socket and slow clients have causes of the
   ask.drain = 0;
   ask.end = ask.begin + 2 * kSecond;
   CHECK(held.found() == "holds-others-up");
+  ask.drain = ask.begin + 3 * kSecond / 2;  // only the drain helped it
+  CHECK(held.found() == "holds-others-up");
+  ask.drain = ask.begin + kSecond / 2;
+  CHECK(held.found().empty());
   Case failed = clean();
   failed.trial(Trial::idle).reload_fault = "not ready in time";
   CHECK(failed.found() == "reload-fails");
