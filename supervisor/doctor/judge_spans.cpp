@@ -139,13 +139,16 @@ bool is_below_client(const Look& look, pid_t pid, const ServerSpan& span) {
   return false;
 }
 
-// Both began while one request of ours was answered.
-bool are_of_one_request(const Look& look, pid_t pid, const ServerSpan& one, const ServerSpan& other) {
+// The number of the request of ours in which both began; nothing: of none.
+std::optional<std::size_t> request_of(const Look& look, pid_t pid, const ServerSpan& one,
+                                      const ServerSpan& other) {
   const auto& requests = look.all().requests;
-  return std::any_of(requests.begin(), requests.end(), [&](const Request& r) {
-    return r.pid == pid && r.begin <= one.begin && one.begin <= r.end && r.begin <= other.begin &&
-           other.begin <= r.end;
-  });
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const Request& r = requests[i];
+    const auto within = [&](const ServerSpan& span) { return r.begin <= span.begin && span.begin <= r.end; };
+    if (r.pid == pid && within(one) && within(other)) return i;
+  }
+  return std::nullopt;
 }
 
 // A span of the same name right below a server's span: a second middleware, which takes the first one's for
@@ -166,10 +169,14 @@ std::string repeated_below(const Look& look, pid_t pid) {
   return {};
 }
 
-// Two server's spans of one request: seen by a probe in one of the requests that we drove, else on the wire
-// one right below the other, or one within the other in a program that gets one request after the other.
+// Two server's spans of one request: seen by a probe in the requests that we drove, else on the wire one
+// right below the other, or one within the other in a program that gets one request after the other. Of
+// several requests more than one has to show it: what we once gave up waiting for is answered beside the next
+// one.
 std::string doubled_servers(const Look& look, pid_t pid) {
   const auto all = server_spans(look, pid);
+  std::set<std::size_t> shown;
+  std::string words;
   for (const ServerSpan& outer : all) {
     for (const ServerSpan& inner : all) {
       if (&inner == &outer || inner.begin < outer.begin) continue;
@@ -177,13 +184,15 @@ std::string doubled_servers(const Look& look, pid_t pid) {
       const bool is_below = inner.trace == outer.trace && inner.parent == outer.span;
       const bool is_within = look.all().one_at_a_time && inner.trace != outer.trace &&
                              inner.end <= outer.end && inner.begin < inner.end;
-      const bool is_one =
-          look.has_probe(pid) ? are_of_one_request(look, pid, outer, inner) : is_below || is_within;
+      const auto request = request_of(look, pid, outer, inner);
+      const bool is_one = look.has_probe(pid) ? request.has_value() : is_below || is_within;
       if (!is_one || is_below_client(look, pid, inner)) continue;
-      return "one request has two server spans: " + outer.words + " and " + inner.words;
+      shown.insert(look.has_probe(pid) ? *request : shown.size());
+      words = "one request has two server spans: " + outer.words + " and " + inner.words;
     }
   }
-  return {};
+  const std::size_t enough = look.has_probe(pid) && look.all().requests.size() > 1 ? 2 : 1;
+  return shown.size() >= enough ? words : std::string();
 }
 
 // ---- one exporter in two processors
