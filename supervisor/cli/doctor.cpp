@@ -22,9 +22,11 @@ int show(const Options& options, Terminal& terminal, const ProgramAnswer& answer
     complain(terminal, Error{"runmain-doctor ended without a report"});
     return kServiceFailed;
   }
+  const auto findings = report.find("findings");
+  const bool has_fault = report.find("fault") != report.end();
   if (options.json) {
     terminal.out << answer.text;
-  } else {
+  } else if (!has_fault || (findings != report.end() && !findings->empty())) {
     const std::size_t width = terminal.width == 0 ? 0 : std::min(terminal.width, kWidthMost);
     char folder[PATH_MAX];
     terminal.out << doctor_text(report, terminal.colour, width,
