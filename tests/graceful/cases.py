@@ -37,3 +37,6 @@ CASES = [
     planted("waits-for-half", "waits-for-half"),
     planted("one-at-a-time", "holds-others-up", may=("waits-for-silent", "waits-for-half", "keeps-connections")),
 ]
+
+# Those that are run at each build: kinds of faults that are seen in different ways.
+BRIEF = {"clean: threads", "clean: asyncio", "exits-at-once", "keeps-idle", "resets-kept", "answers-503", "own-socket", "waits-for-half"}
