@@ -143,7 +143,6 @@ Result<void> look(const LivingPlan& plan, doctor::Evidence& evidence, const std:
   for (const pid_t pid : pids) tags.insert(os::tag_of(pid));
   tags.erase(0);
   DoctorProcesses processes(std::vector<std::uint64_t>(tags.begin(), tags.end()));
-  processes.set_main(pids.front());
   processes.look();
   const std::uint16_t port = port_of(plan, *service, processes.living());
   if (port == 0)

@@ -156,7 +156,6 @@ doctor::Process& DoctorProcesses::entry(pid_t pid) {
   if (seen_.size() >= kSeenMax) return seen_.back();
   doctor::Process process;
   process.pid = pid;
-  process.main = pid == main_;
   return seen_.emplace_back(std::move(process));
 }
 
@@ -181,8 +180,6 @@ void DoctorProcesses::read(doctor::Process& process) {
 }
 
 void DoctorProcesses::count_request(pid_t pid) { ++entry(pid).requests; }
-
-void DoctorProcesses::set_main(pid_t pid) { main_ = pid; }
 
 pid_t DoctorProcesses::owner_of_inode(const std::vector<pid_t>& pids, std::uint64_t inode) {
   if (inode == 0) return 0;

@@ -26,7 +26,6 @@ class DoctorProcesses {
   const std::vector<doctor::Process>& seen() const { return seen_; }
   // It accepted one of our requests.
   void count_request(pid_t pid);
-  void set_main(pid_t pid);
 
   // Which process of the tree has the TCP socket whose own port on loopback this is; 0: none that we may see.
   static pid_t owner_of_port(std::uint64_t tag, std::uint16_t port);
@@ -40,7 +39,6 @@ class DoctorProcesses {
   static void read(doctor::Process& process);
 
   std::vector<std::uint64_t> tags_;
-  pid_t main_ = 0;
   std::vector<pid_t> living_;
   std::vector<doctor::Process> seen_;
 };

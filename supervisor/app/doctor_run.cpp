@@ -93,7 +93,6 @@ Result<void> DoctorRun::start() {
   const os::SpawnOutcome outcome = spawner->spawn(child);
   if (outcome.pid <= 0) return Error{outcome.detail, {}, "is it installed, and in PATH?", outcome.error};
   main_ = outcome.pid;
-  processes_->set_main(main_);
   // Threads only now: the spawner wants to be alone.
   receiver_ = std::make_unique<DoctorReceiver>(
       std::move(*listener), secret_,
@@ -296,7 +295,6 @@ void DoctorRun::watch_the_end(Time begin) {
   while (os::Loop::now() < limit && !interrupted()) {
     reap();
     processes_->look();
-    if (main_ended_ && !stop.main_ended) stop.main_ended = nanoseconds(os::Loop::now());
     if (main_ended_ && processes_->living().empty()) {
       stop.ended = nanoseconds(os::Loop::now());
       stop.still_served.reset();  // it took its time

@@ -1,7 +1,5 @@
 // `runmain check-graceful`: whether a program keeps the contract under load and reloads; runmain-graceful
 // looks.
-#include <sys/wait.h>
-
 #include <filesystem>
 
 #include "cli/arguments.hpp"
@@ -11,27 +9,6 @@
 
 namespace runmain::cli {
 namespace {
-
-constexpr std::size_t kWidthMost = 110;  // sentences longer than that are hard to read
-
-int show(const Options& options, Terminal& terminal, const ProgramAnswer& answer) {
-  const control::Json report = control::Json::parse(answer.text, nullptr, false);
-  if (!report.is_object()) {
-    complain(terminal, Error{"runmain-graceful ended without a report"});
-    return kServiceFailed;
-  }
-  if (options.json) {
-    terminal.out << answer.text;
-  } else {
-    const std::size_t width = terminal.width == 0 ? 0 : std::min(terminal.width, kWidthMost);
-    terminal.out << graceful_text(report, terminal.colour, width);
-  }
-  if (const auto fault = report.find("fault"); fault != report.end()) {
-    terminal.out.flush();
-    complain(terminal, Error{control::text_of(*fault, "message"), {}, control::text_of(*fault, "hint")});
-  }
-  return WIFEXITED(answer.status) ? WEXITSTATUS(answer.status) : kSignalled + WTERMSIG(answer.status);
-}
 
 // Of runmain-graceful. False: one of them is none.
 bool arguments_of(const Options& options, std::vector<std::string>& args, Terminal& terminal) {
@@ -87,7 +64,10 @@ int run_check_graceful(const Options& options, Terminal& terminal) {
     complain(terminal, answer.error());
     return kServiceFailed;
   }
-  return show(options, terminal, *answer);
+  return show_report(options, terminal, "runmain-graceful", *answer,
+                     [&](const control::Json& report, std::size_t width) {
+                       return graceful_text(report, terminal.colour, width);
+                     });
 }
 
 }  // namespace

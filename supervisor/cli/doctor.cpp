@@ -1,5 +1,4 @@
 // `runmain doctor`: runs a program to look at it, or looks at a living service; runmain-doctor does it.
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <climits>
@@ -14,29 +13,13 @@
 namespace runmain::cli {
 namespace {
 
-constexpr std::size_t kWidthMost = 110;  // sentences longer than that are hard to read
-
-int show(const Options& options, Terminal& terminal, const ProgramAnswer& answer) {
-  const control::Json report = control::Json::parse(answer.text, nullptr, false);
-  if (!report.is_object()) {
-    complain(terminal, Error{"runmain-doctor ended without a report"});
-    return kServiceFailed;
-  }
+// What could not be looked at has no report but its fault.
+std::string text_of_report(const control::Json& report, bool colour, std::size_t width) {
   const auto findings = report.find("findings");
-  const bool has_fault = report.find("fault") != report.end();
-  if (options.json) {
-    terminal.out << answer.text;
-  } else if (!has_fault || (findings != report.end() && !findings->empty())) {
-    const std::size_t width = terminal.width == 0 ? 0 : std::min(terminal.width, kWidthMost);
-    char folder[PATH_MAX];
-    terminal.out << doctor_text(report, terminal.colour, width,
-                                getcwd(folder, sizeof folder) != nullptr ? folder : "");
-  }
-  if (const auto fault = report.find("fault"); fault != report.end()) {
-    terminal.out.flush();
-    complain(terminal, Error{fault->value("message", ""), {}, fault->value("hint", "")});
-  }
-  return WIFEXITED(answer.status) ? WEXITSTATUS(answer.status) : kSignalled + WTERMSIG(answer.status);
+  const bool has_findings = findings != report.end() && !findings->empty();
+  if (report.contains("fault") && !has_findings) return {};
+  char folder[PATH_MAX];
+  return doctor_text(report, colour, width, getcwd(folder, sizeof folder) != nullptr ? folder : "");
 }
 
 // Arguments of runmain-doctor for a living service. Nothing: `exit` says why.
@@ -97,7 +80,10 @@ int run_doctor(const Options& options, Terminal& terminal) {
     complain(terminal, answer.error());
     return kServiceFailed;
   }
-  return show(options, terminal, *answer);
+  return show_report(options, terminal, "runmain-doctor", *answer,
+                     [&](const control::Json& report, std::size_t width) {
+                       return text_of_report(report, terminal.colour, width);
+                     });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -17,6 +18,7 @@ namespace runmain::cli {
 namespace {
 
 constexpr std::size_t kAnswerMax = 64U << 20U;
+constexpr std::size_t kWidthMost = 110;  // sentences longer than that are hard to read
 
 volatile std::sig_atomic_t running = 0;  // the program that we wait for
 
@@ -66,6 +68,23 @@ Result<ProgramAnswer> run_program(const std::string& program, const std::vector<
   if (!text) return text.error();
   answer.text = std::move(*text);
   return answer;
+}
+
+int show_report(const Options& options, Terminal& terminal, const std::string& program,
+                const ProgramAnswer& answer,
+                const std::function<std::string(const control::Json&, std::size_t width)>& text) {
+  const control::Json report = control::Json::parse(answer.text, nullptr, false);
+  if (!report.is_object()) {
+    complain(terminal, Error{program + " ended without a report"});
+    return kServiceFailed;
+  }
+  const std::size_t width = terminal.width == 0 ? 0 : std::min(terminal.width, kWidthMost);
+  terminal.out << (options.json ? answer.text : text(report, width));
+  if (const auto fault = report.find("fault"); fault != report.end()) {
+    terminal.out.flush();
+    complain(terminal, Error{control::text_of(*fault, "message"), {}, control::text_of(*fault, "hint")});
+  }
+  return WIFEXITED(answer.status) ? WEXITSTATUS(answer.status) : kSignalled + WTERMSIG(answer.status);
 }
 
 }  // namespace runmain::cli

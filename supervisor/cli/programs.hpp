@@ -1,10 +1,14 @@
-// Where the other executables of runmain are.
+// Where the other executables of runmain are, and how one is run for its report.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/result.hpp"
+#include "cli/options.hpp"
+#include "control/protocol.hpp"
 
 namespace runmain::cli {
 
@@ -21,5 +25,11 @@ struct ProgramAnswer {
 // Standard error is ours; SIGINT, SIGTERM and SIGHUP are passed on to it. On failure it was not started, or
 // wrote more.
 Result<ProgramAnswer> run_program(const std::string& program, const std::vector<std::string>& args);
+
+// A program's report, one JSON object: as it is with --json, else what `text` makes of it (columns; 0: no
+// limit); then its `fault`. Returns the exit status of the program, which is that of runmain.
+int show_report(const Options& options, Terminal& terminal, const std::string& program,
+                const ProgramAnswer& answer,
+                const std::function<std::string(const control::Json&, std::size_t width)>& text);
 
 }  // namespace runmain::cli

@@ -28,7 +28,6 @@ struct Process {
   pid_t pid = 0;
   pid_t parent = 0;  // when it was first seen; its parent may have ended since
   std::vector<std::string> argv;
-  bool main = false;               // the command itself
   bool listens = false;            // a TCP socket in state LISTEN is its own or inherited
   unsigned requests = 0;           // that it accepted of ours
   std::vector<std::string> hooks;  // what instruments it by its environment: "PYTHONPATH=…", "NODE_OPTIONS=…"
@@ -122,7 +121,6 @@ struct SpanSeen : Record {
 
 struct Shutdown : Record {
   std::uint64_t provider = 0;
-  double milliseconds = 0;
 };
 
 struct SignalHandled : Record {
@@ -180,7 +178,6 @@ struct Stop {
   bool tried = false;
   std::string signal;  // "SIGTERM", or "SIGINT" for what is stopped by Ctrl-C
   Nanoseconds begin = 0;
-  std::optional<Nanoseconds> main_ended;    // the command itself
   std::optional<Nanoseconds> ended;         // all of it; empty: it was killed
   std::optional<Nanoseconds> still_served;  // a request that it answered long after the signal
   pid_t still_served_by = 0;

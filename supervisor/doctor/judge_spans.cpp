@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kServer = 2;  // SpanKind of OTLP
 constexpr int kClient = 3;
-constexpr int kForksMax = 64;  // that are followed
 
 // Libraries whose instrumentation makes the span of a request that comes in.
 bool is_server_library(const std::string& library) {
@@ -306,7 +305,7 @@ void judge_nothing_instrumented(const Look& look, Findings& found) {
     // Applied and silent: excluded, not sampled, or too late. That is another matter.
     bool applied = !look.process(pid)->settings.empty();
     pid_t p = pid;
-    for (int n = 0; n < kForksMax && p != 0 && !applied; ++n, p = look.forked_from(p)) {
+    for (int n = 0; n < kGenerationsMax && p != 0 && !applied; ++n, p = look.forked_from(p)) {
       applied =
           std::any_of(all.begin(), all.end(),
                       [p](const Instrumented& i) { return i.pid == p && is_server_library(i.library); }) ||

@@ -10,8 +10,6 @@
 namespace runmain::doctor {
 namespace {
 
-constexpr int kForksMax = 64;  // that are followed: a record may say anything
-
 // Those that were made in the process itself, not inherited by a fork.
 std::vector<const ProviderSet*> sets_in(const Look& look, pid_t pid) {
   std::vector<const ProviderSet*> sets;
@@ -168,7 +166,7 @@ bool is_beside(const Look& look, pid_t idle, pid_t serving) {
 
 // It came by a fork of this one (not by a new program).
 bool came_by_fork(const Look& look, pid_t pid, pid_t from) {
-  for (int i = 0; i < kForksMax && pid != 0; ++i) {
+  for (int i = 0; i < kGenerationsMax && pid != 0; ++i) {
     pid = look.forked_from(pid);
     if (pid == from) return true;
   }

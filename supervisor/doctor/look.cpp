@@ -5,11 +5,7 @@
 #include "doctor/judge.hpp"
 
 namespace runmain::doctor {
-namespace {
-
-constexpr int kGenerationsMax = 64;  // of parents that are followed
-
-}  // namespace
+namespace {}  // namespace
 
 bool has_argument(const std::vector<std::string>& argv, const std::string& name) {
   return std::any_of(argv.begin(), argv.end(), [&](const std::string& word) {

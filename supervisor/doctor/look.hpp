@@ -13,6 +13,9 @@
 
 namespace runmain::doctor {
 
+// Of parents and forks that are followed: a record may say anything.
+inline constexpr int kGenerationsMax = 64;
+
 class Look {
  public:
   explicit Look(const Evidence& evidence);

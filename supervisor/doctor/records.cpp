@@ -215,7 +215,6 @@ class Reader {
   void shutdown(const Json& json) {
     auto record = begun<Shutdown>(json);
     record.provider = number(json, "provider").value_or(0);
-    record.milliseconds = static_cast<double>(number(json, "ms").value_or(0));
     evidence_.shutdowns.push_back(std::move(record));
   }
 
