@@ -147,6 +147,8 @@ void DoctorProcesses::look() {
     for (const std::uint64_t inode : listening)
       process.listens = process.listens || os::process_has_socket(pid, inode);
   }
+  // Between its fork and its exec, or at its end: it never was a program of its own.
+  std::erase_if(seen_, [](const doctor::Process& p) { return p.argv.empty() && p.requests == 0; });
 }
 
 doctor::Process& DoctorProcesses::entry(pid_t pid) {
