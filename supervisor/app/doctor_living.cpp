@@ -7,9 +7,9 @@
 #include <map>
 #include <set>
 
-#include "app/doctor_folder.hpp"
 #include "app/doctor_guard.hpp"
 #include "app/doctor_processes.hpp"
+#include "app/doctor_records.hpp"
 #include "app/doctor_requests.hpp"
 #include "base/wall_time.hpp"
 #include "cli/observer_link.hpp"
@@ -17,6 +17,7 @@
 #include "os/linux/listening.hpp"
 #include "os/linux/proc.hpp"
 #include "os/linux/process_tree.hpp"
+#include "os/linux/temporary_folder.hpp"
 #include "os/loop/loop.hpp"
 
 namespace runmain::app {
@@ -203,14 +204,14 @@ Result<void> look_at_living(const LivingPlan& plan, doctor::Evidence& evidence,
                             const std::function<bool()>& go_on) {
   if (!plan.probes) return look(plan, evidence, go_on);
   // Where nobody else can put a file of that name once it is gone.
-  auto folder = DoctorFolder::make(plan.runtime);
+  auto folder = os::TemporaryFolder::make("doctor", plan.runtime);
   if (!folder) return folder.error();
   const auto guard = DoctorGuard::start(0, folder->path());
   if (!guard) return guard.error();
   if (auto reloaded = reload(plan, folder->path()); !reloaded) return reloaded.error();
   wait_for_one_generation(plan, go_on);
   auto looked = look(plan, evidence, go_on);
-  folder->read(evidence);
+  read_records_in(folder->path(), evidence);
   const auto back = reload(plan, "");
   return looked ? back : looked;
 }

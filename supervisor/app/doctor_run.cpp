@@ -13,6 +13,7 @@
 #include <set>
 
 #include "app/doctor_environment.hpp"
+#include "app/doctor_records.hpp"
 #include "app/doctor_requests.hpp"
 #include "base/identity.hpp"
 #include "doctor/fixes.hpp"
@@ -68,7 +69,7 @@ Result<void> DoctorRun::run() {
 Result<void> DoctorRun::start() {
   auto spawner = os::Spawner::make();
   if (!spawner) return spawner.error();
-  auto folder = DoctorFolder::make();
+  auto folder = os::TemporaryFolder::make("runmain-doctor");
   if (!folder) return folder.error();
   folder_ = std::move(*folder);
   secret_.resize(kSecretBytes);
@@ -349,7 +350,7 @@ doctor::Evidence DoctorRun::evidence() {
     e.spans = receiver_->spans();
     e.records_lost += receiver_->lost();
   }
-  folder_.read(e);
+  if (!folder_.path().empty()) read_records_in(folder_.path(), e);
   name_endpoints(e);
   e.ebpf = DoctorProcesses::ebpf();
   return e;

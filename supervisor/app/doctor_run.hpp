@@ -13,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "app/doctor_folder.hpp"
 #include "app/doctor_guard.hpp"
 #include "app/doctor_processes.hpp"
 #include "app/doctor_receiver.hpp"
@@ -22,6 +21,7 @@
 #include "doctor/evidence.hpp"
 #include "os/linux/process_tree.hpp"
 #include "os/linux/spawn.hpp"
+#include "os/linux/temporary_folder.hpp"
 
 namespace runmain::app {
 
@@ -69,7 +69,7 @@ class DoctorRun {
   void name_endpoints(doctor::Evidence& evidence) const;
 
   DoctorPlan plan_;
-  DoctorFolder folder_;
+  os::TemporaryFolder folder_;
   DoctorGuard guard_;
   std::string secret_;
   std::uint64_t tag_ = 0;

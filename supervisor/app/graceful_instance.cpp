@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 
 #include "base/text.hpp"
 #include "os/linux/proc.hpp"
@@ -27,16 +26,7 @@ constexpr std::size_t kLineMax = 2000;
 constexpr int kLookMs = 5;
 constexpr Duration kKillMax = std::chrono::seconds(10);
 
-// Not below $XDG_RUNTIME_DIR only: a socket's path has room for 107 bytes.
-Result<std::string> make_folder() {
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  for (const std::string& place : {std::string(runtime == nullptr ? "" : runtime), std::string("/tmp")}) {
-    if (place.empty() || place.size() > 60) continue;
-    std::string path = place + "/runmain-graceful-XXXXXX";
-    if (mkdtemp(path.data()) != nullptr) return path;
-  }
-  return Error::from_errno("mkdtemp /tmp/runmain-graceful-XXXXXX", errno);
-}
+constexpr std::size_t kPlaceMax = 60;  // bytes: a socket's path below it has room for 107
 
 std::vector<pid_t> children() {
   const std::string self = std::to_string(getpid());
@@ -58,23 +48,21 @@ void pause_ms(int ms) { (void)poll(nullptr, 0, ms); }
 GracefulInstance::~GracefulInstance() {
   if (pid_ != 0) stop(std::chrono::seconds(3));
   output_.reset();
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
 }
 
 Result<void> GracefulInstance::start(const std::string& runmain, const std::vector<std::string>& args) {
   auto spawner = os::Spawner::make();
   if (!spawner) return spawner.error();
-  auto folder = make_folder();
+  auto folder = os::TemporaryFolder::make("runmain-graceful", {}, kPlaceMax);
   if (!folder) return folder.error();
-  folder_ = *folder;
+  folder_ = std::move(*folder);
   int ends[2] = {-1, -1};
   if (pipe2(ends, O_CLOEXEC) != 0) return Error::from_errno("pipe2", errno);
   output_.reset(ends[0]);
   const os::UniqueFd out(ends[1]);
   const os::UniqueFd nothing(open("/dev/null", O_RDONLY | O_CLOEXEC));
   os::SpawnPlan child;
-  child.argv = {runmain, "serve", "--runtime-dir", runtime(), "--state-dir", folder_ + "/state"};
+  child.argv = {runmain, "serve", "--runtime-dir", runtime(), "--state-dir", folder_.path() + "/state"};
   child.argv.insert(child.argv.end(), args.begin(), args.end());
   for (char** entry = environ; *entry != nullptr; ++entry) child.env.emplace_back(*entry);
   child.stdio = {nothing.get(), out.get(), out.get()};

@@ -19,6 +19,7 @@
 #include "base/result.hpp"
 #include "base/time.hpp"
 #include "os/linux/fd.hpp"
+#include "os/linux/temporary_folder.hpp"
 
 namespace runmain::app {
 
@@ -33,7 +34,7 @@ class GracefulInstance {
   // failure says what could not be made or started.
   Result<void> start(const std::string& runmain, const std::vector<std::string>& args);
 
-  std::string runtime() const { return folder_ + "/run"; }
+  std::string runtime() const { return folder_.path() + "/run"; }
   // Reaps; whether it lives.
   bool lives();
   // SIGTERM, and SIGKILL for what is left after `limit`. True: nothing had to be killed.
@@ -48,7 +49,7 @@ class GracefulInstance {
   void take_line(std::string line);
   static bool kill_orphans();
 
-  std::string folder_;
+  os::TemporaryFolder folder_;
   pid_t pid_ = 0;
   bool ended_ = false;
   os::UniqueFd output_;

@@ -12,12 +12,13 @@
 #include <thread>
 
 #include "app/doctor_environment.hpp"
-#include "app/doctor_folder.hpp"
 #include "app/doctor_guard.hpp"
 #include "app/doctor_receiver.hpp"
+#include "app/doctor_records.hpp"
 #include "app/doctor_requests.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/sockets.hpp"
+#include "os/linux/temporary_folder.hpp"
 
 using namespace runmain;
 using namespace runmain::app;
@@ -140,20 +141,20 @@ TEST_CASE("the process that accepts a request is known, also where it answers an
 }
 
 TEST_CASE("what is no file in the folder of records does not hold the doctor up") {
-  auto folder = DoctorFolder::make();
+  auto folder = os::TemporaryFolder::make("runmain-doctor");
   REQUIRE(folder);
   REQUIRE(mkfifo((folder->path() + "/7.jsonl").c_str(), 0600) == 0);
   REQUIRE(symlink("/etc/passwd", (folder->path() + "/8.jsonl").c_str()) == 0);
   doctor::Evidence evidence;
-  folder->read(evidence);
+  read_records_in(folder->path(), evidence);
   CHECK(evidence.records_lost == 2);
   const std::string path = folder->path();
-  { const DoctorFolder gone = std::move(*folder); }
+  { const os::TemporaryFolder gone = std::move(*folder); }
   CHECK(access(path.c_str(), F_OK) != 0);
 }
 
 TEST_CASE("who is killed leaves neither its tree nor its folder") {
-  auto folder = DoctorFolder::make();
+  auto folder = os::TemporaryFolder::make("runmain-doctor");
   REQUIRE(folder);
   int ends[2];
   REQUIRE(pipe(ends) == 0);

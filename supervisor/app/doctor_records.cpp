@@ -1,8 +1,7 @@
-#include "app/doctor_folder.hpp"
+#include "app/doctor_records.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -27,29 +26,9 @@ Result<std::string> read_regular(const std::string& path) {
 
 }  // namespace
 
-Result<DoctorFolder> DoctorFolder::make(const std::string& place) {
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  const std::string first = !place.empty() ? place : runtime == nullptr ? "" : runtime;
-  for (const std::string& in : {first, place.empty() ? std::string("/tmp") : std::string()}) {
-    if (in.empty()) continue;
-    DoctorFolder made;
-    std::string path = in + "/runmain-doctor-XXXXXX";
-    if (mkdtemp(path.data()) == nullptr) continue;
-    made.path_ = path;
-    return made;
-  }
-  return Error::from_errno("mkdtemp " + (place.empty() ? "/tmp" : place) + "/runmain-doctor-XXXXXX", errno);
-}
-
-DoctorFolder::~DoctorFolder() {
-  std::error_code ignored;
-  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-}
-
-void DoctorFolder::read(doctor::Evidence& evidence) const {
+void read_records_in(const std::string& folder, doctor::Evidence& evidence) {
   std::error_code fault;
-  if (path_.empty()) return;
-  for (const auto& entry : std::filesystem::directory_iterator(path_, fault)) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder, fault)) {
     if (entry.path().extension() != ".jsonl") continue;
     const auto pid = static_cast<pid_t>(std::strtol(entry.path().stem().c_str(), nullptr, 10));
     auto text = read_regular(entry.path().string());
