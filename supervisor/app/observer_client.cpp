@@ -27,7 +27,7 @@ struct Known {
   Tone tone;
 };
 
-constexpr std::array<Known, 7> kKnown{{{"destination.fails", Tone::bad},
+constexpr std::array<Known, 8> kKnown{{{"destination.fails", Tone::bad},
                                        {"destination.recovers", Tone::good},
                                        {"destination.warns", Tone::bad},
                                        {"ledger.ended", Tone::faint},
