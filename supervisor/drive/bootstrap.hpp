@@ -23,6 +23,9 @@ struct Bootstrap {
 // In SHARE, such as /usr/share/runmain: python/bootstrap and node/register.js.
 Bootstrap bootstrap_in(const std::string& share);
 
+// Where it is named and where it is, by the modes of all folders on the way.
+bool anyone_can_read(const std::string& file);
+
 // Of an executable in /usr/bin or /usr/libexec/runmain: /usr/share/runmain. Empty: there is none.
 std::string share_of(const std::string& executable);
 
