@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../protocol.h"
+#include "child_runtime/protocol.h"
 #include "next.h"
 
 #define EXPORT __attribute__((visibility("default")))

@@ -3,8 +3,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "../protocol.h"
 #include "adopt.h"
+#include "child_runtime/protocol.h"
 
 const char* adopt_variable(char* const* environment, const char* name) {
   const size_t length = strlen(name);

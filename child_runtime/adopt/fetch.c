@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../protocol.h"
 #include "adopt.h"
+#include "child_runtime/protocol.h"
 
 #define FDS_MAX 64 /* of one message */
 

@@ -22,7 +22,8 @@ constexpr std::size_t kNamesMax = 1U << 20U;     // bytes of a table of names
 constexpr int kInterpretersMax = 5;              // scripts of scripts; the kernel follows four
 constexpr std::size_t kProgramHeadersMax = 128;  // of which real programs have 15
 
-std::string from_folder(const std::string& cwd, const std::string& path) {
+std::string from_folder(const std::string& cwd, std::string path) {
+  while (path.size() > 2 && path.compare(0, 2, "./") == 0) path.erase(0, 2);
   return path.empty() || path[0] == '/' || cwd.empty() ? path : cwd + "/" + path;
 }
 

@@ -1,8 +1,7 @@
-// What can be seen of a program before it is started: the file that the kernel would execute for a command, and
-// what kind of program it is.
-// Invariant: reads files only, bounded (kHeadBytes, kSectionsMax, kNamesMax); what cannot be read is not known
-// and says nothing. Non-goals: whether it can be started (exec_fault.hpp), and what it starts itself: of
-// `sh -c "./server"` this is the shell. Thread: any.
+// What can be seen of a program before it is started: the file that the kernel would execute for a command,
+// and what kind of program it is. Invariant: reads files only, bounded (kHeadBytes, kSectionsMax, kNamesMax);
+// what cannot be read is not known and says nothing. Non-goals: whether it can be started (exec_fault.hpp),
+// and what it starts itself: of `sh -c "./server"` this is the shell. Thread: any.
 #pragma once
 
 #include <cstdint>
