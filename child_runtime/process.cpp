@@ -112,6 +112,27 @@ void read_environment(Environment& out) {
   if (length < sizeof out.nonce) std::memcpy(out.nonce, begin, length);
 }
 
+// Takes the library of adopt/ out of LD_PRELOAD, as the launch put it in; what the user has there stays. In
+// place, as scrub(): the parts are separated by colons or blanks, ld.so(8).
+void restore_preload() {
+  constexpr char kLibrary[] = "librunmain_adopt.so";
+  constexpr std::size_t kLength = sizeof kLibrary - 1;
+  char* value = std::getenv("LD_PRELOAD");
+  char* found = value != nullptr ? std::strstr(value, kLibrary) : nullptr;
+  if (found == nullptr || std::strchr(": \t", found[kLength]) == nullptr) return;  // '\0' is found, too
+  char* begin = found;
+  while (begin > value && std::strchr(": \t", begin[-1]) == nullptr) --begin;
+  if (begin != found && found[-1] != '/') return;
+  const char* rest = found + kLength;
+  if (begin > value) {
+    --begin;
+  } else if (*rest != '\0') {
+    ++rest;
+  }
+  std::memmove(begin, rest, std::strlen(rest) + 1);
+  if (*value == '\0') unsetenv("LD_PRELOAD");
+}
+
 void enter(Process& p) {
   std::uint32_t nobody = 0;
   if (!p.entering.compare_exchange_strong(nobody, 1)) {
@@ -171,6 +192,7 @@ void scrub(Process& p) {
   char held[kHeldMax];
   if (p.environment.nonce[0] != '\0' && write_held(held, sizeof held, p.environment.nonce) < sizeof held)
     setenv(RUNMAIN_ENV_HELD, held, 1);
+  restore_preload();
   for (const char* name : {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) unsetenv(name);
 }
 

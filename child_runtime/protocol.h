@@ -14,7 +14,9 @@
 #define RUNMAIN_ENV_HUNG_PID "RUNMAIN_HUNG_PID"   /* the same, of a hook only */
 #define RUNMAIN_ENV_HANG_KIND "RUNMAIN_HANG_KIND" /* how that one hangs */
 #define RUNMAIN_ENV_REASON "RUNMAIN_REASON"       /* start, change, crash, scale, recycle */
-#define RUNMAIN_ENV_AUTO "RUNMAIN_AUTO"           /* 1: Python and Node are instrumented as they are */
+#define RUNMAIN_ENV_ADOPT "RUNMAIN_ADOPT" /* the listeners' addresses, where adopt = true; with commas */
+#define RUNMAIN_ENV_ADOPT_COOKIES "RUNMAIN_ADOPT_COOKIES" /* SO_COOKIE of each, hexadecimal */
+#define RUNMAIN_ENV_AUTO "RUNMAIN_AUTO" /* 1: Python and Node are instrumented as they are */
 #define RUNMAIN_ENV_BROWSER                                                                                 \
   "RUNMAIN_BROWSER"                           /* a script that reloads pages, where the service asks for it \
                                                */
@@ -27,6 +29,7 @@
 /* Channel: SOCK_STREAM, JSON objects, one a line.
  * child to us:
  *   {"v":1,"claim":{"nonce":"…","pid":123,"runtime":"cpp","version":"0.1.0","explicit":false}}
+ *   {"v":1,"sockets":{"nonce":"…","pid":123}}    the listeners, without a claim
  *   {"v":1,"ready":true}  {"v":1,"drained":true}  {"v":1,"stopping":true}  {"v":1,"status":"…"}
  *   {"v":1,"requests":{"done":1234,"in_flight":5}}
  * us to child:
@@ -38,6 +41,8 @@
  *        If they did not come there is none. What else comes is closed.
  *   {"v":1,"mailbox":{"path":"/proc/1/fd/9","claim":0}}
  *        behind the role, for who cannot receive fds: where the mailbox is, and how often it was given before
+ *   {"v":1,"sockets":[{"name":"http","address":"127.0.0.1:8000","kind":"tcp"}]}
+ *        with one fd for each, as above; then the connection is closed
  *   {"v":1,"refused":{"why":"…"}}
  *   {"v":1,"drain":{"budget_ms":10000}}
  * Unknown keys are ignored on both sides; a line without a known key is ignored and counted. */

@@ -128,6 +128,7 @@ void Head::make_rooms() {
   c.runtime_dir = options_.runtime_dir;
   c.environment = own_environment();
   c.bootstrap = drive::find_bootstrap();
+  c.adopt = drive::find_adopt_library();
   const drive::Bootstrap bootstrap = c.bootstrap;
   c.tell = tell;
   c.feed = [this](const core::Event& answer) { feed(answer); };

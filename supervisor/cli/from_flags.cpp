@@ -89,6 +89,8 @@ void add_addresses(CLI::App* command, config::Flags& flags) {
       ->allow_extra_args(false);
   command->add_option("--port", flags.port, "the program binds by itself: {port} and $PORT say where")
       ->type_name("N|auto");
+  command->add_flag("--adopt", flags.adopt,
+                    "the program binds by itself, and gets the socket of --listen for it");
   command->add_flag("--no-overlap", flags.no_overlap, "the old one ends before the new one starts");
   command->add_flag("--no-runner", flags.no_runner, "do not look at what program it is");
 }

@@ -132,7 +132,8 @@ void ServiceReader::check_placeholders() {
 void ServiceReader::check_placeholder(const Node& node, std::size_t offset, const std::string& word) {
   const Place place = report().inside(node, offset);
   if (word == "port") {
-    if (!spec().port) report().fault(place, "{port} needs the key port", "add port = \"auto\", or a number");
+    if (!spec().port && !spec().adopt)
+      report().fault(place, "{port} needs the key port", "add port = \"auto\", or a number");
     return;
   }
   const bool named = word.compare(0, 3, "fd:") == 0;

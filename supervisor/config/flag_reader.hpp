@@ -28,6 +28,7 @@ class FlagReader {
 
   void read_sockets();
   void read_port();
+  void read_adopt();
   void add_listener(const std::string& flag, const std::string& text);
   void check_placeholders();
 

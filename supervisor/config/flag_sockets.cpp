@@ -16,9 +16,12 @@ void FlagReader::read_sockets() {
           "--listen: runmain holds the socket; --port: the program binds by itself");
   read_port();
   const bool given = !options_.listen.empty();
-  if (given && !runner_.name.empty() && !runner_.takes_socket && options_.port.empty())
+  if (options_.adopt) {
+    read_adopt();
+  } else if (given && !runner_.name.empty() && !runner_.takes_socket && options_.port.empty()) {
     fault("--listen", runner_.name + " binds by itself and takes no socket",
-          "say --port, or with --no-runner it gets LISTEN_FDS anyway");
+          "say --adopt, or --port, or with --no-runner it gets LISTEN_FDS anyway");
+  }
   if (options_.listen.size() > kListenMax)
     return fault("--listen", "more than " + std::to_string(kListenMax) + " addresses", "leave some out");
   for (const std::string& text : options_.listen) add_listener("--listen", text);
@@ -30,6 +33,14 @@ void FlagReader::read_sockets() {
   }
   // What binds by itself cannot be there twice; of what binds nothing that is known, nobody can say.
   spec_.overlap = !options_.no_overlap && !spec_.listen.empty();
+}
+
+void FlagReader::read_adopt() {
+  spec_.adopt = true;
+  if (!options_.port.empty())
+    fault("--adopt", "excludes --port", "say with --listen what the program binds: {port} and PORT tell it");
+  if (options_.listen.empty() && runner_.listen.empty())
+    fault("--adopt", "needs --listen", "such as --listen 127.0.0.1:8000, the address that the program binds");
 }
 
 void FlagReader::read_port() {
@@ -55,6 +66,11 @@ void FlagReader::add_listener(const std::string& flag, const std::string& text) 
   const bool twice = std::any_of(spec_.listen.begin(), spec_.listen.end(),
                                  [&](const core::ListenSpec& l) { return l.text == listen->text; });
   if (twice) return fault(flag, quote(text) + " is there twice");
+  const bool is_unix =
+      listen->kind == core::AddressKind::unix_path || listen->kind == core::AddressKind::unix_abstract;
+  if (options_.adopt && is_unix)
+    return fault(flag, "--adopt is for TCP and UDP",
+                 "programs remove the file of a unix socket before they bind it: give it by {fd}");
   spec_.listen.push_back(std::move(*listen));
 }
 
@@ -63,7 +79,7 @@ void FlagReader::check_placeholders() {
     const bool fd = word.find("{fd}") != std::string::npos || word.find("{fd:") != std::string::npos;
     if (fd && spec_.listen.empty() && options_.listen.empty())
       return fault("COMMAND", quote(word) + " needs a socket", "say --listen 127.0.0.1:8000");
-    if (word.find("{port}") != std::string::npos && options_.port.empty() && !spec_.port)
+    if (word.find("{port}") != std::string::npos && options_.port.empty() && !spec_.port && !spec_.adopt)
       return fault("COMMAND", quote(word) + " needs a port", "say --port auto, or a number");
   }
 }

@@ -136,6 +136,7 @@ std::string FlagReader::line() const {
 RunnerAsked asked_of(const Flags& options) {
   RunnerAsked asked;
   asked.listen = !options.listen.empty();
+  asked.adopt = options.adopt;
   if (options.port == "auto") {
     asked.port = 0;
   } else if (const auto port = port_number(options.port)) {

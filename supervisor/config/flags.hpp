@@ -54,6 +54,7 @@ struct Flags {
   bool exit_on_error = false;
   bool no_runner = false;
   bool browser = false;
+  bool adopt = false;
   bool automatic = false;  // --auto
   bool terminal = false;   // stdin and stdout are one
 };

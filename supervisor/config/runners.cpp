@@ -13,6 +13,7 @@
 namespace runmain::config {
 namespace {
 
+constexpr std::string_view kAdopted = "given to it when it binds";
 constexpr std::string_view kPackageManagers = "npm pnpm yarn bun";
 
 // The user has said which socket it serves on.
@@ -126,6 +127,10 @@ Runner known(const Argv& argv, const Row& row, const Program& program, const Run
   } else if (asked.port) {
     runner.port = asked.port;
     tell_port(row, program, where, runner);
+  } else if (asked.adopt && !elsewhere) {
+    if (asked.listen) tell_port(row, program, where, runner);
+    if (!asked.listen) runner.listen = address_of(where);
+    runner.how = std::string(kAdopted);
   } else if (elsewhere) {
     runner.promise = "its file of settings computes where it listens: say --listen";
   } else if (gets_socket(row, program, facts, runner)) {
@@ -223,6 +228,12 @@ Runner flask_script(const Argv& argv, const Program& program, const std::string&
     return runner;
   }
   const auto where = where_of_call(call);
+  if (asked.adopt) {
+    if (where && !asked.listen) runner.listen = address_of(*where);
+    runner.how = std::string(kAdopted);
+    if (launch_by(Launcher::werkzeug, program, {}, runner)) runner.promise = "its own reloader is off";
+    return runner;
+  }
   if (!where) {
     launch_by(Launcher::werkzeug, program, {}, runner);
     runner.promise = "as its host and port are no literals in app.run()";
@@ -243,7 +254,9 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
   RunnerFacts inside = facts;
   inside.package_script.clear();
   const Argv line = split_words(facts.package_script).words;
-  Runner inner = choose_runner(line, inside, {});
+  RunnerAsked as_it_is;
+  as_it_is.adopt = asked.adopt;
+  Runner inner = choose_runner(line, inside, as_it_is);
   const bool has_watcher = without_watcher(line).has_value();
   if (inner.name.empty()) return {};
   Runner runner;
@@ -257,7 +270,10 @@ Runner packaged(const Argv& argv, const std::string& manager, const RunnerFacts&
   for (const auto& [name, value] : inner.env) {
     if (name.substr(0, 8) != "WERKZEUG") runner.env.emplace_back(name, value);
   }
-  if (!inner.listen.empty())
+  runner.how = asked.adopt ? inner.how : std::string();
+  if (asked.adopt) {
+    if (!asked.listen) runner.listen = inner.listen;
+  } else if (!inner.listen.empty())
     runner.port = port_number(std::string_view(inner.listen).substr(inner.listen.rfind(':') + 1));
   if (asked.port) {
     runner.port = asked.port;

@@ -31,6 +31,7 @@ struct RunnerFacts {
 // What the user said about addresses.
 struct RunnerAsked {
   bool listen = false;                // --listen
+  bool adopt = false;                 // --adopt: it binds by itself, and gets the socket for it
   std::optional<std::uint16_t> port;  // --port; 0: "auto"
 };
 

@@ -79,6 +79,7 @@ Draft ServiceReader::read() {
   read_command();
   read_listen();
   read_port();
+  read_adopt();
   check_placeholders();
   read_cwd();
   read_workers();
@@ -195,6 +196,31 @@ void ServiceReader::read_port() {
     spec().port = static_cast<std::uint16_t>(number);
   } else {
     sockets_known_ = false;
+  }
+}
+
+// The program binds by itself, and what it gets are the sockets of `listen`.
+void ServiceReader::read_adopt() {
+  const Node* node = table_.find("adopt");
+  if (node == nullptr) return;
+  if (node->kind != Kind::boolean) {
+    report().wrong_type(*node, "adopt", "true or false");
+    return;
+  }
+  spec().adopt = node->boolean;
+  if (!node->boolean) return;
+  if (port_node_ != nullptr) {
+    report().fault(node->place, "adopt = true and port exclude each other",
+                   "say with listen what the program binds, and leave port out: {port} and PORT tell it");
+  } else if (listen_node_ == nullptr) {
+    report().fault(node->place, "adopt = true needs the key listen",
+                   "add listen = \"127.0.0.1:8000\", the address that the program binds");
+  }
+  for (std::size_t i = 0; i < spec().listen.size(); ++i) {
+    const core::AddressKind kind = spec().listen[i].kind;
+    if (kind == core::AddressKind::tcp || kind == core::AddressKind::udp) continue;
+    report().fault(draft_.listen_places[i], "adopt = true is for TCP and UDP",
+                   "programs remove the file of a unix socket before they bind it: give it by {fd}");
   }
 }
 

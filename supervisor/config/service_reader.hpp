@@ -63,6 +63,7 @@ class ServiceReader {
   void read_listener(const Node& node);
   void name_listeners();
   void read_port();
+  void read_adopt();
   void check_placeholders();
   void check_placeholder(const Node& node, std::size_t offset, const std::string& word);
   void read_cwd();

@@ -178,6 +178,7 @@ struct ServiceSpec {
   CommandSpec command;
   std::vector<ListenSpec> listen;
   std::optional<std::uint16_t> port;  // the program binds by itself; 0: "auto"
+  bool adopt = false;                 // it binds by itself, and gets the sockets of `listen` for it
   std::uint32_t workers = 1;
   std::uint32_t workers_max = 0;  // more than `workers`: between the two, as the load asks for
   bool workers_auto = false;      // `workers` is to be set to the CPUs that we may use; done before core
@@ -225,6 +226,7 @@ struct ServiceSpec {
     a("command", command);
     a("listen", listen);
     a("port", port);
+    a("adopt", adopt);
     a("workers", workers);
     a("workers_max", workers_max);
     a("workers_auto", workers_auto);

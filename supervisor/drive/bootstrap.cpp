@@ -40,12 +40,6 @@ bool is_open_to_all(const std::string& file) {
   return true;
 }
 
-// Where it is named, and where it is: the folder of a build has links.
-bool anyone_can_read(const std::string& file) {
-  char real[PATH_MAX];
-  return realpath(file.c_str(), real) != nullptr && is_open_to_all(file) && is_open_to_all(real);
-}
-
 bool ends_in(std::string_view path, std::string_view tail) {
   while (!path.empty() && path.back() == '/') path.remove_suffix(1);
   return path.ends_with(std::string(kShare) + std::string(tail));
@@ -75,6 +69,12 @@ std::string quoted_for_node(const std::string& file) {
 }
 
 }  // namespace
+
+// The folder of a build has links.
+bool anyone_can_read(const std::string& file) {
+  char real[PATH_MAX];
+  return realpath(file.c_str(), real) != nullptr && is_open_to_all(file) && is_open_to_all(real);
+}
 
 Bootstrap bootstrap_in(const std::string& share) {
   Bootstrap found;

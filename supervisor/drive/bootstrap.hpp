@@ -26,6 +26,9 @@ struct Bootstrap {
 // node/probe.js.
 Bootstrap bootstrap_in(const std::string& share);
 
+// Where it is named and where it is, by the modes of all folders on the way.
+bool anyone_can_read(const std::string& file);
+
 // Of an executable in /usr/bin or /usr/libexec/runmain: /usr/share/runmain. Empty: there is none.
 std::string share_of(const std::string& executable);
 

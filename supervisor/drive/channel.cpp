@@ -40,7 +40,26 @@ std::string to_line(const json& object) {
   return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-// A claim that is in order becomes an Event; otherwise the reason why it is not.
+// The line with these listeners; where it would be too long, of each only the kind.
+std::string with_listeners(const std::vector<RoleListener>& listeners,
+                           const std::function<std::string(json)>& line_of) {
+  const auto make = [&](bool whole) {
+    json all = json::array();
+    for (const RoleListener& l : listeners) {
+      json listener = {{"kind", kind_of_address(l.address)}};
+      if (whole) {
+        listener["name"] = l.name;
+        listener["address"] = l.address;
+      }
+      all.push_back(std::move(listener));
+    }
+    return line_of(std::move(all));
+  };
+  std::string line = make(true);
+  return line.size() <= RUNMAIN_CHANNEL_LINE_MAX ? line : make(false);
+}
+
+// Empty: a claim, or a question for the sockets, is in order; otherwise the reason why it is not.
 std::string check_claim(const keeper::Line& line, const json& claim, const std::string& secret) {
   if (!claim.is_object()) return "a claim is an object";
   if (!line.has_key) return "process " + std::to_string(line.pid) + " is not of a tree that runmain started";
@@ -79,6 +98,11 @@ LineOutcome Channel::receive(const keeper::Line& line) {
     out.events.emplace_back(core::Claimed{line.key, line.conn, line.pid, get_true(*claim, "explicit"),
                                           clip_status(get_text(*claim, "runtime"), kRuntimeTextMax),
                                           ended_holders(line.key), get_text(*claim, "mailbox") == "path"});
+    return out;
+  }
+  if (const auto asked = object.find("sockets"); asked != object.end()) {
+    out.sockets = true;
+    if (std::string why = check_claim(line, *asked, secret_); !why.empty()) return refuse(std::move(why));
     return out;
   }
   if (!line.bound || !line.has_key) return refuse("nothing has been granted on this connection");
@@ -179,23 +203,18 @@ std::string role_line(const Role& role) {
   json body = {{"service", role.service},
                {"slot", role.key.slot},
                {"generation", role.key.generation},
-               {"instance_id", role.instance_id},
-               {"listeners", json::array()}};
+               {"instance_id", role.instance_id}};
   if (role.mailbox) body["mailbox"] = true;
-  const auto make = [&](bool whole) {
-    body["listeners"] = json::array();
-    for (const RoleListener& l : role.listeners) {
-      json listener = {{"kind", kind_of_address(l.address)}};
-      if (whole) {
-        listener["name"] = l.name;
-        listener["address"] = l.address;
-      }
-      body["listeners"].push_back(std::move(listener));
-    }
+  return with_listeners(role.listeners, [&](json listeners) {
+    body["listeners"] = std::move(listeners);
     return to_line({{"v", RUNMAIN_CHANNEL_VERSION}, {"role", body}});
-  };
-  std::string line = make(true);
-  return line.size() <= RUNMAIN_CHANNEL_LINE_MAX ? line : make(false);
+  });
+}
+
+std::string sockets_line(const std::vector<RoleListener>& listeners) {
+  return with_listeners(listeners, [](json all) {
+    return to_line({{"v", RUNMAIN_CHANNEL_VERSION}, {"sockets", std::move(all)}});
+  });
 }
 
 std::string refused_line(const std::string& why) {

@@ -23,8 +23,9 @@ inline constexpr std::size_t kRequestEntriesMax = 4096;  // connections that are
 
 struct LineOutcome {
   std::vector<core::Event> events;
-  std::string refusal;  // not empty: the line was refused, and why
-  bool claim = false;   // it was a claim: a refusal is answered with refused_line()
+  std::string refusal;   // not empty: the line was refused, and why
+  bool claim = false;    // it was a claim: a refusal is answered with refused_line()
+  bool sockets = false;  // it asks for the listeners alone: answered with sockets_line(), or refused_line()
 };
 
 struct RequestCounts {
@@ -108,6 +109,7 @@ struct Role {
 // Our lines, each with its newline and never longer than RUNMAIN_CHANNEL_LINE_MAX: texts are cut for that,
 // and of listeners that do not fit only the kind is said. Bytes that are not UTF-8 are replaced.
 std::string role_line(const Role& role);
+std::string sockets_line(const std::vector<RoleListener>& listeners);
 std::string refused_line(const std::string& why);
 std::string drain_line(Duration budget);
 

@@ -105,9 +105,24 @@ std::vector<core::Event> HappeningReader::on_notified(const keeper::Notified& no
   return std::move(outcome.events);
 }
 
+// Nobody serves by this, so the core need not know.
+void HappeningReader::give_sockets(const keeper::Line& line) {
+  keeper::SendChannel order{line.conn, line.key, false, true, {}, {}};
+  std::vector<RoleListener> all;
+  if (const ServiceEntry* entry = services_.find(line.key.service)) {
+    for (const LaunchListener& l : listeners_of(*entry, line.key.slot)) {
+      all.push_back({l.name, l.bound});
+      order.listeners.push_back(l.id);
+    }
+  }
+  order.bytes = sockets_line(all);
+  keeper_.answer_channel(std::move(order));
+}
+
 std::vector<core::Event> HappeningReader::on_line(const keeper::Line& line) {
   LineOutcome outcome = channel_.receive(line);
-  if (!outcome.refusal.empty() && outcome.claim) {
+  if (outcome.refusal.empty() && outcome.sockets) give_sockets(line);
+  if (!outcome.refusal.empty() && (outcome.claim || outcome.sockets)) {
     keeper_.answer_channel(
         keeper::SendChannel{line.conn, line.key, false, false, refused_line(outcome.refusal), {}});
   }

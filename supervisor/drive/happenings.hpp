@@ -26,6 +26,7 @@ class HappeningReader {
  private:
   std::vector<core::Event> on_notified(const keeper::Notified& notified);
   std::vector<core::Event> on_died(const keeper::Died& died);
+  void give_sockets(const keeper::Line& line);
   std::vector<core::Event> on_line(const keeper::Line& line);
   std::vector<core::Event> on_closed(const keeper::SlotClosed& closed) const;
   std::vector<core::Event> on_shut(const keeper::ListenerShut& shut) const;

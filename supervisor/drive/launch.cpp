@@ -33,6 +33,7 @@ constexpr std::array<std::string_view, 3> kPrefixesNotInherited = {"RUNMAIN_", "
 std::string inherited_value(std::string_view name, std::string_view value) {
   if (name == "PYTHONPATH") return own_python_path(value);
   if (name == "NODE_OPTIONS") return own_node_options(value);
+  if (name == "LD_PRELOAD") return own_preload(value);
   return std::string(value);
 }
 
@@ -156,6 +157,18 @@ void add_listeners(const LaunchInput& in, Environment& env, keeper::SpawnChild& 
 // Whom the child is, or, if it is a hook or a look, is about.
 const ChildKey& subject(const LaunchInput& in) { return in.key.is_about() ? in.about : in.key; }
 
+std::vector<std::string> bound_of(const LaunchInput& in) {
+  std::vector<std::string> all;
+  for (const LaunchListener& l : in.listeners) all.push_back(l.bound);
+  return all;
+}
+
+// Where the program shall bind: {port} and PORT. One that is adopted is told where its socket is.
+std::uint16_t told_port(const LaunchInput& in) {
+  if (in.spec->adopt) return port_of_first(bound_of(in));
+  return own_port(*in.spec, subject(in).slot, in.auto_port);
+}
+
 // What a hook or a look must know of the worker that it is about.
 void add_subject(const LaunchInput& in, Environment& env) {
   const std::string pid = std::to_string(in.about_pid);
@@ -235,14 +248,26 @@ std::optional<Fault> add_environment(const LaunchInput& in, const Account& accou
   const auto is_own = [](const auto& pair) { return pair.first == "TRACEPARENT"; };
   if (std::none_of(in.spec->env.begin(), in.spec->env.end(), is_own))
     env.set_if("TRACEPARENT", in.traceparent);
-  if (const auto port = own_port(*in.spec, subject(in).slot, in.auto_port))
-    env.set("PORT", std::to_string(port));
+  if (const auto port = told_port(in)) env.set("PORT", std::to_string(port));
   if (in.key.is_worker()) add_contract(in, env, child);
   if (in.key.is_about()) add_subject(in, env);
   child.env = env.take();
   add_telemetry(in, account, child.env);
   if (!in.doctor.empty()) add_probes(child.env, in.doctor, in.bootstrap);
   return std::nullopt;
+}
+
+// The last one to look at LD_PRELOAD, and the only one who puts something in.
+std::optional<Fault> add_adoption(const LaunchInput& in, const Account& account, keeper::SpawnChild& child) {
+  if (!in.spec->adopt || !in.key.is_worker() || in.listeners.empty()) return std::nullopt;
+  AdoptStart start{child.argv.front(), child.cwd, bound_of(in), geteuid(), getegid(), account.change};
+  if (account.change) {
+    start.uid = account.uid;
+    start.gid = account.gid;
+  }
+  child.adopt = true;
+  const auto why = put_adoption_in(child.env, start, in.adopt);
+  return why ? std::optional<Fault>(Fault{core::SpawnStage::exec, ENOTSUP, *why}) : std::nullopt;
 }
 
 void add_account(const core::ServiceSpec& spec, const Account& account, keeper::SpawnChild& child) {
@@ -278,7 +303,7 @@ std::optional<Fault> add_command(const LaunchInput& in, keeper::SpawnChild& chil
   }
   Substitution with;
   with.listeners = in.key.is_worker() ? &in.listeners : nullptr;
-  with.port = own_port(*in.spec, subject(in).slot, in.auto_port);
+  with.port = told_port(in);
   with.worker = subject(in).slot;
   with.generation = subject(in).generation;
   with.pid = in.about_pid;
@@ -324,6 +349,7 @@ std::optional<Fault> fill(const LaunchInput& in, keeper::SpawnChild& child) {
   add_account(*in.spec, *account, child);
   if (auto fault = add_command(in, child)) return fault;
   if (auto fault = add_environment(in, *account, child)) return fault;
+  if (auto fault = add_adoption(in, *account, child)) return fault;
   return check(child);
 }
 

@@ -1,9 +1,9 @@
 // From a service's specification to what the keeper is asked to execute: argv, environment, user, limits.
 //
-// Invariant: the outcome depends on the input, the env files and the user database only, so a new head that
-// plans the same start again plans the same child. No value of a variable and no nonce is ever part of an
-// error text. Non-goal: sending it. Thread: any; reads files and /etc/passwd, which can block on a network
-// user database.
+// Invariant: the outcome depends on the input, the env files, the user database and, with adopt, the
+// program's file only, so a new head that plans the same start again plans the same child. No value of a
+// variable and no nonce is ever part of an error text. Non-goal: sending it. Thread: any; reads files and
+// /etc/passwd, which can block on a network user database.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "base/result.hpp"
 #include "core/effect.hpp"
 #include "core/spec.hpp"
+#include "drive/adopt.hpp"
 #include "drive/bootstrap.hpp"
 #include "keeper/protocol.hpp"
 
@@ -45,6 +46,7 @@ struct LaunchInput {
   bool short_delays = false;             // of what is exported there
   Bootstrap bootstrap;                   // what goes with it into Python and Node
   std::string doctor;                    // the folder that its probes write to; empty: it gets none
+  AdoptLibrary adopt;                    // where the spec says adopt
   std::uint16_t auto_port = 0;           // of slot 0, where the spec says port = "auto"
   ChildKey about;                        // of a hook or a look: the worker that it is about …
   std::int32_t about_pid = 0;            // … and its main process
@@ -55,9 +57,10 @@ struct LaunchInput {
 using Launch = std::variant<keeper::SpawnChild, keeper::RefuseSpawn>;
 
 // On success a SpawnChild. On failure a RefuseSpawn with the stage: `user` for an unknown or forbidden user
-// or group, `resources` for an env_file that cannot be read, `exec` for a command that cannot be one. For a
-// helper the same environment and user, but no token, channel, listeners or notify socket, and no telemetry;
-// slot and generation are those of the worker that a hook or a look is about.
+// or group, `resources` for an env_file that cannot be read, `exec` for a command that cannot be one or a
+// program that cannot be adopted. For a helper the same environment and user, but no token, channel,
+// listeners or notify socket, and no telemetry; slot and generation are those of the worker that a hook or a
+// look is about.
 Launch plan(const LaunchInput& input);
 
 // The port that a program of this slot shall bind: the one of the spec for every slot, or with "auto" a port

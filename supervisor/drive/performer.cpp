@@ -119,6 +119,7 @@ void Performer::spawn(const core::Effect& effect, const core::Spawn& spawn) {
   input.environment = c_.environment;
   input.secret = c_.secret;
   input.channel = c_.channel_path;
+  input.adopt = c_.adopt;
   input.auto_port = entry->auto_port;
   input.about = spawn.about;
   input.about_pid = spawn.about_pid;

@@ -43,6 +43,7 @@ class Performer {
     std::string otlp;
     bool short_delays = false;
     Bootstrap bootstrap;
+    AdoptLibrary adopt;                            // for services that say adopt
     std::string browser;                           // RUNMAIN_BROWSER, once it is known
     bool observed = false;                         // there is an observer: roles come with a mailbox
     std::function<void(const std::string&)> tell;  // a survived failure, for a person

@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cinttypes>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 
@@ -19,6 +21,20 @@ namespace {
 
 // pidfd_open(2), which Debian 12's libc does not wrap.
 int open_pidfd(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+
+// socket(7): a number that no other socket of this network namespace has, had or gets.
+std::string cookies_of(const std::vector<int>& sockets) {
+  std::string text;
+  for (const int fd : sockets) {
+    std::uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    (void)getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size);
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%" PRIx64, cookie);
+    text += (text.empty() ? "" : ",") + std::string(digits);
+  }
+  return text;
+}
 
 Time now() {
   timespec t{};
@@ -103,6 +119,7 @@ bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& p
     }
     plan.fds.push_back(*fd);
   }
+  if (order.adopt) plan.env.push_back("RUNMAIN_ADOPT_COOKIES=" + cookies_of(plan.fds));
   if (order.notify) {
     auto name = open_notify(child);
     if (!name) {

@@ -25,7 +25,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 6;
+inline constexpr std::uint32_t kProtocolVersion = 7;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -74,6 +74,7 @@ struct SpawnChild {
   std::vector<std::string> env;  // "NAME=value"
   std::string cwd;
   std::vector<std::string> listeners;  // ids
+  bool adopt = false;  // RUNMAIN_ADOPT_COOKIES is added: SO_COOKIE of each listener, hexadecimal, with commas
   bool notify = true;
   bool capture = true;          // stdout and stderr to a ring; otherwise inherited
   Stdio stdio = Stdio::pipe;    // with `capture`: what leads to the ring, and for `pty` is stdin too
@@ -92,6 +93,7 @@ struct SpawnChild {
     a("env", env);
     a("cwd", cwd);
     a("listeners", listeners);
+    a("adopt", adopt);
     a("notify", notify);
     a("capture", capture);
     a("stdio", stdio);

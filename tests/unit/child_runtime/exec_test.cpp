@@ -176,6 +176,30 @@ TEST_CASE("a scrub leaves who wiped the nonce, as Python and Node do") {
   CHECK(child.finish() == "as they do");
 }
 
+TEST_CASE("a scrub leaves LD_PRELOAD as the user has it, without the library that adopts") {
+  const auto left_of = [](const std::string& value) {
+    Channel channel;
+    Child child([&] {
+      supervise(channel.name());
+      runmain::serve();
+      setenv("LD_PRELOAD", value.c_str(), 1);
+      runmain::scrub_environment();
+      const char* left = getenv("LD_PRELOAD");
+      return std::string(left != nullptr ? left : "unset");
+    });
+    Peer peer = channel.accept();
+    peer.line();
+    CHECK(peer.send(role_line()));
+    return child.finish();
+  };
+  CHECK(left_of("/lib/librunmain_adopt.so") == "unset");
+  CHECK(left_of("/mine.so:/lib/librunmain_adopt.so") == "/mine.so");
+  CHECK(left_of("/lib/librunmain_adopt.so /mine.so") == "/mine.so");
+  CHECK(left_of("/a.so:/lib/librunmain_adopt.so:/b.so") == "/a.so:/b.so");
+  CHECK(left_of("/a.so:/x/not_librunmain_adopt.so") == "/a.so:/x/not_librunmain_adopt.so");
+  CHECK(left_of("/librunmain_adopt.so.d/a.so") == "/librunmain_adopt.so.d/a.so");
+}
+
 TEST_CASE("a nonce that another process has wiped stays void") {
   // `held` of the pid and the start of the process itself.
   const auto claims_with = [](const std::function<std::string(long, unsigned long long)>& held) {

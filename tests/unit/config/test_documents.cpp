@@ -46,7 +46,7 @@ TEST_CASE("the reference names every key of a service") {
     CAPTURE(key);
     CHECK(text.find("`" + key + "`") != std::string::npos);
   }
-  CHECK(count == 28);
+  CHECK(count == 29);
 }
 
 TEST_CASE("the page of telemetry names every key of it") {

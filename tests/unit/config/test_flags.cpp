@@ -372,5 +372,46 @@ TEST_CASE("what goes to the head by a file comes out of it the same") {
   CHECK(read.services[0] == desired.services[0]);
 }
 
+TEST_CASE("--adopt runs a program as it is written, and holds what it binds") {
+  const Place place;
+  Flags o;
+  o.command = {"./server", "--port", "{port}"};
+  o.listen = {"127.0.0.1:8000"};
+  o.adopt = true;
+  const core::ServiceSpec spec = good(o, place);
+  CHECK(spec.adopt);
+  CHECK(spec.overlap);
+  CHECK_FALSE(spec.port);
+  CHECK(spec.command.argv == o.command);
+  o.listen.clear();
+  CHECK(bad(o, place).front().message == "--adopt: needs --listen");
+  o.port = "8000";
+  CHECK(bad(o, place).size() == 2);
+  o.port.clear();
+  o.listen = {"unix:@name"};
+  CHECK(bad(o, place).front().message.find("--adopt is for TCP and UDP") != std::string::npos);
+}
+
+TEST_CASE("a program that is known is not given its socket by a flag where --adopt is said") {
+  const Place place;
+  Flags o;
+  o.adopt = true;
+  for (const auto& [command, listen] : {std::pair<std::vector<std::string>, std::string>{
+                                            {"gunicorn", "-b", "127.0.0.1:81", "a:b"}, "127.0.0.1:81"},
+                                        {{"uvicorn", "a:b"}, "127.0.0.1:8000"},
+                                        {{"python", "manage.py", "runserver"}, "127.0.0.1:8000"},
+                                        {{"php", "-S", "localhost:82"}, "localhost:82"}}) {
+    CAPTURE(command);
+    o.command = command;
+    const core::ServiceSpec spec = good(o, place);
+    REQUIRE(spec.listen.size() == 1);
+    CHECK(spec.listen[0].text == listen);
+    for (const std::string& word : spec.command.argv) CHECK(word.find("{fd}") == std::string::npos);
+  }
+  o.command = {"uvicorn", "a:b"};
+  o.listen = {":83"};
+  CHECK(good(o, place).command.argv == std::vector<std::string>{"uvicorn", "a:b", "--port", "{port}"});
+}
+
 }  // namespace
 }  // namespace runmain::config

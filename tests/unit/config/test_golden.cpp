@@ -8,7 +8,7 @@ using namespace runmain::config;
 TEST_CASE("every fault of a file is told in one go, with its place, a hint and the line") {
   const std::string name = GENERATE("unknown_keys", "wrong_types", "commands", "addresses", "collisions",
                                     "dependencies", "placeholders", "lifecycle", "pools", "telemetry",
-                                    "names", "places", "empty", "array_of_services", "mode");
+                                    "adoption", "names", "places", "empty", "array_of_services", "mode");
   CAPTURE(name);
   const std::string text = golden::read(name + ".toml");
   REQUIRE_FALSE(text.empty());

@@ -352,3 +352,36 @@ TEST_CASE("our lines never exceed the limit of the protocol, and hostile bytes s
   CHECK(json::parse(refused_line("a\nb\xff")).is_object());
   CHECK(refused_line("a\nb").find('\n') == refused_line("a\nb").size() - 1);
 }
+
+TEST_CASE("who asks for the sockets alone needs the same proof as a claim, and gets no role") {
+  Channel channel(kSecret);
+  const auto ask = [&](const std::string& nonce_text, std::int32_t pid) {
+    return channel.receive(
+        line(R"({"v":1,"sockets":{"nonce":")" + nonce_text + R"(","pid":)" + std::to_string(pid) + "}}"));
+  };
+  const LineOutcome good = ask(nonce(kSecret, kKey), kPid);
+  CHECK(good.sockets);
+  CHECK_FALSE(good.claim);
+  CHECK(good.refusal.empty());
+  CHECK(good.events.empty());
+  CHECK(ask("another", kPid).refusal == "the nonce is not the one of this start");
+  CHECK_FALSE(ask(nonce(kSecret, kKey), kPid + 1).refusal.empty());
+  keeper::Line stranger = line(R"({"v":1,"sockets":{"nonce":")" + nonce(kSecret, kKey) + R"(","pid":4711}})");
+  stranger.has_key = false;
+  const LineOutcome refused = channel.receive(stranger);
+  CHECK(refused.sockets);
+  CHECK_FALSE(refused.refusal.empty());
+  CHECK(channel.refused() == 3);
+}
+
+TEST_CASE("the sockets' line names each, and only their kinds where it would be too long") {
+  const json told = json::parse(sockets_line({{"http", "127.0.0.1:8000"}, {"dns", "udp:127.0.0.1:53"}}));
+  CHECK(told["v"] == RUNMAIN_CHANNEL_VERSION);
+  REQUIRE(told["sockets"].size() == 2);
+  CHECK(told["sockets"][0] == json({{"name", "http"}, {"address", "127.0.0.1:8000"}, {"kind", "tcp"}}));
+  CHECK(told["sockets"][1]["kind"] == "udp");
+  const std::vector<RoleListener> many(48, RoleListener{std::string(64, 'n'), std::string(100, '1')});
+  const std::string cut = sockets_line(many);
+  CHECK(cut.size() <= RUNMAIN_CHANNEL_LINE_MAX);
+  CHECK(json::parse(cut)["sockets"].size() == 48);
+}
