@@ -227,6 +227,16 @@ struct CloseSlots {
   }
 };
 
+// runmain's own programs are replaced by those of this folder (empty: where they came from), if these can go
+// on. Answered by UpgradeEnded.
+struct Upgrade {
+  std::string folder;
+  template <class A>
+  void fields(A& a) {
+    a("folder", folder);
+  }
+};
+
 // The answer to a Command. Empty `error`: done.
 struct Answer {
   std::uint64_t request = 0;
@@ -249,7 +259,7 @@ struct Quit {
 
 using Action = std::variant<Spawn, Kill, KillTree, Forget, Probe, StopProbe, GrantRole, AskDrain, SetMainPid,
                             CloseService, Answer, Quit, WatchHealth, StopWatching, Measure, Distribute,
-                            AwaitQueue, RenewBacklog, AwaitTree, CloseSlots, Examine>;
+                            AwaitQueue, RenewBacklog, AwaitTree, CloseSlots, Examine, Upgrade>;
 
 struct Effect {
   std::uint64_t number = 0;
@@ -319,8 +329,11 @@ enum class FactType : std::uint8_t {
   signal_passed_on,
   slot_closed,
   child_replaced,
+  upgrade_started,
+  upgrade_refused,
+  upgrade_done,
 };
-inline constexpr FactType kLastFactType = FactType::child_replaced;
+inline constexpr FactType kLastFactType = FactType::upgrade_done;
 
 // Something worth telling a person or a trace. `number` and `text` mean what the type's line in fact.cpp
 // says.

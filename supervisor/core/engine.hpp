@@ -58,6 +58,7 @@ class Engine {
   void operator()(const QueueEmpty& e);
   void operator()(const ListenerShut& e);
   void operator()(const SlotClosed& e);
+  void operator()(const UpgradeEnded& e);
 
   // Reconciles everything that was touched, and what that touches, and sees whether this is the end.
   void finish();
@@ -219,6 +220,7 @@ class Engine {
 
   // requests (requests.cpp)
   void answer(std::uint64_t request, std::string error);
+  void upgrade(const std::string& folder, std::uint64_t request);
   void add_request(const Command& e, std::vector<std::uint32_t> services);
   void resolve(const ServiceRecord& r);
   std::optional<std::string> outcome(CommandVerb verb, const ServiceRecord& r) const;

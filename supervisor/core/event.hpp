@@ -20,7 +20,7 @@ enum class Proof : std::uint8_t { notify, claim, epoll, probe, listens, elapsed,
 // The stage of a spawn that failed, in the order in which they happen.
 enum class SpawnStage : std::uint8_t { none, resources, fork, session, limits, user, cwd, exec };
 
-enum class CommandVerb : std::uint8_t { start, stop, restart, reload, signal, shutdown, scale };
+enum class CommandVerb : std::uint8_t { start, stop, restart, reload, signal, shutdown, scale, upgrade };
 
 // Why a worker does not answer, as far as one can see from outside (proc(5)). starved: it would run, but
 // others have the CPUs; that is no fault of its own.
@@ -231,6 +231,7 @@ struct Command {
   std::int32_t signal = 0;
   std::uint64_t request = 0;
   std::uint32_t number = 0;  // scale: workers; reload: canaries of this roll, 0: as the specification says
+  std::string folder;        // upgrade: where the programs are; empty: where these came from
   template <class A>
   void fields(A& a) {
     a("verb", verb);
@@ -238,13 +239,14 @@ struct Command {
     a("signal", signal);
     a("request", request);
     a("number", number);
+    a("folder", folder);
   }
 };
 
 // runmain itself got a signal: INT, TERM and QUIT stop everything, a second one forces; HUP reloads every
-// service; TTIN and TTOU make every pool a worker larger and smaller; USR1 and USR2 are passed on to all
-// workers. A HUP with which the terminal has gone stops everything, unless it was ignored when runmain was
-// started (nohup(1)): then it means nothing.
+// service; TTIN and TTOU make every pool a worker larger and smaller; USR1 is passed on to all
+// workers; USR2 is an upgrade to the programs that are installed now. A HUP with which the terminal has gone
+// stops everything, unless it was ignored when runmain was started (nohup(1)): then it means nothing.
 struct Signalled {
   static constexpr const char* kType = "signal.received";
   std::int32_t signal = 0;
@@ -479,10 +481,24 @@ struct SlotClosed {
   }
 };
 
+// The answer to Upgrade. error empty: the programs that run are the new ones; else nothing has changed.
+struct UpgradeEnded {
+  static constexpr const char* kType = "upgrade.ended";
+  std::string error;
+  bool keeper_too = false;
+  std::string version;  // of the head that tells it
+  template <class A>
+  void fields(A& a) {
+    a("error", error);
+    a("keeper_too", keeper_too);
+    a("version", version);
+  }
+};
+
 using Event = std::variant<Configured, Spawned, Exited, Swept, Ready, Stopping, Reloading, StatusText,
                            Watchdog, Extend, MainPid, Claimed, Changed, Held, Command, Signalled, Tick,
                            HeadStarted, Adopted, AtTerminal, StoodStill, Drained, Requests, Measured, Frozen,
-                           Looked, Room, Load, QueueEmpty, ListenerShut, SlotClosed>;
+                           Looked, Room, Load, QueueEmpty, ListenerShut, SlotClosed, UpgradeEnded>;
 
 inline const char* type_name(const Event& e) {
   return std::visit([](const auto& v) { return std::decay_t<decltype(v)>::kType; }, e);

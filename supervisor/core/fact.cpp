@@ -122,6 +122,12 @@ const char* type_name(FactType type) {
     // Nobody serves this slot's own socket any more, and it is closed. number: connections that waited in its
     // queue, which were reset; text: the address.
     case FactType::slot_closed: return "slot.closed";
+    // text: the folder of the programs that are looked at; empty: as installed.
+    case FactType::upgrade_started: return "upgrade.started";
+    // text: why; nothing has changed.
+    case FactType::upgrade_refused: return "upgrade.refused";
+    // number: 1 if the keeper was executed anew, too. text: the version that runs now.
+    case FactType::upgrade_done: return "upgrade.done";
   }
   return "unknown";
 }

@@ -4,13 +4,11 @@
 #include <algorithm>
 #include <string_view>
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 #include "core/engine.hpp"
 
 namespace runmain::core {
 namespace {
-
-constexpr std::uint32_t kStateVersion = 5;
 
 // FNV-1a, 64 bit, eight bytes at a time: it only has to tell states apart.
 std::uint64_t hash(std::string_view bytes) {
@@ -60,26 +58,17 @@ std::vector<std::int32_t> Machine::holders_of(const ChildKey& key) const {
 std::uint64_t Machine::event_number() const { return state_->events; }
 std::uint64_t Machine::effect_number() const { return state_->effects; }
 
-std::string Machine::save() const {
-  std::string out;
-  BinaryWriter writer(out);
-  writer.put_unsigned(kStateVersion);
-  writer.put(*state_);
-  return out;
-}
+std::string Machine::save() const { return to_named(*state_); }
 
 bool Machine::restore(std::string_view bytes) {
-  BinaryReader reader(bytes);
-  if (reader.get_unsigned() != kStateVersion) return false;
   auto state = std::make_unique<State>();
-  reader.get(*state);
-  if (!reader.ok() || !reader.done() || !valid(*state)) return false;
+  if (!from_named(bytes, *state) || !valid(*state)) return false;
   rebuild(*state);
   state_ = std::move(state);
   return true;
 }
 
-std::uint64_t Machine::digest() const { return hash(save()); }
+std::uint64_t Machine::digest() const { return hash(to_binary(*state_)); }
 
 void step(State& state, const Event& event, Time now, Output& out) {
   state.now = std::max(state.now, now);

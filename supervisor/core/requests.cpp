@@ -26,6 +26,7 @@ void Engine::operator()(const Command& e) {
   if (e.verb == CommandVerb::signal) return send_signal(e, named);
   const bool stops = e.verb == CommandVerb::stop || e.verb == CommandVerb::shutdown;
   if (s_.shutting_down && !stops) return answer(e.request, "runmain is shutting down");
+  if (e.verb == CommandVerb::upgrade) return upgrade(e.folder, e.request);
   if (e.verb == CommandVerb::shutdown) shut_down(0);  // also when its answer cannot be kept
   if (s_.requests.size() >= kRequestsMax)
     return answer(e.request, "too many requests are waiting for an answer");
@@ -40,6 +41,41 @@ void Engine::operator()(const Command& e) {
   carry_out(e, named);
   add_request(e, named);
   for (const std::uint32_t n : named) touch(n);  // what is there already is answered with this event
+}
+
+// request 0: nobody waits for the answer, as with a signal.
+void Engine::upgrade(const std::string& folder, std::uint64_t request) {
+  if (s_.upgrading || s_.shutting_down) {
+    if (request != 0)
+      answer(request, s_.upgrading ? "another upgrade is under way" : "runmain is shutting down");
+    return;
+  }
+  if (request != 0 && s_.requests.size() >= kRequestsMax)
+    return answer(request, "too many requests are waiting for an answer");
+  s_.upgrading = true;
+  s_.upgrade_error.clear();
+  if (request != 0) s_.requests.push_back(Request{request, CommandVerb::upgrade, {}, {}});
+  Fact fact;
+  fact.type = FactType::upgrade_started;
+  fact.text = folder;
+  record(std::move(fact));
+  push(Upgrade{folder});
+}
+
+void Engine::operator()(const UpgradeEnded& e) {
+  s_.upgrading = false;
+  s_.upgrade_error = e.error;
+  ++s_.upgrades;
+  Fact fact;
+  fact.type = e.error.empty() ? FactType::upgrade_done : FactType::upgrade_refused;
+  fact.number = e.keeper_too ? 1 : 0;
+  fact.text = e.error.empty() ? e.version : e.error;
+  record(std::move(fact));
+  for (std::size_t n = s_.requests.size(); n-- > 0;) {
+    if (s_.requests[n].verb != CommandVerb::upgrade) continue;
+    answer(s_.requests[n].id, e.error);
+    s_.requests.erase(s_.requests.begin() + static_cast<std::ptrdiff_t>(n));
+  }
 }
 
 // Where all were canaries there would be none.

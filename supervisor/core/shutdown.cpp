@@ -18,7 +18,8 @@ void Engine::operator()(const Signalled& e) {
     return;
   }
   if (e.signal == SIGTTIN || e.signal == SIGTTOU) return grow_pools(e.signal == SIGTTIN);
-  if (e.signal == SIGUSR1 || e.signal == SIGUSR2) return pass_on(e.signal);
+  if (e.signal == SIGUSR1) return pass_on(e.signal);
+  if (e.signal == SIGUSR2) return upgrade({}, 0);
   if (e.signal != SIGINT && e.signal != SIGTERM && e.signal != SIGQUIT) return;
   if (++s_.signals < 2) return shut_down(e.signal);
   force(e.signal);

@@ -86,6 +86,9 @@ Snapshot view(const State& state) {
   Snapshot snapshot;
   snapshot.mode = state.mode;
   snapshot.shutting_down = state.shutting_down;
+  snapshot.upgrading = state.upgrading;
+  snapshot.upgrade_error = state.upgrade_error;
+  snapshot.upgrades = state.upgrades;
   snapshot.events = state.events;
   std::vector<std::uint8_t> marks;
   for (const ServiceRecord& r : state.services) {

@@ -81,7 +81,10 @@ inline constexpr std::uint32_t kKeepsFailing =
 struct Snapshot {
   Mode mode{};
   bool shutting_down = false;
-  std::uint64_t events = 0;  // handled so far; the number of the latest
+  bool upgrading = false;
+  std::string upgrade_error;   // why the last one was refused; empty: it was not, or there was none
+  std::uint64_t upgrades = 0;  // that have ended, well or not
+  std::uint64_t events = 0;    // handled so far; the number of the latest
   std::vector<ServiceView> services;
 };
 

@@ -97,7 +97,7 @@ bool valid(const State& s, std::size_t index) {
 }
 
 bool valid(const State& s, const Request& q) {
-  return within(q.verb, CommandVerb::scale) && std::is_sorted(q.pending.begin(), q.pending.end()) &&
+  return within(q.verb, CommandVerb::upgrade) && std::is_sorted(q.pending.begin(), q.pending.end()) &&
          (q.pending.empty() || q.pending.back() < s.services.size());
 }
 

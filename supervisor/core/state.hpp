@@ -434,6 +434,9 @@ struct State {
   std::uint32_t signals = 0;
   std::int32_t forcing_signal = 0;
   bool all_ready_told = false;
+  bool upgrading = false;               // an Upgrade is not answered
+  std::string upgrade_error;            // of the last one
+  std::uint64_t upgrades = 0;           // that have ended
   std::vector<ServiceRecord> services;  // by ServiceId
   std::vector<Request> requests;
 
@@ -458,6 +461,9 @@ struct State {
     a("signals", signals);
     a("forcing_signal", forcing_signal);
     a("all_ready_told", all_ready_told);
+    a("upgrading", upgrading);
+    a("upgrade_error", upgrade_error);
+    a("upgrades", upgrades);
     a("services", services);
     a("requests", requests);
   }

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 #include "os/linux/fd.hpp"
 
 namespace runmain::drive {
@@ -42,6 +42,17 @@ std::uint32_t checksum(std::string_view bytes, std::uint64_t epoch) {
   return static_cast<std::uint32_t>(h ^ (h >> 32U));
 }
 
+Result<void> check_version(std::string_view payload) {
+  struct Version {
+    std::uint32_t version = 0;
+    void fields(NamedReader& a) { a("version", version); }
+  } written;
+  if (!from_named(payload, written)) return Error{"the state log's checkpoint cannot be read"};
+  if (reads_state_version(written.version)) return {};
+  return Error{"the state log is of version " + std::to_string(written.version) +
+               ", this program reads those next to " + std::to_string(state_version())};
+}
+
 }  // namespace
 
 std::uint64_t StateLog::area(std::uint64_t epoch) const { return kHeaderBytes + (epoch % 2) * kAreaBytes; }
@@ -75,9 +86,11 @@ Result<std::optional<StateLog::Recovered>> StateLog::recover() {
     if (!payload) return payload.error();
     if (payload->size() < head.length || checksum(*payload, header.epoch) != head.check) break;
     if (first) {
-      if (!from_binary(*payload, found.checkpoint)) return Error{"the state log's checkpoint cannot be read"};
+      // Its version first: the rest may have what is not known here.
+      if (auto readable = check_version(*payload); !readable) return readable.error();
+      if (!from_named(*payload, found.checkpoint)) return Error{"the state log's checkpoint cannot be read"};
     } else {
-      BinaryReader in(*payload);
+      NamedReader in(*payload);
       while (in.ok() && !in.done()) in.get(found.events.emplace_back());
       if (!in.ok()) return Error{"the state log's events cannot be read"};
     }
@@ -91,7 +104,7 @@ Result<std::optional<StateLog::Recovered>> StateLog::recover() {
   return std::optional<Recovered>(std::move(found));
 }
 
-void StateLog::append(const LoggedEvent& event) { BinaryWriter(pending_).put(event); }
+void StateLog::append(const LoggedEvent& event) { NamedWriter(pending_).put(event); }
 
 Result<void> StateLog::flush() {
   if (pending_.empty() || !started_) {
@@ -110,7 +123,7 @@ Result<void> StateLog::write(const Checkpoint& checkpoint) {
   const std::uint64_t next = epoch_ + 1;
   fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(area(next)),
             static_cast<off_t>(kAreaBytes));
-  const std::string bytes = frame(to_binary(checkpoint), next);
+  const std::string bytes = frame(to_named(checkpoint), next);
   if (auto written = os::pwrite_all(fd_, bytes, area(next)); !written) return written.error();
   const Header header{kMagic, 1, next};
   const std::string named(reinterpret_cast<const char*>(&header), sizeof header);

@@ -8,9 +8,11 @@
 //
 // Layout: a header of 64 bytes names the epoch; area epoch % 2 holds frames: u32 length, u32 checksum (seeded
 // with the epoch), payload. The first frame is a checkpoint, the others are batches of Events. A frame that
-// is torn or of another epoch ends the area. A checkpoint is written to the other area and then named by the
-// header, 16 bytes in one pwrite. Invariant: recover() returns everything that flush() returned success for.
-// Bound: kLogMin bytes or four times the checkpoint, then wants_checkpoint(). Thread: one.
+// is torn or of another epoch ends the area. All is written with the names of its fields, so that the
+// programs of the next and the last version can go on with it (base/named_archive.hpp). A checkpoint is
+// written to the other area and then named by the header, 16 bytes in one pwrite. Invariant: recover()
+// returns everything that flush() returned success for. Bound: kLogMin bytes or four times the checkpoint,
+// then wants_checkpoint(). Thread: one.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +41,7 @@ struct LoggedEvent {
 };
 
 struct Checkpoint {
-  std::string version;          // of the program that wrote it; another one does not trust it
+  std::uint32_t version = 0;    // state_version() of the program that wrote it
   std::uint64_t happening = 0;  // the last one handled
   std::uint64_t request = 0;    // the last request number given to a control client
   std::string machine;          // core::Machine::save()
@@ -67,7 +69,8 @@ class StateLog {
     Checkpoint checkpoint;
     std::vector<LoggedEvent> events;
   };
-  // What stands in the memfd: nothing in a fresh one. On failure the log is not to be used (cold start).
+  // What stands in the memfd: nothing in a fresh one. On failure (torn, of a version that this program does
+  // not read) the log is not to be used (cold start).
   Result<std::optional<Recovered>> recover();
 
   void append(const LoggedEvent& event);

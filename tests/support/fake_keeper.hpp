@@ -258,6 +258,12 @@ inline void FakeWorld::on(const CloseSlots& e, Time) {
   }
 }
 
+// I18: the keeper would refuse a second one.
+inline void FakeWorld::on(const Upgrade&, Time) {
+  if (upgrading_) violated("I18: one upgrade at a time", {});
+  upgrading_ = true;
+}
+
 inline void FakeWorld::on(const StopWatching& e, Time) {
   FakeChild* c = find(e.key);
   if (c == nullptr || !c->watched) return violated("I4: who is watched is let go once", e.key);

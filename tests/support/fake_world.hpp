@@ -60,6 +60,7 @@ class FakeWorld {
   Event watchdog(FakeChild& child, Duration interval);
   Event triggers(FakeChild& child);
   Event drained(FakeChild& child);
+  Event upgrade_ended(bool refused);
   Event configured_again(std::vector<ServiceSpec> specs, Mode mode);
 
   // The next thing that happens if nobody does anything more, every child obeys and nothing fails; moves
@@ -82,6 +83,7 @@ class FakeWorld {
   bool over() const { return quit_.has_value(); }
   std::optional<std::int32_t> quit_status() const { return quit_; }
   bool shutting_down() const { return shutting_down_; }
+  bool upgrading() const { return upgrading_; }
   std::vector<FakeService>& services() { return services_; }
   const std::vector<FakeService>& services() const { return services_; }
   std::uint64_t spawns() const { return spawns_; }
@@ -93,6 +95,7 @@ class FakeWorld {
     a("shutting_down", shutting_down_);
     a("forced", forced_);
     a("signals", signals_);
+    a("upgrading", upgrading_);
   }
 
  private:
@@ -118,6 +121,7 @@ class FakeWorld {
   void on(const CloseSlots& e, Time now);
   void on(const Examine& e, Time now);
   void on(const SetMainPid& e, Time now);
+  void on(const Upgrade& e, Time now);
 
   void says(FakeChild& c, bool unwell, Time now);
   std::string check_quiet(const ServiceView& v) const;
@@ -143,6 +147,7 @@ class FakeWorld {
   std::int32_t next_pid_ = 100;
   bool shutting_down_ = false;
   bool forced_ = false;
+  bool upgrading_ = false;
   std::uint32_t signals_ = 0;
   std::optional<std::int32_t> quit_;
   std::string violation_;
@@ -303,6 +308,11 @@ inline Event FakeWorld::signalled(int signal) {
   return Signalled{signal};
 }
 
+inline Event FakeWorld::upgrade_ended(bool refused) {
+  upgrading_ = false;
+  return UpgradeEnded{refused ? "it cannot take over" : "", !refused, "0.2"};
+}
+
 inline Event FakeWorld::scaled(std::uint32_t service, std::uint32_t workers, std::uint64_t request) {
   requests_.push_back(request);
   return Command{CommandVerb::scale, {ServiceId{service}}, 0, request, workers};
@@ -394,6 +404,7 @@ inline std::optional<Event> FakeWorld::calm_child(FakeChild& c, Time now) {
 }
 
 inline std::optional<Event> FakeWorld::calm(Time next_deadline, Time& now) {
+  if (upgrading_) return upgrade_ended(true);
   for (std::uint32_t n = 0; n < services_.size(); ++n) {
     if (services_[n].held) return held(n, false);
     if (services_[n].measuring) return room(n, false);

@@ -272,7 +272,8 @@ class Simulation {
   }
 
   Event of_signal(std::uint32_t n) {
-    switch (pick(6)) {
+    switch (pick(7)) {
+      case 6: return world_.upgrading() ? world_.upgrade_ended(chance(300)) : world_.signalled(SIGUSR2);
       case 0: return world_.signalled(SIGTTIN);
       case 1: return world_.signalled(SIGTTOU);
       case 2: return world_.signalled(SIGUSR1);

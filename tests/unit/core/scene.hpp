@@ -85,6 +85,8 @@ inline std::string text_of(const Action& action) {
         } else if constexpr (std::is_same_v<A, CloseSlots>) {
           o << "close_slots " << a.service.value << ":";
           for (const std::uint32_t slot : a.slots) o << " " << slot;
+        } else if constexpr (std::is_same_v<A, Upgrade>) {
+          o << "upgrade " << (a.folder.empty() ? "-" : a.folder);
         } else {
           static_assert(std::is_same_v<A, Quit>);
           o << "quit " << a.status;

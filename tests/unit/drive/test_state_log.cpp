@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "base/named_archive.hpp"
 #include "os/linux/fd.hpp"
 #include "os/linux/memfd_cell.hpp"
 #include "support/catch.hpp"
@@ -15,7 +16,7 @@ namespace {
 
 Checkpoint checkpoint(std::uint64_t happening) {
   Checkpoint c;
-  c.version = "1";
+  c.version = state_version();
   c.happening = happening;
   c.machine = std::string(1000, 'm');
   return c;

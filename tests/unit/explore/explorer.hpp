@@ -345,6 +345,10 @@ class Explorer {
       if (node.budget.hups == 0) break;
       move(node, "HUP", [number](Node& n) { return --n.budget.hups, n.world.signalled(number); });
     }
+    for (const bool refused : {false, true}) {
+      if (node.world.upgrading())
+        move(node, "upgrade", [refused](Node& n) { return n.world.upgrade_ended(refused); });
+    }
     for (const int number : {SIGTERM, SIGINT, SIGQUIT}) {
       if (node.budget.signals == 0) break;
       move(node, "signal", [number](Node& n) { return --n.budget.signals, n.world.signalled(number); });
