@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 #include "config/config.hpp"
 #include "os/linux/cpus.hpp"
 #include "os/linux/fd.hpp"
@@ -35,7 +35,7 @@ Result<core::Desired> read_desired(const std::string& path) {
   auto bytes = os::read_file(path, kDesiredMax);
   if (!bytes) return bytes.error();
   core::Desired desired;
-  if (!from_binary(*bytes, desired)) return Error{path + " is of another version of runmain"};
+  if (!from_named(*bytes, desired)) return Error{path + " is of another version of runmain"};
   return desired;
 }
 

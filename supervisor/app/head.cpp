@@ -9,6 +9,7 @@
 
 #include "app/orphans.hpp"
 #include "base/identity.hpp"
+#include "base/named_archive.hpp"
 #include "base/wall_time.hpp"
 
 namespace runmain::app {
@@ -56,7 +57,11 @@ int Head::run() {
   make_rooms();
   if (auto begun = begin(); !begun) {
     say({Tone::bad, begun.error().text()});
-    finish(2);
+    if (greeting_.welcome.children.empty()) {
+      finish(2);
+    } else {
+      output_->flush(kFarewell);  // who lives serves on, and the keeper tries another head
+    }
     return 2;
   }
   keeper_.start(
@@ -375,7 +380,7 @@ void Head::tell_facts() {
 void Head::checkpoint_if_wanted() {
   if (!log_->wants_checkpoint()) return;
   drive::Checkpoint checkpoint;
-  checkpoint.version = RUNMAIN_VERSION;
+  checkpoint.version = state_version();
   checkpoint.happening = happening_;
   checkpoint.request = request_;
   checkpoint.machine = machine_.save();

@@ -66,6 +66,7 @@ class Head final : public control::Backend {
   control::Identity identity() override;
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
                         std::uint32_t number) override;
+  std::uint64_t upgrade(const std::string& folder) override;
   Result<void> check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) override;
   void set_doctor(const std::vector<ServiceId>& services, const std::string& folder) override;
   std::optional<control::RequestsTold> requests(ChildKey key) override;

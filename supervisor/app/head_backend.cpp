@@ -40,6 +40,13 @@ std::vector<ListeningSocket> listening_sockets(const drive::ServiceTable& servic
   return all;
 }
 
+std::string own_program() {
+  std::string path(4096, '\0');
+  const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());
+  path.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return path;
+}
+
 }  // namespace
 
 std::vector<std::string> Head::listening(ServiceId service) {
@@ -74,7 +81,9 @@ std::string Head::instance_id(ChildKey key) {
   return children_.contains(key) ? runmain::instance_id(greeting_.welcome.secret, key) : std::string();
 }
 
-control::Identity Head::identity() { return {static_cast<std::int32_t>(getppid()), options_.config}; }
+control::Identity Head::identity() {
+  return {static_cast<std::int32_t>(getppid()), options_.config, own_program()};
+}
 
 std::vector<control::LogLine> Head::recent(const std::vector<ServiceId>& services, std::size_t count) {
   std::vector<control::LogLine> lines;
@@ -86,6 +95,15 @@ std::optional<control::RequestsTold> Head::requests(ChildKey key) {
   const drive::RequestCounts counts = channel_->requests(key);
   if (counts.done == 0 && counts.in_flight == 0) return std::nullopt;
   return control::RequestsTold{counts.done, counts.in_flight};
+}
+
+std::uint64_t Head::upgrade(const std::string& folder) {
+  core::Command command;
+  command.verb = core::CommandVerb::upgrade;
+  command.folder = folder;
+  command.request = ++request_;
+  feed(command);
+  return command.request;
 }
 
 // Known to this head only: after a takeover new workers get no probes, and nobody misses them.

@@ -36,7 +36,7 @@ bool Head::take_over() {
   auto recovered = log_->recover();
   if (!recovered || !*recovered) return false;
   drive::StateLog::Recovered& r = **recovered;
-  if (r.checkpoint.version != RUNMAIN_VERSION || !machine_.restore(r.checkpoint.machine)) return false;
+  if (!machine_.restore(r.checkpoint.machine)) return false;
   desired_ = std::move(r.checkpoint.desired);
   happening_ = r.checkpoint.happening;
   request_ = r.checkpoint.request;

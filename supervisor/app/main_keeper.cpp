@@ -5,12 +5,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "keeper/check_line.hpp"
 #include "keeper/keeper.hpp"
 
 namespace {
@@ -33,7 +35,8 @@ int move_up(const char* number) {
 }
 
 // Whatever else was inherited is nobody's business here.
-void close_others(const std::vector<int>& keep) {
+void close_others(std::vector<int> keep) {
+  std::sort(keep.begin(), keep.end());
   DIR* dir = opendir("/proc/self/fd");
   if (dir == nullptr) return;
   std::vector<int> found;
@@ -43,13 +46,37 @@ void close_others(const std::vector<int>& keep) {
   }
   closedir(dir);
   for (const int fd : found) {
-    bool kept = false;
-    for (const int k : keep) kept = kept || k == fd;
-    if (!kept) close(fd);
+    if (!std::binary_search(keep.begin(), keep.end(), fd)) close(fd);
   }
 }
 
 constexpr rlim_t kFdsNeeded = runmain::os::kReservedFds + 64;  // and a few for each service
+
+// What is open beside stdio and these was inherited from nobody knows whom.
+int resume(const char* number) {
+  const int memory = std::atoi(number);
+  const auto state = runmain::keeper::load_state(memory);
+  if (!state) {
+    std::fprintf(stderr, "runmain-keeper: %s\n", state.error().text().c_str());
+    return 1;
+  }
+  close_others(runmain::keeper::fds_of(*state));
+  auto keeper = runmain::keeper::Keeper::resume(*state);
+  if (keeper) return (*keeper)->run();
+  std::fprintf(stderr, "runmain-keeper: %s\n", keeper.error().text().c_str());
+  return 1;
+}
+
+// Asked by the keeper that may be replaced by this program (keeper/upgrade.hpp): its state is fd 3.
+int check() {
+  const auto state = runmain::keeper::load_state(3);
+  if (!state) {
+    std::fprintf(stderr, "%s\n", state.error().text().c_str());
+    return 1;
+  }
+  std::fputs(runmain::keeper::check_line("runmain-keeper").c_str(), stdout);
+  return 0;
+}
 
 int usage() {
   std::fputs(
@@ -64,6 +91,8 @@ int usage() {
 
 int main(int argc, char** argv) {
   runmain::os::fill_stdio();
+  if (argc == 2 && std::strcmp(argv[1], "--check") == 0) return check();
+  if (argc > 2 && std::strcmp(argv[1], "--resume") == 0) return resume(argv[2]);
   runmain::keeper::KeeperOptions options;
   options.original_nofile = raise_limit();
   if (options.original_nofile.rlim_max < kFdsNeeded) {

@@ -7,9 +7,11 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 #include "app/observer_process.hpp"
+#include "keeper/check_line.hpp"
 #include "os/linux/heap.hpp"
 
 namespace {
@@ -24,7 +26,11 @@ void give_up_capabilities() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--check") == 0) {
+    std::fputs(runmain::keeper::check_line("runmain-observer").c_str(), stdout);
+    return 0;
+  }
   runmain::os::keep_heap_small();
   // Signals from the terminal reach the keeper, which tells us what they mean.
   for (const int number :

@@ -262,6 +262,8 @@ std::optional<Line> Narrator::tell_end(const Fact& fact) {
   switch (fact.type) {
     case FactType::signal_passed_on:
       return Line{Tone::faint, signal_text(static_cast<int>(fact.number)) + ": passed on to " + fact.text};
+    case FactType::upgrade_refused: return Line{Tone::bad, "not upgraded, nothing has changed: " + fact.text};
+    case FactType::upgrade_done: return Line{Tone::good, "upgraded to " + fact.text + "; everything goes on"};
     case FactType::shutdown_started: return Line{Tone::faint, "stopping; once more Ctrl-C to force"};
     case FactType::shutdown_forced: return Line{Tone::bad, "forced: killing everything"};
     case FactType::shutdown_done:

@@ -20,6 +20,7 @@ void add_stop(CLI::App& app, Options& options);
 void add_restart(CLI::App& app, Options& options);
 void add_reload(CLI::App& app, Options& options);
 void add_scale(CLI::App& app, Options& options);
+void add_upgrade(CLI::App& app, Options& options);
 void add_signal(CLI::App& app, Options& options);
 void add_logs(CLI::App& app, Options& options);
 void add_events(CLI::App& app, Options& options);

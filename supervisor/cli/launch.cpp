@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <string_view>
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 #include "cli/programs.hpp"
 #include "control/instance.hpp"
 
@@ -94,7 +94,7 @@ Result<void> write_desired(const std::string& path, const core::Desired& desired
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno("unlink " + path, errno);
   const os::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return Error::from_errno("open " + path, errno);
-  return os::pwrite_all(fd.get(), to_binary(desired), 0);
+  return os::pwrite_all(fd.get(), to_named(desired), 0);
 }
 
 Result<void> open_sockets(Launch& launch) {

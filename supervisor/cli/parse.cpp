@@ -23,6 +23,7 @@ void add_all(CLI::App& app, Options& options) {
   add_reload(app, options);
   add_scale(app, options);
   add_signal(app, options);
+  add_upgrade(app, options);
   add_logs(app, options);
   add_events(app, options);
   add_traces(app, options);

@@ -32,6 +32,7 @@ struct LogLine {
 struct Identity {
   std::int32_t keeper_pid = 0;
   std::string config_file;
+  std::string program;  // the supervisor's executable
 };
 
 // What a worker has said of its requests since it began.
@@ -74,6 +75,8 @@ class Backend {
   // gets that number when it is done, or when it cannot be.
   virtual std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
                                 std::uint32_t number) = 0;
+  // Hands the core the wish to be replaced by the programs of this absolute folder; as command().
+  virtual std::uint64_t upgrade(const std::string& folder) = 0;
   // Whether each of these services can have so many workers, as far as the machine is concerned (a port for
   // each). On failure nobody is asked to scale.
   virtual Result<void> check_scale(const std::vector<ServiceId>& services, std::uint32_t workers) {

@@ -105,6 +105,7 @@ class Server {
   // verbs.cpp: what each verb does
   void handle(Client& client, const std::string& line);
   bool named_services(Client& client, const Json& args, std::vector<ServiceId>& ids);
+  void do_upgrade(Client& client, const Json& args);
   void do_command(Client& client, core::CommandVerb verb, const Json& args);
   void do_logs(Client& client, const Json& args);
   void look_at_numbers(const core::Snapshot& snapshot);

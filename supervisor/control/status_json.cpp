@@ -128,6 +128,9 @@ DataKeys data_keys(core::FactType type) {
     case F::shutdown_forced: return {"signal", nullptr};
     case F::shutdown_done: return {"exit_status", nullptr};
     case F::head_started: return {"takeovers", nullptr};
+    case F::upgrade_started: return {nullptr, "folder"};
+    case F::upgrade_refused: return {nullptr, "reason"};
+    case F::upgrade_done: return {"keeper_too", "version"};
   }
   return {"number", "text"};
 }

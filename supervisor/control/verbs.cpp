@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <csignal>
 
 #include "base/wall_time.hpp"
@@ -17,9 +18,9 @@ constexpr std::size_t kBacklogBytesMax = 1U << 20U;   // of log lines from befor
 constexpr std::int64_t kNumberMax = (1LL << 32) - 1;  // of workers, as far as this room cares
 constexpr std::size_t kReasonsMax = 16;               // services named in a failed wait
 
-const std::vector<std::string> kVerbs{"status", "start",  "stop",    "restart", "reload",
-                                      "scale",  "signal", "down",    "apply",   "logs",
-                                      "events", "why",    "explain", "wait",    "ping"};
+const std::vector<std::string> kVerbs{"status",  "start", "stop",  "restart", "reload", "scale",
+                                      "signal",  "down",  "apply", "logs",    "events", "why",
+                                      "explain", "wait",  "ping",  "upgrade"};
 
 std::vector<std::string> names_in(const core::Snapshot& snapshot) {
   std::vector<std::string> names;
@@ -114,6 +115,8 @@ void Server::handle(Client& client, const std::string& line) {
     do_command(client, Verb::scale, args);
   } else if (verb == "signal") {
     do_command(client, Verb::signal, args);
+  } else if (verb == "upgrade") {
+    do_upgrade(client, args);
   } else if (verb == "down") {
     do_command(client, Verb::shutdown, Json::object());
   } else if (verb == "logs") {
@@ -140,6 +143,23 @@ void Server::handle(Client& client, const std::string& line) {
     fail(client, kUnknownVerb,
          Error{"no verb \"" + verb.substr(0, kIdMax) + "\"", {}, did_you_mean(verb, kVerbs)});
   }
+}
+
+// Where it is done, the client has lost us by then, and asks our successor.
+void Server::do_upgrade(Client& client, const Json& args) {
+  const std::string folder = text_of(args, "folder");
+  if (!folder.starts_with("/") || folder.size() >= PATH_MAX) {
+    fail(client, kBadRequest,
+         Error{"folder is an absolute path of at most " + std::to_string(PATH_MAX - 1) + " bytes"});
+    return;
+  }
+  client.work = Work::command;
+  client.since = os::Loop::now();
+  commanding_ = true;  // the answer may come before the number is known
+  client.request = backend_.upgrade(folder);
+  commanding_ = false;
+  const auto early = std::exchange(early_answers_, {});
+  for (const auto& [request, error] : early) answered(request, error);
 }
 
 // On failure the client has its answer. No names: `ids` stays empty, which means all.
@@ -324,12 +344,17 @@ void Server::do_explain(Client& client, const Json& args) {
 
 void Server::do_ping(Client& client) {
   const Identity who = backend_.identity();
-  const bool prod = backend_.snapshot().mode == core::Mode::prod;
+  const core::Snapshot snapshot = backend_.snapshot();
+  const bool prod = snapshot.mode == core::Mode::prod;
   reply(client, Json{{"version", RUNMAIN_VERSION},
                      {"pid", who.keeper_pid},
                      {"head_pid", getpid()},
                      {"mode", prod ? "prod" : "dev"},
-                     {"config", who.config_file}});
+                     {"config", who.config_file},
+                     {"program", who.program},
+                     {"upgrading", snapshot.upgrading},
+                     {"upgrade_error", snapshot.upgrade_error},
+                     {"upgrades", snapshot.upgrades}});
 }
 
 // Services that a person has stopped are not waited for. One that waits for a failed one is not trying.

@@ -64,6 +64,8 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
           return on_shut(what);
         } else if constexpr (std::is_same_v<T, keeper::SlotClosed>) {
           return on_closed(what);
+        } else if constexpr (std::is_same_v<T, keeper::UpgradeEnded>) {
+          return {core::UpgradeEnded{what.error, what.keeper_too, RUNMAIN_VERSION}};
         } else {
           return on_signal(what);
         }

@@ -28,8 +28,8 @@ template <>
 inline constexpr std::array<const char*, 8> kEnumNames<core::SpawnStage> = {
     "none", "resources", "fork", "session", "limits", "user", "cwd", "exec"};
 template <>
-inline constexpr std::array<const char*, 7> kEnumNames<core::CommandVerb> = {
-    "start", "stop", "restart", "reload", "signal", "shutdown", "scale"};
+inline constexpr std::array<const char*, 8> kEnumNames<core::CommandVerb> = {
+    "start", "stop", "restart", "reload", "signal", "shutdown", "scale", "upgrade"};
 template <>
 inline constexpr std::array<const char*, 2> kEnumNames<core::RollOrder> = {"new-first", "old-first"};
 template <>

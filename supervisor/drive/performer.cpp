@@ -85,6 +85,8 @@ void Performer::perform(const core::Effect& effect) {
           close_slots(effect, a);
         } else if constexpr (std::is_same_v<T, core::CloseService>) {
           close_service(a);
+        } else if constexpr (std::is_same_v<T, core::Upgrade>) {
+          c_.keeper->send(effect, keeper::ReplacePrograms{a.folder});
         } else if constexpr (std::is_same_v<T, core::Quit>) {
           c_.keeper->send(effect, keeper::QuitKeeper{a.status});
         }

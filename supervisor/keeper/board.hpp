@@ -13,6 +13,8 @@
 
 namespace runmain::keeper {
 
+inline constexpr std::uint32_t kBoardLayout =
+    1;  // to be raised when anything below changes, or what the history is like
 inline constexpr std::uint32_t kRings = 4096;  // children with output not yet consumed
 inline constexpr std::uint64_t kRingBytes = 256U << 10U;
 inline constexpr std::uint32_t kNoRing = 0xffffffffU;

@@ -15,6 +15,7 @@
 
 #include "keeper/children.hpp"
 #include "keeper/happenings.hpp"
+#include "keeper/keeper_state.hpp"
 #include "keeper/mailboxes.hpp"
 #include "keeper/poller.hpp"
 #include "os/linux/fd.hpp"
@@ -33,6 +34,10 @@ class ChannelHub {
   void on_connection(std::uint32_t serial, std::uint32_t events);
   void send(const SendChannel& order);
   void acknowledged(const What& what);
+
+  // For an upgrade (keeper_state.hpp). restore(): into an empty one, which has the listener already.
+  ChannelState save() const;
+  void restore(const ChannelState& state);
 
  private:
   struct Connection {

@@ -19,6 +19,7 @@
 
 #include "base/time.hpp"
 #include "keeper/happenings.hpp"
+#include "keeper/keeper_state.hpp"
 #include "keeper/listeners.hpp"
 #include "keeper/mailboxes.hpp"
 #include "keeper/poller.hpp"
@@ -78,6 +79,10 @@ class Children {
   };
   std::optional<Living> living(const ChildKey& key) const;
   std::vector<ChildEntry> entries() const;
+  // For an upgrade (keeper_state.hpp). restore(): into an empty one; who has died meanwhile is waited for as
+  // ever.
+  ChildrenState save() const;
+  void restore(const ChildrenState& state);
   // The child whose tree this process belongs to, by its tag.
   const ChildKey* of_process(pid_t pid) const;
 
@@ -106,6 +111,7 @@ class Children {
     std::size_t notify_pending = 0;
     bool notify_polled = false;
   };
+  void restore(const ChildState& state);
   Child* find(const ChildKey& key);
   Child* find_serial(std::uint32_t serial);
   void fail(const ChildKey& key, os::SpawnStage stage, int error, const std::string& detail);

@@ -151,7 +151,18 @@ struct SlotClosed {
   }
 };
 
+// The end of ReplacePrograms. error empty: the head that hears it is of the new program.
+struct UpgradeEnded {
+  std::string error;
+  bool keeper_too = false;  // the keeper was executed anew, as the same process
+  template <class A>
+  void fields(A& a) {
+    a("error", error);
+    a("keeper_too", keeper_too);
+  }
+};
+
 using What = std::variant<Started, Died, TreeEmpty, Notified, Line, LineClosed, GotSignal, Frozen,
-                          ListenerShut, SlotClosed>;
+                          ListenerShut, SlotClosed, UpgradeEnded>;
 
 }  // namespace runmain::keeper

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "keeper/keeper_state.hpp"
 #include "keeper/protocol.hpp"
 #include "os/linux/fd.hpp"
 
@@ -45,6 +46,10 @@ class Happenings {
   void sent() { ++unsent_; }
   void tell_again() { unsent_ = 0; }
   std::size_t size() const { return items_.size(); }
+
+  // For an upgrade (keeper_state.hpp). restore(): into an empty one.
+  HappeningsState save() const;
+  void restore(const HappeningsState& state);
 
  private:
   std::deque<Item> items_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <utility>
 
 #include "base/archive.hpp"
 
@@ -15,12 +16,12 @@ namespace runmain::keeper {
 HeadLink::HeadLink(Poller& poller, os::Spawner& spawner, std::vector<std::string> argv)
     : poller_(poller), spawner_(spawner), argv_(std::move(argv)) {}
 
-void HeadLink::start_if_due(Time now) {
-  if (pid_ != 0 || now < due_) return;
+bool HeadLink::start_if_due(Time now) {
+  if (pid_ != 0 || now < due_) return true;
   auto pair = os::make_socketpair(SOCK_SEQPACKET);
   if (!pair) {
     due_ = now + std::chrono::seconds(1);
-    return;
+    return true;
   }
   os::SpawnPlan plan;
   plan.argv = argv_;
@@ -32,13 +33,15 @@ void HeadLink::start_if_due(Time now) {
   if (outcome.pid <= 0) {
     std::fprintf(stderr, "runmain: cannot start the supervisor: %s, retrying\n", outcome.detail.c_str());
     died(0, now);
-    return;
+    return false;
   }
   pid_ = outcome.pid;
+  started_ = now;
   socket_ = std::move(pair->first);
   welcomed_ = false;
   writing_ = false;
   poller_.add(socket_.get(), EPOLLIN, Token{Source::head, 0});
+  return true;
 }
 
 bool HeadLink::send(const Message& message, const std::vector<int>& fds) {
@@ -69,6 +72,26 @@ void HeadLink::close_socket() {
 
 void HeadLink::kill() {
   if (pid_ != 0) ::kill(pid_, SIGKILL);
+}
+
+void HeadLink::use(std::string program, Time now) {
+  before_ = std::exchange(argv_.front(), std::move(program));
+  due_ = now;
+}
+
+// That the other program cannot do it is no fault of this one.
+bool HeadLink::fall_back(Time now) {
+  if (before_.empty()) return false;
+  argv_.front() = std::exchange(before_, {});
+  deaths_.clear();
+  cold_ = false;
+  due_ = now;
+  return true;
+}
+
+void HeadLink::resume(std::uint32_t starts, std::string before) {
+  starts_ = starts;
+  before_ = std::move(before);
 }
 
 void HeadLink::died(int status, Time now) {

@@ -28,7 +28,8 @@ class HeadLink {
   HeadLink(Poller& poller, os::Spawner& spawner, std::vector<std::string> argv);
 
   // Starts a head if none lives and its time has come.
-  void start_if_due(Time now);
+  // False: it was due and could not be started.
+  bool start_if_due(Time now);
   Time due() const { return pid_ == 0 ? due_ : kNever; }
   pid_t pid() const { return pid_; }
   int socket() const { return socket_.get(); }
@@ -36,7 +37,10 @@ class HeadLink {
   bool cold() const { return cold_; }
   // A head that said Hello may be sent to.
   bool welcomed() const { return welcomed_; }
-  void set_welcomed() { welcomed_ = true; }
+  void set_welcomed() {
+    welcomed_ = true;
+    before_.clear();
+  }
 
   // One message; false: the socket is full (EPOLLOUT is wanted now) or the head is gone.
   bool send(const Message& message, const std::vector<int>& fds = {});
@@ -49,13 +53,26 @@ class HeadLink {
   void close_socket();
   void kill();
 
+  // The next head is of this program; for good once it has said Hello; fall_back() if it cannot: then the one
+  // before is next. False: there is none.
+  void use(std::string program, Time now);
+  bool fall_back(Time now);
+  // For an upgrade (keeper_state.hpp): what is saved and resumed.
+  const std::vector<std::string>& argv() const { return argv_; }
+  const std::string& before() const { return before_; }
+  std::uint32_t starts() const { return starts_; }
+  Time started() const { return started_; }
+  void resume(std::uint32_t starts, std::string before);
+
  private:
   Poller& poller_;
   os::Spawner& spawner_;
   std::vector<std::string> argv_;
+  std::string before_;  // argv[0] until use()
   os::UniqueFd socket_;
   pid_t pid_ = 0;
   std::uint32_t starts_ = 0;
+  Time started_{};
   Time due_{};
   Duration backoff_{};
   struct Death {

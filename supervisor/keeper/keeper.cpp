@@ -40,8 +40,12 @@ Result<void> Keeper::take_signals() {
   sigemptyset(&set);
   for (const int signal_number : kSignals) {
     sigaddset(&set, signal_number);
-    const auto before = signal(signal_number, SIG_DFL);  // started with SIGCHLD ignored, nobody could wait
-    if (signal_number == SIGHUP) nohup_ = before == SIG_IGN;
+    struct sigaction before {};
+    sigaction(signal_number, nullptr, &before);
+    if (signal_number == SIGHUP) nohup_ = before.sa_handler == SIG_IGN;
+    // Started with SIGCHLD ignored, nobody could wait. Where it is so already, setting it would lose one that
+    // waits.
+    if (before.sa_handler != SIG_DFL) signal(signal_number, SIG_DFL);
   }
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // the rings are files: a low RLIMIT_FSIZE is an error there, not our end
@@ -70,45 +74,55 @@ Result<void> Keeper::make_memory() {
   return {};
 }
 
+Result<void> Keeper::make_loop() {
+  auto spawner = os::Spawner::make();
+  if (!spawner) return spawner.error();
+  spawner_ = std::make_unique<os::Spawner>(std::move(*spawner));
+  auto poller = Poller::make();
+  if (!poller) return poller.error();
+  poller_ = std::move(*poller);
+  if (auto taken = take_signals(); !taken) return taken.error();
+  poller_.add(signals_.get(), EPOLLIN, Token{Source::signals, 0});
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  return {};
+}
+
+void Keeper::make_rooms(os::UniqueFd channel, std::vector<std::string> head) {
+  children_ = std::make_unique<Children>(poller_, happenings_, listeners_, *streams_, mailboxes_, *spawner_,
+                                         terminal_, original_nofile_);
+  hub_ = std::make_unique<ChannelHub>(poller_, happenings_, *children_, listeners_, mailboxes_,
+                                      std::move(channel));
+  head_ = std::make_unique<HeadLink>(poller_, *spawner_, std::move(head));
+  observer_ = std::make_unique<ObserverLink>(poller_, *spawner_, listeners_, mailboxes_);
+  upgrade_ = std::make_unique<Upgrade>(*spawner_);
+  children_->set_strangers(
+      [this](pid_t pid) { return pid == head_->pid() || pid == observer_->pid() || pid == upgrade_->pid(); });
+}
+
 Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   std::unique_ptr<Keeper> k(new Keeper);
   k->control_.reset(options.control_fd);
   k->lock_.reset(options.lock_fd);
   k->journal_.reset(options.journal_fd);
+  k->original_nofile_ = options.original_nofile;
   os::UniqueFd channel(options.channel_fd);
-  auto spawner = os::Spawner::make();
-  if (!spawner) return spawner.error();
-  k->spawner_ = std::make_unique<os::Spawner>(std::move(*spawner));
-  auto poller = Poller::make();
-  if (!poller) return poller.error();
-  k->poller_ = std::move(*poller);
-  if (auto taken = k->take_signals(); !taken) return taken.error();
+  if (auto made = k->make_loop(); !made) return made.error();
   if (auto made = k->make_memory(); !made) return made.error();
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
   auto streams = Streams::make(k->poller_);
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
-  k->children_ =
-      std::make_unique<Children>(k->poller_, k->happenings_, k->listeners_, *k->streams_, k->mailboxes_,
-                                 *k->spawner_, k->terminal_, options.original_nofile);
-  k->hub_ = std::make_unique<ChannelHub>(k->poller_, k->happenings_, *k->children_, k->listeners_,
-                                         k->mailboxes_, std::move(channel));
-  k->head_ = std::make_unique<HeadLink>(k->poller_, *k->spawner_, options.head);
-  k->observer_ = std::make_unique<ObserverLink>(k->poller_, *k->spawner_, k->listeners_, k->mailboxes_);
-  k->children_->set_strangers([head = k->head_.get(), observer = k->observer_.get()](pid_t pid) {
-    return pid == head->pid() || pid == observer->pid();
-  });
-  k->poller_.add(k->signals_.get(), EPOLLIN, Token{Source::signals, 0});
+  k->make_rooms(std::move(channel), options.head);
   return k;
 }
 
 int Keeper::run() {
   while (!done_) {
     const Time t = now();
-    if (!quitting_ && !headless_) head_->start_if_due(t);
+    if (!quitting_ && !headless_) start_head(t);
     if (!quitting_) observer_->start_if_due(t);
     poller_.wait(timeout_ms(t), [this](const Poller::Happened& h) { handle(h); });
     policy(now());
+    go_on_upgrading(now());
     tell_head();
     observer_->tell();
   }
@@ -119,7 +133,7 @@ int Keeper::run() {
 
 int Keeper::timeout_ms(Time t) const {
   Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop,
-                        headless_kill_, quit_deadline_});
+                        headless_kill_, quit_deadline_, upgrade_->due(), hello_due()});
   if (!quitting_ && !headless_) next = std::min(next, head_->due());
   if (!quitting_ || observer_->pid() != 0) next = std::min(next, observer_->due());
   if (next == kNever) return -1;
@@ -222,9 +236,13 @@ void Keeper::reap() {
       children_->on_frozen(pid, WIFSTOPPED(status));
     } else if (pid == head_->pid()) {
       terminal_.restore();
+      const bool spoke = head_->welcomed();
       head_->died(status, now());
       answers_.clear();
       happenings_.tell_again();
+      if (!spoke) head_failed_while_upgrading(status);
+    } else if (pid == upgrade_->pid()) {
+      upgrade_->died(status, now());
     } else if (pid == observer_->pid()) {
       observer_->died(status, now());
     } else {
@@ -323,6 +341,7 @@ void Keeper::welcome() {
     w.fds.clear();
   } while (w.more);
   head_->set_welcomed();
+  if (upgrading_ != Upgrading::no && upgrade_->step() == Upgrade::Step::idle) tell_upgrade({});
   happenings_.tell_again();
 }
 
@@ -366,6 +385,8 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
           listeners_.renew(order);
         } else if constexpr (std::is_same_v<T, CloseSlots>) {
           listeners_.close_slots(order);
+        } else if constexpr (std::is_same_v<T, ReplacePrograms>) {
+          replace_programs(order, now());
         } else {
           quit(order.status, now());
         }
@@ -435,6 +456,7 @@ void Keeper::end(Time t) {
 // The keeper's only policy: the user has asked for the end, and nobody decides how.
 void Keeper::stop_without_head(Time t) {
   headless_ = true;
+  upgrade_->cancel();
   stop_asked_ = kNever;
   head_->kill();
   children_->signal_all(SIGTERM);
@@ -444,6 +466,7 @@ void Keeper::stop_without_head(Time t) {
 
 void Keeper::quit(int status, Time t) {
   if (quitting_) return;
+  upgrade_->cancel();
   quitting_ = true;
   status_ = status;
   quit_deadline_ = t + kQuitGrace;

@@ -10,6 +10,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,9 @@
 #include "keeper/channel_hub.hpp"
 #include "keeper/children.hpp"
 #include "keeper/head_link.hpp"
+#include "keeper/keeper_state.hpp"
 #include "keeper/observer_link.hpp"
+#include "keeper/upgrade.hpp"
 
 namespace runmain::keeper {
 
@@ -41,11 +44,16 @@ class Keeper {
  public:
   // Takes the process over: signals, subreaper, fds 3 … 127. On failure nothing was started.
   static Result<std::unique_ptr<Keeper>> make(const KeeperOptions& options);
+  // In the process of the keeper that has saved this, right after execve(2): goes on where it stood. On
+  // failure everything is lost, which is why it was checked (upgrade.hpp).
+  static Result<std::unique_ptr<Keeper>> resume(const KeeperState& state);
   // Until QuitKeeper, or a stop without a head. Returns the exit status.
   int run();
 
  private:
   Keeper() = default;
+  Result<void> make_loop();
+  void make_rooms(os::UniqueFd channel, std::vector<std::string> head);
   Result<void> make_memory();
   Result<void> take_signals();
   int timeout_ms(Time now) const;
@@ -69,6 +77,18 @@ class Keeper {
   void stop_without_head(Time now);
   void quit(int status, Time now);
 
+  // keeper_upgrade.cpp
+  KeeperState save() const;
+  void replace_programs(const ReplacePrograms& order, Time now);
+  void go_on_upgrading(Time now);
+  bool given_up_to_end();
+  void use_programs(Time now);
+  std::optional<std::string> execute_anew(const std::string& program);
+  void start_head(Time now);
+  Time hello_due() const;
+  void head_failed_while_upgrading(int status);
+  void tell_upgrade(std::string error);
+
   Poller poller_;
   std::unique_ptr<os::Spawner> spawner_;
   UserTerminal terminal_;
@@ -85,6 +105,7 @@ class Keeper {
   std::unique_ptr<ChannelHub> hub_;
   std::unique_ptr<HeadLink> head_;
   std::unique_ptr<ObserverLink> observer_;
+  std::unique_ptr<Upgrade> upgrade_;
   os::UniqueFd signals_;
   os::UniqueFd control_;
   os::UniqueFd lock_;
@@ -92,6 +113,7 @@ class Keeper {
   os::UniqueFd state_;
   os::UniqueFd table_;
   os::UniqueFd history_;
+  rlimit original_nofile_{};
   std::string secret_;
   std::uint64_t executed_ = 0;
   std::size_t signals_pending_ = 0;
@@ -104,6 +126,7 @@ class Keeper {
   bool headless_ = false;
   bool quitting_ = false;
   bool head_over_ = false;  // not waited for any more
+  Upgrading upgrading_ = Upgrading::no;
   Time quit_deadline_ = kNever;
   int status_ = 0;
   bool done_ = false;

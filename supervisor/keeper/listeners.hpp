@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "keeper/happenings.hpp"
+#include "keeper/keeper_state.hpp"
 #include "keeper/poller.hpp"
 #include "keeper/protocol.hpp"
 #include "os/linux/reuseport.hpp"
@@ -63,6 +64,10 @@ class Listeners {
   // The poller says that something is wrong with it.
   void on_event(std::uint32_t serial, std::uint32_t events);
   void acknowledged(const What& what);
+
+  // For an upgrade (keeper_state.hpp). restore(): into an empty one.
+  ListenersState save() const;
+  void restore(const ListenersState& state);
 
  private:
   struct Held {

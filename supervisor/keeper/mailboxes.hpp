@@ -19,6 +19,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "keeper/keeper_state.hpp"
 #include "keeper/observer_messages.hpp"
 #include "os/linux/fd.hpp"
 
@@ -60,6 +61,10 @@ class Mailboxes {
   // Sends what was not told, for each mailbox in the order in which it happened. False: `send` could not.
   using Send = std::function<bool(const ObserverMessage&, const std::vector<int>& fds)>;
   bool tell(const Send& send);
+
+  // For an upgrade (keeper_state.hpp). restore(): into an empty one.
+  MailboxesState save() const;
+  void restore(const MailboxesState& state);
 
   std::size_t size() const { return mailboxes_.size(); }
   std::uint64_t lost() const { return lost_; }          // let go unread

@@ -31,9 +31,11 @@ void ObserverLink::configure(ConfigureObserver what, os::UniqueFd memory) {
   if (!memory || what.argv.empty() || what.size > kObserverConfigurationMax ||
       what.listeners.size() > kListenersMax)
     return;
+  const bool other = !configuration_.argv.empty() && configuration_.argv != what.argv;
   configuration_ = std::move(what);
   configuration_memory_ = std::move(memory);
   configuration_told_ = false;
+  if (other) retire(std::string(configuration_.argv.front()));
 }
 
 bool ObserverLink::make_cursors() {
@@ -104,7 +106,7 @@ bool ObserverLink::take(const ObserverSays& says) {
 }
 
 void ObserverLink::tell() {
-  if (!greeted_ || writing_) return;
+  if (!greeted_ || writing_ || retiring_) return;
   if (!welcome_told_) welcome_told_ = send(ObserverWelcome{kObserverVersion, starts_ - 1}, {cursors_.get()});
   if (!welcome_told_) return;
   if (!configuration_told_) configuration_told_ = tell_configuration();
@@ -171,7 +173,8 @@ void ObserverLink::died(int status, Time now) {
   pid_ = 0;
   read_messages(kMessagesLeft);  // what it has read need not be told to the next one
   close_socket();
-  if (now - started_ >= kObserverWell) backoff_ = Duration(0);
+  if (now - started_ >= kObserverWell || retiring_) backoff_ = Duration(0);
+  retiring_ = false;
   due_ = now + backoff_;
   const bool grows = backoff_ < kObserverBackoffMax;
   if (backoff_ != Duration(0) && !finishing_ && (grows || now - told_ >= kObserverToldEvery)) {
@@ -182,6 +185,14 @@ void ObserverLink::died(int status, Time now) {
         killed ? "signal" : "status", killed ? WTERMSIG(status) : WEXITSTATUS(status), to_ms(backoff_));
   }
   backoff_ = std::clamp<Duration>(backoff_ * 2, kObserverBackoffMin, kObserverBackoffMax);
+}
+
+// It may die at any instruction. To finish would mean that no child lives.
+void ObserverLink::retire(const std::string& program) {
+  if (!configuration_.argv.empty()) configuration_.argv.front() = program;
+  if (pid_ == 0 || finishing_) return;
+  retiring_ = true;
+  ::kill(pid_, SIGKILL);
 }
 
 void ObserverLink::finish(Time now) {

@@ -14,6 +14,7 @@
 
 #include "base/result.hpp"
 #include "base/time.hpp"
+#include "keeper/keeper_state.hpp"
 #include "keeper/listeners.hpp"
 #include "keeper/mailboxes.hpp"
 #include "keeper/observer_messages.hpp"
@@ -50,6 +51,13 @@ class ObserverLink {
   void tell();
   // The process was waited for: `status` is its wait status.
   void died(int status, Time now);
+
+  // Another program takes its place, and goes on where it stands.
+  void retire(const std::string& program);
+
+  // For an upgrade (keeper_state.hpp). restore(): into an empty one; the observer that lived has been killed.
+  ObserverState save() const;
+  void restore(const ObserverState& state);
 
   // runmain ends and no child lives: the observer, if one lives, sends what it can and ends.
   void finish(Time now);
@@ -90,6 +98,7 @@ class ObserverLink {
   bool finishing_ = false;
   bool finish_told_ = false;
   bool hurried_ = false;
+  bool retiring_ = false;
   MailboxesLost lost_told_;
   Time deadline_ = kNever;  // of finishing
   std::string scratch_;

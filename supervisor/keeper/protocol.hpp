@@ -8,7 +8,7 @@
 // written it to the state log) and tells a new head all that is not acknowledged. So no exit status, no
 // readiness message and no claim can fall between two heads. Invariant: a message is at most kMessageMax
 // bytes; a spawn that is larger travels in a memfd. Non-goal: talking to a keeper of another version; Hello
-// refuses that (the upgrade is a later matter).
+// refuses that, and an upgrade (upgrade.hpp) replaces both.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 7;
+inline constexpr std::uint32_t kProtocolVersion = 8;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -219,9 +219,19 @@ struct QuitKeeper {
   }
 };
 
-using Order =
-    std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild, SetMainPid,
-                 SendChannel, QuitKeeper, DistributeSlots, RenewBacklog, AwaitTree, CloseSlots>;
+// The programs of this folder take the places of those that run, if they can (upgrade.hpp). Empty: of the
+// folder that they came from. Answered by UpgradeEnded, perhaps to the next head.
+struct ReplacePrograms {
+  std::string folder;
+  template <class A>
+  void fields(A& a) {
+    a("folder", folder);
+  }
+};
+
+using Order = std::variant<SpawnChild, SpawnInMemfd, RefuseSpawn, KillChild, KillTree, ForgetChild,
+                           SetMainPid, SendChannel, QuitKeeper, DistributeSlots, RenewBacklog, AwaitTree,
+                           CloseSlots, ReplacePrograms>;
 
 struct Numbered {
   std::uint64_t number = 0;

@@ -33,19 +33,23 @@ Result<std::unique_ptr<Streams>> Streams::make(Poller& poller) {
   if (!output) return output.error();
   auto room = make_event();
   if (!room) return room.error();
-  void* at = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, board->get(), 0);
-  if (at == MAP_FAILED) return Error::from_errno("mmap", errno);
-  s->board_ =
-      std::launder(static_cast<Board*>(at));  // its initial state is zero pages, not touched before use
   s->board_fd_ = std::move(*board);
   s->rings_fd_ = std::move(*rings);
   s->output_event_ = std::move(*output);
   s->room_event_ = std::move(*room);
-  s->stream_of_ring_.assign(kRings, 0);
+  if (auto mapped = s->map(); !mapped) return mapped.error();
   for (std::uint32_t i = kRings; i > 0; --i) s->free_rings_.push_back(i - 1);
-  if (!poller.add(s->room_event_.get(), EPOLLIN, Token{Source::room, 0}))
-    return Error::from_errno("epoll_ctl", errno);
   return s;
+}
+
+Result<void> Streams::map() {
+  void* at = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED, board_fd_.get(), 0);
+  if (at == MAP_FAILED) return Error::from_errno("mmap", errno);
+  board_ = std::launder(static_cast<Board*>(at));  // its initial state is zero pages, not touched before use
+  stream_of_ring_.assign(kRings, 0);
+  if (!poller_.add(room_event_.get(), EPOLLIN, Token{Source::room, 0}))
+    return Error::from_errno("epoll_ctl", errno);
+  return {};
 }
 
 Streams::~Streams() {

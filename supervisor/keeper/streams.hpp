@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "keeper/board.hpp"
+#include "keeper/keeper_state.hpp"
 #include "keeper/poller.hpp"
 #include "keeper/protocol.hpp"
 #include "os/linux/fd.hpp"
@@ -23,6 +24,9 @@ class Streams {
  public:
   // The memfds and eventfds, made here and owned for the keeper's life.
   static Result<std::unique_ptr<Streams>> make(Poller& poller);
+  // For an upgrade: save() is a map of what there is, resume() goes on with it in the same process.
+  StreamsState save() const;
+  static Result<std::unique_ptr<Streams>> resume(Poller& poller, const StreamsState& state);
   ~Streams();
   Streams(const Streams&) = delete;
   Streams& operator=(const Streams&) = delete;
@@ -71,6 +75,7 @@ class Streams {
     std::string input;  // typed, not yet taken by the pty
   };
   explicit Streams(Poller& poller) : poller_(poller) {}
+  Result<void> map();
   enum class Moved { some, nothing_there, no_room, ended };
   Moved move_some(Stream& stream);
   ssize_t move_bytes(Stream& stream, std::size_t size, loff_t offset);

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstring>
+
 namespace runmain::keeper {
 
 void UserTerminal::remember() {
@@ -15,6 +17,14 @@ void UserTerminal::restore() const {
   if (isatty(STDOUT_FILENO) == 0) return;  // a head leaves it alone then: another has set it, such as a pager
   const auto modes = os::terminal_modes(STDIN_FILENO);
   if (modes && (modes->c_lflag & ICANON) == 0) os::set_terminal_modes(STDIN_FILENO, *found_);
+}
+
+std::string UserTerminal::save() const {
+  return found_ ? std::string(reinterpret_cast<const char*>(&*found_), sizeof *found_) : std::string();
+}
+
+void UserTerminal::restore(const std::string& saved) {
+  if (saved.size() == sizeof(termios)) std::memcpy(&found_.emplace(), saved.data(), saved.size());
 }
 
 os::TerminalShape UserTerminal::shape() const {

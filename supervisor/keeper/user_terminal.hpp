@@ -16,6 +16,9 @@ class UserTerminal {
   // At the start, and when a shell has put us into the foreground again.
   void remember();
   void restore() const;
+  // For an upgrade: what was found, for the program that goes on in this process.
+  std::string save() const;
+  void restore(const std::string& saved);
   // What a child's terminal is to be like: ours.
   os::TerminalShape shape() const;
   std::optional<winsize> size() const;

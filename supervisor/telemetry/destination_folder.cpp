@@ -12,8 +12,8 @@
 #include <system_error>
 #include <vector>
 
-#include "base/archive.hpp"
 #include "base/identity.hpp"
+#include "base/named_archive.hpp"
 
 namespace runmain::telemetry {
 namespace {
@@ -61,14 +61,14 @@ std::optional<ObserverDestination> read_destination(int fd) {
   constexpr std::size_t kMost = 1U << 20U;
   const auto bytes = os::pread_some(fd, kMost, 0);
   ObserverDestination destination;
-  if (!bytes || bytes->empty() || !from_binary(*bytes, destination)) return std::nullopt;
+  if (!bytes || bytes->empty() || !from_named(*bytes, destination)) return std::nullopt;
   return destination;
 }
 
 // Where the disk is full it stays unsaid: that costs only the case that no configuration names it later.
 void say_destination(int fd, const ObserverDestination& destination) {
   if (read_destination(fd) == destination) return;
-  if (ftruncate(fd, 0) == 0) (void)os::pwrite_all(fd, to_binary(destination), 0);
+  if (ftruncate(fd, 0) == 0) (void)os::pwrite_all(fd, to_named(destination), 0);
 }
 
 }  // namespace

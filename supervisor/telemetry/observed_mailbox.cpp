@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 #include "base/wall_time.hpp"
 #include "os/linux/proc.hpp"
 
@@ -140,7 +140,7 @@ Time ObservedMailbox::next_look(Time now) const {
 
 const std::string& ObservedMailbox::encoded() {
   if (!reader_ || !std::exchange(stale_, false)) return encoded_;
-  encoded_ = to_binary(reader_->cursor());
+  encoded_ = to_named(reader_->cursor());
   return encoded_;
 }
 

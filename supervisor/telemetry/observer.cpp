@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 #include "base/wall_time.hpp"
 #include "os/linux/heap.hpp"
 
@@ -64,7 +64,7 @@ void Observer::on_welcome(os::UniqueFd cursors) {
       receiving_.insert(worker);
       untold_.erase(worker);
     }
-    for (auto& [key, cursor] : state.mailboxes) cursors_[key] = to_binary(cursor);
+    for (auto& [key, cursor] : state.mailboxes) cursors_[key] = to_named(cursor);
     unanswered_before_.insert(state.unanswered.begin(), state.unanswered.end());
     cursors_until_ = now + kAllTold;
     counters_ = state.counters;
@@ -109,7 +109,7 @@ void Observer::on_mailbox(MailboxOwner owner, os::UniqueFd memory, os::UniqueFd 
   if (mailboxes_.count(key) != 0) return;
   MailboxCursor cursor;
   if (const auto saved = cursors_.extract(key); !saved.empty()) {
-    if (!from_binary(saved.mapped(), cursor)) cursor = {};
+    if (!from_named(saved.mapped(), cursor)) cursor = {};
   }
   std::erase(ended_, key);  // it was read, and its keeper does not know that yet
   untold_.erase(key);

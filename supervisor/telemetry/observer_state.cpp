@@ -1,35 +1,37 @@
 #include "telemetry/observer_state.hpp"
 
-#include "base/archive.hpp"
+#include "base/named_archive.hpp"
 
 namespace runmain::telemetry {
 
 std::string encode(const ObserverState& state,
                    const std::vector<std::pair<ChildKey, std::string_view>>& mailboxes) {
   std::string bytes;
-  BinaryWriter out(bytes);
-  out.put(state.version);
-  out.put(state.outboxes);
-  out.put(state.ledgers);
-  out.put(state.folded);
-  out.put(state.ended);
-  out.put(state.told);
-  out.put(state.receiving);
-  out.put(state.counters);
-  out.put(state.begun_unix_nano);
-  out.put(state.unanswered);
-  out.put_unsigned(mailboxes.size());
-  for (const auto& [key, cursor] : mailboxes) {
-    out.put(key);
-    bytes += cursor;
-  }
+  NamedWriter out(bytes);
+  out.sized([&] {
+    out("version", state.version);
+    out("outboxes", state.outboxes);
+    out("ledgers", state.ledgers);
+    out("folded", state.folded);
+    out("ended", state.ended);
+    out("told", state.told);
+    out("receiving", state.receiving);
+    out("counters", state.counters);
+    out("begun", state.begun_unix_nano);
+    out("unanswered", state.unanswered);
+    out.field("mailboxes", [&] {
+      BinaryWriter(bytes).put_unsigned(mailboxes.size());
+      for (const auto& [key, cursor] : mailboxes) {
+        out.put(key);
+        bytes += cursor;
+      }
+    });
+  });
   return bytes;
 }
 
 bool decode(std::string_view bytes, ObserverState& state) {
-  std::uint32_t version = 0;
-  BinaryReader(bytes).get(version);
-  return version == kStateVersion && from_binary(bytes, state);
+  return from_named(bytes, state) && reads_state_version(state.version);
 }
 
 }  // namespace runmain::telemetry

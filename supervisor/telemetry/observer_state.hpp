@@ -1,8 +1,9 @@
 // What an observer leaves to the next one, as one value: how far mailboxes were read, how far outboxes were
-// filled, and the ledgers. In base/archive.hpp's form.
+// filled, and the ledgers. In base/named_archive.hpp's form,
+// as the observers of the next and the last version read it, too.
 //
 // Invariant: all of it is of one moment; encode() and ObserverState's own form are the same bytes. Non-goal:
-// an observer of another version, which begins as if nothing was saved.
+// observers of versions further away, which begin as if nothing was saved.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "base/named_archive.hpp"
 #include "telemetry/duplicates.hpp"
 #include "telemetry/exporter.hpp"
 #include "telemetry/ledger.hpp"
@@ -20,10 +22,8 @@
 
 namespace runmain::telemetry {
 
-inline constexpr std::uint32_t kStateVersion = 3;
-
 struct ObserverState {
-  std::uint32_t version = kStateVersion;
+  std::uint32_t version = state_version();
   std::vector<SavedOutbox> outboxes;
   std::vector<std::pair<ChildKey, Ledger>> ledgers;
   std::vector<std::pair<ServiceId, FoldedLedgers>> folded;

@@ -1,6 +1,6 @@
 // Save to serving, with the collector up, refused, silent and saying 429, beside no telemetry at all: five
 // supervisors in turns.
-//   b_collector [ROUNDS]
+//   b_collector [ROUNDS [SPANS_A_SECOND]]
 #include <cstdlib>
 #include <thread>
 #include <vector>
@@ -12,16 +12,17 @@ using runmain::test::SpanSink;
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 60;
+  const int rate = argc > 2 ? std::atoi(argv[2]) : 500;  // of each of two threads
   SpanSink sinks[4];
   const std::pair<const char*, SpanSink::Mode> modes[] = {{"up", SpanSink::Mode::ok},
                                                           {"refused", SpanSink::Mode::refused},
                                                           {"silent", SpanSink::Mode::silent},
                                                           {"429", SpanSink::Mode::too_many}};
   std::vector<std::pair<std::string, std::unique_ptr<SpansWorld>>> worlds;
-  worlds.emplace_back("no telemetry", std::make_unique<SpansWorld>("", 1, 2, 500));
+  worlds.emplace_back("no telemetry", std::make_unique<SpansWorld>("", 1, 2, rate));
   for (std::size_t i = 0; i < 4; ++i) {
     sinks[i].set_mode(modes[i].second);
-    worlds.emplace_back(modes[i].first, std::make_unique<SpansWorld>(sinks[i].endpoint(), 1, 2, 500));
+    worlds.emplace_back(modes[i].first, std::make_unique<SpansWorld>(sinks[i].endpoint(), 1, 2, rate));
   }
   for (auto& [name, world] : worlds) {
     if (!world->begin()) return 1;

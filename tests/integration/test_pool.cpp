@@ -398,8 +398,8 @@ TEST_CASE("scaling stays within the bounds of the file, and says so") {
   CHECK(up.cli({"scale", "web=3000000000"}).out.find("web has 1 to 2 workers") != std::string::npos);
   up.signal(SIGTTOU);
   CHECK(up.wait_output("web: stays at 1 worker"));
-  up.signal(SIGUSR2);
-  CHECK(up.wait_output("SIGUSR2: passed on to 1 worker"));
+  up.signal(SIGUSR1);
+  CHECK(up.wait_output("SIGUSR1: passed on to 1 worker"));
   CHECK(up.stop() == 0);
 }
 

@@ -195,6 +195,12 @@ void TreeKiller::add(std::uint64_t tag, Time deadline) {
   trees_.insert(at, std::move(tree));
 }
 
+std::vector<std::pair<std::uint64_t, Time>> TreeKiller::targets() const {
+  std::vector<std::pair<std::uint64_t, Time>> all;
+  for (const Tree& tree : trees_) all.emplace_back(tree.tag, tree.deadline);
+  return all;
+}
+
 std::vector<TreeKiller::Done> TreeKiller::step(Time now) {
   for (Tree& tree : trees_) {
     ++tree.steps;

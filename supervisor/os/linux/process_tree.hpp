@@ -36,7 +36,10 @@ inline constexpr std::size_t kSurvivorsMax = 32;
 class TagSource {
  public:
   TagSource();
+  // Goes on behind the tag `last`.
+  explicit TagSource(std::uint64_t last) : last_(last) {}
   std::uint64_t next() { return --last_; }
+  std::uint64_t last() const { return last_; }
 
  private:
   std::uint64_t last_;
@@ -71,6 +74,8 @@ class TreeKiller {
   // already gets the new deadline.
   void add(std::uint64_t tag, Time deadline);
   bool idle() const { return trees_.empty(); }
+  // What was added and is not done, with its deadline.
+  std::vector<std::pair<std::uint64_t, Time>> targets() const;
   // One round: passes until every tree is proved empty or only processes remain that have been signalled and
   // are still dying. Returns what is settled. Call again after about 1 ms, and sooner when a child was
   // reaped.

@@ -25,6 +25,10 @@ inline constexpr int kLookTos = 0x6c;
 // Where each member of a group is in the kernel's array.
 class ReuseportOrder {
  public:
+  ReuseportOrder() = default;
+  // As it was told by places() and known().
+  ReuseportOrder(std::vector<std::uint32_t> places, bool known) : places_(std::move(places)), known_(known) {}
+  const std::vector<std::uint32_t>& places() const { return places_; }
   void joined(std::uint32_t member) { places_.push_back(member); }
   // These have left since the last look, nobody knows in which order: from the second one on it matters, and
   // the places of the others are not known any more, until all but one of them have left.

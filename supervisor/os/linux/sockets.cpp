@@ -330,6 +330,17 @@ Result<Listener> open_listener(const Address& address, Sharing sharing) {
   return out;
 }
 
+Listener known_listener(UniqueFd fd, AddressKind kind, std::string bound, std::string_view name) {
+  Listener listener;
+  listener.kind = kind;
+  listener.bound = std::move(bound);
+  listener.inode = inode_of(fd.get());
+  listener.name_size = static_cast<socklen_t>(std::min(name.size(), sizeof listener.name));
+  std::memcpy(&listener.name, name.data(), listener.name_size);
+  listener.fd = std::move(fd);
+  return listener;
+}
+
 bool is_listening(int fd) {
   int on = 0;
   socklen_t size = sizeof on;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/result.hpp"
 #include "os/linux/fd.hpp"
@@ -40,6 +41,10 @@ struct Listener {
 // no socket is EADDRINUSE. On failure message says which call and address, code the errno, hint what to do
 // (who holds the port, if /proc tells).
 Result<Listener> open_listener(const Address& address, Sharing sharing = Sharing::none);
+
+// A socket that open_listener() has made before this program was executed in its process. `name`: the bytes
+// of its Listener's; one that somebody has shut down does not tell it any more.
+Listener known_listener(UniqueFd fd, AddressKind kind, std::string bound, std::string_view name);
 
 // Whether it accepts connections (SO_ACCEPTCONN).
 bool is_listening(int fd);

@@ -56,6 +56,11 @@ class FakeBackend : public Backend {
     words_of = key;
     return recent({key.service}, count);
   }
+  std::string upgrade_folder;
+  std::uint64_t upgrade(const std::string& folder) override {
+    upgrade_folder = folder;
+    return command(core::CommandVerb::upgrade, {}, 0, 0);
+  }
   std::uint64_t command(core::CommandVerb verb, std::vector<ServiceId> services, int signal,
                         std::uint32_t number) override {
     commanded.push_back({verb, std::move(services), signal, number});

@@ -638,13 +638,13 @@ TEST_CASE("the state's bytes are those of its plain form") {
   cursor.geometry = small_geometry();
   cursor.lanes.resize(2);
   state.mailboxes.emplace_back(kWeb, cursor);
-  const std::string bytes = to_binary(cursor);
-  CHECK(encode(state, {{kWeb, bytes}}) == to_binary(state));
+  const std::string bytes = to_named(cursor);
+  CHECK(encode(state, {{kWeb, bytes}}) == to_named(state));
   ObserverState back;
-  REQUIRE(decode(to_binary(state), back));
+  REQUIRE(decode(to_named(state), back));
   CHECK(back.outboxes[0].last_number == 77);
   CHECK(back.mailboxes[0].second.lanes.size() == 2);
-  state.version = kStateVersion + 1;
-  CHECK_FALSE(decode(to_binary(state), back));
+  state.version = state_version() + 2;
+  CHECK_FALSE(decode(to_named(state), back));
   CHECK_FALSE(decode("", back));
 }
