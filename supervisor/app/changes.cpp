@@ -15,6 +15,19 @@ void Changes::List::add(const std::string& path) {
   }
 }
 
+bool leave_out(core::Changed& changed, const std::vector<std::string>& folders) {
+  const auto is_below = [](const std::string& path, const std::string& folder) {
+    return !folder.empty() && path.size() > folder.size() && path.starts_with(folder) &&
+           path[folder.size()] == '/';
+  };
+  const auto left_out = std::erase_if(changed.paths, [&](const std::string& path) {
+    return std::any_of(folders.begin(), folders.end(),
+                       [&](const std::string& folder) { return is_below(path, folder); });
+  });
+  changed.count -= std::min(changed.count, static_cast<std::uint32_t>(left_out));
+  return changed.count > 0 || changed.unknown;
+}
+
 void Changes::noted(const core::Changed& changed) {
   List& list = noted_[changed.service];
   for (const std::string& path : changed.paths) list.add(path);

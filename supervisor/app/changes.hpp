@@ -13,6 +13,10 @@
 
 namespace runmain::app {
 
+// Leaves out what is in one of these folders: runmain's own, which somebody may have put into a watched tree.
+// False: nothing else has changed.
+bool leave_out(core::Changed& changed, const std::vector<std::string>& folders);
+
 class Changes {
  public:
   static constexpr std::size_t kPathsMax = 64;

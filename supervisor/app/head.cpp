@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "app/orphans.hpp"
+#include "app/unread.hpp"
 #include "base/identity.hpp"
 #include "base/named_archive.hpp"
 #include "base/wall_time.hpp"
@@ -57,10 +58,14 @@ int Head::run() {
   make_rooms();
   if (auto begun = begin(); !begun) {
     say({Tone::bad, begun.error().text()});
+    if (!os::open_process(keeper_name_)) {
+      on_keeper_lost();
+      return status_;
+    }
     if (greeting_.welcome.children.empty()) {
       finish(2);
     } else {
-      output_->flush(kFarewell);  // who lives serves on, and the keeper tries another head
+      terminal_->flush(kFarewell);  // who lives serves on, and the keeper tries another head
     }
     return 2;
   }
@@ -75,6 +80,7 @@ Result<void> Head::connect() {
   auto greeting = keeper_.greet();
   if (!greeting) return greeting.error();
   greeting_ = std::move(*greeting);
+  keeper_name_ = os::name_of_process(getppid());
   void* at = mmap(nullptr, sizeof(keeper::Board), PROT_READ | PROT_WRITE, MAP_SHARED,
                   greeting_.fds[keeper::WelcomeFd::board].get(), 0);
   if (at == MAP_FAILED) return Error::from_errno("mmap", errno);
@@ -160,12 +166,13 @@ void Head::make_rooms() {
   table_timer_ = loop_.timer([] {});  // flush() does it
   make_keys();
   for (const keeper::ChildEntry& child : w.children)
-    children_[child.key] = {child.pid, child.tag, false, child.sockets};
+    children_[child.key] = {child.pid, child.tag, false, child.sockets, child.kept};
 }
 
 Result<void> Head::begin() {
   if (!take_over()) {
-    auto begun = greeting_.welcome.takeovers == 0 ? start_fresh() : adopt();
+    const bool first = greeting_.welcome.takeovers == 0 && greeting_.welcome.children.empty();
+    auto begun = first ? start_fresh() : adopt();
     if (!begun) return begun;
   }
   auto& fds = greeting_.fds;
@@ -175,6 +182,8 @@ Result<void> Head::begin() {
   stand_ins_->begin(machine_.snapshot());
   output_->recover();
   watch_services();
+  keeper_.begun();
+  begun_ = true;
   return {};
 }
 
@@ -422,23 +431,53 @@ void Head::finish(int status) {
   status_ = status;
 }
 
-// The keeper was killed. Children that shall not outlive it are ended here, by their tags.
+// The keeper was killed. Children that shall not outlive it are ended here, by their tags. What others have
+// written is left first: the next keeper does not wait for ever.
 void Head::on_keeper_lost() {
   if (!quitting_) {
+    settle_moved(*board_, fd_of(keeper::WelcomeFd::ring_cursor));
     std::vector<std::uint64_t> tags;
     for (const auto& [key, child] : children_) {
-      const auto* entry = services_.find(key.service);
-      if (entry == nullptr || entry->spec.die_with_keeper || !key.is_worker()) tags.push_back(child.tag);
+      if (!child.kept || !key.is_worker()) tags.push_back(child.tag);
     }
-    end_orphans(tags);
     const std::size_t left = children_.size() - tags.size();
-    say({Tone::bad, left == 0 ? "the keeper is gone; its children were ended"
-                              : "the keeper is gone; " + std::to_string(left) +
-                                    " of its children live on, as on_keeper_death says"});
-    output_->flush(kFarewell);
+    end_orphans(tags, [&] {
+      say({Tone::bad, left == 0 ? "the keeper is gone; its children were ended"
+                                : "the keeper is gone; " + std::to_string(left) +
+                                      " of its children live on, as on_keeper_death says"});
+      if (begun_) {
+        output_->flush(kFarewell);
+      } else {
+        terminal_->flush(kFarewell);  // what is in the rings has no place yet
+      }
+      if (left > 0) leave_unread();
+    });
     status_ = 1;
   }
   loop_.stop();
+}
+
+// Whoever takes the children over goes on behind it. What stands there from before is in the rings, or was.
+void Head::leave_unread() {
+  if (options_.state_dir.empty()) return;
+  const std::string record = options_.state_dir + "/adoption";
+  const std::string path = keeper::unread_path(record);
+  // Of another runmain's folder the keeper has kept its hands off; or nothing was to be written down.
+  const auto bytes = keeper::read_record(record);
+  const auto table = bytes ? keeper::parse_adoption(*bytes) : Result<keeper::AdoptionTable>(bytes.error());
+  if (!table || !(table->keeper == keeper_name_)) return;
+  const keeper::UnreadOutput unread{keeper_name_, unread_in(*board_, fd_of(keeper::WelcomeFd::rings))};
+  if (unread.streams.empty()) {
+    unlink(path.c_str());
+    return;
+  }
+  if (auto written = keeper::write_record(path, keeper::to_record(unread)); !written)
+    say({Tone::bad, "what its children had begun to write is lost: " + written.error().text()});
+}
+
+int Head::fd_of(keeper::WelcomeFd which) const {
+  const auto found = greeting_.fds.find(which);
+  return found == greeting_.fds.end() ? -1 : found->second.get();
 }
 
 }  // namespace runmain::app

@@ -45,6 +45,7 @@
 #include "drive/watcher.hpp"
 #include "keeper/board.hpp"
 #include "os/linux/memfd_cell.hpp"
+#include "os/linux/other_process.hpp"
 
 namespace runmain::app {
 
@@ -84,6 +85,8 @@ class Head final : public control::Backend {
   Result<void> adopt();
   void on_happening(const keeper::Happening& happening);
   void on_keeper_lost();
+  void leave_unread();
+  int fd_of(keeper::WelcomeFd which) const;
   void on_timer();
   void note_standstill();
   void stood_still(Duration span);
@@ -95,6 +98,7 @@ class Head final : public control::Backend {
   void save_table();
   void tell_facts();
   void checkpoint_if_wanted();
+  void take_ports();
   void use(const Configuration& configuration);
   void name_services(Configuration& configuration);
   void resume_journal();
@@ -141,6 +145,7 @@ class Head final : public control::Backend {
   drive::KeeperClient keeper_;
   drive::KeeperClient::Greeting greeting_;
   keeper::Board* board_ = nullptr;
+  os::ProcessName keeper_name_;
   drive::ServiceTable services_;
   drive::ChildInfos children_;
   std::unique_ptr<drive::OutputTerminal> terminal_;
@@ -214,6 +219,7 @@ class Head final : public control::Backend {
   bool following_ = false;
   bool exports_logs_ = false;  // some service wants its output exported
   bool quitting_ = false;
+  bool begun_ = false;  // begin() has succeeded
   int status_ = 0;
 };
 

@@ -2,6 +2,7 @@
 // alone.
 #include <algorithm>
 
+#include "app/changes.hpp"
 #include "app/head.hpp"
 #include "base/identity.hpp"
 #include "core/limits.hpp"
@@ -104,6 +105,8 @@ void Head::resume_journal() {
 Result<void> Head::adopt() {
   core::Adopted adopted;
   bool known = false;
+  // The children are of a keeper before ours, which has told a person of them.
+  const bool of_another_keeper = greeting_.welcome.takeovers == 0;
   if (auto recovered = log_->recover(); recovered && *recovered) {
     adopted.desired = (**recovered).checkpoint.desired;
     known = !adopted.desired.services.empty();
@@ -124,11 +127,29 @@ Result<void> Head::adopt() {
     adopted.children.push_back({child.key, child.service, child.pid, child.alive});
   }
   adopted.executed = greeting_.welcome.executed;
+  adopted.only = options_.only;
+  if (of_another_keeper && journal_) {
+    if (auto begun = journal_->begin(machine_seed_); !begun) return begun.error();
+  }
   use(*configuration);
   feed(adopted);
+  take_ports();
   name_services(*configuration);
+  if (of_another_keeper) {
+    say_start();
+    return {};
+  }
   say({Tone::bad, "the supervisor started anew from the keeper's table; everything that lived goes on"});
   return {};
+}
+
+// Who lives was told where to listen; others of its service get a port beside it.
+void Head::take_ports() {
+  for (const core::ServiceView& view : machine_.snapshot().services) {
+    for (const keeper::ChildEntry& child : greeting_.welcome.children) {
+      if (child.port != 0 && child.service == view.name) services_.at(view.id).auto_port = child.port;
+    }
+  }
 }
 
 void Head::use(const Configuration& configuration) { desired_ = configuration.desired; }
@@ -254,6 +275,7 @@ void Head::make_uncounted() {
 }
 
 void Head::on_change(core::Changed changed) {
+  if (!leave_out(changed, {options_.runtime_dir, options_.state_dir})) return;
   if (changed.service != kConfigFile) {
     const auto* entry = services_.find(changed.service);
     if (entry != nullptr && entry->spec.pty)

@@ -14,6 +14,7 @@
 
 #include "keeper/check_line.hpp"
 #include "keeper/keeper.hpp"
+#include "keeper/survivors.hpp"
 
 namespace {
 
@@ -80,11 +81,24 @@ int check() {
 
 int usage() {
   std::fputs(
-      "usage: runmain-keeper [--control-fd N] [--channel-fd N] [--lock-fd N] [--journal-fd N] -- HEAD "
+      "usage: runmain-keeper [--control-fd N] [--channel-fd N] [--lock-fd N] [--journal-fd N] "
+      "[--adoption FILE] -- HEAD "
       "[ARG...]\n"
       "This program is started by `runmain up`.\n",
       stderr);
   return 2;
+}
+
+// What a killed keeper has left, for `runmain status` and `runmain down`: --left WHAT, in
+// keeper/survivors.hpp.
+int left_behind(int argc, char** argv) {
+  runmain::keeper::Place place;
+  for (int i = 3; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--adoption") == 0) place.adoption = argv[i + 1];
+    if (std::strcmp(argv[i], "--config") == 0) place.config = argv[i + 1];
+    if (std::strcmp(argv[i], "--channel") == 0) place.channel = argv[i + 1];
+  }
+  return runmain::keeper::report_survivors(place, argv[2]);
 }
 
 }  // namespace
@@ -93,6 +107,7 @@ int main(int argc, char** argv) {
   runmain::os::fill_stdio();
   if (argc == 2 && std::strcmp(argv[1], "--check") == 0) return check();
   if (argc > 2 && std::strcmp(argv[1], "--resume") == 0) return resume(argv[2]);
+  if (argc > 2 && std::strcmp(argv[1], "--left") == 0) return left_behind(argc, argv);
   runmain::keeper::KeeperOptions options;
   options.original_nofile = raise_limit();
   if (options.original_nofile.rlim_max < kFdsNeeded) {
@@ -104,6 +119,10 @@ int main(int argc, char** argv) {
   }
   int i = 1;
   for (; i + 1 < argc && std::strcmp(argv[i], "--") != 0; i += 2) {
+    if (std::strcmp(argv[i], "--adoption") == 0) {
+      options.adoption = argv[i + 1];
+      continue;
+    }
     int* where = std::strcmp(argv[i], "--control-fd") == 0   ? &options.control_fd
                  : std::strcmp(argv[i], "--channel-fd") == 0 ? &options.channel_fd
                  : std::strcmp(argv[i], "--lock-fd") == 0    ? &options.lock_fd

@@ -149,8 +149,8 @@ void ObserverProcess::receive_on(os::UniqueFd listener, const std::string& secre
 
 void ObserverProcess::on(const keeper::MailboxMade& message, std::vector<os::UniqueFd>& fds) {
   if (fds.size() != 2) return end(1, "a mailbox without its fds");
-  observer_.on_mailbox({message.key, message.service, message.instance_id, message.pid}, std::move(fds[0]),
-                       std::move(fds[1]));
+  observer_.on_mailbox({message.key, message.service, message.instance_id, message.pid, message.kept},
+                       std::move(fds[0]), std::move(fds[1]));
 }
 
 void ObserverProcess::on(const keeper::ChildGone& message, std::vector<os::UniqueFd>&) {
@@ -182,7 +182,7 @@ void ObserverProcess::on_keeper_gone() {
   if (finished_) return end(0);
   keeper_gone_ = true;
   poll_->want(0);
-  observer_.finish(kLastWords);
+  observer_.finish(kLastWords, true);
 }
 
 // All children are gone, so that every client is at its end once what it has sent was read.

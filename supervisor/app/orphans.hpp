@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace runmain::app {
 
 // SIGKILL to every process with one of these tags, until they are proved gone or 5 s have passed. Blocks.
-void end_orphans(const std::vector<std::uint64_t>& tags);
+// `meanwhile` is called once, when all have got the first one.
+void end_orphans(const std::vector<std::uint64_t>& tags, const std::function<void()>& meanwhile);
 
 }  // namespace runmain::app

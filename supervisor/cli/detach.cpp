@@ -21,6 +21,7 @@ namespace {
 constexpr std::chrono::minutes kReadyLimit{5};  // where --timeout says nothing
 constexpr std::chrono::seconds kPatience{2};    // then it is told what is waited for
 constexpr std::size_t kTailBytes = 4096;
+constexpr std::size_t kSurvivorBytes = 64U << 10U;
 constexpr int kAfterFailureMs = 300;
 constexpr int kEndGraceMs = 10'000;  // from the keeper's last closed socket to its end
 
@@ -35,6 +36,21 @@ constexpr int kEndGraceMs = 10'000;  // from the keeper's last closed socket to 
   const std::string line = "runmain: " + error.text() + "\n";
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
   _exit(kUsage);
+}
+
+// What the new keeper has said of a run before, in its log: in its own lines, which have no time, before all
+// others.
+void show_survivors(Terminal& terminal, int log, off_t from) {
+  constexpr std::string_view kKeeper = "runmain: ";
+  const auto bytes = os::pread_some(log, kSurvivorBytes, static_cast<std::uint64_t>(from));
+  if (!bytes.ok()) return;
+  for (std::size_t at = 0; at < bytes->size();) {
+    const std::size_t end = std::min(bytes->find('\n', at), bytes->size());
+    const std::string_view line = std::string_view(*bytes).substr(at, end - at);
+    at = end + 1;
+    if (!line.starts_with(kKeeper)) return;
+    terminal.out << printable(line.substr(kKeeper.size()), false) << '\n';
+  }
 }
 
 void show_tail(Terminal& terminal, int log, off_t from) {
@@ -133,6 +149,7 @@ int start_detached(Launch launch, const Options& options, std::size_t services, 
     return kUsage;
   }
   const int exit = exit_of(outcome.answer, terminal);
+  show_survivors(terminal, log.get(), st.st_size);
   if (exit == kClean) {
     terminal.out << "up: " << count_of_services(services) << " ready, pid " << keeper << ", log " << log_path
                  << '\n';

@@ -9,6 +9,7 @@
 
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
+#include "cli/left_behind.hpp"
 #include "cli/session.hpp"
 #include "control/instance.hpp"
 
@@ -37,8 +38,21 @@ os::UniqueFd open_keeper(const std::string& runtime) {
   return os::UniqueFd(pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
 }
 
+// Nobody answers for these any more.
+int end_left(const LeftBehind& left, Terminal& terminal) {
+  if (const auto ended = end_left_behind(left); !ended) {
+    complain(terminal, ended.error());
+    return kServiceFailed;
+  }
+  terminal.out << "down: its keeper was killed before; " << left.processes
+               << (left.processes == 1 ? " process that lived on was ended\n"
+                                       : " processes that lived on were ended\n");
+  return kClean;
+}
+
 int run_down(const Options& options, Terminal& terminal) {
   int exit = kClean;
+  if (const auto left = find_left_behind(options)) return end_left(*left, terminal);
   const Time deadline = options.deadline();
   auto session = Session::open(options, terminal, exit);
   if (!session) return exit;

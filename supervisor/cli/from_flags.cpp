@@ -72,7 +72,9 @@ int run_from_flags(const Options& options, Terminal& terminal, config::Purpose p
     complain(terminal, explain_second(launch.error()));
     return kUsage;
   }
-  if (const auto taken = taken_address(desired.services.front())) {
+  // Workers that have outlived their keeper have it, and are taken over with it (docs/survival.md).
+  const bool outlived = access(launch->folders.adoption().c_str(), F_OK) == 0;
+  if (const auto taken = outlived ? std::nullopt : taken_address(desired.services.front())) {
     complain(terminal, *taken);
     return kUsage;
   }

@@ -70,8 +70,7 @@ std::vector<std::string> keeper_arguments(const Launch& launch, const std::strin
     argv.emplace_back("--journal-fd");
     argv.push_back(std::to_string(launch.journal.get()));
   }
-  argv.emplace_back("--");
-  argv.push_back(head);
+  argv.insert(argv.end(), {"--adoption", launch.folders.adoption(), "--", head});
   return argv;
 }
 

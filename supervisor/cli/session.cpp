@@ -1,5 +1,7 @@
 #include "cli/session.hpp"
 
+#include "cli/left_behind.hpp"
+
 #include <cerrno>
 #include <set>
 #include <thread>
@@ -82,9 +84,12 @@ std::optional<Session> Session::open(const Options& options, Terminal& terminal,
     exit = client.error().code == ETIMEDOUT ? kTimedOut : kServiceFailed;
     return std::nullopt;
   }
-  complain(terminal, Error{"nothing runs for " + folders.config,
-                           {},
-                           "start it with `runmain up`, `dev` or `serve`, or name another file with -c"});
+  const auto left = find_left_behind(options);
+  complain(terminal,
+           left ? error_of(*left)
+                : Error{"nothing runs for " + folders.config,
+                        {},
+                        "start it with `runmain up`, `dev` or `serve`, or name another file with -c"});
   exit = kNothingRuns;
   return std::nullopt;
 }

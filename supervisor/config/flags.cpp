@@ -70,8 +70,7 @@ void FlagReader::defaults() {
   spec_.env = runner_.env;
   spec_.stop.group = !runner_.stop_main;
   spec_.telemetry.automatic = options_.automatic;
-  // Nobody takes over what outlives its keeper yet: it would serve on unattended, and hold the address.
-  spec_.die_with_keeper = true;
+  spec_.die_with_keeper = !serves();
   serves() ? defaults_of_serve() : defaults_of_dev();
 }
 

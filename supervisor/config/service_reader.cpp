@@ -250,6 +250,7 @@ void ServiceReader::read_modes() {
   }
   table_.read("pty", spec().pty);
   table_.read("browser", spec().browser);
+  spec().die_with_keeper = reading_.mode == core::Mode::dev;
   if (const Node* node = table_.find("on_keeper_death")) {
     std::size_t choice = 0;
     if (read_choice(report(), *node, "on_keeper_death", {"stop", "keep"}, choice))

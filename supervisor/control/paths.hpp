@@ -36,6 +36,7 @@ struct Folders {
   std::string channel() const { return runtime + "/channel"; }
   std::string lock() const { return runtime + "/lock"; }
   std::string desired() const { return runtime + "/desired"; }
+  std::string adoption() const { return state + "/adoption"; }
   std::string log() const { return state + "/runmain.log"; }
 };
 

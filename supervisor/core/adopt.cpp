@@ -10,7 +10,7 @@ void Engine::operator()(const Adopted& e) {
   if (s_.configured || s_.shutting_down) return;
   s_.effects = std::max(s_.effects, e.executed);  // the keeper takes lower numbers for repeats
   name_ids(e);
-  (*this)(Configured{e.desired, {}});
+  (*this)(Configured{e.desired, e.only});
   std::vector<std::vector<const Adopted::Child*>> by_service(s_.services.size());
   for (const Adopted::Child& child : e.children) {
     if (child.key.service.value < by_service.size()) by_service[child.key.service.value].push_back(&child);
@@ -46,6 +46,7 @@ void Engine::adopt_service(ServiceRecord& r, const std::vector<const Adopted::Ch
   }
   const bool serves = r.configured && newest != 0;
   if (serves) {
+    r.wanted = true;
     r.run = RunState::running;
     r.current = r.proven = newest;
     r.ran = true;
@@ -81,6 +82,10 @@ void Engine::adopt_child(ServiceRecord& r, const Adopted::Child& child, bool ser
   Instance& kept = r.instances.back();
   if (!child.alive) return push(KillTree{kept.key});
   if (serves) {
+    if (const Duration asked = r.spec_of(kept.key.generation).hang.watchdog; asked > Duration::zero()) {
+      kept.watchdog = asked;
+      kept.watchdog_at = now_ + asked;
+    }
     look_after(r, kept);
     return tell(r, kept, FactType::child_ready, 0, name_of(kept.proof));
   }

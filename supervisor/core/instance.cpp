@@ -292,7 +292,8 @@ void Engine::operator()(const Exited& e) {
 // server has got, too. That one still answers what it has accepted, in the time that is left.
 bool Engine::leaves_the_drain(const ServiceRecord& r, const Instance& i, const Exited& e) const {
   if (i.phase != WorkerState::draining || i.why != EndWhy::stop || s_.forced) return false;
-  if (!i.key.is_worker() || r.spec.listen.empty() || !e.known) return false;
+  if (!i.key.is_worker() || r.spec.listen.empty()) return false;
+  if (!e.known) return true;             // of a keeper before ours: it may have been a wrapper
   constexpr std::int32_t kShells = 128;  // sh(1) and others exit with 128 + the signal
   const std::int32_t signal = e.status & 0x7f;
   const std::int32_t code = (e.status >> 8) & 0xff;

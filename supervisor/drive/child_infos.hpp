@@ -15,6 +15,7 @@ struct ChildInfo {
   std::uint64_t tag = 0;
   bool killed = false;                   // SIGKILL was our own order
   std::vector<std::uint64_t> sockets{};  // inodes of its listeners, in the order of its service's
+  bool kept = false;                     // outlives the keeper
 };
 using ChildInfos = std::unordered_map<ChildKey, ChildInfo>;
 

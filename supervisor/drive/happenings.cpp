@@ -43,7 +43,7 @@ std::vector<core::Event> HappeningReader::read(const keeper::Happening& happenin
       [this](const auto& what) -> std::vector<core::Event> {
         using T = std::decay_t<decltype(what)>;
         if constexpr (std::is_same_v<T, keeper::Started>) {
-          if (what.error == 0) children_[what.key] = {what.pid, what.tag, false, what.sockets};
+          if (what.error == 0) children_[what.key] = {what.pid, what.tag, false, what.sockets, what.kept};
           oom_.look(os::Loop::now());
           return {core::Spawned{what.key, what.pid, static_cast<core::SpawnStage>(what.stage), what.error,
                                 what.detail}};

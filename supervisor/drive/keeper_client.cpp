@@ -119,6 +119,8 @@ void KeeperClient::type(const ChildKey& key, std::string_view bytes) {
   }
 }
 
+void KeeperClient::begun() { queue(keeper::Begun{}); }
+
 void KeeperClient::suspend_job() { queue(keeper::SuspendJob{}); }
 
 Result<void> KeeperClient::configure_observer(std::vector<std::string> argv,

@@ -52,6 +52,8 @@ class KeeperClient {
   Result<void> configure_observer(std::vector<std::string> argv, std::vector<std::string> listeners,
                                   std::string_view configuration);
 
+  // The head is at work (keeper/protocol.hpp): happenings come from now on.
+  void begun();
   // From now on happenings are delivered. `lost` is called when the keeper is gone.
   void start(os::Loop& loop, std::function<void(const keeper::Happening&)> happened,
              std::function<void()> lost);

@@ -344,8 +344,8 @@ std::optional<Fault> fill(const LaunchInput& in, keeper::SpawnChild& child) {
   child.cwd = in.spec->cwd;
   child.notify = in.key.is_worker();
   if (in.spec->pty) child.stdio = in.key.is_worker() ? keeper::Stdio::pty : keeper::Stdio::pty_output;
-  child.die_with_keeper =
-      !in.key.is_worker() || in.spec->die_with_keeper;  // nobody would want a helper's result
+  // Nobody would want a helper's result, and a terminal goes with who holds it.
+  child.die_with_keeper = !in.key.is_worker() || in.spec->die_with_keeper || in.spec->pty;
   add_account(*in.spec, *account, child);
   if (auto fault = add_command(in, child)) return fault;
   if (auto fault = add_environment(in, *account, child)) return fault;
@@ -410,6 +410,7 @@ Launch plan(const LaunchInput& input) {
   keeper::SpawnChild child;
   child.key = input.key;
   child.service = input.spec->name;
+  if (input.spec->port && *input.spec->port == 0) child.port = input.auto_port;
   if (auto fault = fill(input, child)) {
     return keeper::RefuseSpawn{input.key, static_cast<std::uint8_t>(fault->stage), fault->error,
                                fault->detail};

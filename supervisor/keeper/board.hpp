@@ -55,6 +55,14 @@ struct alignas(64) WriteRecord {
 };
 static_assert(sizeof(WriteRecord) == 64);
 
+// What the keeper is moving out of a pipe right now: into ring `ring` - 1 (0: nothing), of which so much was
+// `written` before. The position of the rings' cursor (WelcomeFd::ring_cursor) stands behind what was moved,
+// also when the keeper was killed before it could say so. The keeper's alone.
+struct MoveRecord {
+  std::atomic<std::uint64_t> ring;
+  std::atomic<std::uint64_t> written;
+};
+
 struct Board {
   std::atomic<std::uint32_t> head_asleep;                     // 1: the head wants output_event
   alignas(64) std::atomic<std::uint64_t> dirty[kDirtyWords];  // rings with something new (bytes or end); by
@@ -63,6 +71,7 @@ struct Board {
       64) std::atomic<std::uint64_t> room[kDirtyWords];  // rings that were blocked and have room; by the head
   WriteRecord record;
   RingLine rings[kRings];
+  MoveRecord move;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 

@@ -164,7 +164,8 @@ ChannelHub::Passed ChannelHub::passed_with(const SendChannel& order) {
   if (!order.mailbox || fds.size() != order.listeners.size()) return passed;
   const auto child = children_.living(order.key);
   const auto mailbox =
-      child ? mailboxes_.give(order.key, child->service, order.instance_id, child->pid) : std::nullopt;
+      child ? mailboxes_.give(order.key, child->service, order.instance_id, child->pid, child->kept)
+            : std::nullopt;
   if (!mailbox) return passed;
   fds.insert(fds.end(), {mailbox->memory, mailbox->wake});
   if (!order.by_path) return passed;

@@ -3,15 +3,12 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cinttypes>
 #include <csignal>
-#include <cstddef>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 
 #include "os/linux/tty_wait.hpp"
@@ -79,21 +76,12 @@ void Children::refuse(const RefuseSpawn& order) {
 
 // A private abstract datagram socket (sd_notify(3)) that tells us who sent each message.
 Result<std::string> Children::open_notify(Child& child) {
-  os::UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return Error::from_errno("socket", errno);
-  const int on = 1;
-  setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
-  const std::string name = "runmain/" + std::to_string(getpid()) + "/" + std::to_string(child.serial) + "/" +
-                           std::to_string(child.tag & 0xffffffU);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name.data(), name.size());
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) {
-    return Error::from_errno("bind notify socket", errno);
-  }
-  child.notify = std::move(fd);
-  return "@" + name;
+  child.notify_name = "runmain/" + std::to_string(getpid()) + "/" + std::to_string(child.serial) + "/" +
+                      std::to_string(child.tag & 0xffffffU);
+  auto fd = bind_notify(child.notify_name);
+  if (!fd) return fd.error();
+  child.notify = std::move(*fd);
+  return "@" + child.notify_name;
 }
 
 bool Children::make_plan(const SpawnChild& order, Child& child, os::SpawnPlan& plan) {
@@ -136,7 +124,7 @@ bool Children::make_stdio(const SpawnChild& order, Child& child, os::SpawnPlan& 
   plan.stdio[0] = null_.get();
   if (!order.capture) return true;
   const os::TerminalShape shape = terminal_.shape();
-  auto stream = streams_.open(order.key, order.stdio == Stdio::pipe ? nullptr : &shape);
+  auto stream = streams_.open(order.key, order.stdio == Stdio::pipe ? nullptr : &shape, child.kept);
   if (!stream) {
     fail(order.key, os::SpawnStage::resources, stream.error().code, stream.error().message);
     return false;
@@ -165,6 +153,8 @@ void Children::start(const SpawnChild& order) {
   child->tag = tags_.next();
   child->service = order.service;
   child->listeners = order.listeners;
+  child->kept = !order.die_with_keeper;
+  child->port = order.port;
   os::SpawnPlan plan;
   if (!make_plan(order, *child, plan)) return;
   os::UniqueFd write_end;
@@ -178,13 +168,15 @@ void Children::start(const SpawnChild& order) {
   }
   child->pid = child->first_pid = outcome.pid;
   child->alive = child->leader_alive = true;
+  child->started = child->first_started = os::name_of_process(outcome.pid).started;
+  ++changes_;
   if (child->notify) poll_notify(*child, true);
   by_serial_[child->serial] = child.get();
   by_pid_[outcome.pid] = child.get();
   by_tag_[child->tag] = child.get();
   for (const std::string& id : child->listeners) listeners_.hold(id);
   child->counted = true;
-  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag, sockets_of(*child)});
+  happenings_.push(Started{order.key, outcome.pid, 0, 0, {}, child->tag, sockets_of(*child), child->kept});
   children_.emplace(order.key, std::move(child));
 }
 
@@ -193,7 +185,7 @@ void Children::signal(const ChildKey& key, int signal, bool group) {
   if (child == nullptr) return;
   child->signalled = true;
   // The group's number belongs to the first process and is safe only while that one is not waited for.
-  if (group && child->leader_alive) {
+  if (group && leads(*child)) {
     kill(-child->first_pid, signal);
     if (child->pid == child->first_pid) return;
   }
@@ -228,7 +220,7 @@ bool Children::is_gone(const Child& child) const {
     const auto known = by_pid_.find(pid);
     return is_stranger_(pid) || (known != by_pid_.end() && known->second != &child);
   };
-  return !child.alive && !child.leader_alive && !child.main_pidfd &&
+  return !child.adopted && !child.alive && !child.leader_alive && !child.main_pidfd &&
          os::is_gone_with_its_main(child.tag, other);
 }
 
@@ -248,6 +240,7 @@ void Children::await_tree(const ChildKey& key) {
   if (child == nullptr || child->empty || child->awaited) return;
   child->awaited = true;
   ++awaited_;
+  if (child->adopted) return look_soon();
   look_at_awaited();
 }
 
@@ -270,6 +263,7 @@ void Children::forget(const ChildKey& key) {
   const auto found = children_.find(key);
   if (found == children_.end()) return;
   Child& child = *found->second;
+  ++changes_;
   if (child.notify) poll_notify(child, false);
   if (child.main_pidfd) poller_.remove(child.main_pidfd.get());
   count_living(child, false);
@@ -295,9 +289,11 @@ void Children::set_main_pid(const ChildKey& key, pid_t pid) {
   if (child->main_pidfd) poller_.remove(child->main_pidfd.get());
   child->main_pidfd = std::move(pidfd);
   child->pid = pid;
+  child->started = os::name_of_process(pid).started;
+  ++changes_;
   child->alive = true;
   count_living(*child, true);
-  by_pid_[pid] = child;
+  if (!child->adopted) by_pid_[pid] = child;
   poller_.add(child->main_pidfd.get(), EPOLLIN, Token{Source::main_pid, child->serial});
 }
 
@@ -305,6 +301,7 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   on_notify(child.serial);  // what it said comes before that it died
   child.pid = pid;
   child.alive = false;
+  ++changes_;
   count_living(child, false);  // first: connections go elsewhere from now on
   if (child.main_pidfd) {
     poller_.remove(child.main_pidfd.get());
@@ -314,8 +311,9 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   mailboxes_.child_gone(child.key, pid, status, known);
   happenings_.push(Died{child.key, pid, status, known});
   // The order for this always follows; who waits for the place of one that was asked to go is spared two
-  // trips. But one that died of what it was asked with may be a wrapper, and its server is still at work.
-  const bool obeyed = WIFEXITED(status) && WEXITSTATUS(status) < 128;
+  // trips. But one that died of what it was asked with, or of what nobody knows, may be a wrapper, and its
+  // server is still at work.
+  const bool obeyed = known && WIFEXITED(status) && WEXITSTATUS(status) < 128;
   if (child.signalled && (obeyed || WTERMSIG(status) == SIGKILL)) sweep_tree(child, now());
 }
 
@@ -358,13 +356,16 @@ void Children::on_main_pid_gone(std::uint32_t serial) {
   Child* child = find_serial(serial);
   if (child == nullptr || !child->alive || !child->main_pidfd) return;
   siginfo_t info{};
-  // Ours by now? Then reap() will find it, with its status.
-  if (waitid(P_PID, static_cast<id_t>(child->pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+  // Ours by now? Then reap() will find it, with its status. An adopted one never is: its number may be that
+  // of another child of ours already.
+  if (!child->adopted &&
+      waitid(P_PID, static_cast<id_t>(child->pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
     poller_.remove(child->main_pidfd.get());
     child->main_pidfd.reset();
     return;
   }
-  by_pid_.erase(child->pid);
+  if (!child->adopted) by_pid_.erase(child->pid);
+  if (child->adopted && child->pid == child->first_pid) child->leader_alive = false;
   tell_death(*child, child->pid, 0, false);
 }
 
@@ -405,6 +406,10 @@ void Children::acknowledged(const What& what) {
       child->frozen_pending = false;
       tell_frozen(*child);
     }
+    return;
+  }
+  if (const auto* died = std::get_if<Died>(&what)) {
+    if (Child* child = find(died->key); child != nullptr) child->died_before = false;
     return;
   }
   const auto* told = std::get_if<Notified>(&what);
@@ -453,7 +458,7 @@ bool Children::any_alive() const {
 std::optional<Children::Living> Children::living(const ChildKey& key) const {
   const auto found = children_.find(key);
   if (found == children_.end() || !found->second->alive) return std::nullopt;
-  return Living{found->second->pid, found->second->service};
+  return Living{found->second->pid, found->second->service, found->second->kept};
 }
 
 std::vector<std::uint64_t> Children::sockets_of(const Child& child) const {
@@ -466,7 +471,9 @@ std::vector<ChildEntry> Children::entries() const {
   std::vector<ChildEntry> all;
   all.reserve(children_.size());
   for (const auto& [key, child] : children_) {
-    all.push_back({key, child->pid, child->alive, child->tag, child->service, sockets_of(*child)});
+    const bool alive = child->alive || child->died_before;  // of that death somebody has yet to hear
+    all.push_back(
+        {key, child->pid, alive, child->tag, child->service, sockets_of(*child), child->kept, child->port});
   }
   return all;
 }

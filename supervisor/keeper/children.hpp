@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/time.hpp"
+#include "keeper/adoption.hpp"
 #include "keeper/happenings.hpp"
 #include "keeper/keeper_state.hpp"
 #include "keeper/listeners.hpp"
@@ -66,6 +67,9 @@ class Children {
   // The next round of killing trees, if any is being killed. `reap` is called before a tree is told empty.
   void sweep(Time now, const std::function<void()>& reap);
   bool sweeping() const { return !killer_.idle(); }
+  // Adopted trees whose end is awaited: nobody tells us of it, so it is looked for now and then.
+  void look_at_adopted(Time now);
+  Time look_due() const { return look_at_; }
 
   // How those on a pty of their own stand to it, and what is typed to one of them.
   std::vector<TerminalSeen> look_at_terminals() const;
@@ -76,6 +80,7 @@ class Children {
   struct Living {
     pid_t pid = 0;
     std::string service;
+    bool kept = false;
   };
   std::optional<Living> living(const ChildKey& key) const;
   std::vector<ChildEntry> entries() const;
@@ -83,6 +88,17 @@ class Children {
   // ever.
   ChildrenState save() const;
   void restore(const ChildrenState& state);
+  // For the adoption table. changes(): has become more whenever it would say something else.
+  void describe(AdoptionTable& table) const;
+  std::uint64_t changes() const { return changes_; }
+  // Tags go on below `end`, as those in [end, begin) were given by a keeper that is gone.
+  void continue_tags(std::uint64_t begin, std::uint64_t end) {
+    if (tags_.continue_below(end)) tags_begin_ = begin;
+  }
+  // A child of a keeper that is gone; its listeners are there already. `pidfd` is its main process's; none:
+  // it has ended meanwhile, which is told as a death of which nobody knows the status.
+  void adopt(const ChildOnRecord& record, os::UniqueFd pidfd, std::uint32_t stream);
+
   // The child whose tree this process belongs to, by its tag.
   const ChildKey* of_process(pid_t pid) const;
 
@@ -99,9 +115,16 @@ class Children {
     bool counted = false;    // as living, by its listeners
     bool frozen = false;
     bool frozen_told = false;
-    bool frozen_pending = false;  // a Frozen is not acknowledged: the next one comes after it
-    bool awaited = false;         // its tree may take its time, and its end is to be told
-    bool empty = false;           // its tree is proved gone, and that was told
+    bool frozen_pending = false;      // a Frozen is not acknowledged: the next one comes after it
+    bool awaited = false;             // its tree may take its time, and its end is to be told
+    bool empty = false;               // its tree is proved gone, and that was told
+    bool kept = false;                // outlives us
+    bool adopted = false;             // of a keeper before us: its processes are not our children
+    bool died_before = false;         // … and it had died before we came, which nobody has acknowledged
+    std::uint64_t started = 0;        // of the main process: its start time (proc(5)) …
+    std::uint64_t first_started = 0;  // … and of the first one
+    std::string notify_name;          // abstract
+    std::uint16_t port = 0;           // SpawnChild.port
     std::uint64_t tag = 0;
     std::uint32_t stream = 0;
     std::string service;                 // its name, for a head that has forgotten
@@ -116,12 +139,15 @@ class Children {
   Child* find_serial(std::uint32_t serial);
   void fail(const ChildKey& key, os::SpawnStage stage, int error, const std::string& detail);
   Result<std::string> open_notify(Child& child);
+  static Result<os::UniqueFd> bind_notify(const std::string& name);
+  bool leads(const Child& child) const;
   void poll_notify(Child& child, bool on);
   void tell_death(Child& child, pid_t pid, int status, bool known);
   void tell_empty(Child& child, std::vector<std::string> survivors);
   void sweep_tree(Child& child, Time t);
   bool is_gone(const Child& child) const;
   void look_at_awaited();
+  void look_soon();
   std::vector<std::uint64_t> sockets_of(const Child& child) const;
   void count_living(Child& child, bool on);
   void tell_frozen(Child& child);
@@ -146,6 +172,10 @@ class Children {
   std::unordered_map<std::uint64_t, Child*> by_tag_;
   std::uint32_t last_serial_ = 0;
   std::size_t awaited_ = 0;  // children whose tree is awaited
+  Time look_at_ = kNever;
+  Duration look_every_{};
+  std::uint64_t tags_begin_ = tags_.last();
+  std::uint64_t changes_ = 0;
   std::string scratch_;
 };
 

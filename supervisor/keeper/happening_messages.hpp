@@ -19,6 +19,7 @@ struct Started {
   std::string detail;
   std::uint64_t tag = 0;
   std::vector<std::uint64_t> sockets;  // inodes of its listeners, in their order
+  bool kept = false;                   // it outlives the keeper
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -28,6 +29,7 @@ struct Started {
     a("detail", detail);
     a("tag", tag);
     a("sockets", sockets);
+    a("kept", kept);
   }
 };
 // known false: somebody else waited for it (a MAINPID that is not our child), its status cannot be had.

@@ -106,12 +106,14 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
   k->journal_.reset(options.journal_fd);
   k->original_nofile_ = options.original_nofile;
   os::UniqueFd channel(options.channel_fd);
+  const std::string channel_path = path_of_socket(channel.get());
   if (auto made = k->make_loop(); !made) return made.error();
   if (auto made = k->make_memory(); !made) return made.error();
   auto streams = Streams::make(k->poller_);
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
   k->make_rooms(std::move(channel), options.head);
+  k->take_over(options, channel_path);
   return k;
 }
 
@@ -123,17 +125,21 @@ int Keeper::run() {
     poller_.wait(timeout_ms(t), [this](const Poller::Happened& h) { handle(h); });
     policy(now());
     go_on_upgrading(now());
+    write_down();  // before anybody hears of it
     tell_head();
     observer_->tell();
   }
+  if (leaves_) return status_;
   listeners_.close_all();
+  end_record();
   terminal_.restore();
   return status_;
 }
 
 int Keeper::timeout_ms(Time t) const {
   Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop,
-                        headless_kill_, quit_deadline_, upgrade_->due(), hello_due()});
+                        headless_kill_, quit_deadline_, upgrade_->due(), hello_due(), children_->look_due(),
+                        write_again_ == Time{} ? kNever : write_again_});
   if (!quitting_ && !headless_) next = std::min(next, head_->due());
   if (!quitting_ || observer_->pid() != 0) next = std::min(next, observer_->due());
   if (next == kNever) return -1;
@@ -239,8 +245,10 @@ void Keeper::reap() {
       const bool spoke = head_->welcomed();
       head_->died(status, now());
       answers_.clear();
+      head_is_gone();
       happenings_.tell_again();
       if (!spoke) head_failed_while_upgrading(status);
+      leave_survivors_if_refused(status);
     } else if (pid == upgrade_->pid()) {
       upgrade_->died(status, now());
     } else if (pid == observer_->pid()) {
@@ -295,6 +303,8 @@ void Keeper::on_request(Request& request, std::vector<os::UniqueFd>& fds) {
     head_->send(TerminalsSeen{look->serial, children_->look_at_terminals()});
   } else if (std::holds_alternative<SuspendJob>(request)) {
     ::kill(0, SIGTSTP);
+  } else if (std::holds_alternative<Begun>(request)) {
+    head_has_begun();
   } else if (auto* observer = std::get_if<ConfigureObserver>(&request)) {
     if (!fds.empty()) observer_->configure(std::move(*observer), std::move(fds[0]));
   }
@@ -321,6 +331,7 @@ void Keeper::welcome() {
   give(WelcomeFd::output_event, streams_->output_event());
   give(WelcomeFd::space_event, streams_->room_event());
   give(WelcomeFd::journal, journal_.get());
+  give(WelcomeFd::ring_cursor, streams_->cursor_fd());
   if (const auto mailbox = mailboxes_.give(kHeadKey, "runmain", instance_id(secret_, kHeadKey), 0)) {
     give(WelcomeFd::mailbox, mailbox->memory);
     give(WelcomeFd::mailbox_wake, mailbox->wake);
@@ -347,6 +358,7 @@ void Keeper::welcome() {
 
 void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
   if (numbered.number <= executed_) return;  // a repeat
+  write_ahead(numbered.order);
   executed_ = numbered.number;
   std::visit(
       [&](auto& order) {
@@ -417,7 +429,7 @@ bool Keeper::send_answers() {
 }
 
 void Keeper::tell_head() {
-  if (!head_->welcomed() || !send_answers()) return;
+  if (!head_->welcomed() || !send_answers() || !begun_) return;
   while (const Happenings::Item* item = happenings_.next()) {
     if (!head_->send(Happening{item->number, executed_, item->what})) return;
     happenings_.sent();
@@ -428,6 +440,7 @@ void Keeper::tell_head() {
 // ---------------------------------------------------------------------------------------------------
 
 void Keeper::policy(Time t) {
+  children_->look_at_adopted(t);
   if (children_->sweeping() && next_sweep_ == kNever) next_sweep_ = t;
   if (t >= next_sweep_) {
     children_->sweep(t, [this] { reap(); });
@@ -459,6 +472,7 @@ void Keeper::stop_without_head(Time t) {
   upgrade_->cancel();
   stop_asked_ = kNever;
   head_->kill();
+  streams_->hold(false);  // who stands still in a write could not end
   children_->signal_all(SIGTERM);
   children_->signal_all(SIGCONT);
   headless_kill_ = t + kHeadlessGrace;

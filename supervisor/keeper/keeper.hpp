@@ -21,6 +21,7 @@
 #include "keeper/head_link.hpp"
 #include "keeper/keeper_state.hpp"
 #include "keeper/observer_link.hpp"
+#include "keeper/survivors.hpp"
 #include "keeper/upgrade.hpp"
 
 namespace runmain::keeper {
@@ -37,6 +38,7 @@ struct KeeperOptions {
   int lock_fd = -1;     // held for our life
   int journal_fd = -1;
   rlimit original_nofile{};       // RLIMIT_NOFILE as runmain was started: what children get back
+  std::string adoption;           // path of the adoption table; empty: nothing is written down
   std::vector<std::string> head;  // argv
 };
 
@@ -55,6 +57,14 @@ class Keeper {
   Result<void> make_loop();
   void make_rooms(os::UniqueFd channel, std::vector<std::string> head);
   Result<void> make_memory();
+  void take_over(const KeeperOptions& options, const std::string& channel);
+  void write_down(bool ahead = false);
+  void write_ahead(const Order& order);
+  void end_record();
+  std::uint32_t adopt_output(Survivors::Worker& worker);
+  void head_has_begun();
+  void head_is_gone();
+  void leave_survivors_if_refused(int status);
   Result<void> take_signals();
   int timeout_ms(Time now) const;
   void handle(const Poller::Happened& happened);
@@ -115,6 +125,22 @@ class Keeper {
   os::UniqueFd history_;
   rlimit original_nofile_{};
   std::string secret_;
+  std::string adoption_;
+  std::string config_;
+  struct Written {
+    std::uint64_t children = 0;
+    std::uint64_t listeners = 0;
+    std::uint64_t mailboxes = 0;
+    pid_t head = 0;
+    pid_t observer = 0;
+    bool operator==(const Written&) const = default;
+  };
+  Written written_;        // as the adoption table says it
+  bool recorded_ = false;  // there is one, of ours
+  Time write_again_{};     // after a failure
+  bool write_fault_told_ = false;
+  os::ProcessName unread_of_;  // whose unread output no head of ours has taken yet
+  bool begun_ = false;         // the head is at work
   std::uint64_t executed_ = 0;
   std::size_t signals_pending_ = 0;
   Time next_sweep_ = kNever;
@@ -129,6 +155,7 @@ class Keeper {
   Upgrading upgrading_ = Upgrading::no;
   Time quit_deadline_ = kNever;
   int status_ = 0;
+  bool leaves_ = false;  // what was taken over stays as it was found
   bool done_ = false;
 };
 

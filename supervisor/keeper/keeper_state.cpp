@@ -71,7 +71,7 @@ std::vector<int> fds_of(const KeeperState& state) {
                        state.table,   state.history, state.channel.listener};
   const auto add = [&fds](std::initializer_list<int> more) { fds.insert(fds.end(), more); };
   const StreamsState& streams = state.streams;
-  add({streams.board, streams.rings, streams.output_event, streams.room_event});
+  add({streams.board, streams.rings, streams.cursor, streams.output_event, streams.room_event});
   for (const StreamState& s : streams.streams) add({s.pipe});
   for (const ChildState& c : state.children.children) add({c.notify, c.main_pidfd});
   for (const ListenerState& l : state.listeners.listeners) add({l.fd});
@@ -112,6 +112,7 @@ void Happenings::restore(const HappeningsState& state) {
 ChildrenState Children::save() const {
   ChildrenState state;
   state.last_tag = tags_.last();
+  state.tags_begin = tags_begin_;
   state.last_serial = last_serial_;
   state.killed = killer_.targets();
   for (const auto& [key, c] : children_) {
@@ -137,6 +138,13 @@ ChildrenState Children::save() const {
     s.notify = c->notify.get();
     s.main_pidfd = c->main_pidfd.get();
     s.notify_pending = static_cast<std::uint32_t>(c->notify_pending);
+    s.kept = c->kept;
+    s.adopted = c->adopted;
+    s.died_before = c->died_before;
+    s.started = c->started;
+    s.first_started = c->first_started;
+    s.notify_name = c->notify_name;
+    s.port = c->port;
     state.children.push_back(std::move(s));
   }
   return state;
@@ -144,6 +152,7 @@ ChildrenState Children::save() const {
 
 void Children::restore(const ChildrenState& state) {
   tags_ = os::TagSource(state.last_tag);
+  tags_begin_ = state.tags_begin;
   last_serial_ = state.last_serial;
   for (const auto& [tag, deadline] : state.killed) killer_.add(tag, deadline);
   for (const ChildState& s : state.children) restore(s);
@@ -172,11 +181,20 @@ void Children::restore(const ChildState& s) {
   c->notify.reset(s.notify);
   c->main_pidfd.reset(s.main_pidfd);
   c->notify_pending = s.notify_pending;
+  c->kept = s.kept;
+  c->adopted = s.adopted;
+  c->died_before = s.died_before;
+  c->started = s.started;
+  c->first_started = s.first_started;
+  c->notify_name = s.notify_name;
+  c->port = s.port;
   if (c->awaited) ++awaited_;
+  if (c->awaited && c->adopted) look_soon();
   by_serial_[c->serial] = c.get();
   by_tag_[c->tag] = c.get();
-  if (c->leader_alive) by_pid_[c->first_pid] = c.get();
-  if (c->alive) by_pid_[c->pid] = c.get();
+  // Those that were adopted are no children of ours: their numbers say nothing to who waits.
+  if (c->leader_alive && !c->adopted) by_pid_[c->first_pid] = c.get();
+  if (c->alive && !c->adopted) by_pid_[c->pid] = c.get();
   if (c->notify && c->notify_pending < kNotifyPendingMax) poll_notify(*c, true);
   if (c->main_pidfd) poller_.add(c->main_pidfd.get(), EPOLLIN, Token{Source::main_pid, c->serial});
   children_.emplace(s.key, std::move(c));
@@ -189,12 +207,13 @@ StreamsState Streams::save() const {
   state.layout = kBoardLayout;
   state.board = board_fd_.get();
   state.rings = rings_fd_.get();
+  state.cursor = cursor_fd_.get();
   state.output_event = output_event_.get();
   state.room_event = room_event_.get();
   state.last_serial = last_serial_;
   state.ended_rings = ended_rings_;
   for (const auto& [serial, s] : streams_)
-    state.streams.push_back({serial, s.pipe.get(), s.ring, s.pty, s.reads, s.input});
+    state.streams.push_back({serial, s.pipe.get(), s.ring, s.pty, s.reads, s.wide, s.input, s.lasting});
   return state;
 }
 
@@ -202,6 +221,7 @@ Result<std::unique_ptr<Streams>> Streams::resume(Poller& poller, const StreamsSt
   std::unique_ptr<Streams> s(new Streams(poller));
   s->board_fd_.reset(state.board);
   s->rings_fd_.reset(state.rings);
+  s->cursor_fd_.reset(state.cursor);
   s->output_event_.reset(state.output_event);
   s->room_event_.reset(state.room_event);
   if (auto mapped = s->map(); !mapped) return mapped.error();
@@ -217,6 +237,9 @@ Result<std::unique_ptr<Streams>> Streams::resume(Poller& poller, const StreamsSt
     stream.ring = one.ring;
     stream.pty = one.pty;
     stream.reads = one.reads;
+    stream.wide = one.wide;
+    stream.lasting = one.lasting;
+    s->wide_ += one.wide ? 1 : 0;
     stream.input = one.input;
     s->stream_of_ring_[one.ring] = one.serial;
     s->poll(one.serial, stream);
@@ -234,6 +257,9 @@ ListenersState Listeners::save() const {
   for (const auto& [id, h] : held_) {
     ListenerState l{id, h.listener.fd.get(), static_cast<std::uint8_t>(h.listener.kind), h.listener.bound};
     l.name.assign(reinterpret_cast<const char*>(&h.listener.name), h.listener.name_size);
+    l.host = h.address.host;
+    l.port = h.address.port;
+    l.path = h.address.path;
     l.serial = h.serial;
     l.unlink_path = h.unlink_path;
     l.device = h.device;
@@ -276,6 +302,7 @@ void Listeners::restore(const ListenersState& state) {
     held.serial = l.serial;
     held.listener =
         os::known_listener(os::UniqueFd(l.fd), static_cast<os::AddressKind>(l.kind), l.bound, l.name);
+    held.address = {static_cast<os::AddressKind>(l.kind), l.host, l.port, l.path};
     held.unlink_path = l.unlink_path;
     held.device = static_cast<dev_t>(l.device);
     held.inode = static_cast<ino_t>(l.inode);

@@ -15,6 +15,7 @@
 #include "base/time.hpp"
 #include "keeper/protocol.hpp"
 #include "os/linux/fd.hpp"
+#include "os/linux/other_process.hpp"
 
 namespace runmain::keeper {
 
@@ -40,6 +41,13 @@ struct ChildState {
   std::int32_t notify = -1;
   std::int32_t main_pidfd = -1;
   std::uint32_t notify_pending = 0;
+  bool kept = false;
+  bool adopted = false;
+  bool died_before = false;
+  std::uint64_t started = 0;
+  std::uint64_t first_started = 0;
+  std::string notify_name;
+  std::uint16_t port = 0;
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -63,17 +71,26 @@ struct ChildState {
     a("notify", notify);
     a("main_pidfd", main_pidfd);
     a("notify_pending", notify_pending);
+    a("kept", kept);
+    a("adopted", adopted);
+    a("died_before", died_before);
+    a("started", started);
+    a("first_started", first_started);
+    a("notify_name", notify_name);
+    a("port", port);
   }
 };
 
 struct ChildrenState {
   std::uint64_t last_tag = 0;
+  std::uint64_t tags_begin = 0;
   std::uint32_t last_serial = 0;
   std::vector<ChildState> children;
   std::vector<std::pair<std::uint64_t, Time>> killed;  // tags of trees that are being killed, and until when
   template <class A>
   void fields(A& a) {
     a("last_tag", last_tag);
+    a("tags_begin", tags_begin);
     a("last_serial", last_serial);
     a("children", children);
     a("killed", killed);
@@ -86,7 +103,9 @@ struct StreamState {
   std::uint32_t ring = 0;
   bool pty = false;
   bool reads = false;
+  bool wide = false;
   std::string input;
+  bool lasting = false;
   template <class A>
   void fields(A& a) {
     a("serial", serial);
@@ -94,7 +113,9 @@ struct StreamState {
     a("ring", ring);
     a("pty", pty);
     a("reads", reads);
+    a("wide", wide);
     a("input", input);
+    a("lasting", lasting);
   }
 };
 
@@ -103,6 +124,7 @@ struct StreamsState {
   std::uint32_t layout = 0;
   std::int32_t board = -1;
   std::int32_t rings = -1;
+  std::int32_t cursor = -1;  // its position is a part of the state
   std::int32_t output_event = -1;
   std::int32_t room_event = -1;
   std::uint32_t last_serial = 0;
@@ -113,6 +135,7 @@ struct StreamsState {
     a("layout", layout);
     a("board", board);
     a("rings", rings);
+    a("cursor", cursor);
     a("output_event", output_event);
     a("room_event", room_event);
     a("last_serial", last_serial);
@@ -127,6 +150,9 @@ struct ListenerState {
   std::uint8_t kind = 0;  // os::AddressKind
   std::string bound;
   std::string name;  // sockaddr, as bound
+  std::string host;  // as it was asked for, with the next two
+  std::uint16_t port = 0;
+  std::string path;
   std::uint32_t serial = 0;
   std::string unlink_path;
   std::uint64_t device = 0;
@@ -146,6 +172,9 @@ struct ListenerState {
     a("kind", kind);
     a("bound", bound);
     a("name", name);
+    a("host", host);
+    a("port", port);
+    a("path", path);
     a("serial", serial);
     a("unlink_path", unlink_path);
     a("device", device);
@@ -360,6 +389,9 @@ struct KeeperState {
   std::int32_t table = -1;
   std::int32_t history = -1;
   std::vector<std::string> head;  // argv
+  std::string adoption;           // path of the adoption table
+  std::string config;             // the path that it names
+  os::ProcessName unread_of;      // as in the adoption table
   std::string head_before;        // where the head is no good: argv[0] of the one before
   std::uint32_t head_starts = 0;
   Upgrading upgrading = Upgrading::no;
@@ -391,6 +423,9 @@ struct KeeperState {
     a("table", table);
     a("history", history);
     a("head", head);
+    a("adoption", adoption);
+    a("config", config);
+    a("unread_of", unread_of);
     a("head_before", head_before);
     a("head_starts", head_starts);
     a("upgrading", upgrading);

@@ -185,6 +185,7 @@ bool Listeners::heal_shut(Group& group) {
       if (!os::is_listening(held_.at(id).listener.fd.get())) shut.push_back(slot);
     }
     if (shut.empty()) return round > 0;
+    ++changes_;
     group.order.left(shut);
     if (round > 0) group.order.lose();
     for (const std::uint32_t slot : shut) heal_one(held_.at(group.ids.at(slot)), &group);

@@ -48,18 +48,26 @@ Result<Listeners::Held*> Listeners::add(const std::string& id, const os::Address
   if (!made) return made.error();
   Held held;
   held.id = id;
-  held.serial = ++last_serial_;
+  held.address = address;
   held.listener = std::move(*made);
+  return &keep(std::move(held));
+}
+
+Listeners::Held& Listeners::keep(Held held) {
+  ++changes_;
+  held.serial = ++last_serial_;
+  const os::Address& address = held.address;
   struct stat st {};
   if (address.kind == os::AddressKind::unix_path && lstat(address.path.c_str(), &st) == 0) {
     held.unlink_path = address.path;
     held.device = st.st_dev;
     held.inode = st.st_ino;
   }
-  by_serial_[held.serial] = id;
+  by_serial_[held.serial] = held.id;
+  const std::string id = held.id;
   Held& kept = held_.emplace(id, std::move(held)).first->second;
   poll(kept, true);
-  return &kept;
+  return kept;
 }
 
 // What a child does to it wakes us; what comes for it does not.
@@ -114,6 +122,7 @@ void Listeners::release(const std::string& id) {
 
 // An fd that a child has too would stay in the poller.
 void Listeners::drop(HeldAt at) {
+  ++changes_;
   Held& held = at->second;
   poll(held, false);
   by_serial_.erase(held.serial);
@@ -127,6 +136,10 @@ void Listeners::drop(HeldAt at) {
 void Listeners::close_all() {
   groups_.clear();
   while (!held_.empty()) drop(held_.begin());
+}
+
+void Listeners::leave() {
+  for (auto& [id, held] : held_) held.unlink_path.clear();
 }
 
 int Listeners::fd(const std::string& id) const {

@@ -22,6 +22,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "keeper/adoption.hpp"
 #include "keeper/happenings.hpp"
 #include "keeper/keeper_state.hpp"
 #include "keeper/poller.hpp"
@@ -45,6 +46,8 @@ class Listeners {
   // As soon as no child has it.
   void close(const std::string& id);
   void close_all();
+  // Who has them goes on with them after us: their files stay.
+  void leave();
 
   // The fd of a socket; a slot's own is made when it is wanted first. On failure the errno, EBADF where there
   // is none of this id.
@@ -57,6 +60,15 @@ class Listeners {
   void hold(const std::string& id);
   void living(const std::string& id, bool on);
   void release(const std::string& id);
+
+  // For the adoption table. changes(): has become more whenever it would say something else.
+  void describe(AdoptionTable& table) const;
+  std::uint64_t changes() const { return changes_; }
+  // The sockets of a keeper that is gone, by id, as far as there are any; before the children that have them.
+  // What no head opens again goes with the last of these.
+  void adopt(const AdoptionTable& table, std::map<std::string, os::UniqueFd> sockets);
+  // The first head has opened what it wants: what else was adopted and no child has is let go.
+  void drop_unwanted();
 
   void distribute(const DistributeSlots& order);
   void renew(const RenewBacklog& order);
@@ -74,6 +86,7 @@ class Listeners {
     os::Listener listener;
     std::string id;
     std::uint32_t serial = 0;
+    os::Address address;  // as it was asked for
     std::string unlink_path;
     dev_t device = 0;  // of the unix socket file
     ino_t inode = 0;
@@ -105,6 +118,8 @@ class Listeners {
   Result<Held*> add(const std::string& id, const os::Address& address, os::Sharing sharing);
   Result<Held*> add_slot(const std::string& group_id, Group& group, std::uint32_t slot);
   void drop(HeldAt at);
+  Held& keep(Held held);
+  void bind_again(const ListenerOnRecord& record);
   void drop_group_if_done(const std::string& id);
   void close_slot(Group& group, std::uint32_t slot);
   void poll(Held& held, bool on);
@@ -121,6 +136,7 @@ class Listeners {
   std::map<std::string, Group> groups_;
   std::unordered_map<std::uint32_t, std::string> by_serial_;
   std::uint32_t last_serial_ = 0;
+  std::uint64_t changes_ = 0;
   std::uint64_t untold_ = 0;  // ListenerShut that were not told, since one waited already
 };
 

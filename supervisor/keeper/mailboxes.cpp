@@ -10,6 +10,8 @@
 
 #include "base/wall_time.hpp"
 #include "child_runtime/mailbox_format.h"
+#include "os/linux/other_process.hpp"
+#include "os/linux/sockets.hpp"
 
 namespace runmain::keeper {
 namespace {
@@ -39,7 +41,8 @@ Mailboxes::Mailbox* Mailboxes::find(const ChildKey& key) {
 }
 
 std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::string& service,
-                                              const std::string& instance_id, pid_t pid) {
+                                              const std::string& instance_id, pid_t pid, bool kept) {
+  ++changes_;
   if (Mailbox* known = find(key)) return Fds{known->memory.get(), known->wake.get(), known->claims++};
   Mailbox mailbox;
   if (make_room()) {
@@ -51,11 +54,34 @@ std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::st
     return std::nullopt;
   }
   mailbox.number = ++last_number_;
-  mailbox.made = {key, service, instance_id, pid};
+  mailbox.made = {key, service, instance_id, pid, kept};
   const Fds fds{mailbox.memory.get(), mailbox.wake.get(), mailbox.claims++};
   mailboxes_.emplace(key, std::move(mailbox));
   untold_ = true;
   return fds;
+}
+
+void Mailboxes::describe(ChildOnRecord& record) const {
+  const auto found = mailboxes_.find(record.key);
+  if (found == mailboxes_.end()) return;
+  record.mailbox = os::inode_of(found->second.memory.get());
+  record.wake = os::eventfd_id(getpid(), found->second.wake.get());
+  record.claims = found->second.claims;
+}
+
+void Mailboxes::adopt(const ChildOnRecord& record, const std::string& instance_id, os::UniqueFd memory,
+                      os::UniqueFd wake) {
+  if (!wake) wake.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake || !make_room()) return;
+  Mailbox mailbox;
+  mailbox.memory = std::move(memory);
+  mailbox.wake = std::move(wake);
+  mailbox.claims = record.claims;
+  mailbox.number = ++last_number_;
+  mailbox.made = {record.key, record.service, instance_id, record.main.pid, record.keep};
+  mailboxes_.emplace(record.key, std::move(mailbox));
+  ++changes_;
+  untold_ = true;
 }
 
 // Should it fail, the reader finds what is written by that process with the next wake of another one, or at

@@ -19,6 +19,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "keeper/adoption.hpp"
 #include "keeper/keeper_state.hpp"
 #include "keeper/observer_messages.hpp"
 #include "os/linux/fd.hpp"
@@ -42,9 +43,16 @@ class Mailboxes {
     std::uint32_t claim = 0;  // how often it was given before
   };
   // The child's mailbox, made now if it has none; nullopt: none can be made. `pid` is its main process, which
-  // lives.
+  // lives. `kept`: it outlives us.
   std::optional<Fds> give(const ChildKey& key, const std::string& service, const std::string& instance_id,
-                          pid_t pid);
+                          pid_t pid, bool kept = false);
+
+  // For the adoption table. changes(): has become more whenever it would say something else.
+  void describe(ChildOnRecord& record) const;
+  std::uint64_t changes() const { return changes_; }
+  // That of a child of a keeper that is gone. Without a `wake` nobody wakes its reader.
+  void adopt(const ChildOnRecord& record, const std::string& instance_id, os::UniqueFd memory,
+             os::UniqueFd wake);
 
   // Tells who reads it that a process has it who can wake nobody.
   static void mark_by_path(const Fds& mailbox);
@@ -91,6 +99,7 @@ class Mailboxes {
   std::size_t max_;
   std::unordered_map<ChildKey, Mailbox> mailboxes_;
   std::uint64_t last_number_ = 0;
+  std::uint64_t changes_ = 0;
   std::uint64_t lost_ = 0;
   std::uint64_t not_made_ = 0;
   std::deque<ChildKey> bare_trees_;  // gone, without a mailbox, oldest first

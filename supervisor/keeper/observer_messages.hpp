@@ -17,7 +17,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kObserverVersion = 2;
+inline constexpr std::uint32_t kObserverVersion = 3;
 inline constexpr std::size_t kMailboxesMax = 4096;  // beyond it the oldest without a process go, counted
 inline constexpr std::size_t kObserverConfigurationMax = 1U << 20U;  // bytes
 
@@ -95,12 +95,14 @@ struct MailboxMade {
   std::string service;
   std::string instance_id;
   std::int32_t pid = 0;  // the child's main process, whose death ChildGone tells
+  bool kept = false;     // it outlives the keeper, and another observer then reads on
   template <class A>
   void fields(A& a) {
     a("key", key);
     a("service", service);
     a("instance_id", instance_id);
     a("pid", pid);
+    a("kept", kept);
   }
 };
 

@@ -25,7 +25,7 @@
 
 namespace runmain::keeper {
 
-inline constexpr std::uint32_t kProtocolVersion = 8;
+inline constexpr std::uint32_t kProtocolVersion = 9;
 inline constexpr std::size_t kMessageMax = 60U << 10U;  // bytes; SO_SNDBUF holds it on every system
 inline constexpr std::size_t kSpawnMax = 4U << 20U;     // bytes of argv and environment in a memfd
 inline constexpr std::size_t kListenersMax = 48;        // fds given to one child, from 3 on
@@ -85,6 +85,7 @@ struct SpawnChild {
   std::vector<std::uint32_t> groups;
   std::int32_t umask = -1;  // -1: as the keeper's
   std::vector<Limit> limits;
+  std::uint16_t port = 0;  // of the service's slot 0, where the head has chosen it: the next head has to know
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -104,6 +105,7 @@ struct SpawnChild {
     a("groups", groups);
     a("umask", umask);
     a("limits", limits);
+    a("port", port);
   }
 };
 
@@ -254,8 +256,19 @@ struct Acknowledge {
 
 // SendChannel without a number is for answers that no Event stands behind (a refused line): sent at most
 // once.
+// The head has opened what it wants, and is at work from now on: what it finds in the rings it has taken, or
+// leaves to the next one. Nothing happens before this, and the output of children that outlive the keeper
+// waits in their pipes, where no death can lose it.
+struct Begun {
+  std::uint8_t unused = 0;
+  template <class A>
+  void fields(A& a) {
+    a("unused", unused);
+  }
+};
+
 using Request = std::variant<Hello, OpenListener, CloseListeners, Numbered, Acknowledge, SendChannel,
-                             TypeInput, LookAtTerminals, SuspendJob, ConfigureObserver>;
+                             TypeInput, LookAtTerminals, SuspendJob, ConfigureObserver, Begun>;
 
 // ---- keeper to head
 // -------------------------------------------------------------------------------------------
@@ -267,6 +280,8 @@ struct ChildEntry {
   std::uint64_t tag = 0;  // RLIMIT_RTTIME of its tree
   std::string service;
   std::vector<std::uint64_t> sockets;  // inodes of its listeners, in their order
+  bool kept = false;                   // outlives the keeper
+  std::uint16_t port = 0;              // SpawnChild.port
   template <class A>
   void fields(A& a) {
     a("key", key);
@@ -275,6 +290,8 @@ struct ChildEntry {
     a("tag", tag);
     a("service", service);
     a("sockets", sockets);
+    a("kept", kept);
+    a("port", port);
   }
 };
 
@@ -292,6 +309,7 @@ enum class WelcomeFd : std::uint8_t {
   journal,
   mailbox,       // runmain's own telemetry goes where everybody's goes …
   mailbox_wake,  // … and wakes the observer
+  ring_cursor,   // its position: how far a piece of output was moved (board.hpp, MoveRecord)
 };
 
 // The answer to Hello; may come in several messages with `more` set, the fds with the first.

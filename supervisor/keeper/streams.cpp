@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <csignal>
 #include <new>
+#include <string>
+
+#include "os/linux/sockets.hpp"
 
 namespace runmain::keeper {
 namespace {
@@ -34,6 +37,7 @@ Result<std::unique_ptr<Streams>> Streams::make(Poller& poller) {
   auto room = make_event();
   if (!room) return room.error();
   s->board_fd_ = std::move(*board);
+  s->cursor_fd_.reset(::open(("/proc/self/fd/" + std::to_string(rings->get())).c_str(), O_RDWR | O_CLOEXEC));
   s->rings_fd_ = std::move(*rings);
   s->output_event_ = std::move(*output);
   s->room_event_ = std::move(*room);
@@ -71,12 +75,50 @@ Result<os::UniqueFd> Streams::open_ends(Stream& stream, const os::TerminalShape*
   return os::UniqueFd(ends[1]);
 }
 
-Result<Streams::Opened> Streams::open(const ChildKey& key, const os::TerminalShape* pty) {
+// Both ends in one, by /proc: without it, the child gets SIGPIPE as ever.
+os::UniqueFd Streams::make_lasting(Stream& stream, os::UniqueFd write_end) {
+  os::UniqueFd both(::open(("/proc/self/fd/" + std::to_string(write_end.get())).c_str(), O_RDWR | O_CLOEXEC));
+  if (!both) return write_end;
+  if (wide_ < kWidePipesMax && fcntl(both.get(), F_SETPIPE_SZ, kWidePipeBytes) > 0) {
+    stream.wide = true;
+    ++wide_;
+  }
+  return both;
+}
+
+Result<Streams::Opened> Streams::open(const ChildKey& key, const os::TerminalShape* pty, bool lasting) {
   reclaim();
   if (free_rings_.empty()) return Error{"every output ring is in use", {}, {}, ENOBUFS};
   Stream opened;
   auto write_end = open_ends(opened, pty);
   if (!write_end) return write_end.error();
+  opened.lasting = lasting && pty == nullptr;
+  if (opened.lasting) *write_end = make_lasting(opened, std::move(*write_end));
+  return Opened{begin(key, std::move(opened)), std::move(*write_end)};
+}
+
+Result<std::uint32_t> Streams::adopt(const ChildKey& key, os::UniqueFd read_end, const Unread& unread) {
+  reclaim();
+  if (free_rings_.empty()) return Error{"every output ring is in use", {}, {}, ENOBUFS};
+  Stream opened;
+  opened.pipe = std::move(read_end);
+  opened.lasting = true;
+  const std::uint32_t serial = begin(key, std::move(opened));
+  const std::uint32_t ring = streams_[serial].ring;
+  const auto bytes = std::string_view(unread.bytes).substr(0, kRingBytes);
+  if (os::pwrite_all(rings_fd_.get(), bytes, ring * kRingBytes))
+    board_->rings[ring].written.store(bytes.size(), std::memory_order_release);
+  board_->rings[ring].in_line = unread.in_line ? 1 : 0;
+  return serial;
+}
+
+std::uint64_t Streams::pipe_inode(std::uint32_t serial) const {
+  const auto found = streams_.find(serial);
+  return found == streams_.end() || found->second.pty ? 0 : os::inode_of(found->second.pipe.get());
+}
+
+// A ring for it, at its beginning.
+std::uint32_t Streams::begin(const ChildKey& key, Stream opened) {
   const std::uint32_t ring = free_rings_.back();
   free_rings_.pop_back();
   const std::uint32_t serial = ++last_serial_;
@@ -96,7 +138,7 @@ Result<Streams::Opened> Streams::open(const ChildKey& key, const os::TerminalSha
   line.pid = 0;
   line.pty = stream.pty ? 1 : 0;
   line.used.store(1, std::memory_order_release);
-  return Opened{serial, std::move(*write_end)};
+  return serial;
 }
 
 void Streams::started(std::uint32_t serial, std::int32_t pid) {
@@ -117,7 +159,8 @@ void Streams::read_on(std::uint32_t serial, Stream& stream, bool on) {
 
 // At rest it is not polled at all: an error or a hang-up would wake us again and again.
 void Streams::poll(std::uint32_t serial, Stream& stream) {
-  const std::uint32_t want = (stream.reads ? static_cast<std::uint32_t>(EPOLLIN) : 0U) |
+  const bool reads = stream.reads && !(held_ && stream.lasting);
+  const std::uint32_t want = (reads ? static_cast<std::uint32_t>(EPOLLIN) : 0U) |
                              (stream.input.empty() ? 0U : static_cast<std::uint32_t>(EPOLLOUT));
   if (stream.polled == want) return;
   const Token token{Source::pipe, serial};
@@ -133,6 +176,13 @@ void Streams::poll(std::uint32_t serial, Stream& stream) {
 
 // As splice(2) tells it; 0 is the end.
 ssize_t Streams::move_bytes(Stream& stream, std::size_t size, loff_t offset) {
+  // The kernel moves the cursor in the same step: what we have moved is known also if we are killed in it.
+  if (!stream.pty && cursor_fd_ && lseek(cursor_fd_.get(), offset, SEEK_SET) == offset) {
+    board_->move.written.store(board_->rings[stream.ring].written.load(std::memory_order_relaxed));
+    board_->move.ring.store(stream.ring + 1);
+    return splice(stream.pipe.get(), nullptr, cursor_fd_.get(), nullptr, size,
+                  SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  }
   if (!stream.pty) {
     return splice(stream.pipe.get(), nullptr, rings_fd_.get(), &offset, size,
                   SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
@@ -163,10 +213,9 @@ Streams::Moved Streams::move_some(Stream& stream) {
   const std::uint64_t at = written % kRingBytes;
   const auto offset = static_cast<loff_t>(stream.ring * kRingBytes + at);
   const ssize_t n = move_bytes(stream, std::min(room, kRingBytes - at), offset);
-  if (n > 0) {
-    line.written.store(written + static_cast<std::uint64_t>(n), std::memory_order_release);
-    return Moved::some;
-  }
+  if (n > 0) line.written.store(written + static_cast<std::uint64_t>(n), std::memory_order_release);
+  board_->move.ring.store(0);
+  if (n > 0) return Moved::some;
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Moved::nothing_there;
   if (n < 0 && (errno == ENOSPC || errno == ENOMEM))
     return Moved::nothing_there;  // told again: level-triggered
@@ -181,7 +230,7 @@ void Streams::on_pipe(std::uint32_t serial, std::uint32_t events) {
     flush_input(stream);
     poll(serial, stream);
   }
-  if (!stream.reads && (events & EPOLLIN) == 0) return;
+  if ((!stream.reads && (events & EPOLLIN) == 0) || (held_ && stream.lasting)) return;
   const std::uint32_t ring = stream.ring;
   const std::uint64_t before = board_->rings[ring].written.load(std::memory_order_relaxed);
   Moved moved = Moved::some;
@@ -194,6 +243,19 @@ void Streams::on_pipe(std::uint32_t serial, std::uint32_t events) {
   tell_head(ring);
 }
 
+void Streams::hold(bool on) {
+  if (held_ == on) return;
+  held_ = on;
+  std::vector<std::uint32_t> lasting;
+  for (auto& [serial, stream] : streams_) {
+    if (!stream.lasting) continue;
+    poll(serial, stream);
+    lasting.push_back(serial);
+  }
+  if (on) return;
+  for (const std::uint32_t serial : lasting) drain(serial);
+}
+
 void Streams::drain(std::uint32_t serial) {
   const auto found = streams_.find(serial);
   if (found == streams_.end()) return;
@@ -204,6 +266,7 @@ void Streams::end(std::uint32_t serial, Stream& stream) {
   stream.input.clear();
   read_on(serial, stream, false);
   const std::uint32_t ring = stream.ring;
+  if (stream.wide) --wide_;
   board_->rings[ring].ended.store(1, std::memory_order_release);
   stream_of_ring_[ring] = 0;
   ended_rings_.push_back(ring);

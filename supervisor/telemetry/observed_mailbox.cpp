@@ -77,6 +77,12 @@ void ObservedMailbox::tree_gone(Time now) {
   find_gone_at_ = {};
 }
 
+bool ObservedMailbox::lives_on() const {
+  if (!owner_.kept || ending_ || is_tree_gone()) return false;
+  const auto state = os::process_state(owner_.pid);
+  return state && state->living();
+}
+
 std::optional<Ending> ObservedMailbox::ending_of(std::uint32_t pid, std::uint64_t pid_started) const {
   const bool is_main = pid == static_cast<std::uint32_t>(owner_.pid);
   if (is_main && !ending_ && !is_tree_gone()) return std::nullopt;

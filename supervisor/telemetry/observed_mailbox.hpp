@@ -29,6 +29,7 @@ struct MailboxOwner {
   std::string service;
   std::string instance_id;
   std::int32_t pid = 0;  // the main process
+  bool kept = false;     // it outlives its keeper
 };
 
 class ObservedMailbox {
@@ -48,6 +49,8 @@ class ObservedMailbox {
   void gone(const Ending& ending);
   // All have.
   void tree_gone(Time now);
+  // It lives and goes on living without a keeper: what it has open is not over.
+  bool lives_on() const;
   bool is_tree_gone() const { return tree_gone_at_ != kNever; }
   Time tree_gone_at() const { return tree_gone_at_; }
   // Asks which of its processes live. Returns whether there is something to do then.
@@ -75,6 +78,8 @@ class ObservedMailbox {
 
   bool queued = false;   // the observer's: is to be drained
   bool drained = false;  // the observer's: is to be committed
+  bool left = false;     // the observer's: somebody else reads on …
+  bool settled = false;  // … behind what was read and committed by now
 
  private:
   void on_wake();

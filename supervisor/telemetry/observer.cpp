@@ -154,14 +154,15 @@ void Observer::bare_tree_gone(const ChildKey& key) {
   soon();
 }
 
-void Observer::finish(Duration budget) {
+void Observer::finish(Duration budget, bool alone) {
   if (finish_by_) return;
   const Time now = os::Loop::now();
   for (const ChildKey& worker : std::exchange(receiving_, {})) untold_[worker] = now + limits_.tell_after;
   finish_by_ = now + budget;
   next_round_ = next_save_ = now;
   for (const auto& [key, mailbox] : mailboxes_) {
-    mailbox->tree_gone(now);
+    mailbox->left = alone && mailbox->lives_on();
+    if (!mailbox->left) mailbox->tree_gone(now);
     enqueue(*mailbox);
   }
   soon();
@@ -187,6 +188,7 @@ void Observer::wake_at(Time when) {
 }
 
 void Observer::enqueue(ObservedMailbox& mailbox) {
+  if (mailbox.settled) return;
   if (!std::exchange(mailbox.queued, true)) ready_.push_back(&mailbox);
   if (cell_ && config_) wake_at(std::max({next_round_, next_save_, os::Loop::now()}));
 }
@@ -235,7 +237,10 @@ void Observer::look(Time now) {
 }
 
 void Observer::end_finish(Time now) {
-  const bool read = !config_ || (mailboxes_.empty() && closed_.empty() && !dirty_);
+  const bool none = std::all_of(mailboxes_.begin(), mailboxes_.end(), [](const auto& one) {
+    return one.second->left && !one.second->queued && !one.second->drained;
+  });
+  const bool read = !config_ || (none && closed_.empty() && !dirty_);
   const bool sent = hurried_ || exporter_->empty() || exporter_->stuck(now);
   const bool late = now >= *finish_by_ && !hurried_;  // who hurries us has a limit of its own
   if (!late && !(read && sent)) return;

@@ -92,7 +92,8 @@ class Observer {
   void on_mailboxes_lost(std::uint64_t lost, std::uint64_t not_made);
   // No child lives. Reads what is left, sends until all is sent, nobody takes it, or the time is over; saves,
   // and says finished().
-  void finish(Duration budget);
+  // `alone`: the keeper is gone, and workers that outlive it write on.
+  void finish(Duration budget, bool alone = false);
   // What is left is read and saved, and no answer waited for: beside finish(), however much of its time is
   // left.
   void hurry();

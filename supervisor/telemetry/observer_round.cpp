@@ -236,7 +236,9 @@ void Observer::commit(Time now) {
     mailbox->drained = false;
     if (mailbox->is_open()) mailbox->commit();
     const bool cut = mailbox->is_tree_gone() && now - mailbox->tree_gone_at() > limits_.close_after;
-    if (mailbox->at_end() || cut) {
+    if (mailbox->left && !mailbox->queued) {
+      mailbox->settled = true;  // its worker writes on, and we would never come to our end
+    } else if (mailbox->at_end() || cut) {
       counters_.mailboxes_cut += mailbox->at_end() ? 0 : 1;
       close(*mailbox, now);
     } else if (mailbox->is_tree_gone() || !mailbox->rest()) {

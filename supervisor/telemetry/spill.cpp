@@ -19,7 +19,7 @@
 namespace runmain::telemetry {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x33505352;  // "RSP3"
+constexpr std::uint32_t kMagic = 0x32505352;  // "RSP2"
 constexpr std::size_t kNameSize = 16 + 6;
 
 std::uint32_t checksum_of(std::uint32_t length, std::uint32_t items, std::uint64_t number,

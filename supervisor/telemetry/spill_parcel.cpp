@@ -1,4 +1,4 @@
-#include "base/named_archive.hpp"
+#include "base/archive.hpp"
 #include "telemetry/spill.hpp"
 
 namespace runmain::telemetry {
@@ -25,14 +25,14 @@ struct Meta {
 std::string pack(const Parcel& parcel) {
   const Meta meta{parcel.worker, static_cast<std::uint8_t>(parcel.request.signal), parcel.request.items,
                   parcel.may_have_arrived, parcel.run};
-  std::string bytes = to_named(meta);
+  std::string bytes = to_binary(meta);
   bytes += parcel.request.bytes;
   return bytes;
 }
 
 std::optional<Parcel> unpack(std::string_view bytes) {
   Meta meta;
-  NamedReader in(bytes);
+  BinaryReader in(bytes);
   in.get(meta);
   if (!in.ok() || meta.signal >= kSignals) return std::nullopt;
   Parcel parcel;

@@ -224,3 +224,39 @@ TEST_CASE("spans that no collector took wait on disk for the next start") {
   CHECK(up.stop() == 0);
   CHECK(fault(*counters, sink) == "");
 }
+
+TEST_CASE(
+    "killing the keeper loses no span of a worker that is taken over, and repeats but what was on its way") {
+  Folder counters_folder;
+  const std::string file = counters_folder.file("counters");
+  spans::Counters* counters = spans::map_counters(file.c_str());
+  REQUIRE(counters != nullptr);
+  SpanSink sink;
+  {
+    Supervised up("[runmain]\nmode = \"prod\"\n" + toml(sink, file) + "on_keeper_death = \"keep\"\n");
+    up.start();
+    REQUIRE(up.wait_ready());
+    const auto workers = up.pids("web");
+    REQUIRE(workers.size() == 1);
+    for (int round = 0; round < rounds(4); ++round) {
+      const std::uint64_t before = counters->rows[0].ended[0];
+      REQUIRE(until([&] { return counters->rows[0].ended[0] > before + 50; }));
+      up.signal(SIGKILL);
+      REQUIRE(up.wait_exit() == 128 + SIGKILL);
+      const std::uint64_t then = counters->rows[0].ended[0];
+      REQUIRE(until([&] { return counters->rows[0].ended[0] > then + 50; }));  // nobody reads these yet
+      up.start();
+      REQUIRE(up.wait_ready());
+      CHECK(up.pids("web") == workers);
+    }
+    CHECK(up.stop() == 0);
+    INFO(up.output());
+    CHECK_FALSE(alive(workers[0]));
+  }
+  CHECK(counters->used == 1);
+  CHECK(fault(*counters, sink) == "");
+  // A request that the old observer had sent and had no answer to at its end; two signals' worth of the
+  // largest.
+  CHECK(came_again(sink) <= static_cast<std::uint64_t>(rounds(4)) * 2 * 8192);
+  CHECK(sink.bad() == 0);
+}

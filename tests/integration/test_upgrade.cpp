@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <random>
 #include <sstream>
 #include <thread>
 
+#include "support/job_shell.hpp"
 #include "support/pools.hpp"
 #include "support/span_counters.hpp"
 #include "support/span_sink.hpp"
@@ -157,7 +159,12 @@ TEST_CASE("what a worker prints and how it ends is told once, whoever is replace
   REQUIRE(up.wait_ready());
   Ran follower;
   std::thread follow([&] { follower = up.cli({"logs", "-f", "-n", "5000", "a"}); });
-  for (int i = 0; i < rounds(); ++i) upgrade(up, i % 2 == 0 ? kNext : kBin);
+  std::mt19937 random(std::random_device{}());
+  for (int i = 0; i < rounds(); ++i) {
+    kill(up.head_pid(), SIGKILL);  // one that has lived for any time dies in between
+    up.wait_output("never", std::chrono::milliseconds(random() % 50));
+    upgrade(up, i % 2 == 0 ? kNext : kBin);
+  }
   const pid_t b = up.pids("b")[0];
   kill(b, SIGKILL);
   const Json died =
@@ -307,6 +314,28 @@ TEST_CASE("SIGUSR2 is an upgrade to what is installed now") {
   CHECK(up.head_pid() != head);
   CHECK(program_of(up.keeper_pid()) == programs.path("runmain-keeper"));
   CHECK(up.stop() == 0);
+}
+
+TEST_CASE("the terminal, its foreground and what is typed stay as they are through an upgrade") {
+  JobShell shell(
+      "[service.a]\ncommand = [\"@BIN@/t_child\", \"prompt\", \"? \", \"read-tty\", \"pause\"]\npty = true\n"
+      "ready = { after = \"1ms\" }\n");
+  REQUIRE(shell.shows("? "));
+  const pid_t head = shell.head_pid();
+  Control(shell.control_path()).request("upgrade", {{"folder", kNext}});
+  REQUIRE(wait_gone(head));
+  REQUIRE(shell.shows("upgraded to"));
+  CHECK(program_of(shell.keeper_pid()) == kNext + "/runmain-keeper");
+  shell.type("bob\r");
+  CHECK(shell.shows("read: bob"));
+  shell.type("\x1a");  // Ctrl-Z, and back
+  REQUIRE(shell.shows("[stopped]"));
+  CHECK(shell.comes_to_lines(true));
+  shell.type("fg\n");
+  REQUIRE(shell.comes_to_lines(false));
+  shell.type("q");
+  CHECK(shell.wait_end() == 0);
+  CHECK(shell.comes_to_lines(true));
 }
 
 TEST_CASE("runmain upgrade says what became of it") {

@@ -2,7 +2,7 @@
 // library.
 //
 //   t_http --fd N | --port N [--boot-ms N] [--ignore-term] [--exit-after N] [--slow-ms N] [--no-notify]
-//          [--backlog N] [--beat-ms N] [--mute FILE] [--unwell FILE]
+//          [--backlog N] [--beat-ms N] [--mute FILE] [--unwell FILE] [--count]
 //
 // Accepts on the inherited socket N and answers every request with "PID GENERATION WORKER\n" and "Connection:
 // close".
@@ -17,6 +17,7 @@
 // --beat-ms N     says WATCHDOG=1 every N ms, and that it is late after four times that …
 // --mute FILE     … but not while this file is there
 // --unwell FILE   answers 503 while this file is there
+// --count         prints "PID answer N" behind its Nth answer, and "PID end N" at its end
 // One thread, ppoll(2); at most kConnectionsMax connections at once, the rest waits in the backlog.
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -58,6 +59,7 @@ struct Options {
   milliseconds slow{0};
   bool ignore_term = false;
   bool notify = true;
+  bool count = false;
 };
 
 struct Connection {
@@ -107,6 +109,8 @@ Options parse(int argc, char** argv) {
       o.ignore_term = true;
     } else if (name == "--no-notify") {
       o.notify = false;
+    } else if (name == "--count") {
+      o.count = true;
     } else {
       usage("unknown argument");
     }
@@ -170,6 +174,12 @@ class Server {
 
   // Until the drain is over or the answers are given. Signals are let in only while it waits.
   void run(const sigset_t& while_waiting) {
+    serve_all(while_waiting);
+    if (options_.count) print("end");
+  }
+
+ private:
+  void serve_all(const sigset_t& while_waiting) {
     const auto ready_at = Clock::now() + options_.boot;
     while (!finished()) {
       const bool booting = !ready_ && Clock::now() < ready_at;
@@ -183,7 +193,6 @@ class Server {
     }
   }
 
- private:
   bool finished() const {
     if (options_.exit_after >= 0 && answers_ >= options_.exit_after) return true;
     return draining_ && (connections_.empty() || Clock::now() >= drain_end_);
@@ -260,9 +269,15 @@ class Server {
       if (ns > 0) nanosleep(&work, nullptr);
       answer(c.fd, options_);
       ++answers_;
+      if (options_.count) print("answer");
     }
     close(c.fd);
     return true;
+  }
+
+  void print(const char* what) const {
+    const std::string line = std::to_string(getpid()) + " " + what + " " + std::to_string(answers_) + "\n";
+    if (write(STDOUT_FILENO, line.data(), line.size()) < 0) std::perror("t_http: write");
   }
 
   Options options_;

@@ -136,6 +136,15 @@ TagSource::TagSource() : last_(kTagEnd) {
   if (half > 0) last_ -= random % half;
 }
 
+bool TagSource::continue_below(std::uint64_t tag) {
+  rlimit64 own{};
+  const bool inside =
+      ::prlimit64(0, RLIMIT_RTTIME, nullptr, &own) == 0 && tag_in(own.rlim_max, own.rlim_max) != 0;
+  if (tag <= kTagBase || tag >= kTagEnd || (inside && tag > own.rlim_max)) return false;
+  last_ = tag;
+  return true;
+}
+
 std::uint64_t tag_of(pid_t pid) {
   std::uint64_t tag = 0;
   return quick_tag(pid, tag) ? tag : tag_from_text(pid);

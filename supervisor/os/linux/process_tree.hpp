@@ -39,7 +39,10 @@ class TagSource {
   // Goes on behind the tag `last`.
   explicit TagSource(std::uint64_t last) : last_(last) {}
   std::uint64_t next() { return --last_; }
+  // The one that was given last.
   std::uint64_t last() const { return last_; }
+  // Goes on below `tag`, where those above may be in use. False: that is not possible here.
+  bool continue_below(std::uint64_t tag);
 
  private:
   std::uint64_t last_;

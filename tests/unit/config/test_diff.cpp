@@ -85,5 +85,5 @@ TEST_CASE("a listener is compared without its place") {
 
 TEST_CASE("a change of mode is told first, with what it changes") {
   CHECK(between("[service.a]\ncommand = 'a'\n", "[runmain]\nmode = 'prod'\n[service.a]\ncommand = 'a'\n") ==
-        "mode dev -> prod\n~ a (roll, hang)\n");
+        "mode dev -> prod\n~ a (roll, hang, on_keeper_death)\n");
 }

@@ -235,7 +235,7 @@ TEST_CASE("serve is production: nothing is watched, few workers at a time, all o
   CHECK(spec.end_on_failure);
   CHECK(spec.hang.stopped == 500ms);
   CHECK(spec.stop.lingering == 4);
-  CHECK(spec.die_with_keeper);
+  CHECK_FALSE(spec.die_with_keeper);
 }
 
 TEST_CASE("every flag of a pool ends up where it belongs") {

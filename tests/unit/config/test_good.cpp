@@ -225,12 +225,13 @@ TEST_CASE("the mode comes from the caller, then the file, then an override, and 
   CHECK(parse_good(prod_text, options).mode == core::Mode::prod);
   CHECK(parse_good(prod_text, options).services[0].roll.gradual);
   CHECK_FALSE(parse_good(service_text, options).services[0].roll.gradual);
-  // An orphan that nobody takes over blocks the next start: only a file that says so lets one live.
-  CHECK(parse_good(prod_text, options).services[0].die_with_keeper);
+  // Who is at work on it wants nothing left behind; who serves wants to serve on.
+  CHECK_FALSE(parse_good(prod_text, options).services[0].die_with_keeper);
   CHECK(parse_good(service_text, options).services[0].die_with_keeper);
   options.mode = core::Mode::prod;
   CHECK(parse_good(service_text, options).mode == core::Mode::prod);
   CHECK(parse_good(service_text + "on_keeper_death = \"stop\"\n", options).services[0].die_with_keeper);
+  CHECK_FALSE(parse_good(service_text, options).services[0].die_with_keeper);
   options.mode_override = core::Mode::dev;
   CHECK(parse_good(prod_text, options).mode == core::Mode::dev);
   CHECK_FALSE(parse_good(service_text + "on_keeper_death = \"keep\"\n", options).services[0].die_with_keeper);

@@ -228,3 +228,33 @@ TEST_CASE("a child belongs to the name that its id stood for, wherever the file 
   CHECK(s.spawned() == Keys{{3, 0, 1, 1}});
   CHECK(s.effects().find("kill 2:0:1:1 15") != std::string::npos);
 }
+
+TEST_CASE("of a new start only what it names is started; what lives goes on all the same") {
+  Scene s;
+  Adopted adopted;
+  adopted.children = {{{{0}, 0, 3, 1}, "b", 4711, true}};
+  adopted.desired = Desired{Mode::prod, "/x/supervisor.toml", {service("a"), service("b"), service("c")}};
+  adopted.only = {"a"};
+  s.handle(adopted);
+  CHECK(s.effects() == "spawn 1:0:1:1 start");  // ids: b as it had, then a and c
+  CHECK(s.machine.snapshot().services[0].state == ServiceState::ready);
+  CHECK(s.machine.snapshot().services[2].state == ServiceState::stopped);
+}
+
+TEST_CASE("who was adopted has the watchdog that its service asks for") {
+  Scene s;
+  ServiceSpec spec = service("web");
+  spec.hang.watchdog = std::chrono::seconds(3);
+  adopt(s, {spec}, {{{0, 0, 3, 1}, true}});
+  CHECK(s.machine.next_deadline() == s.now + std::chrono::seconds(3));
+}
+
+TEST_CASE("of an adopted wrapper nobody knows how it ended: its server has its time to answer") {
+  Scene s;
+  ServiceSpec spec = service("web");
+  spec.listen.emplace_back();
+  adopt(s, {spec}, {{{0, 0, 3, 1}, true}});
+  s.handle(Command{CommandVerb::stop, {}, 0, 1});
+  s.handle(Exited{{ServiceId{0}, 0, 3, 1}, Scene::pid({0, 0, 3, 1}), 0, false});
+  CHECK(s.effects() == "await_tree 0:0:3:1");
+}

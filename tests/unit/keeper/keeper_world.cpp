@@ -134,6 +134,7 @@ void KeeperWorld::welcome_head() {
       welcome_.children.insert(welcome_.children.begin(), before.begin(), before.end());
     }
   }
+  request(Begun{});
 }
 
 Welcome KeeperWorld::take_over() {

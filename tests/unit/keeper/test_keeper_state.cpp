@@ -22,7 +22,7 @@ KeeperState sample() {
   s.head = {"/usr/libexec/runmain/runmain-supervisor", "--config", "/srv/x.toml"};
   s.streams.layout = kBoardLayout;
   s.streams.board = 202;
-  s.streams.streams.push_back({1, 203, 5, true, true, "typed"});
+  s.streams.streams.push_back({1, 203, 5, true, true, false, "typed"});
   ChildState child;
   child.key = {ServiceId{1}, 2, 3, 4};
   child.pid = child.first_pid = 4711;
