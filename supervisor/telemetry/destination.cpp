@@ -64,6 +64,7 @@ Destination::Destination(std::string name, DestinationLimits limits, std::uint64
 
 std::vector<Parcel> Destination::offer(Parcel parcel) {
   bytes_ += parcel.request.bytes.size();
+  if (parcel.number == 0) ++unspilled_;
   entries_.push_back({++last_id_, std::move(parcel)});
   std::vector<Parcel> overflow;
   for (auto at = entries_.begin(); at != entries_.end() && bytes_ > limits_.queue_bytes;) {
@@ -73,6 +74,7 @@ std::vector<Parcel> Destination::offer(Parcel parcel) {
     }
     bytes_ -= at->parcel.request.bytes.size();
     overflow.push_back(std::move(at->parcel));
+    if (at->parcel.number == 0) --unspilled_;
     at = entries_.erase(at);
   }
   return overflow;
@@ -121,6 +123,7 @@ void Destination::answer(std::uint64_t id, const Answer& answer, Time now, std::
     facts.back().number = found->parcel.number;
   }
   bytes_ -= found->parcel.request.bytes.size();
+  if (found->parcel.number == 0) --unspilled_;
   entries_.erase(found);
 }
 
@@ -206,6 +209,7 @@ std::vector<Parcel> Destination::take_all() {
     all.push_back(std::move(entry.parcel));
   }
   entries_.clear();
+  unspilled_ = 0;
   bytes_ = 0;
   in_flight_ = 0;
   return all;
@@ -213,6 +217,8 @@ std::vector<Parcel> Destination::take_all() {
 
 std::map<ChildKey, std::uint64_t> Destination::unspilled() const {
   std::map<ChildKey, std::uint64_t> items;
+  if (unspilled_ == 0)
+    return items;  // as always with a spill: asked at each save, and there may be thousands
   for (const Entry& entry : entries_) {
     if (entry.parcel.number == 0) items[entry.parcel.worker] += entry.parcel.request.items;
   }
@@ -227,6 +233,7 @@ std::map<ChildKey, std::uint64_t> Destination::give_up_unspilled() {
     in_flight_ -= entry.in_flight ? 1 : 0;
     return true;
   });
+  unspilled_ = 0;
   return items;
 }
 

@@ -133,6 +133,7 @@ class Destination {
   DestinationLimits limits_;
   std::uint64_t random_state_;
   std::list<Entry> entries_;
+  std::size_t unspilled_ = 0;  // of these
   std::size_t bytes_ = 0;
   std::uint32_t in_flight_ = 0;
   std::uint64_t last_id_ = 0;
