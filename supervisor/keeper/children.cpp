@@ -9,8 +9,8 @@
 #include <cinttypes>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 
+#include "os/linux/monotonic.hpp"
 #include "os/linux/tty_wait.hpp"
 
 namespace runmain::keeper {
@@ -31,12 +31,6 @@ std::string cookies_of(const std::vector<int>& sockets) {
     text += (text.empty() ? "" : ",") + std::string(digits);
   }
   return text;
-}
-
-Time now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
 }
 
 }  // namespace
@@ -314,7 +308,7 @@ void Children::tell_death(Child& child, pid_t pid, int status, bool known) {
   // trips. But one that died of what it was asked with, or of what nobody knows, may be a wrapper, and its
   // server is still at work.
   const bool obeyed = known && WIFEXITED(status) && WEXITSTATUS(status) < 128;
-  if (child.signalled && (obeyed || WTERMSIG(status) == SIGKILL)) sweep_tree(child, now());
+  if (child.signalled && (obeyed || WTERMSIG(status) == SIGKILL)) sweep_tree(child, os::monotonic_now());
 }
 
 bool Children::on_death(pid_t pid, int status) {

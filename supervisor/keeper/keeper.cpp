@@ -9,10 +9,10 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ctime>
 
 #include "base/archive.hpp"
 #include "base/identity.hpp"
+#include "os/linux/monotonic.hpp"
 
 namespace runmain::keeper {
 namespace {
@@ -20,12 +20,6 @@ namespace {
 constexpr Duration kSweepInterval = std::chrono::milliseconds(1);
 constexpr std::size_t kEntriesBytes = kMessageMax / 2;  // of a Welcome; one entry more still has room
 constexpr std::uint64_t kHistoryBytes = 2048ULL * (128U << 10U);  // sparse; 128 KiB a service
-
-Time now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
-}
 
 // The signals that come to runmain from terminals, shells and init systems. Others keep their default.
 constexpr int kSignals[] = {SIGCHLD, SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
@@ -119,12 +113,12 @@ Result<std::unique_ptr<Keeper>> Keeper::make(const KeeperOptions& options) {
 
 int Keeper::run() {
   while (!done_) {
-    const Time t = now();
+    const Time t = os::monotonic_now();
     if (!quitting_ && !headless_) start_head(t);
     if (!quitting_) observer_->start_if_due(t);
     poller_.wait(timeout_ms(t), [this](const Poller::Happened& h) { handle(h); });
-    policy(now());
-    go_on_upgrading(now());
+    policy(os::monotonic_now());
+    go_on_upgrading(os::monotonic_now());
     write_down();  // before anybody hears of it
     tell_head();
     observer_->tell();
@@ -188,11 +182,11 @@ void Keeper::on_signal(int signal_number, bool typed) {
   }
   const bool stop = is_stop(signal_number);
   if (stop && stop_asked_ == kNever && !quitting_ && !headless_) {
-    stop_asked_ = now();
+    stop_asked_ = os::monotonic_now();
     stop_signal_ = signal_number;
   }
-  if (headless_ && stop) headless_kill_ = now();  // asked again: force
-  if (quitting_ && stop) observer_->hurry(now());
+  if (headless_ && stop) headless_kill_ = os::monotonic_now();  // asked again: force
+  if (quitting_ && stop) observer_->hurry(os::monotonic_now());
   tell_signal(signal_number, typed);
 }
 
@@ -227,9 +221,9 @@ void Keeper::stop_and_continue() {
   if (!can_be_continued()) return tell_signal(SIGCONT, false);
   children_->signal_all(SIGSTOP);
   terminal_.restore();
-  const Time since = now();
+  const Time since = os::monotonic_now();
   kill(getpid(), SIGSTOP);
-  stood_ += now() - since;
+  stood_ += os::monotonic_now() - since;
   children_->signal_all(SIGCONT);
 }
 
@@ -243,21 +237,21 @@ void Keeper::reap() {
     } else if (pid == head_->pid()) {
       terminal_.restore();
       const bool spoke = head_->welcomed();
-      head_->died(status, now());
+      head_->died(status, os::monotonic_now());
       answers_.clear();
       head_is_gone();
       happenings_.tell_again();
       if (!spoke) head_failed_while_upgrading(status);
       leave_survivors_if_refused(status);
     } else if (pid == upgrade_->pid()) {
-      upgrade_->died(status, now());
+      upgrade_->died(status, os::monotonic_now());
     } else if (pid == observer_->pid()) {
-      observer_->died(status, now());
+      observer_->died(status, os::monotonic_now());
     } else {
       children_->on_death(pid, status);
     }
     if (!children_->sweeping()) continue;
-    next_sweep_ = now();
+    next_sweep_ = os::monotonic_now();
   }
 }
 
@@ -381,8 +375,8 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
         } else if constexpr (std::is_same_v<T, KillChild>) {
           children_->signal(order.key, order.signal, order.group);
         } else if constexpr (std::is_same_v<T, KillTree>) {
-          children_->kill_tree(order.key, now());
-          next_sweep_ = now();
+          children_->kill_tree(order.key, os::monotonic_now());
+          next_sweep_ = os::monotonic_now();
         } else if constexpr (std::is_same_v<T, AwaitTree>) {
           children_->await_tree(order.key);
         } else if constexpr (std::is_same_v<T, ForgetChild>) {
@@ -398,9 +392,9 @@ void Keeper::execute(Numbered& numbered, std::vector<os::UniqueFd>& fds) {
         } else if constexpr (std::is_same_v<T, CloseSlots>) {
           listeners_.close_slots(order);
         } else if constexpr (std::is_same_v<T, ReplacePrograms>) {
-          replace_programs(order, now());
+          replace_programs(order, os::monotonic_now());
         } else {
-          quit(order.status, now());
+          quit(order.status, os::monotonic_now());
         }
       },
       numbered.order);

@@ -1,7 +1,8 @@
 // The keeper: the hands of runmain. It owns everything that must not die with a decision-maker: children and
 // their wait statuses, listening sockets, output, connections, and the head's own memory. It decides nothing,
-// but for one policy: when a stop is asked for and no head answers within kHeadlessStop, it stops all
-// children itself.
+// but for what nobody else is there to decide: when a stop is asked for and no head answers within
+// kHeadlessStop, it stops all children itself; an upgrade whose head does not come to a word is taken back;
+// and where the first head cannot begin, what was taken over is left as it was found.
 //
 // Invariant: nothing that a child, a client or a head sends can end it. Thread: one. Start reading at run().
 #pragma once

@@ -5,22 +5,16 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <ctime>
 #include <utility>
 
 #include "base/identity.hpp"
 #include "keeper/keeper.hpp"
+#include "os/linux/monotonic.hpp"
 
 namespace runmain::keeper {
 namespace {
 
 constexpr Duration kWriteAgain = std::chrono::seconds(1);
-
-Time now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
-}
 
 // One that nobody writes to.
 os::UniqueFd ended_pipe() {
@@ -99,7 +93,7 @@ void Keeper::write_down(bool ahead) {
     write_again_ = {};
     return;
   }
-  const Time t = now();
+  const Time t = os::monotonic_now();
   if (t < write_again_) return;
   AdoptionTable table;
   children_->describe(table);

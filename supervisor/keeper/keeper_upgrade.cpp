@@ -9,22 +9,16 @@
 
 #include <csignal>
 #include <cstring>
-#include <ctime>
 
 #include "base/named_archive.hpp"
 #include "keeper/keeper.hpp"
 #include "keeper/upgrade.hpp"
+#include "os/linux/monotonic.hpp"
 
 namespace runmain::keeper {
 namespace {
 
 constexpr std::size_t kUpgradeErrorMax = 1024;  // bytes; a message to the head has to hold it
-
-Time now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
-}
 
 // As a program's own folder is meant when none is named.
 std::string folder_of(const std::string& program) {
@@ -204,7 +198,7 @@ Time Keeper::hello_due() const {
 void Keeper::head_failed_while_upgrading(int status) {
   if (upgrading_ == Upgrading::no || upgrade_->step() != Upgrade::Step::idle) return;
   const std::string program = head_->argv().front();
-  if (!head_->fall_back(now())) return;
+  if (!head_->fall_back(os::monotonic_now())) return;
   const std::string how = status == -1 ? "it cannot be started"
                           : WIFSIGNALED(status)
                               ? "it ended by signal " + std::to_string(WTERMSIG(status))

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ctime>
 
+#include "os/linux/monotonic.hpp"
 #include "os/linux/proc.hpp"
 #include "os/linux/process_tree.hpp"
 
@@ -17,12 +17,6 @@ namespace {
 
 constexpr int kLookMs = 20;  // between two looks at who was asked to end
 constexpr Duration kKilledMax = std::chrono::seconds(1);
-
-Time now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
-}
 
 os::UniqueFd open_pid(pid_t pid) { return os::UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))); }
 
@@ -99,10 +93,10 @@ void ask(const Leftovers::Tree& tree, std::uint64_t tag) {
 
 void kill_trees(const std::set<std::uint64_t>& tags, std::vector<std::string>& words) {
   os::TreeKiller killer;
-  const Time deadline = now() + kLeftoversMax;
+  const Time deadline = os::monotonic_now() + kLeftoversMax;
   for (const std::uint64_t tag : tags) killer.add(tag, deadline);
   while (!killer.idle()) {
-    for (const auto& done : killer.step(now())) {
+    for (const auto& done : killer.step(os::monotonic_now())) {
       for (const std::string& survivor : done.survivors)
         words.push_back("a process of the run before could not be ended: " + survivor);
     }
@@ -112,14 +106,14 @@ void kill_trees(const std::set<std::uint64_t>& tags, std::vector<std::string>& w
 
 // Until no process has one of these tags; returns those that are left.
 std::set<std::uint64_t> await_trees(std::set<std::uint64_t> tags) {
-  const Time until = now() + kAskedMax;
+  const Time until = os::monotonic_now() + kAskedMax;
   for (;;) {
     std::set<std::uint64_t> living;
     each_tagged([&](pid_t, std::uint64_t tag) {
       if (tags.contains(tag)) living.insert(tag);
     });
     tags = std::move(living);
-    if (tags.empty() || now() >= until) return tags;
+    if (tags.empty() || os::monotonic_now() >= until) return tags;
     ::poll(nullptr, 0, kLookMs);
   }
 }
@@ -150,9 +144,9 @@ std::set<std::uint64_t> tags_of(const std::vector<Leftovers::Loose>& all) {
 }
 
 bool await_loose(const std::vector<Leftovers::Loose>& all, Duration at_most) {
-  const Time until = now() + at_most;
+  const Time until = os::monotonic_now() + at_most;
   return std::all_of(all.begin(), all.end(), [&](const Leftovers::Loose& one) {
-    return os::wait_process_end(one.pidfd.get(), std::max(until - now(), Duration(0)));
+    return os::wait_process_end(one.pidfd.get(), std::max(until - os::monotonic_now(), Duration(0)));
   });
 }
 
@@ -168,7 +162,8 @@ std::size_t end_loose(Leftovers& left, std::vector<std::string>& words) {
   if (asked) (void)await_loose(left.loose, kAskedMax);
   find_loose(left);
   const std::size_t unwilling = tags_of(left.loose).size();
-  for (const Time until = now() + kLeftoversMax; !left.loose.empty() && now() < until; find_loose(left)) {
+  for (const Time until = os::monotonic_now() + kLeftoversMax;
+       !left.loose.empty() && os::monotonic_now() < until; find_loose(left)) {
     for (const Leftovers::Loose& one : left.loose) send(one.pidfd, SIGKILL);
     (void)await_loose(left.loose, kKilledMax);
   }

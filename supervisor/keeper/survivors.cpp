@@ -11,9 +11,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <set>
 
+#include "os/linux/monotonic.hpp"
 #include "os/linux/proc.hpp"
 #include "os/linux/process_tree.hpp"
 
@@ -22,12 +22,6 @@ namespace {
 
 constexpr Duration kAfterKill = std::chrono::seconds(1);
 constexpr std::size_t kPidsTold = 8;
-
-Time now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
-}
 
 bool may_not(int code) { return code == EPERM || code == EACCES || code == ENOSYS; }
 
@@ -38,10 +32,11 @@ std::string count_of(std::size_t n, const char* one, const char* many) {
 
 // Both end by themselves when their keeper is gone.
 void await_end_of_others(const AdoptionTable& table) {
-  const Time until = now() + kOldMax;
+  const Time until = os::monotonic_now() + kOldMax;
   for (const os::ProcessName& name : {table.head, table.observer}) {
     const os::UniqueFd pidfd = os::open_process(name);
-    if (!pidfd || os::wait_process_end(pidfd.get(), std::max(until - now(), Duration(0)))) continue;
+    if (!pidfd || os::wait_process_end(pidfd.get(), std::max(until - os::monotonic_now(), Duration(0))))
+      continue;
     syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     (void)os::wait_process_end(pidfd.get(), kAfterKill);
   }

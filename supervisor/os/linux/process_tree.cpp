@@ -26,6 +26,7 @@
 #include <string_view>
 
 #include "os/linux/fd.hpp"
+#include "os/linux/monotonic.hpp"
 #include "os/linux/proc.hpp"
 
 namespace runmain::os {
@@ -41,10 +42,6 @@ constexpr pid_t kChaseMax = 4096;  // numbers checked one by one; with more a pa
 constexpr Duration kLookEvery = std::chrono::milliseconds(1);  // at the pid handed out last, during a pass
 constexpr std::size_t kLimitsTextMax = 4096;
 constexpr std::size_t kChildrenTextMax = 16U << 10U;  // some 2,000 children
-
-Time monotonic_now() {
-  return Time(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()));
-}
 
 std::uint64_t tag_in(std::uint64_t soft, std::uint64_t hard) {
   return soft == hard && soft >= kTagBase && soft < kTagEnd ? soft : 0;
