@@ -17,8 +17,8 @@
 #include <string_view>
 #include <type_traits>
 
-#include "base/archive.hpp"
 #include "base/ids.hpp"
+#include "base/named_archive.hpp"
 
 namespace runmain::drive {
 
@@ -33,11 +33,6 @@ std::string to_hex(std::string_view bytes);
 bool from_hex(std::string_view hex, std::string& out);
 
 namespace json_detail {
-
-template <class T>
-struct IsId : std::false_type {};
-template <class Tag>
-struct IsId<Id<Tag>> : std::true_type {};
 
 nlohmann::ordered_json string_to_json(const std::string& text);
 bool string_from_json(const nlohmann::json& json, std::string& text);
@@ -140,7 +135,7 @@ JsonWriter::Json JsonWriter::make(T& v) {
     static_assert(!names.empty(), "an enum in an archive needs its names");
     const auto index = static_cast<std::size_t>(v);
     return index < names.size() ? Json(names[index]) : Json(nullptr);
-  } else if constexpr (json_detail::IsId<U>::value) {
+  } else if constexpr (d::IsId<U>::value) {
     return Json(v.value);
   } else if constexpr (std::is_integral_v<U>) {
     return Json(v);
@@ -246,7 +241,7 @@ bool JsonReader::take(const Json& json, T& v) {
     return true;
   } else if constexpr (std::is_enum_v<T>) {
     return take_enum(json, v);
-  } else if constexpr (json_detail::IsId<T>::value) {
+  } else if constexpr (d::IsId<T>::value) {
     return take_integer(json, v.value);
   } else if constexpr (std::is_same_v<T, bool>) {
     if (json.is_boolean()) v = json.get<bool>();
