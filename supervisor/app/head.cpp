@@ -234,6 +234,8 @@ void Head::feed(const core::Event& event, std::uint64_t happening) {
   }
   out_.clear();
   machine_.handle(event, now, out_);
+  if (const auto* ready = std::get_if<core::Ready>(&event); ready != nullptr && machine_.is_ready(ready->key))
+    readiness_->stop(ready->key);
   if (journal_) to_journal_.push_back({machine_.event_number(), now, event, machine_.digest()});
   effects_.insert(effects_.end(), std::make_move_iterator(out_.effects.begin()),
                   std::make_move_iterator(out_.effects.end()));
@@ -463,8 +465,7 @@ void Head::leave_unread() {
   const std::string record = options_.state_dir + "/adoption";
   const std::string path = keeper::unread_path(record);
   // Of another runmain's folder the keeper has kept its hands off; or nothing was to be written down.
-  const auto bytes = keeper::read_record(record);
-  const auto table = bytes ? keeper::parse_adoption(*bytes) : Result<keeper::AdoptionTable>(bytes.error());
+  const auto table = keeper::read_adoption(record);
   if (!table || !(table->keeper == keeper_name_)) return;
   const keeper::UnreadOutput unread{keeper_name_, unread_in(*board_, fd_of(keeper::WelcomeFd::rings))};
   if (unread.streams.empty()) {

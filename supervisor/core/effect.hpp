@@ -76,8 +76,8 @@ struct Forget {
   }
 };
 
-// Look for signs of readiness of this child (as its ReadySpec says) and report Ready. Ends by itself with
-// Ready, with Forget, or with StopProbe.
+// Look for signs of readiness of this child (as its ReadySpec says) and report Ready. Ends by itself when the
+// child is ready, whoever has said so (Machine::is_ready), with Forget, or with StopProbe.
 struct Probe {
   ChildKey key;
   template <class A>

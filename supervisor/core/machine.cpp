@@ -49,11 +49,19 @@ const ServiceSpec* Machine::spec_of(const ChildKey& key) const {
   return key.is_worker() ? &r.spec_of(key.generation) : &r.spec;
 }
 std::vector<std::int32_t> Machine::holders_of(const ChildKey& key) const {
-  if (key.service.value >= state_->services.size()) return {};
+  const Instance* instance = instance_of(key);
+  return instance == nullptr ? std::vector<std::int32_t>{} : instance->claims;
+}
+bool Machine::is_ready(const ChildKey& key) const {
+  const Instance* instance = instance_of(key);
+  return instance != nullptr && instance->phase == WorkerState::ready;
+}
+const Instance* Machine::instance_of(const ChildKey& key) const {
+  if (key.service.value >= state_->services.size()) return nullptr;
   const auto& instances = state_->services[key.service.value].instances;
   const auto found =
       std::find_if(instances.begin(), instances.end(), [&](const Instance& i) { return i.key == key; });
-  return found == instances.end() ? std::vector<std::int32_t>{} : found->claims;
+  return found == instances.end() ? nullptr : &*found;
 }
 std::uint64_t Machine::event_number() const { return state_->events; }
 std::uint64_t Machine::effect_number() const { return state_->effects; }

@@ -26,6 +26,7 @@ struct Output {
   }
 };
 
+struct Instance;
 struct State;
 
 class Machine {
@@ -56,6 +57,9 @@ class Machine {
   // Valid until the next handle().
   const ServiceSpec* spec_of(const ChildKey& key) const;
 
+  // Whether this child has become ready, and nothing has been asked of it since.
+  bool is_ready(const ChildKey& key) const;
+
   // The processes of this child that hold the role, the first one first; nobody for a child that is not
   // known.
   std::vector<std::int32_t> holders_of(const ChildKey& key) const;
@@ -71,6 +75,8 @@ class Machine {
   std::uint64_t digest() const;
 
  private:
+  const Instance* instance_of(const ChildKey& key) const;
+
   std::unique_ptr<State> state_;
 };
 

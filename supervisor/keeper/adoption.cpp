@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -17,6 +18,10 @@ constexpr std::string_view kTableMagic = "RMADOPTN";
 constexpr std::string_view kUnreadMagic = "RMUNREAN";
 constexpr std::size_t kHeader = 8 + 4 + 8 + 8;  // magic, version, size, checksum
 constexpr std::string_view kSumKey = "runmain-adoption";
+// Side 1 begins where side 0 cannot reach; the file is sparse.
+constexpr std::uint64_t kSide = 2 * kAdoptionMax;
+
+constexpr std::uint64_t offset_of(std::uint64_t serial) { return (serial & 1U) * kSide; }
 
 void put_le(std::string& out, std::uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>(value >> (8U * static_cast<unsigned>(i))));
@@ -64,6 +69,38 @@ Result<T> parse(std::string_view magic, std::string_view bytes) {
   return value;
 }
 
+// Open for writing.
+Result<os::UniqueFd> replace(const std::string& path, std::string_view bytes) {
+  const std::string fresh = path + ".new";
+  if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return Error::from_errno("unlink " + fresh, errno);
+  os::UniqueFd fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return Error::from_errno("open " + fresh, errno);
+  if (auto written = os::write_all(fd.get(), bytes); !written) return written.error();
+  if (rename(fresh.c_str(), path.c_str()) != 0) return Error::from_errno("rename " + fresh, errno);
+  return fd;
+}
+
+Result<os::UniqueFd> open_ours(const std::string& path) {
+  os::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  struct stat st {};
+  if (!fd || fstat(fd.get(), &st) != 0) return Error::from_errno("open " + path, errno);
+  if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) return Error{"it is no file of ours", {}, {}, EINVAL};
+  return fd;
+}
+
+// A side may have had a longer table before.
+Result<AdoptionTable> read_side(int fd, std::uint64_t side) {
+  auto bytes = os::pread_some(fd, kHeader, offset_of(side));
+  if (!bytes) return bytes.error();
+  if (bytes->size() == kHeader) {
+    const std::uint64_t size = std::min<std::uint64_t>(get_le(*bytes, 12, 8), kAdoptionMax);
+    auto body = os::pread_some(fd, size, offset_of(side) + kHeader);
+    if (!body) return body.error();
+    *bytes += *body;
+  }
+  return parse_adoption(*bytes);
+}
+
 }  // namespace
 
 std::string to_record(const AdoptionTable& table) { return to_bytes(kTableMagic, to_named(table)); }
@@ -75,21 +112,50 @@ Result<AdoptionTable> parse_adoption(std::string_view bytes) {
 Result<UnreadOutput> parse_unread(std::string_view bytes) { return parse<UnreadOutput>(kUnreadMagic, bytes); }
 
 Result<void> write_record(const std::string& path, std::string_view bytes) {
-  const std::string fresh = path + ".new";
-  if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return Error::from_errno("unlink " + fresh, errno);
-  const os::UniqueFd fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return Error::from_errno("open " + fresh, errno);
-  if (auto written = os::write_all(fd.get(), bytes); !written) return written;
-  if (rename(fresh.c_str(), path.c_str()) != 0) return Error::from_errno("rename " + fresh, errno);
-  return {};
+  auto written = replace(path, bytes);
+  return written ? Result<void>() : written.error();
 }
 
 Result<std::string> read_record(const std::string& path) {
-  const os::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const auto fd = open_ours(path);
+  if (!fd) return fd.error();
+  return os::read_all(fd->get(), kAdoptionMax + kHeader);
+}
+
+Result<void> AdoptionFile::write(AdoptionTable& table) {
   struct stat st {};
-  if (!fd || fstat(fd.get(), &st) != 0) return Error::from_errno("open " + path, errno);
-  if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) return Error{"it is no file of ours", {}, {}, EINVAL};
-  return os::read_all(fd.get(), kAdoptionMax + kHeader);
+  const bool there = fd_ && fstat(fd_.get(), &st) == 0 && st.st_nlink > 0;
+  table.serial = there ? serial_ + 1 : 0;
+  const std::string bytes = to_record(table);
+  if (bytes.size() > kAdoptionMax) return Error{path_ + ": the table is larger than 16 MiB"};
+  if (!there) return begin(bytes);
+  if (auto written = os::pwrite_all(fd_.get(), bytes, offset_of(table.serial)); !written) {
+    return Error::from_errno("write " + path_, written.error().code);
+  }
+  serial_ = table.serial;
+  return {};
+}
+
+Result<void> AdoptionFile::begin(std::string_view bytes) {
+  auto fd = replace(path_, bytes);
+  if (!fd) return fd.error();
+  fd_ = std::move(*fd);
+  serial_ = 0;
+  return {};
+}
+
+void AdoptionFile::remove() {
+  unlink(path_.c_str());
+  fd_.reset();
+}
+
+Result<AdoptionTable> read_adoption(const std::string& path) {
+  const auto fd = open_ours(path);
+  if (!fd) return fd.error();
+  auto first = read_side(fd->get(), 0);
+  auto second = read_side(fd->get(), 1);
+  if (!second) return first;
+  return first && first->serial > second->serial ? std::move(first) : std::move(second);
 }
 
 }  // namespace runmain::keeper

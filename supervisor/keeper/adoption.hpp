@@ -1,8 +1,9 @@
 // The adoption table: what the next runmain has to know of this one if the keeper is killed. A file of the
-// state folder, replaced as a whole, of the keeper alone.
+// state folder, of the keeper alone.
 //
-// Invariant: it is read exactly or not at all: a checksum is over every byte, and a version that is not next
-// to ours, a torn file or one of another boot is an Error, never a guess. Fields have names
+// Invariant: a table is read exactly or not at all: a checksum is over every byte, and a version that is not
+// next to ours, a torn file or one of another boot is an Error, never a guess. The file has two sides, which
+// are written in turns, so that a whole table stands there whenever the keeper dies. Fields have names
 // (base/named_archive.hpp), as programs of the last and the next version read it. What it says is a claim
 // until the living processes have proved it (survivors.hpp). Non-goal: a file that survives a crash of the
 // machine; nothing that it tells of would.
@@ -11,11 +12,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/ids.hpp"
 #include "base/result.hpp"
 #include "keeper/listener_messages.hpp"
+#include "os/linux/fd.hpp"
 #include "os/linux/other_process.hpp"
 
 namespace runmain::keeper {
@@ -102,6 +105,7 @@ struct AdoptionTable {
   os::ProcessName observer;   // … as does this one
   os::ProcessName unread_of;  // a keeper before this one whose unread output nobody has taken yet
   std::string secret;
+  std::uint64_t serial = 0;      // of two tables in a file the greater one counts
   std::uint64_t tags_begin = 0;  // every tag that was given lies in [tags_end, tags_begin)
   std::uint64_t tags_end = 0;
   std::vector<ChildOnRecord> children;
@@ -116,6 +120,7 @@ struct AdoptionTable {
     a("observer", observer);
     a("unread_of", unread_of);
     a("secret", secret);
+    a("serial", serial);
     a("tags_begin", tags_begin);
     a("tags_end", tags_end);
     a("children", children);
@@ -152,6 +157,29 @@ std::string to_record(const AdoptionTable& table);
 std::string to_record(const UnreadOutput& unread);
 Result<AdoptionTable> parse_adoption(std::string_view bytes);
 Result<UnreadOutput> parse_unread(std::string_view bytes);
+
+// The keeper's table on its disk. To write it where it stands costs a copy; a new file under the old name
+// would wait for the disk (ext4 writes its data out before the rename), with each start of a child.
+class AdoptionFile {
+ public:
+  explicit AdoptionFile(std::string path = {}) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  bool written() const { return static_cast<bool>(fd_); }  // there is one, of ours
+  // Makes the file, 0600, in place of what is there, if there is none of ours (or somebody has removed it).
+  // Gives the table its serial. On failure what was there is whole.
+  Result<void> write(AdoptionTable& table);
+  void remove();
+
+ private:
+  Result<void> begin(std::string_view bytes);
+
+  std::string path_;
+  os::UniqueFd fd_;
+  std::uint64_t serial_ = 0;
+};
+// The newest whole table of a file. Error code ENOENT: there is no file.
+Result<AdoptionTable> read_adoption(const std::string& path);
 
 // Replaces the file by a new one, 0600.
 Result<void> write_record(const std::string& path, std::string_view bytes);

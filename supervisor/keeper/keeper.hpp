@@ -60,6 +60,7 @@ class Keeper {
   Result<void> make_memory();
   void take_over(const KeeperOptions& options, const std::string& channel);
   void write_down(bool ahead = false);
+  void describe_ourselves(AdoptionTable& table);
   void write_ahead(const Order& order);
   void end_record();
   std::uint32_t adopt_output(Survivors::Worker& worker);
@@ -126,7 +127,7 @@ class Keeper {
   os::UniqueFd history_;
   rlimit original_nofile_{};
   std::string secret_;
-  std::string adoption_;
+  AdoptionFile adoption_;  // no path: there is none
   std::string config_;
   struct Written {
     std::uint64_t children = 0;
@@ -136,9 +137,15 @@ class Keeper {
     pid_t observer = 0;
     bool operator==(const Written&) const = default;
   };
-  Written written_;        // as the adoption table says it
-  bool recorded_ = false;  // there is one, of ours
-  Time write_again_{};     // after a failure
+  struct Named {
+    std::string boot;
+    os::ProcessName keeper;
+    os::ProcessName head;
+    os::ProcessName observer;
+  };
+  Named named_;         // as it says who we are
+  Written written_;     // as the adoption table says it
+  Time write_again_{};  // after a failure
   bool write_fault_told_ = false;
   os::ProcessName unread_of_;  // whose unread output no head of ours has taken yet
   bool begun_ = false;         // the head is at work

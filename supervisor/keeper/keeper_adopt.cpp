@@ -44,11 +44,11 @@ std::uint32_t Keeper::adopt_output(Survivors::Worker& worker) {
 
 // The secret stays: what children were told of it (nonces, ids) is as good as before.
 void Keeper::take_over(const KeeperOptions& options, const std::string& channel) {
-  adoption_ = options.adoption;
+  adoption_ = AdoptionFile(options.adoption);
   config_ = config_of(options.head);
-  Survivors all = take_survivors({adoption_, config_, channel});
+  Survivors all = take_survivors({options.adoption, config_, channel});
   for (const std::string& line : all.words) std::fprintf(stderr, "runmain: %s\n", line.c_str());
-  if (all.busy) adoption_.clear();  // it is another one's
+  if (all.busy) adoption_ = AdoptionFile();  // it is another one's
   if (!all.any()) return;
   unread_of_ = all.unread_of;
   if (all.table.secret.size() == secret_.size()) secret_ = all.table.secret;
@@ -74,8 +74,8 @@ void Keeper::head_has_begun() {
   begun_ = true;
   listeners_.drop_unwanted();
   streams_->hold(false);
-  if (adoption_.empty()) return;
-  forget_unread(adoption_);  // it is in rings that the head has seen
+  if (adoption_.path().empty()) return;
+  forget_unread(adoption_.path());  // it is in rings that the head has seen
   unread_of_ = {};
 }
 
@@ -84,9 +84,26 @@ void Keeper::head_is_gone() {
   streams_->hold(!headless_);
 }
 
+// This is in the way of each start: what stays as it is was asked for once.
+void Keeper::describe_ourselves(AdoptionTable& table) {
+  if (named_.boot.empty()) {
+    named_.boot = os::boot_identity();
+    named_.keeper = os::name_of_process(getpid());
+  }
+  if (named_.head.pid != head_->pid()) named_.head = os::name_of_process(head_->pid());
+  if (named_.observer.pid != observer_->pid()) named_.observer = os::name_of_process(observer_->pid());
+  table.boot = named_.boot;
+  table.keeper = named_.keeper;
+  table.head = named_.head;
+  table.observer = named_.observer;
+  table.config = config_;
+  table.unread_of = unread_of_;
+  table.secret = secret_;
+}
+
 // Once a turn of the loop, if it would say something else; `ahead`: in any case.
 void Keeper::write_down(bool ahead) {
-  if (adoption_.empty()) return;
+  if (adoption_.path().empty()) return;
   const Written wanted{children_->changes(), listeners_.changes(), mailboxes_.changes(), head_->pid(),
                        observer_->pid()};
   if (wanted == written_ && !ahead) {
@@ -98,26 +115,19 @@ void Keeper::write_down(bool ahead) {
   AdoptionTable table;
   children_->describe(table);
   if (table.children.empty() && !ahead) {  // it is no use then
-    if (std::exchange(recorded_, false)) unlink(adoption_.c_str());
+    adoption_.remove();
     written_ = wanted;
     return;
   }
   listeners_.describe(table);
-  table.boot = os::boot_identity();
-  table.config = config_;
-  table.keeper = os::name_of_process(getpid());
-  table.head = os::name_of_process(head_->pid());
-  table.observer = os::name_of_process(observer_->pid());
-  table.unread_of = unread_of_;
-  table.secret = secret_;
-  const auto written = write_record(adoption_, to_record(table));
+  describe_ourselves(table);
+  const auto written = adoption_.write(table);
   if (written) {
     written_ = wanted;
-    recorded_ = true;
     write_again_ = {};
     if (std::exchange(write_fault_told_, false))
       std::fprintf(stderr, "runmain: %s is written again: the workers can be taken over\n",
-                   adoption_.c_str());
+                   adoption_.path().c_str());
     return;
   }
   write_again_ = t + kWriteAgain;
@@ -132,14 +142,14 @@ void Keeper::write_down(bool ahead) {
 void Keeper::write_ahead(const Order& order) {
   const bool spawns =
       std::holds_alternative<SpawnChild>(order) || std::holds_alternative<SpawnInMemfd>(order);
-  if (spawns && !recorded_) write_down(true);
+  if (spawns && !adoption_.written()) write_down(true);
 }
 
 // Nobody is left.
 void Keeper::end_record() {
-  if (adoption_.empty()) return;
-  unlink(adoption_.c_str());
-  forget_unread(adoption_);
+  if (adoption_.path().empty()) return;
+  adoption_.remove();
+  forget_unread(adoption_.path());
 }
 
 // The first head cannot begin with what it was told to run, and nothing was done yet: who was taken over

@@ -314,6 +314,7 @@ void Listeners::restore(const ListenersState& state) {
     held.lost = l.lost;
     held.shut_untold = l.shut_untold;
     by_serial_[held.serial] = l.id;
+    held.cookie = os::socket_cookie(held.listener.fd.get());
     Held& kept = held_.emplace(l.id, std::move(held)).first->second;
     poll(kept, l.polled);
   }
@@ -361,6 +362,7 @@ void Mailboxes::restore(const MailboxesState& state) {
     m.made = s.made;
     if (!s.gone.empty()) m.gone = s.gone.front();
     m.tree_gone = s.tree_gone;
+    m.identify();
     mailboxes_.emplace(s.made.key, std::move(m));
   }
   untold_ = true;

@@ -53,7 +53,7 @@ KeeperState Keeper::save() const {
   s.table = table_.get();
   s.history = history_.get();
   s.head = head_->argv();
-  s.adoption = adoption_;
+  s.adoption = adoption_.path();
   s.config = config_;
   s.unread_of = unread_of_;
   s.head_before = head_->before();
@@ -86,10 +86,9 @@ Result<std::unique_ptr<Keeper>> Keeper::resume(const KeeperState& state) {
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
   k->make_rooms(os::UniqueFd(state.channel.listener), state.head);
-  k->adoption_ = state.adoption;
+  k->adoption_ = AdoptionFile(state.adoption);
   k->config_ = state.config;
   k->unread_of_ = state.unread_of;
-  k->recorded_ = true;
   k->written_.head = -1;  // whatever stands there is written anew
   k->executed_ = state.executed;
   k->signals_pending_ = state.signals_pending;

@@ -33,7 +33,7 @@ void Listeners::describe(AdoptionTable& table) const {
     record.port = os::port_of(held.listener);
     record.bound = held.listener.bound;
     record.inode = held.listener.inode;
-    record.cookie = os::socket_cookie(held.listener.fd.get());
+    record.cookie = held.cookie;
     record.group = held.group;
     record.slot = held.slot;
     if (!held.unlink_path.empty()) {

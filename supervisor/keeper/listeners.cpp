@@ -56,6 +56,7 @@ Result<Listeners::Held*> Listeners::add(const std::string& id, const os::Address
 Listeners::Held& Listeners::keep(Held held) {
   ++changes_;
   held.serial = ++last_serial_;
+  held.cookie = os::socket_cookie(held.listener.fd.get());
   const os::Address& address = held.address;
   struct stat st {};
   if (address.kind == os::AddressKind::unix_path && lstat(address.path.c_str(), &st) == 0) {

@@ -90,6 +90,7 @@ class Listeners {
     std::string unlink_path;
     dev_t device = 0;  // of the unix socket file
     ino_t inode = 0;
+    std::uint64_t cookie = 0;    // SO_COOKIE
     std::uint32_t children = 0;  // that are not forgotten …
     std::uint32_t alive = 0;     // … and of these, whose main process lives
     std::string group;           // empty: none

@@ -40,6 +40,11 @@ Mailboxes::Mailbox* Mailboxes::find(const ChildKey& key) {
   return found == mailboxes_.end() ? nullptr : &found->second;
 }
 
+void Mailboxes::Mailbox::identify() {
+  inode = os::inode_of(memory.get());
+  wake_id = os::eventfd_id(getpid(), wake.get());
+}
+
 std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::string& service,
                                               const std::string& instance_id, pid_t pid, bool kept) {
   ++changes_;
@@ -55,6 +60,7 @@ std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::st
   }
   mailbox.number = ++last_number_;
   mailbox.made = {key, service, instance_id, pid, kept};
+  mailbox.identify();
   const Fds fds{mailbox.memory.get(), mailbox.wake.get(), mailbox.claims++};
   mailboxes_.emplace(key, std::move(mailbox));
   untold_ = true;
@@ -64,8 +70,8 @@ std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::st
 void Mailboxes::describe(ChildOnRecord& record) const {
   const auto found = mailboxes_.find(record.key);
   if (found == mailboxes_.end()) return;
-  record.mailbox = os::inode_of(found->second.memory.get());
-  record.wake = os::eventfd_id(getpid(), found->second.wake.get());
+  record.mailbox = found->second.inode;
+  record.wake = found->second.wake_id;
   record.claims = found->second.claims;
 }
 
@@ -79,6 +85,7 @@ void Mailboxes::adopt(const ChildOnRecord& record, const std::string& instance_i
   mailbox.claims = record.claims;
   mailbox.number = ++last_number_;
   mailbox.made = {record.key, record.service, instance_id, record.main.pid, record.keep};
+  mailbox.identify();
   mailboxes_.emplace(record.key, std::move(mailbox));
   ++changes_;
   untold_ = true;

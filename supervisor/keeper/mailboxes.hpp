@@ -82,6 +82,8 @@ class Mailboxes {
   struct Mailbox {
     os::UniqueFd memory;
     os::UniqueFd wake;
+    std::uint64_t inode = 0;    // of the memory; for the adoption table, as …
+    std::uint64_t wake_id = 0;  // … what /proc calls the other one: asked for once
     std::uint32_t claims = 0;
     std::uint64_t number = 0;  // in the order of making
     MailboxMade made;
@@ -90,6 +92,7 @@ class Mailboxes {
     bool made_told = false;  // to the present observer, as the next two
     bool gone_told = false;
     bool tree_told = false;
+    void identify();
   };
   Mailbox* find(const ChildKey& key);
   bool make_room();

@@ -207,9 +207,7 @@ std::string path_of_socket(int fd) {
 }
 
 Result<AdoptionTable> read_table(const Place& place) {
-  const auto bytes = read_record(place.adoption);
-  if (!bytes) return bytes.error();
-  auto table = parse_adoption(*bytes);
+  auto table = read_adoption(place.adoption);
   if (!table) return table;
   if (table->boot != os::boot_identity() || table->boot.empty())
     return Error{"it is from before the machine was started", {}, {}, ESTALE};

@@ -178,7 +178,7 @@ TEST_CASE(
   const pid_t head = up.head_pid();
   kill_keeper(up);
   REQUIRE(wait_gone(head));
-  const auto table = keeper::parse_adoption(up.folder().read("state/adoption"));
+  const auto table = keeper::read_adoption(up.folder().file("state/adoption"));
   REQUIRE(table);
   REQUIRE(kill(workers[0], SIGKILL) == 0);
   REQUIRE(wait_gone(workers[0]));
@@ -211,6 +211,6 @@ TEST_CASE("keep: a table that cannot be written is told, tried again, and told w
   CHECK(up.folder().read("state/adoption").empty());
   REQUIRE(rmdir(in_the_way.c_str()) == 0);
   CHECK(up.wait_output("is written again: the workers can be taken over"));
-  CHECK(keeper::parse_adoption(up.folder().read("state/adoption")));
+  CHECK(keeper::read_adoption(up.folder().file("state/adoption")));
   CHECK(up.stop() == 0);
 }

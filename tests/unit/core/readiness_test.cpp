@@ -26,6 +26,26 @@ TEST_CASE("where a child listens is told with its readiness") {
   CHECK(s.out.facts.at(0).text == "listens 127.0.0.1:3000");
 }
 
+TEST_CASE("who looks for readiness may ask whether it is enough") {
+  const K key(0, 0, 1, 1);
+  for (const bool by_probe_only : {false, true}) {
+    ServiceSpec spec = service("web");
+    if (by_probe_only) spec.ready.kind = ReadyKind::tcp;
+    Scene s;
+    s.configure({spec});
+    CHECK_FALSE(s.machine.is_ready(key));
+    s.lives(key);
+    CHECK_FALSE(s.machine.is_ready(key));
+    s.handle(Ready{key, Proof::claim, {}});
+    CHECK(s.machine.is_ready(key) == !by_probe_only);
+    s.handle(Ready{key, Proof::probe, {}});
+    CHECK(s.machine.is_ready(key));
+    s.exits(key, 1);
+    CHECK_FALSE(s.machine.is_ready(key));
+    CHECK_FALSE(s.machine.is_ready({ServiceId{7}, 0, 1, 1}));
+  }
+}
+
 TEST_CASE("READY counts once and only from a child that is starting") {
   struct Row {
     const char* what;

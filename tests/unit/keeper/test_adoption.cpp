@@ -1,6 +1,7 @@
 // The adoption table: what is written is read, and nothing else is.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -113,6 +114,64 @@ TEST_CASE("a whole table of another version is refused for that") {
   const auto future = parse_adoption(of_version(bytes, state_version() + 2));
   REQUIRE_FALSE(future);
   CHECK(future.error().message == "it is of another version of runmain");
+}
+
+TEST_CASE("of a file's two sides the newest whole table counts, whatever became of the other one") {
+  const Folder folder;
+  AdoptionFile file(folder.table());
+  CHECK_FALSE(file.written());
+  AdoptionTable table = example();
+  const auto write = [&](const std::string& config) {
+    table.config = config;
+    REQUIRE(file.write(table));
+    const auto read = read_adoption(folder.table());
+    REQUIRE(read);
+    CHECK(read->config == config);
+  };
+  write(std::string(5000, 'a'));
+  CHECK(file.written());
+  write("b");
+  struct stat first {};
+  REQUIRE(stat(folder.table().c_str(), &first) == 0);
+  write("shorter than what stood on this side");
+  write("c");
+  struct stat last {};
+  REQUIRE(stat(folder.table().c_str(), &last) == 0);
+  CHECK(first.st_ino == last.st_ino);
+  // As if killed while the fifth was written, over the third.
+  const int fd = open(folder.table().c_str(), O_WRONLY | O_CLOEXEC);
+  REQUIRE(fd >= 0);
+  REQUIRE(pwrite(fd, "torn", 4, 100) == 4);
+  CHECK(read_adoption(folder.table())->config == "c");
+  REQUIRE(pwrite(fd, "torn", 4, 2 * kAdoptionMax + 100) == 4);
+  close(fd);
+  CHECK_FALSE(read_adoption(folder.table()));
+  // The next ones mend that.
+  write("d");
+  write("e");
+}
+
+TEST_CASE("a table's file that somebody has removed is made anew, and nobody else's is written to") {
+  const Folder folder;
+  AdoptionFile file(folder.table());
+  AdoptionTable table = example();
+  REQUIRE(file.write(table));
+  REQUIRE(unlink(folder.table().c_str()) == 0);
+  REQUIRE(file.write(table));
+  CHECK(read_adoption(folder.table()));
+  REQUIRE(unlink(folder.table().c_str()) == 0);
+  REQUIRE(symlink("/dev/null", folder.table().c_str()) == 0);
+  REQUIRE(file.write(table));
+  struct stat st {};
+  REQUIRE(lstat(folder.table().c_str(), &st) == 0);
+  CHECK(S_ISREG(st.st_mode));
+  CHECK((st.st_mode & 0777U) == 0600U);
+  file.remove();
+  CHECK_FALSE(file.written());
+  CHECK(read_adoption(folder.table()).error().code == ENOENT);
+  table.config = std::string(kAdoptionMax, 'x');
+  CHECK_FALSE(file.write(table));
+  CHECK(read_adoption(folder.table()).error().code == ENOENT);
 }
 
 TEST_CASE("unread output is no table, and the other way round") {
