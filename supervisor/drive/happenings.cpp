@@ -29,7 +29,7 @@ HappeningReader::HappeningReader(KeeperClient& keeper, Channel& channel, ChildIn
       services_(services),
       tell_(std::move(tell)),
       had_terminal_(has_terminal()),
-      oom_([] { return os::oom_kills(); }) {}
+      oom_([counter = os::OomCounter()](bool anew) mutable { return counter.kills(anew); }) {}
 
 // SIGHUP has two meanings: "read again" from a person or an init system, and "your terminal is closed".
 std::vector<core::Event> HappeningReader::on_signal(const keeper::GotSignal& got) {

@@ -7,12 +7,12 @@
 
 namespace runmain::drive {
 
-OomWitness::OomWitness(std::function<std::optional<std::uint64_t>()> count) : count_(std::move(count)) {
-  seen_ = count_().value_or(0);
-}
+OomWitness::OomWitness(Count count) : count_(std::move(count)) { seen_ = count_(true).value_or(0); }
 
-void OomWitness::look(Time now) {
-  const std::uint64_t all = count_().value_or(seen_);
+void OomWitness::look(Time now) { look(now, false); }
+
+void OomWitness::look(Time now, bool anew) {
+  const std::uint64_t all = count_(anew).value_or(seen_);
   if (all > seen_) {
     unexplained_ += all - seen_;
     since_ = now;
@@ -23,7 +23,7 @@ void OomWitness::look(Time now) {
 
 bool OomWitness::explains(std::int32_t status, bool by_us, Time now) {
   if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return false;
-  look(now);
+  look(now, true);
   if (by_us || unexplained_ == 0) return false;
   --unexplained_;
   return true;

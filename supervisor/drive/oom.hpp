@@ -18,8 +18,10 @@ inline constexpr Duration kOomCreditTime = std::chrono::seconds(10);
 
 class OomWitness {
  public:
-  // `count`: victims so far (os::oom_kills()). Looks at it once, so that older ones explain nothing.
-  explicit OomWitness(std::function<std::optional<std::uint64_t>()> count);
+  // `count`: victims so far (os::OomCounter); `anew`: wherever we are by now, which takes longer. Looks at it
+  // once, so that older ones explain nothing.
+  using Count = std::function<std::optional<std::uint64_t>(bool anew)>;
+  explicit OomWitness(Count count);
 
   // A child was started: what was counted until now is none of its business.
   void look(Time now);
@@ -27,7 +29,9 @@ class OomWitness {
   bool explains(std::int32_t status, bool by_us, Time now);
 
  private:
-  std::function<std::optional<std::uint64_t>()> count_;
+  void look(Time now, bool anew);
+
+  Count count_;
   std::uint64_t seen_ = 0;
   std::uint64_t unexplained_ = 0;
   Time since_{};  // when the latest was seen

@@ -138,6 +138,8 @@ bool Readiness::sees_epoll(const Job& job, Time now) {
                        [&](const ReadyListener& l) { return os::process_polls_inode(pid, l.inode); });
   };
   if (polls(job.spec.pid)) return true;
+  // Most programs are one process so early, and a pass over /proc takes as long as the start of some.
+  if (job.look_pause <= kLooksAlone && !os::has_children(job.spec.pid)) return false;
   const auto& tree = trees_.of(job.spec.tag, now);
   return std::any_of(tree.begin(), tree.end(), [&](pid_t pid) { return pid != job.spec.pid && polls(pid); });
 }

@@ -34,7 +34,8 @@ namespace runmain::drive {
 
 inline constexpr std::size_t kProbesMax = 64;     // connections in flight, of all children
 inline constexpr std::size_t kProbesEachMax = 8;  // of one child
-inline constexpr Duration kLookFirst = std::chrono::milliseconds(1);  // between looks; doubled each time …
+inline constexpr Duration kLookFirst = std::chrono::milliseconds(1);   // between looks; doubled each time …
+inline constexpr Duration kLooksAlone = std::chrono::milliseconds(4);  // up to here who has no child is alone
 inline constexpr Duration kLookSlowest = std::chrono::milliseconds(50);  // … up to this
 inline constexpr Duration kProbeAfter =
     std::chrono::milliseconds(100);  // a silent listener is probed from then on

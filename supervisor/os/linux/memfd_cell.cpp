@@ -10,6 +10,8 @@ namespace runmain::os {
 namespace {
 
 constexpr std::uint64_t kHeaderBytes = 4096;
+constexpr std::uint64_t kKept =
+    256U << 10U;  // an old value of so many bytes may stay: it is written over soon
 
 struct Header {
   std::uint64_t size = 0;
@@ -36,6 +38,7 @@ Result<void> MemfdCell::store(std::string_view value) {
   if (auto written = pwrite_all(fd_, value, offset_of(next.side)); !written) return written;
   const std::string_view bytes(reinterpret_cast<const char*>(&next), sizeof next);
   if (auto written = pwrite_all(fd_, bytes, 0); !written) return written;
+  if (old->size <= kKept) return {};
   fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset_of(old->side)),
             static_cast<off_t>(kCellMax));
   return {};

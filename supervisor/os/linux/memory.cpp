@@ -127,6 +127,10 @@ std::optional<std::uint64_t> left_in(const std::string& folder, bool v2) {
   return *limit - std::min(*limit, held);
 }
 
+std::optional<std::uint64_t> oom_kills_in(const std::string& file) {
+  return value_of(proc_text(file.c_str(), kFileMax), "oom_kill");
+}
+
 std::uint64_t rss_of(const std::string& folder) {
   static const auto page = static_cast<std::uint64_t>(std::max(1L, ::sysconf(_SC_PAGESIZE)));
   const std::string text = proc_text((folder + "/statm").c_str(), 256);
@@ -150,14 +154,23 @@ std::optional<std::uint64_t> available_memory(const std::string& proc) {
   return least;
 }
 
-std::optional<std::uint64_t> oom_kills(const std::string& proc) {
+std::string OomCounter::find() const {
   for (const bool v2 : {true, false}) {
-    for (const std::string& folder : group_folders(proc, v2)) {
-      const std::string path = folder + (v2 ? "/memory.events" : "/memory.oom_control");
-      if (const auto kills = value_of(proc_text(path.c_str(), kFileMax), "oom_kill")) return kills;
+    for (const std::string& folder : group_folders(proc_, v2)) {
+      std::string file = folder + (v2 ? "/memory.events" : "/memory.oom_control");
+      if (oom_kills_in(file)) return file;
     }
   }
-  return value_of(proc_text((proc + "/vmstat").c_str(), kFileMax), "oom_kill");
+  return proc_ + "/vmstat";
+}
+
+std::optional<std::uint64_t> OomCounter::kills(bool anew) {
+  auto counted = anew || file_.empty() ? std::nullopt : oom_kills_in(file_);
+  if (!counted) {
+    file_ = find();
+    counted = oom_kills_in(file_);
+  }
+  return counted;
 }
 
 std::uint64_t resident_memory(const std::vector<pid_t>& pids, const std::string& proc) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace runmain::os {
@@ -22,8 +23,20 @@ inline constexpr std::size_t kGroupDepthMax = 32;  // control groups on the way 
 std::optional<std::uint64_t> available_memory(const std::string& proc = "/proc");
 
 // How many processes the out-of-memory killer has ended so far, as counted for the nearest group that counts,
-// else for the machine. Nothing if nobody counts.
-std::optional<std::uint64_t> oom_kills(const std::string& proc = "/proc");
+// else for the machine. `proc` is for tests.
+class OomCounter {
+ public:
+  explicit OomCounter(std::string proc = "/proc") : proc_(std::move(proc)) {}
+  // `anew`: of the group that we are in by now; else of the one that was found the last time, which is one
+  // file to read. Nothing if nobody counts.
+  std::optional<std::uint64_t> kills(bool anew);
+
+ private:
+  std::string find() const;
+
+  std::string proc_;
+  std::string file_;  // where it stands; empty: not looked for
+};
 
 // Resident memory of these processes in bytes: the sum of Rss, in which what they share counts for each.
 std::uint64_t resident_memory(const std::vector<pid_t>& pids, const std::string& proc = "/proc");

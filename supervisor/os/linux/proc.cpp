@@ -136,6 +136,14 @@ std::uint64_t cpu_time(pid_t pid) {
   return used * (1'000'000'000 / ticks);
 }
 
+bool has_children(pid_t pid) {
+  const std::string number = std::to_string(pid);
+  const UniqueFd fd(
+      ::open(("/proc/" + number + "/task/" + number + "/children").c_str(), O_RDONLY | O_CLOEXEC));
+  char first = 0;
+  return !fd || ::read(fd.get(), &first, 1) != 0;
+}
+
 bool any_process(const std::function<bool(pid_t pid)>& use) {
   return any_number_in("/proc", [&use](int pid, int, const char*) { return use(pid); });
 }

@@ -45,6 +45,9 @@ std::optional<std::uint64_t> write_calls(pid_t pid);
 // ticks of usually 10 ms. 0 if there is no such process.
 std::uint64_t cpu_time(pid_t pid);
 
+// Whether its main thread has a child at this moment (/proc/PID/task/TID/children); true where nobody tells.
+bool has_children(pid_t pid);
+
 // Calls `use` with each pid in /proc until it returns true. Returns whether it did.
 bool any_process(const std::function<bool(pid_t pid)>& use);
 

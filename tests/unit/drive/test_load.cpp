@@ -83,7 +83,7 @@ TEST_CASE("of a pool that is idle only the first look and one in ten seconds is 
 TEST_CASE("a death by SIGKILL while the count of victims grows was for want of memory") {
   std::optional<std::uint64_t> count = 7;
   const Time now = Time(1000s);
-  OomWitness witness([&] { return count; });
+  OomWitness witness([&](bool) { return count; });
   CHECK_FALSE(witness.explains(SIGKILL, false, now));
   count = 8;
   CHECK_FALSE(witness.explains(SIGTERM, false, now));

@@ -56,7 +56,7 @@ struct Machine {
 TEST_CASE("without control groups the machine's available memory counts") {
   const Machine m;
   CHECK(available_memory(m.proc) == 4096 * kMiB);
-  CHECK(oom_kills(m.proc) == 17);
+  CHECK(OomCounter(m.proc).kills(true) == 17);
   m.put("proc/meminfo", "");
   CHECK(available_memory(m.proc) == std::nullopt);
 }
@@ -72,7 +72,17 @@ TEST_CASE("the least that a group on the way to the top leaves is what there is"
   m.put("v2/a/memory.stat", "anon 1\ninactive_file " + std::to_string(100 * kMiB) + "\nactive_file 9\n");
   m.put("v2/a/b/memory.events", "low 0\nhigh 0\nmax 4\noom 2\noom_kill 2\noom_group_kill 0\n");
   CHECK(available_memory(m.proc) == 312 * kMiB);  // 512 - (300 - 100)
-  CHECK(oom_kills(m.proc) == 2);
+  OomCounter counter(m.proc);
+  CHECK(counter.kills(true) == 2);
+  m.put("v2/a/b/memory.events", "oom_kill 3\n");
+  CHECK(counter.kills(false) == 3);
+  // Moved to another group: what was found stays until it is asked for anew, or is gone.
+  m.groups("", "/a");
+  m.put("v2/a/memory.events", "oom_kill 7\n");
+  CHECK(counter.kills(false) == 3);
+  CHECK(counter.kills(true) == 7);
+  m.put("v2/a/memory.events", "");
+  CHECK(counter.kills(false) == 17);  // the machine's
   m.put("v2/a/memory.current", std::to_string(900 * kMiB) + "\n");
   CHECK(available_memory(m.proc) == 0U);
 }
@@ -88,7 +98,7 @@ TEST_CASE("groups of version 1 count as well, an absent limit does not") {
   m.put("v1/memory.usage_in_bytes", "5\n");
   m.put("v1/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
   CHECK(available_memory(m.proc) == 106 * kMiB);
-  CHECK(oom_kills(m.proc) == 3);
+  CHECK(OomCounter(m.proc).kills(true) == 3);
 }
 
 TEST_CASE("in a container only a part of the groups is mounted") {
@@ -132,7 +142,7 @@ TEST_CASE("a process that the kernel ends for want of memory is counted") {
     if (!write_file(group + "/cgroup.procs", "0")) return "cannot join";
     const auto left = available_memory();
     if (!left || *left > 48 * kMiB) return "the limit is not seen";
-    const auto before = oom_kills();
+    const auto before = OomCounter().kills(true);
     const pid_t eater = ::fork();
     if (eater == 0) {
       write_file("/proc/self/oom_score_adj", "1000");  // it, and nobody else
@@ -145,7 +155,7 @@ TEST_CASE("a process that the kernel ends for want of memory is counted") {
     int status = 0;
     ::waitpid(eater, &status, 0);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return "it was not killed";
-    const auto after = oom_kills();
+    const auto after = OomCounter().kills(true);
     return before && after && *after == *before + 1 ? "counted" : "not counted";
   });
   CHECK(said == "counted");

@@ -161,3 +161,17 @@ TEST_CASE("the process list is ascending, holds us and our child, and the last p
     CHECK(std::binary_search(pids.begin(), pids.end(), child.pid()));
   }
 }
+
+TEST_CASE("who has a child is told apart from who is alone") {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  CHECK_FALSE(has_children(parent));
+  CHECK(has_children(::getpid()));
+  REQUIRE(::kill(parent, SIGKILL) == 0);
+  REQUIRE(::waitpid(parent, nullptr, 0) == parent);
+  CHECK(has_children(parent));  // nobody tells
+  CHECK_FALSE(has_children(::getpid()));
+}
