@@ -34,11 +34,11 @@ namespace runmain::telemetry {
 struct ObserverLimits {
   std::size_t slice = 512U << 10U;                   // bytes of one drain
   std::size_t round = 4U << 20U;                     // bytes of a round, about
-  Duration gap_busy = std::chrono::milliseconds(5);  // between rounds, when much was there
-  Duration gap_dev = std::chrono::milliseconds(10);  // … and else
+  Duration gap_busy = std::chrono::milliseconds(5);  // between rounds at the least …
+  Duration gap_dev = std::chrono::milliseconds(25);  // … and while no ring is about to be full
   Duration gap_prod = std::chrono::milliseconds(50);
-  std::size_t busy = 256U << 10U;                   // bytes of a round that are much
-  std::uint32_t save_share = 20;                    // saving takes at most one part in so many of the time
+  std::size_t fill = 1U << 20U;   // bytes that may come until the next round: a fourth of a ring
+  std::uint32_t save_share = 20;  // saving takes at most one part in so many of the time
   Duration save_again = std::chrono::seconds(1);    // after a failure
   Duration close_after = std::chrono::seconds(30);  // a mailbox that is written to without a tree
   Duration tell_after = std::chrono::seconds(2);    // of a worker that is gone and has spans waiting
@@ -134,6 +134,7 @@ class Observer {
 
   // observer_round.cpp: from mailboxes to outboxes, to the cell, and back
   void drain_round();
+  Duration gap_after(std::size_t bytes, Duration took) const;
   std::size_t drain(ObservedMailbox& mailbox);
   void take(const TraceStore::Source& source, Exporter::Route* route, const Item& item, bool by_mailbox);
   void tell_duplicate(const TraceStore::Source& source);
@@ -189,6 +190,7 @@ class Observer {
 
   bool dirty_ = false;       // something is not saved
   bool first_save_ = false;  // outboxes were opened: nothing is added before that is saved
+  Time last_round_{};
   Time next_round_{};
   Time next_save_{};
   Time look_at_ = kNever;

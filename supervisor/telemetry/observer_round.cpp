@@ -23,6 +23,7 @@ std::size_t size_of(const Origin& origin) {
 
 void Observer::drain_round() {
   if (ready_.empty()) return;
+  const Time before = std::exchange(last_round_, os::Loop::now());
   std::size_t bytes = 0;
   while (bytes < limits_.round && !ready_.empty()) {
     ObservedMailbox& mailbox = *ready_.front();
@@ -32,12 +33,18 @@ void Observer::drain_round() {
     if (dies(Step::drained)) return;
     if (mailbox.is_open() && mailbox.has_more()) enqueue(mailbox);
   }
-  const bool dev = config_ && config_->dev;
-  const Duration gap = !ready_.empty() || finish_by_ ? Duration{}
-                       : bytes >= limits_.busy       ? limits_.gap_busy
-                       : dev                         ? limits_.gap_dev
-                                                     : limits_.gap_prod;
-  next_round_ = os::Loop::now() + gap;
+  next_round_ = os::Loop::now() + gap_after(bytes, last_round_ - before);
+}
+
+// A round costs the same for few spans as for many, and beside it somebody works. `bytes` came in `took`,
+// into one ring at worst.
+Duration Observer::gap_after(std::size_t bytes, Duration took) const {
+  if (!ready_.empty() || finish_by_) return {};
+  const Duration calm = config_ && config_->dev ? limits_.gap_dev : limits_.gap_prod;
+  const double rings = static_cast<double>(bytes) / static_cast<double>(limits_.fill);
+  const auto took_ns = static_cast<double>(took.count());
+  if (took_ns >= rings * static_cast<double>(calm.count())) return calm;
+  return std::max(std::min(limits_.gap_busy, calm), Duration(static_cast<Duration::rep>(took_ns / rings)));
 }
 
 // Returns how many bytes of items there were.

@@ -2,11 +2,23 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
+
+#include "base/identity.hpp"
 
 namespace runmain::telemetry {
 namespace {
 
-constexpr std::size_t kNodes = 224;  // of the maps, about
+constexpr std::size_t kNodes = 224;     // of the containers, about
+constexpr std::size_t kLooked = 16;     // members of a trace that are looked at one by one
+constexpr std::size_t kGoneMin = 1024;  // entries of spans that are gone, which are not worth a pass
+
+std::string random_key() {
+  std::random_device device;
+  std::string key;
+  while (key.size() < 16) key.push_back(static_cast<char>(device()));
+  return key;
+}
 
 }  // namespace
 
@@ -29,27 +41,59 @@ std::shared_ptr<void> TraceStore::on_added(std::function<void()> added) {
   return call;
 }
 
+std::size_t TraceStore::Hash::operator()(const TraceId& id) const {
+  return static_cast<std::size_t>(siphash24(key, {reinterpret_cast<const char*>(id.data()), id.size()}));
+}
+
+TraceStore::TraceStore(TraceStoreLimits limits) : limits_(limits), traces_(0, Hash{random_key()}) {}
+
+// Most traces are short: to look at each member is quicker then.
+std::optional<std::uint64_t> TraceStore::Trace::first_with(std::uint64_t id) const {
+  if (!by_id.empty()) {
+    const auto found = by_id.find(id);
+    return found == by_id.end() ? std::nullopt : std::optional(found->second);
+  }
+  for (const Member& member : members) {
+    if (member.id == id) return member.number;
+  }
+  return std::nullopt;
+}
+
+void TraceStore::Trace::add(std::uint64_t number, std::uint64_t id) {
+  members.push_back({number, id});
+  if (members.size() == kLooked) {
+    for (const Member& member : members) by_id.try_emplace(member.id, member.number);
+  } else if (members.size() > kLooked) {
+    by_id.try_emplace(id, number);
+  }
+}
+
 void TraceStore::set_on(bool on) {
   on_ = on;
   if (on) return;
-  spans_.clear();
+  entries_.clear();
+  spans_ = 0;
   traces_.clear();
   by_age_.clear();
   bytes_ = 0;
 }
 
+bool TraceStore::has_room(const Trace& trace, std::size_t size) const {
+  return trace.members.size() < std::max<std::size_t>(limits_.spans / 2, 1) &&
+         trace.bytes + size <= limits_.bytes / 2;
+}
+
 bool TraceStore::add(const Source& source, const Item& item) {
   if (!on_ || item.signal != Signal::traces) return false;
-  auto span = decode_span(item.bytes, limits_);
-  if (!span) return false;
-  const TraceId id = span->ids.trace;
-  const auto known = traces_.find(id);
+  auto decoded = decode_span(item.bytes, limits_);
+  if (!decoded) return false;
+  auto span = std::make_unique<StoredSpan>(std::move(*decoded));
   const std::size_t size = span->size() + source.service.size() + source.instance_id.size();
-  const bool too_long = known != traces_.end() &&
-                        (known->second.numbers.size() >= std::max<std::size_t>(limits_.spans / 2, 1) ||
-                         known->second.bytes + size > limits_.bytes / 2);
-  if (too_long || size > limits_.bytes / 2) {
+  const auto [at, is_new] = traces_.try_emplace(span->ids.trace);
+  Trace& trace = at->second;
+  if (!has_room(trace, size)) {
     ++counters_.spans_refused;
+    if (is_new) traces_.erase(at);
     return false;
   }
   span->worker = source.worker;
@@ -57,16 +101,12 @@ bool TraceStore::add(const Source& source, const Item& item) {
   span->instance_id = source.instance_id;
   span->reconstructed = item.reconstructed;
   const std::uint64_t number = ++last_number_;
-  Trace& trace = known != traces_.end() ? known->second : traces_[id];
-  if (trace.numbers.empty()) {
-    trace.first = number;
-    by_age_[number] = id;
-  }
+  if (is_new) by_age_.push_back(span->ids.trace);
   const bool duplicate = find_duplicate(trace, number, *span);
-  trace.numbers.push_back(number);
   trace.bytes += size;
   bytes_ += size;
-  spans_.emplace(number, std::move(*span));
+  entries_.push_back({number, std::move(span)});
+  ++spans_;
   ++counters_.added;
   counters_.duplicates += duplicate ? 1 : 0;
   drop_over_limit();
@@ -79,28 +119,46 @@ bool TraceStore::add(const Source& source, const Item& item) {
 bool TraceStore::find_duplicate(Trace& trace, std::uint64_t number, StoredSpan& span) {
   std::uint64_t id = 0;
   std::memcpy(&id, span.ids.span.data(), sizeof id);
-  const auto [first, is_new] = trace.by_id.try_emplace(id, number);
-  if (is_new) return false;
-  spans_.at(first->second).duplicate = span.duplicate = true;
+  const auto first = trace.first_with(id);
+  trace.add(number, id);
+  if (!first) return false;
+  find(*first)->span->duplicate = span.duplicate = true;
   return true;
 }
 
+std::deque<TraceStore::Entry>::iterator TraceStore::find(std::uint64_t number) {
+  return std::lower_bound(entries_.begin(), entries_.end(), number,
+                          [](const Entry& entry, std::uint64_t n) { return entry.number < n; });
+}
+
+void TraceStore::drop(std::uint64_t number) {
+  const auto at = entries_.front().number == number ? entries_.begin() : find(number);
+  at->span.reset();
+  --spans_;
+  while (!entries_.empty() && !entries_.front().span) entries_.pop_front();
+}
+
 void TraceStore::drop_over_limit() {
-  while ((bytes_ > limits_.bytes || spans_.size() > limits_.spans) && by_age_.size() > 1) {
-    const auto oldest = traces_.find(by_age_.begin()->second);
-    for (const std::uint64_t number : oldest->second.numbers) spans_.erase(number);
-    counters_.spans_gone += oldest->second.numbers.size();
+  while ((bytes_ > limits_.bytes || spans_ > limits_.spans) && by_age_.size() > 1) {
+    const auto oldest = traces_.find(by_age_.front());
+    for (const Trace::Member& member : oldest->second.members) drop(member.number);
+    counters_.spans_gone += oldest->second.members.size();
     ++counters_.traces_gone;
     bytes_ -= oldest->second.bytes;
     traces_.erase(oldest);
-    by_age_.erase(by_age_.begin());
+    by_age_.pop_front();
+  }
+  if (entries_.size() > 2 * spans_ + kGoneMin) {
+    std::erase_if(entries_, [](const Entry& entry) { return !entry.span; });
   }
 }
 
 std::optional<std::pair<std::uint64_t, const StoredSpan*>> TraceStore::next(std::uint64_t after,
                                                                             const TraceQuery& query) const {
-  for (auto at = spans_.upper_bound(after); at != spans_.end(); ++at) {
-    if (query.matches(at->second)) return std::pair{at->first, &at->second};
+  auto at = std::upper_bound(entries_.begin(), entries_.end(), after,
+                             [](std::uint64_t n, const Entry& entry) { return n < entry.number; });
+  for (; at != entries_.end(); ++at) {
+    if (at->span && query.matches(*at->span)) return std::pair{at->number, at->span.get()};
   }
   return std::nullopt;
 }

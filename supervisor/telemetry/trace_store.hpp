@@ -7,8 +7,8 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -75,7 +75,7 @@ class TraceStore {
     std::uint64_t spans_refused = 0;  // of a trace that is too long
   };
 
-  explicit TraceStore(TraceStoreLimits limits = {}) : limits_(limits) {}
+  explicit TraceStore(TraceStoreLimits limits = {});
 
   // Off: forgets everything.
   void set_on(bool on);
@@ -100,26 +100,44 @@ class TraceStore {
                                                                   const TraceQuery& query) const;
   std::uint64_t last_number() const { return last_number_; }
 
-  std::size_t spans() const { return spans_.size(); }
+  std::size_t spans() const { return spans_; }
   std::size_t bytes() const { return bytes_; }
   const Counters& counters() const { return counters_; }
 
  private:
   using TraceId = std::array<std::uint8_t, 16>;
-  struct Trace {
-    std::uint64_t first = 0;                                 // number of its first span
-    std::vector<std::uint64_t> numbers;                      // of its spans
-    std::unordered_map<std::uint64_t, std::uint64_t> by_id;  // of each id the first span's number
-    std::size_t bytes = 0;
+  // Keyed, as whoever writes spans chooses their ids.
+  struct Hash {
+    std::string key;
+    std::size_t operator()(const TraceId& id) const;
   };
+  struct Trace {
+    struct Member {
+      std::uint64_t number = 0;
+      std::uint64_t id = 0;
+    };
+    std::vector<Member> members;
+    std::unordered_map<std::uint64_t, std::uint64_t> by_id;  // numbers, once there are many members
+    std::size_t bytes = 0;
+    std::optional<std::uint64_t> first_with(std::uint64_t id) const;
+    void add(std::uint64_t number, std::uint64_t id);
+  };
+  struct Entry {
+    std::uint64_t number = 0;
+    std::unique_ptr<StoredSpan> span;  // null: gone, before an older one
+  };
+  bool has_room(const Trace& trace, std::size_t size) const;
   void drop_over_limit();
+  void drop(std::uint64_t number);
   bool find_duplicate(Trace& trace, std::uint64_t number, StoredSpan& span);
+  std::deque<Entry>::iterator find(std::uint64_t number);
 
   TraceStoreLimits limits_;
   bool on_ = false;
-  std::map<std::uint64_t, StoredSpan> spans_;  // by number
-  std::map<TraceId, Trace> traces_;
-  std::map<std::uint64_t, TraceId> by_age_;  // by number of the first span
+  std::deque<Entry> entries_;  // in the order of their numbers
+  std::size_t spans_ = 0;      // of these, that are there
+  std::unordered_map<TraceId, Trace, Hash> traces_;
+  std::deque<TraceId> by_age_;  // as they began
   std::uint64_t last_number_ = 0;
   std::size_t bytes_ = 0;
   std::vector<std::weak_ptr<std::function<void()>>> added_;

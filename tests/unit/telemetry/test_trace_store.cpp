@@ -1,6 +1,8 @@
 // Recent spans in bounded memory.
 #include <protozero/pbf_writer.hpp>
 
+#include <algorithm>
+
 #include "spans.hpp"
 #include "support/catch.hpp"
 #include "telemetry/otlp_wire.hpp"
@@ -46,6 +48,33 @@ std::string number_value(std::uint32_t field, std::int64_t number) {
   protozero::pbf_writer{out}.add_int64(field, number);
   return out;
 }
+
+// As the store has to behave, without its ways to be quick.
+class Model {
+ public:
+  explicit Model(std::size_t max) : max_(max) {}
+  void add(std::uint8_t trace, const std::string& name) {
+    if (std::count_if(spans_.begin(), spans_.end(), [&](const auto& s) { return s.first == trace; }) >=
+        static_cast<std::ptrdiff_t>(max_ / 2))
+      return;
+    if (std::find(begun_.begin(), begun_.end(), trace) == begun_.end()) begun_.push_back(trace);
+    spans_.emplace_back(trace, name);
+    while (spans_.size() > max_ && begun_.size() > 1) {
+      std::erase_if(spans_, [&](const auto& s) { return s.first == begun_.front(); });
+      begun_.erase(begun_.begin());
+    }
+  }
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const auto& [trace, name] : spans_) all.push_back(name);
+    return all;
+  }
+
+ private:
+  std::size_t max_;
+  std::vector<std::pair<std::uint8_t, std::string>> spans_;
+  std::vector<std::uint8_t> begun_;
+};
 
 }  // namespace
 
@@ -207,4 +236,42 @@ TEST_CASE("who follows is told of each new span") {
   heard.reset();
   add(store, source_of(1, 1), span_number(4));
   CHECK(told == 3);
+}
+
+TEST_CASE(
+    "long traces and short ones in any order: what is there and in which order is as with the simplest "
+    "store") {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    CAPTURE(seed);
+    Random random(seed);
+    TraceStoreLimits limits;
+    limits.spans = 200;
+    TraceStore store(limits);
+    store.set_on(true);
+    Model model(limits.spans);
+    for (std::uint64_t n = 1; n <= 8000; ++n) {
+      // A few that go on for long between many of a span or two.
+      const auto trace =
+          static_cast<std::uint8_t>(random.below(3) == 0 ? 1 + random.below(3) : 10 + n / 2 % 200);
+      add(store, source_of(1, 1), span_of(id16(trace), n, std::to_string(n)));
+      model.add(trace, std::to_string(n));
+      if (n % 97 == 0) REQUIRE(names(store) == model.names());
+      REQUIRE(store.spans() <= limits.spans);
+    }
+    CHECK(names(store) == model.names());
+    CHECK(store.counters().duplicates == 0);
+  }
+}
+
+TEST_CASE("a span that comes again is found in a trace of any length") {
+  TraceStore store;
+  store.set_on(true);
+  for (std::uint64_t n = 1; n <= 100; ++n) {
+    CHECK_FALSE(add(store, source_of(1, 1), span_of(id16(1), n, "first")));
+    for (std::uint64_t again : {std::uint64_t{1}, n}) {
+      CHECK(add(store, source_of(1, 1), span_of(id16(1), again, "again")));
+    }
+  }
+  CHECK(store.counters().duplicates == 200);
+  CHECK(names(store, {{}, {}, true}).size() == 300);
 }
