@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -80,10 +81,13 @@ std::uint8_t* map_lane(Mailbox& m, std::uint32_t index) {
   return mapped;
 }
 
-// Gets the pages of what is written next.
+// Gets the pages of what is written next: few for the first spans of a thread, as a program that has just
+// started waits for them.
 void touch_ahead(Lane& lane, std::size_t size) {
   const std::uint64_t at = lane.write & (lane.ring_size - 1);
-  const std::uint64_t ahead = lane.ring_size - at < kTouchAhead ? lane.ring_size - at : kTouchAhead;
+  const std::uint64_t before = lane.touched - (lane.touch_end - lane.ring_size);
+  const std::uint64_t wanted = std::min(std::max(before, kTouchFirst), kTouchAhead);
+  const std::uint64_t ahead = std::min(lane.ring_size - at, wanted);
   const std::uint64_t in_page = at & 4095U;
   madvise(lane.ring + at - in_page, ahead + in_page, kPopulateWrite);
   lane.touched = lane.write + (ahead < size ? size : ahead);

@@ -20,7 +20,9 @@ namespace runmain::child {
 inline constexpr std::uint32_t kLanesMax = 256;  // of a mailbox that we can use
 inline constexpr std::uint32_t kSlotsMax = 256;  // open slots that we use of a lane
 inline constexpr std::uint32_t kScopesMax = 256;
-inline constexpr std::uint64_t kTouchAhead = 64U << 10U;  // bytes of a new ring that get their pages at once
+// Bytes of a new ring that get their pages at once: as many as have them already, in these bounds.
+inline constexpr std::uint64_t kTouchFirst = 16U << 10U;
+inline constexpr std::uint64_t kTouchAhead = 64U << 10U;
 inline constexpr std::uint64_t kSlotStep = 64;  // between the states of two spans: room for 31 other names
 
 // What this process knows of its mailbox. All zero: it has none.
