@@ -1,5 +1,6 @@
 // Save to serving, with the collector up, refused, silent and saying 429, beside no telemetry at all: five
-// supervisors in turns.
+// supervisors in turns, each save after a rest in which what the one before has left to do is done, and in
+// which a settle window of its own service ends.
 //   b_collector [ROUNDS [SPANS_A_SECOND]]
 #include <cstdlib>
 #include <thread>
@@ -9,6 +10,10 @@
 
 using namespace runmain::bench;
 using runmain::test::SpanSink;
+
+namespace {
+constexpr std::chrono::milliseconds kRest(20);
+}
 
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 60;
@@ -30,6 +35,7 @@ int main(int argc, char** argv) {
   std::vector<std::vector<double>> times(worlds.size());
   for (int round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < worlds.size(); ++i) {
+      std::this_thread::sleep_for(kRest);
       const double ms = worlds[(i + static_cast<std::size_t>(round)) % worlds.size()].second->reload_ms();
       if (ms < 0) return 1;
       times[(i + static_cast<std::size_t>(round)) % worlds.size()].push_back(ms);
