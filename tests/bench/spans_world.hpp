@@ -16,15 +16,16 @@ namespace runmain::bench {
 
 class SpansWorld {
  public:
-  // `endpoint` empty: telemetry is off. Each of `workers` has `threads` that write `rate` spans a second.
-  SpansWorld(const std::string& endpoint, int workers, int threads, int rate)
+  // `endpoint` empty: telemetry is off. Each of `workers` has `threads` that write `rate` spans a second, and
+  // sleep for `pause_ms` at a time (0: as short as it goes).
+  SpansWorld(const std::string& endpoint, int workers, int threads, int rate, int pause_ms = 0)
       : counters_(spans::map_counters(counters_folder_.file("counters").c_str())) {
     const std::string telemetry = endpoint.empty() ? "[telemetry]\nenabled = false\n"
                                                    : "[telemetry]\nendpoint = \"" + endpoint + "\"\n";
     up_ = std::make_unique<test::Supervised>(
         telemetry + "[service.web]\ncommand = [\"@BIN@/t_spans\", \"" + counters_folder_.file("counters") +
-        "\", \"" + std::to_string(threads) + "\", \"" + std::to_string(rate) +
-        "\"]\nlisten = \"127.0.0.1:0\"\nworkers = " + std::to_string(workers) +
+        "\", \"" + std::to_string(threads) + "\", \"" + std::to_string(rate) + "/" +
+        std::to_string(pause_ms) + "\"]\nlisten = \"127.0.0.1:0\"\nworkers = " + std::to_string(workers) +
         "\nwatch = [\"code1.txt\", \"code2.txt\", \"code3.txt\"]\n");
     for (const char* file : kFiles) up_->folder().write(file, "0");
   }

@@ -1,9 +1,11 @@
-// A worker that writes spans until somebody ends it: t_spans COUNTERS THREADS PER_SECOND [exit|abort|segv MS]
+// A worker that writes spans until somebody ends it:
+//   t_spans COUNTERS THREADS PER_SECOND[/PAUSE_MS] [exit|abort|segv MS]
 //
 // Each thread's spans carry its number ("t") and a count from 1 ("n"). COUNTERS is a file that all workers
 // map: after each end() the thread's count is put there, so what a killed one had finished is known
-// (span_counters.hpp). PER_SECOND 0: as fast as it goes. With a way to die: so, MS after it is ready. It
-// drains when asked to.
+// (span_counters.hpp). PER_SECOND 0: as fast as it goes; with a pause it sleeps for so long at a time, for
+// many threads that are not to spend the machine on waking up. With a way to die: so, MS after it is ready.
+// It drains when asked to.
 #include <unistd.h>
 
 #include <atomic>
@@ -24,7 +26,7 @@ namespace {
 
 std::atomic<bool> g_stop{false};
 
-void write_spans(spans::Row& row, unsigned thread, long per_second) {
+void write_spans(spans::Row& row, unsigned thread, long per_second, std::chrono::milliseconds pause) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   for (std::uint64_t n = 1; !g_stop.load(std::memory_order_relaxed); ++n) {
@@ -39,7 +41,7 @@ void write_spans(spans::Row& row, unsigned thread, long per_second) {
     if (per_second <= 0) continue;
     const auto due =
         begin + std::chrono::nanoseconds(n * 1'000'000'000ULL / static_cast<std::uint64_t>(per_second));
-    if (due > Clock::now() + std::chrono::microseconds(500)) std::this_thread::sleep_until(due);
+    if (due > Clock::now() + std::chrono::microseconds(500)) std::this_thread::sleep_until(due + pause);
   }
 }
 
@@ -53,11 +55,13 @@ void write_spans(spans::Row& row, unsigned thread, long per_second) {
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: t_spans COUNTERS THREADS PER_SECOND [exit|abort|segv MS]\n");
+    std::fprintf(stderr, "usage: t_spans COUNTERS THREADS PER_SECOND[/PAUSE_MS] [exit|abort|segv MS]\n");
     return 2;
   }
   const auto threads = static_cast<unsigned>(std::min(std::atoi(argv[2]), static_cast<int>(spans::kThreads)));
-  const long per_second = std::atol(argv[3]);
+  char* rest = nullptr;
+  const long per_second = std::strtol(argv[3], &rest, 10);
+  const std::chrono::milliseconds pause(*rest == '/' ? std::atoi(rest + 1) : 0);
   if (const auto served = runmain::serve(); !runmain::serving()) {
     std::fprintf(stderr, "t_spans: not serving: %s\n", runmain::reason().c_str());
     return 1;
@@ -71,7 +75,7 @@ int main(int argc, char** argv) {
   std::signal(SIGTERM, [](int) { g_stop = true; });
   runmain::start_listener_thread();
   std::vector<std::thread> all;
-  for (unsigned t = 0; t < threads; ++t) all.emplace_back([=] { write_spans(*row, t, per_second); });
+  for (unsigned t = 0; t < threads; ++t) all.emplace_back([=] { write_spans(*row, t, per_second, pause); });
   runmain::ready();
   if (argc > 5) {
     usleep(static_cast<useconds_t>(std::atoi(argv[5])) * 1000);

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -34,9 +33,8 @@ class SpanSink {
   struct Stream {
     std::uint64_t spans = 0;  // distinct
     std::uint64_t highest = 0;
-    std::uint64_t again = 0;       // came twice
-    std::set<std::uint64_t> open;  // came, and one below did not yet
-    std::uint64_t through = 0;     // all up to this one came
+    std::uint64_t again = 0;  // came twice
+    std::vector<bool> came;   // by number
   };
   using Key = std::pair<std::string, std::int64_t>;  // service.instance.id, thread
   std::map<Key, Stream> streams() const;
