@@ -12,7 +12,7 @@ std::string spans(std::int64_t n) { return std::to_string(n) + (n == 1 ? " span"
 
 static_assert(RUNMAIN_LOST_KINDS == static_cast<int>(Drop::no_lane));
 static_assert(kDropsOfChild == static_cast<std::size_t>(Drop::invalid));
-static_assert(kDrops == static_cast<std::size_t>(Drop::no_destination) + 1);
+static_assert(kDrops == static_cast<std::size_t>(Drop::not_read) + 1);
 
 const char* to_text(Drop reason) {
   switch (reason) {
@@ -28,6 +28,7 @@ const char* to_text(Drop reason) {
     case Drop::spill_full: return "spill full";
     case Drop::spill_damaged: return "spill damaged";
     case Drop::no_destination: return "no endpoint";
+    case Drop::not_read: return "not read in time";
     default: return "other";
   }
 }
@@ -43,6 +44,7 @@ void Ledger::set_mailbox(const MailboxTallies& tallies) {
   for (std::size_t i = 0; i < tallies.counters.lost.size(); ++i) dropped[i] = tallies.counters.lost[i];
   dropped[static_cast<std::size_t>(Drop::no_lane)] = tallies.no_lane;
   dropped[static_cast<std::size_t>(Drop::invalid)] = tallies.invalid_spans + received_invalid;
+  dropped[static_cast<std::size_t>(Drop::not_read)] = 0;  // somebody reads on
 }
 
 void Ledger::receive(std::uint64_t n) {
@@ -73,6 +75,11 @@ void Ledger::duplicate(std::uint64_t n) {
   waiting -= static_cast<std::int64_t>(n);
 }
 
+void Ledger::give_up_unread() {
+  const std::int64_t left = unread();
+  if (left > 0) dropped[static_cast<std::size_t>(Drop::not_read)] += static_cast<std::uint64_t>(left);
+}
+
 std::uint64_t Ledger::dropped_all() const {
   std::uint64_t all = 0;
   for (const std::uint64_t n : dropped) all += n;
@@ -85,7 +92,13 @@ std::uint64_t Ledger::dropped_by_child() const {
   return all;
 }
 
-std::int64_t Ledger::unread() const { return static_cast<std::int64_t>(ended - dropped_by_child() - read); }
+std::uint64_t Ledger::dropped_before_reading() const {
+  return dropped_by_child() + dropped[static_cast<std::size_t>(Drop::not_read)];
+}
+
+std::int64_t Ledger::unread() const {
+  return static_cast<std::int64_t>(ended - dropped_before_reading() - read);
+}
 
 std::string Ledger::imbalance(bool at_rest) const {
   if (unlikely > 0)
@@ -95,7 +108,7 @@ std::string Ledger::imbalance(bool at_rest) const {
   // A writer may count a moment after it has written.
   if (at_rest && left < 0) return spans(-left) + " more came than the worker says to have ended";
   if (at_rest && left > 0) return spans(left) + " that the worker says to have ended never came";
-  const std::uint64_t by_us = dropped_all() - dropped_by_child();
+  const std::uint64_t by_us = dropped_all() - dropped_before_reading();
   const std::uint64_t gone = exported + rejected + by_us + duplicates;
   const auto difference = static_cast<std::int64_t>(read + reconstructed - gone) - waiting;
   if (difference > 0) return spans(difference) + " that came went nowhere";

@@ -36,8 +36,9 @@ enum class Drop : std::uint8_t {
   spill_full,
   spill_damaged,
   no_destination,
+  not_read,  // it stood in the mailbox of a worker that is gone, and nobody came to it in time
 };
-inline constexpr std::size_t kDrops = 15;
+inline constexpr std::size_t kDrops = 16;
 inline constexpr std::size_t kDropsOfChild = 9;
 const char* to_text(Drop reason);
 
@@ -68,9 +69,12 @@ struct Ledger {
   void reject(std::uint64_t spans);
   void drop(Drop reason, std::uint64_t spans);
   void duplicate(std::uint64_t spans);
+  // What was not read never will be.
+  void give_up_unread();
 
   std::uint64_t dropped_all() const;
   std::uint64_t dropped_by_child() const;
+  std::uint64_t dropped_before_reading() const;
   // Ended, as the child says, and not yet read: at rest 0.
   std::int64_t unread() const;
   // Empty if it balances, else one sentence that says what does not. `at_rest`: its processes are gone and

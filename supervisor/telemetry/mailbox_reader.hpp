@@ -85,7 +85,8 @@ class MailboxReader {
   // same.
   bool fall_asleep();
 
-  // Gives back what the last drain() took: its items are gone. To be called when there is nothing to read.
+  // Gives back what the last drain() took: its items are gone. To be called when there is nothing to read, or
+  // not soon.
   void let_go_of_memory();
   // For tests and bounds: what is held between two drains.
   std::size_t memory() const;

@@ -120,6 +120,10 @@ void ObservedMailbox::commit() {
   reader_->commit();
 }
 
+void ObservedMailbox::let_go_of_memory() {
+  if (reader_) reader_->let_go_of_memory();
+}
+
 bool ObservedMailbox::rest() {
   if (!reader_ || is_tree_gone()) return true;
   asleep_ = reader_->fall_asleep();

@@ -62,6 +62,9 @@ class ObservedMailbox {
   MailboxTallies tallies() const { return reader_->tallies(); }
   std::vector<LaneFault> take_faults() { return reader_->take_faults(); }
   void commit();
+  // The items of the last drain() are gone.
+  void let_go_of_memory();
+  std::size_t memory() const { return reader_ ? reader_->memory() : 0; }
   // Whether nothing is left to read for ever: its tree is gone and no lane is anybody's.
   bool at_end() const { return is_tree_gone() && (!reader_ || reader_->at_rest()); }
 

@@ -40,7 +40,7 @@ struct ObserverLimits {
   std::size_t fill = 1U << 20U;   // bytes that may come until the next round: a fourth of a ring
   std::uint32_t save_share = 20;  // saving takes at most one part in so many of the time
   Duration save_again = std::chrono::seconds(1);    // after a failure
-  Duration close_after = std::chrono::seconds(30);  // a mailbox that is written to without a tree
+  Duration close_after = std::chrono::seconds(30);  // a mailbox whose tree is gone
   Duration tell_after = std::chrono::seconds(2);    // of a worker that is gone and has spans waiting
   Duration metrics_dev = std::chrono::seconds(5);   // of our own, while something happens
   Duration metrics_prod = std::chrono::seconds(60);
@@ -113,6 +113,7 @@ class Observer {
 
   void on_fact(std::function<void(const ObserverFact&)> tell) { tell_ = std::move(tell); }
   ObserverStatus status() const;
+  std::size_t mailbox_memory() const;  // for tests and bounds: what is held to read them
   TraceStore& store() { return store_; }
   // Somebody wants spans kept although this is no development; each call with true needs one with false.
   void want_store(bool wanted);

@@ -30,7 +30,7 @@ struct ObserverCounters {
   std::uint64_t spans_duplicated = 0;
   std::uint64_t not_received = 0;        // items that receive() had no room for
   std::uint64_t mailboxes_refused = 0;   // could not be opened
-  std::uint64_t mailboxes_cut = 0;       // somebody still wrote there long after the tree was gone
+  std::uint64_t mailboxes_cut = 0;       // long after the tree was gone not read, or still written to
   std::uint64_t mailboxes_lost = 0;      // by the keeper, over its limit
   std::uint64_t mailboxes_not_made = 0;  // by the keeper: no room, or no memory
   std::uint64_t lanes_aside = 0;

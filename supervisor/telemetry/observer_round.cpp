@@ -9,6 +9,7 @@ namespace runmain::telemetry {
 namespace {
 
 constexpr std::size_t kDrainBytesMin = 16U << 10U;  // what a look at a mailbox counts, at least
+constexpr std::size_t kWarm = 8;  // mailboxes that keep their memory until it is their turn again
 constexpr Duration kTellDuplicates = std::chrono::seconds(10);
 constexpr std::size_t kUnansweredMax = 16U << 10U;  // spans between two saves; of more a few come twice
 
@@ -246,10 +247,14 @@ void Observer::commit(Time now) {
     if (mailbox->left && !mailbox->queued) {
       mailbox->settled = true;  // its worker writes on, and we would never come to our end
     } else if (mailbox->at_end() || cut) {
-      counters_.mailboxes_cut += mailbox->at_end() ? 0 : 1;
+      if (!mailbox->at_end()) {
+        ++counters_.mailboxes_cut;
+        ledgers_.of(mailbox->key()).give_up_unread();
+      }
       close(*mailbox, now);
     } else if (mailbox->is_tree_gone() || !mailbox->rest()) {
       enqueue(*mailbox);
+      if (ready_.size() > kWarm) mailbox->let_go_of_memory();
     } else {
       look_at_ = std::min(look_at_, mailbox->next_look(now));
     }

@@ -123,6 +123,12 @@ void Observer::add_folded(ObserverStatus& status) const {
   }
 }
 
+std::size_t Observer::mailbox_memory() const {
+  std::size_t all = 0;
+  for (const auto& [key, mailbox] : mailboxes_) all += mailbox->memory();
+  return all;
+}
+
 ObserverStatus Observer::status() const {
   ObserverStatus status;
   add_folded(status);

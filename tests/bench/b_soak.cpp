@@ -41,13 +41,14 @@ struct Told {
   std::uint64_t exported = 0;
   std::uint64_t dropped = 0;
   std::string reasons;
-  std::string imbalance;
+  std::string faults;  // what else is not as it should be
   bool at_rest = false;
 };
 
 Told told(const Json& status) {
   Told sum;
   std::map<std::string, std::uint64_t> reasons;
+  int imbalanced = 0;
   sum.at_rest = status.contains("telemetry");
   for (const Json& ledger : status.value("/telemetry/ledgers"_json_pointer, Json::array())) {
     if (ledger.at("service") != "web") continue;
@@ -57,11 +58,17 @@ Told told(const Json& status) {
       reasons[reason] += spans.get<std::uint64_t>();
       sum.dropped += spans.get<std::uint64_t>();
     }
-    sum.imbalance += ledger.at("imbalance").get<std::string>();
+    imbalanced += ledger.at("imbalance").get<std::string>().empty() ? 0 : 1;
     sum.at_rest = sum.at_rest && ledger.at("waiting") == 0;
   }
   for (const auto& [reason, spans] : reasons) sum.reasons += " " + reason + " " + std::to_string(spans);
   sum.at_rest = sum.at_rest && sum.ended == sum.exported + sum.dropped;
+  if (!sum.at_rest) sum.faults += ", not at rest";
+  if (imbalanced > 0) sum.faults += ", " + std::to_string(imbalanced) + " ledgers do not balance";
+  for (const char* what : {"mailboxes_lost", "mailboxes_cut", "mailboxes_not_made", "lanes_aside"}) {
+    const auto n = status.value(Json::json_pointer(std::string("/telemetry/counters/") + what), 0);
+    if (n > 0) sum.faults += ", " + std::string(what) + " " + std::to_string(n);
+  }
   return sum;
 }
 
@@ -152,7 +159,7 @@ int main(int argc, char** argv) {
   row("as counted by the observer: ended, exported, dropped; at rest " + number(behind, " s", 1) + " later",
       std::to_string(ledger.ended) + ", " + std::to_string(ledger.exported) + ", " +
           std::to_string(ledger.dropped) + (ledger.dropped > 0 ? " (" + ledger.reasons.substr(1) + ")" : "") +
-          (ledger.at_rest ? "" : ", not at rest") + ledger.imbalance,
+          ledger.faults,
       std::to_string(ended) + ", " + std::to_string(came) + ", " + std::to_string(ended - came));
   const auto moments = [](const std::vector<double>& mib) {
     return number(mib[mib.size() / 10], " MiB") + ", " + number(mib[mib.size() / 2], " MiB") + ", " +

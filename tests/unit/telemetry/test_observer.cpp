@@ -20,7 +20,8 @@ struct Worker {
   Lane lane;
   std::uint32_t scope = 0;
 
-  explicit Worker(std::uint32_t mode = RUNMAIN_LANE_BY_POSITION) : lane(world, 0, mode) {
+  explicit Worker(std::uint32_t mode = RUNMAIN_LANE_BY_POSITION, const Geometry& g = small_geometry())
+      : world(g), lane(world, 0, mode) {
     REQUIRE(lane.take());
     scope = lane.scope("lib");
   }
@@ -41,6 +42,21 @@ struct Worker {
 
  private:
   bool write_all_of(std::uint64_t one) const { return ::write(wake.get(), &one, sizeof one) == sizeof one; }
+};
+
+// With a ring of more than the observer reads of it at a time, full.
+struct FullWorker : Worker {
+  std::uint64_t spans = 0;
+
+  FullWorker() : Worker(RUNMAIN_LANE_BY_POSITION, big_geometry()) {
+    while (write(spans + 1)) ++spans;
+  }
+  static Geometry big_geometry() {
+    Geometry g = small_geometry();
+    g.ring_size = 4U * RUNMAIN_RECORD_MAX;
+    g.lane_stride = g.ring_offset() + g.ring_size;
+    return g;
+  }
 };
 
 void end_worker(ObserverScene& scene, const ChildKey& key = kWeb) {
@@ -580,6 +596,79 @@ TEST_CASE("who goes on writing to a mailbox whose tree is gone is heard for a wh
     if (worker.lane.span(0, span_number(number + 1))) ++number;
     return scene.was_read();
   }));
+}
+
+TEST_CASE("what stood in a mailbox and was not read in time is counted as dropped") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.limits.slice = RUNMAIN_RECORD_MAX;
+  scene.limits.round = 1;
+  scene.limits.close_after = -1ms;
+  FullWorker worker;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  end_worker(scene);
+  REQUIRE(scene.wait([&] { return scene.was_read() && scene.ledger().waiting == 0; }));
+  const Ledger ledger = scene.ledger();
+  CHECK(scene.observer->status().counters.mailboxes_cut == 1);
+  CHECK(ledger.exported > 0);
+  CHECK(ledger.exported == ledger.read);
+  CHECK(scene.dropped(Drop::ring_full) == 1);
+  CHECK(scene.dropped(Drop::not_read) == worker.spans - ledger.read);
+  CHECK(ledger.imbalance(true) == "");
+  REQUIRE(scene.wait([&] { return scene.count("ledger.ended") == 1; }));
+  CHECK(scene.text("ledger.ended").find("not read in time") != std::string::npos);
+}
+
+TEST_CASE("what was dropped as not read is not if the next observer reads it all the same") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.limits.slice = RUNMAIN_RECORD_MAX;
+  scene.limits.round = 1;
+  scene.limits.close_after = -1ms;
+  bool dead = false;
+  scene.limits.dies = [&](Step step) {  // before its keeper hears of it
+    dead = dead || (step == Step::saved && scene.dropped(Drop::not_read) > 0);
+    return dead;
+  };
+  FullWorker worker;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  end_worker(scene);
+  REQUIRE(scene.wait([&] { return dead; }));
+  CHECK_FALSE(scene.was_read());
+  scene.limits.dies = nullptr;
+  scene.limits.close_after = 30s;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  end_worker(scene);
+  REQUIRE(scene.wait([&] { return scene.was_read() && scene.ledger().exported == worker.spans; }));
+  CHECK(scene.dropped(Drop::not_read) == 0);
+  CHECK(scene.ledger().imbalance(true) == "");
+}
+
+TEST_CASE("of many mailboxes that wait for their turn few hold memory") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.limits.slice = RUNMAIN_RECORD_MAX;
+  scene.limits.round = 2UL * RUNMAIN_RECORD_MAX;
+  std::vector<FullWorker> workers(32);
+  scene.start();
+  const auto key = [](std::size_t slot) {
+    return ChildKey{ServiceId{1}, static_cast<std::uint32_t>(slot), 3, 1};
+  };
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    scene.mailbox(workers[i].world, workers[i].wake, key(i));
+    end_worker(scene, key(i));
+  }
+  std::size_t most = 0;
+  REQUIRE(scene.wait([&] {
+    most = std::max(most, scene.observer->mailbox_memory());
+    return scene.read.size() == workers.size();
+  }));
+  // Of each: a copy, and 120 B for each span of it.
+  CHECK(most < 16 * 3 * RUNMAIN_RECORD_MAX);
+  for (std::size_t i = 0; i < workers.size(); ++i) CHECK(scene.ledger(key(i)).read == workers[i].spans);
 }
 
 TEST_CASE("ledgers of workers that are gone are kept up to a limit") {
