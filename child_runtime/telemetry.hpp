@@ -138,7 +138,7 @@ inline std::uintptr_t thread_self() {
 #if RUNMAIN_SPAN_INLINE
   return runmain_thread_self();
 #else
-  return reinterpret_cast<std::uintptr_t>(pthread_self());
+  return (std::uintptr_t)pthread_self();  // a number of that size or a pointer, as the libc has it
 #endif
 }
 
