@@ -169,9 +169,9 @@ int runmain_mailbox_attach(int memfd, int wake_fd) {
   const Locked locked(t);
   if (t.mailbox.header.load() != nullptr) return -EALREADY;
   configure(t);
-  make_resource(t);
   const int opened = open_mailbox(t.mailbox, memfd, wake_fd);
   if (opened != 0) return opened;
+  make_resource(t);  // the instance id goes by how many processes have taken the mailbox up before
   if (process().environment.executed) close_lanes_of_before(t.mailbox);
   t.mode.store(decide(t), std::memory_order_release);
   return 0;

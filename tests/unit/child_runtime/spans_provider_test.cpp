@@ -1,4 +1,5 @@
 // The provider: where it is on, once only, its samplers, its ids and its resource.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -415,6 +416,41 @@ TEST_CASE("the resource has the role's names where there is one") {
   CHECK(resource.get("service.instance.id") == "i-5");
   CHECK(resource.get("runmain.worker") == "2");
   CHECK(resource.get("runmain.generation") == "7");
+}
+
+// Requirement 52.
+TEST_CASE("a forked process that serves has an instance id of its own") {
+  constexpr const char* kWorkers = "11111111-2222-8333-8444-555555555555";
+  Channel channel;
+  const TestMailbox mailbox;
+  Child child([&] {
+    supervise(channel.name());
+    const auto serve_and_tell = [&] {
+      runmain::serve();
+      if (!attach(mailbox)) _exit(1);
+      const auto span = runmain::start_span("work");
+    };
+    serve_and_tell();
+    const pid_t forked = fork();
+    if (forked == 0) {
+      serve_and_tell();
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(forked, &status, 0);
+    return std::to_string(status);
+  });
+  for (int claims = 0; claims < 2; ++claims) {
+    Peer peer = channel.accept();
+    peer.line();
+    CHECK(peer.send(role_line("[]", kWorkers)));
+  }
+  CHECK(child.finish() == "0");
+  const auto id_in_lane = [&](std::uint32_t lane) {
+    return otlp::read_attributes(mailbox.dictionary(lane).at(0), 1).get("service.instance.id");
+  };
+  CHECK(id_in_lane(0) == kWorkers);
+  CHECK(id_in_lane(1) == "11111111-2222-8333-8444-555555555554");
 }
 
 TEST_CASE("a resource that is too long loses what the environment adds") {
