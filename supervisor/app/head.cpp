@@ -342,6 +342,9 @@ void Head::carry_out(const core::Effect& effect) {
     watcher_->remove(close->service);
     stand_ins_->forget(close->service);
   }
+  // It may be ready by now: what was decided meanwhile, or before us, is carried out late.
+  if (const auto* probe = std::get_if<core::Probe>(&effect.action); probe && machine_.is_ready(probe->key))
+    return;
   performer_->perform(effect);
   if (const auto* quit = std::get_if<core::Quit>(&effect.action)) {
     status_ = quit->status;

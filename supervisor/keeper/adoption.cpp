@@ -101,6 +101,13 @@ Result<AdoptionTable> read_side(int fd, std::uint64_t side) {
   return parse_adoption(*bytes);
 }
 
+Result<AdoptionTable> read_newest(int fd) {
+  auto first = read_side(fd, 0);
+  auto second = read_side(fd, 1);
+  if (!second) return first;
+  return first && first->serial > second->serial ? std::move(first) : std::move(second);
+}
+
 }  // namespace
 
 std::string to_record(const AdoptionTable& table) { return to_bytes(kTableMagic, to_named(table)); }
@@ -123,8 +130,7 @@ Result<std::string> read_record(const std::string& path) {
 }
 
 Result<void> AdoptionFile::write(AdoptionTable& table) {
-  struct stat st {};
-  const bool there = fd_ && fstat(fd_.get(), &st) == 0 && st.st_nlink > 0;
+  const bool there = is_there();
   table.serial = there ? serial_ + 1 : 0;
   const std::string bytes = to_record(table);
   if (bytes.size() > kAdoptionMax) return Error{path_ + ": the table is larger than 16 MiB"};
@@ -136,10 +142,18 @@ Result<void> AdoptionFile::write(AdoptionTable& table) {
   return {};
 }
 
+bool AdoptionFile::is_there() const {
+  struct stat open {};
+  struct stat named {};
+  return fd_ && fstat(fd_.get(), &open) == 0 && lstat(path_.c_str(), &named) == 0 &&
+         open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
 Result<void> AdoptionFile::begin(std::string_view bytes) {
   auto fd = replace(path_, bytes);
   if (!fd) return fd.error();
   fd_ = std::move(*fd);
+  ours_ = true;
   serial_ = 0;
   return {};
 }
@@ -147,15 +161,15 @@ Result<void> AdoptionFile::begin(std::string_view bytes) {
 void AdoptionFile::remove() {
   unlink(path_.c_str());
   fd_.reset();
+  ours_ = false;
 }
 
 Result<AdoptionTable> read_adoption(const std::string& path) {
   const auto fd = open_ours(path);
   if (!fd) return fd.error();
-  auto first = read_side(fd->get(), 0);
-  auto second = read_side(fd->get(), 1);
-  if (!second) return first;
-  return first && first->serial > second->serial ? std::move(first) : std::move(second);
+  auto newest = read_newest(fd->get());
+  return newest ? std::move(newest)
+                : read_newest(fd->get());  // a keeper that lives may have written meanwhile
 }
 
 }  // namespace runmain::keeper

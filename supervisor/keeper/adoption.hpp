@@ -162,19 +162,23 @@ Result<UnreadOutput> parse_unread(std::string_view bytes);
 // would wait for the disk (ext4 writes its data out before the rename), with each start of a child.
 class AdoptionFile {
  public:
-  explicit AdoptionFile(std::string path = {}) : path_(std::move(path)) {}
+  // `ours`: what is there is ours already; of a keeper that was upgraded.
+  explicit AdoptionFile(std::string path = {}, bool ours = false) : path_(std::move(path)), ours_(ours) {}
 
   const std::string& path() const { return path_; }
-  bool written() const { return static_cast<bool>(fd_); }  // there is one, of ours
-  // Makes the file, 0600, in place of what is there, if there is none of ours (or somebody has removed it).
+  bool written() const { return static_cast<bool>(fd_); }  // by this one
+  bool ours() const { return ours_; }                      // what is there
+  // Makes the file, 0600, in place of what is there, if that is none of this one (or somebody has moved it).
   // Gives the table its serial. On failure what was there is whole.
   Result<void> write(AdoptionTable& table);
   void remove();
 
  private:
+  bool is_there() const;
   Result<void> begin(std::string_view bytes);
 
   std::string path_;
+  bool ours_ = false;
   os::UniqueFd fd_;
   std::uint64_t serial_ = 0;
 };

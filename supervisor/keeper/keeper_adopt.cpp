@@ -115,7 +115,7 @@ void Keeper::write_down(bool ahead) {
   AdoptionTable table;
   children_->describe(table);
   if (table.children.empty() && !ahead) {  // it is no use then
-    adoption_.remove();
+    if (adoption_.ours()) adoption_.remove();
     written_ = wanted;
     return;
   }

@@ -86,7 +86,7 @@ Result<std::unique_ptr<Keeper>> Keeper::resume(const KeeperState& state) {
   if (!streams) return streams.error();
   k->streams_ = std::move(*streams);
   k->make_rooms(os::UniqueFd(state.channel.listener), state.head);
-  k->adoption_ = AdoptionFile(state.adoption);
+  k->adoption_ = AdoptionFile(state.adoption, true);
   k->config_ = state.config;
   k->unread_of_ = state.unread_of;
   k->written_.head = -1;  // whatever stands there is written anew

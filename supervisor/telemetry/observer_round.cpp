@@ -9,6 +9,7 @@ namespace runmain::telemetry {
 namespace {
 
 constexpr std::size_t kDrainBytesMin = 16U << 10U;  // what a look at a mailbox counts, at least
+constexpr std::size_t kRecordRoom = 32;             // of a ring, beside the item: header, scope, padding
 constexpr std::size_t kWarm = 8;  // mailboxes that keep their memory until it is their turn again
 constexpr Duration kTellDuplicates = std::chrono::seconds(10);
 constexpr std::size_t kUnansweredMax = 16U << 10U;  // spans between two saves; of more a few come twice
@@ -26,15 +27,18 @@ void Observer::drain_round() {
   if (ready_.empty()) return;
   const Time before = std::exchange(last_round_, os::Loop::now());
   std::size_t bytes = 0;
+  std::size_t came = 0;
   while (bytes < limits_.round && !ready_.empty()) {
     ObservedMailbox& mailbox = *ready_.front();
     ready_.pop_front();
     mailbox.queued = false;
-    bytes += std::max(drain(mailbox), kDrainBytesMin);
+    const std::size_t drained = drain(mailbox);
+    came += drained;
+    bytes += std::max(drained, kDrainBytesMin);
     if (dies(Step::drained)) return;
     if (mailbox.is_open() && mailbox.has_more()) enqueue(mailbox);
   }
-  next_round_ = os::Loop::now() + gap_after(bytes, last_round_ - before);
+  next_round_ = os::Loop::now() + gap_after(came, last_round_ - before);
 }
 
 // A round costs the same for few spans as for many, and beside it somebody works. `bytes` came in `took`,
@@ -42,13 +46,14 @@ void Observer::drain_round() {
 Duration Observer::gap_after(std::size_t bytes, Duration took) const {
   if (!ready_.empty() || finish_by_) return {};
   const Duration calm = config_ && config_->dev ? limits_.gap_dev : limits_.gap_prod;
+  if (took > 2 * calm) return std::min(limits_.gap_busy, calm);  // who has rested may do much now
   const double rings = static_cast<double>(bytes) / static_cast<double>(limits_.fill);
   const auto took_ns = static_cast<double>(took.count());
   if (took_ns >= rings * static_cast<double>(calm.count())) return calm;
   return std::max(std::min(limits_.gap_busy, calm), Duration(static_cast<Duration::rep>(took_ns / rings)));
 }
 
-// Returns how many bytes of items there were.
+// Returns how many bytes of its rings it gave back, about.
 std::size_t Observer::drain(ObservedMailbox& mailbox) {
   dirty_ = true;
   if (!std::exchange(mailbox.drained, true)) drained_.push_back(&mailbox);
@@ -63,7 +68,7 @@ std::size_t Observer::drain(ObservedMailbox& mailbox) {
   for (const Item& item : items) {
     if (item.signal == Signal::traces) ledger.take(1);
     take(source, route, item, true);
-    bytes += item.bytes.size();
+    bytes += item.bytes.size() + kRecordRoom;
   }
   if (!items.empty()) metrics_soon();
   for (const LaneFault& fault : mailbox.take_faults()) {

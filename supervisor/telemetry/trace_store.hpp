@@ -117,7 +117,8 @@ class TraceStore {
       std::uint64_t id = 0;
     };
     std::vector<Member> members;
-    std::unordered_map<std::uint64_t, std::uint64_t> by_id;  // numbers, once there are many members
+    // Numbers, once there are many members. Whoever chooses ids that collide slows down this one trace.
+    std::unordered_map<std::uint64_t, std::uint64_t> by_id;
     std::size_t bytes = 0;
     std::optional<std::uint64_t> first_with(std::uint64_t id) const;
     void add(std::uint64_t number, std::uint64_t id);

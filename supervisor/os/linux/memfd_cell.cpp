@@ -20,6 +20,11 @@ struct Header {
 
 std::uint64_t offset_of(std::uint64_t side) { return kHeaderBytes + (side & 1U) * kCellMax; }
 
+void give_back(int fd, std::uint64_t side) {
+  fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset_of(side)),
+            static_cast<off_t>(kCellMax));
+}
+
 Result<Header> read_header(int fd) {
   auto raw = pread_some(fd, sizeof(Header), 0);
   if (!raw) return raw.error();
@@ -35,12 +40,14 @@ Result<void> MemfdCell::store(std::string_view value) {
   auto old = read_header(fd_);
   if (!old) return old.error();
   const Header next{value.size(), (old->side + 1) & 1U};
-  if (auto written = pwrite_all(fd_, value, offset_of(next.side)); !written) return written;
+  if (auto written = pwrite_all(fd_, value, offset_of(next.side)); !written) {
+    give_back(fd_, next.side);
+    return written;
+  }
   const std::string_view bytes(reinterpret_cast<const char*>(&next), sizeof next);
   if (auto written = pwrite_all(fd_, bytes, 0); !written) return written;
   if (old->size <= kKept) return {};
-  fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset_of(old->side)),
-            static_cast<off_t>(kCellMax));
+  give_back(fd_, old->side);
   return {};
 }
 

@@ -164,13 +164,23 @@ std::string OomCounter::find() const {
   return proc_ + "/vmstat";
 }
 
+bool OomCounter::count() {
+  const auto now = file_.empty() ? std::nullopt : oom_kills_in(file_);
+  if (!now) return false;
+  if (all_ && *now > in_file_) *all_ += *now - in_file_;
+  if (!all_) all_ = *now;
+  in_file_ = *now;
+  return true;
+}
+
 std::optional<std::uint64_t> OomCounter::kills(bool anew) {
-  auto counted = anew || file_.empty() ? std::nullopt : oom_kills_in(file_);
-  if (!counted) {
-    file_ = find();
-    counted = oom_kills_in(file_);
+  const bool counted = count();
+  if (counted && !anew) return all_;
+  if (std::string file = find(); file != file_) {
+    file_ = std::move(file);
+    in_file_ = oom_kills_in(file_).value_or(0);
   }
-  return counted;
+  return count() ? all_ : std::nullopt;
 }
 
 std::uint64_t resident_memory(const std::vector<pid_t>& pids, const std::string& proc) {

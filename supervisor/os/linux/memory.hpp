@@ -23,7 +23,8 @@ inline constexpr std::size_t kGroupDepthMax = 32;  // control groups on the way 
 std::optional<std::uint64_t> available_memory(const std::string& proc = "/proc");
 
 // How many processes the out-of-memory killer has ended so far, as counted for the nearest group that counts,
-// else for the machine. `proc` is for tests.
+// else for the machine. The number goes on when that is another one: what it has counted before is nobody's
+// business here. `proc` is for tests.
 class OomCounter {
  public:
   explicit OomCounter(std::string proc = "/proc") : proc_(std::move(proc)) {}
@@ -33,9 +34,12 @@ class OomCounter {
 
  private:
   std::string find() const;
+  bool count();
 
   std::string proc_;
-  std::string file_;  // where it stands; empty: not looked for
+  std::string file_;           // where it stands; empty: not looked for
+  std::uint64_t in_file_ = 0;  // as it was there the last time
+  std::optional<std::uint64_t> all_;
 };
 
 // Resident memory of these processes in bytes: the sum of Rss, in which what they share counts for each.

@@ -151,12 +151,15 @@ TEST_CASE("of a file's two sides the newest whole table counts, whatever became 
   write("e");
 }
 
-TEST_CASE("a table's file that somebody has removed is made anew, and nobody else's is written to") {
+TEST_CASE("a table's file that somebody has removed or moved is made anew, and nobody else's is written to") {
   const Folder folder;
   AdoptionFile file(folder.table());
   AdoptionTable table = example();
   REQUIRE(file.write(table));
   REQUIRE(unlink(folder.table().c_str()) == 0);
+  REQUIRE(file.write(table));
+  CHECK(read_adoption(folder.table()));
+  REQUIRE(rename(folder.table().c_str(), (folder.table() + ".refused").c_str()) == 0);
   REQUIRE(file.write(table));
   CHECK(read_adoption(folder.table()));
   REQUIRE(unlink(folder.table().c_str()) == 0);
