@@ -10,6 +10,7 @@ import os
 import sys
 
 from . import _imports, _process, _sdk
+from ._entry_points import entry_points
 from ._hooks import LIBRARIES
 
 _log = logging.getLogger("runmain")
@@ -131,19 +132,15 @@ def _start():
 
 
 def _find_entry_points():
-    try:
-        from opentelemetry.util._importlib_metadata import entry_points
-    except ImportError:
-        return
     off = {one.strip() for one in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
     if "*" in off:
         return
-    for entry_point in entry_points(group="opentelemetry_pre_instrument"):
+    for entry_point in entry_points("opentelemetry_pre_instrument"):
         try:
             entry_point.load()()
         except Exception as error:  # what comes behind it works all the same
             _process.tell("what is to run before the instrumentations, %s" % entry_point.name, error)
-    for entry_point in entry_points(group="opentelemetry_instrumentor"):
+    for entry_point in entry_points("opentelemetry_instrumentor"):
         if entry_point.name in off:
             continue
         library = _LIBRARIES.get(entry_point.name, entry_point.name.replace("-", "_"))

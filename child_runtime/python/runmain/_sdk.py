@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from . import _environment, _process, _provider, _signals, _sink
+from ._entry_points import entry_points
 from ._environment import setting
 
 _started = False
@@ -161,10 +162,8 @@ def _restore(name, value):
 
 
 def _installed_protocol(signal):
-    from opentelemetry.util._importlib_metadata import entry_points
-
     wanted = setting("OTEL_EXPORTER_OTLP_%s_PROTOCOL" % signal) or setting("OTEL_EXPORTER_OTLP_PROTOCOL")
-    found = {one.name for one in entry_points(group="opentelemetry_%s_exporter" % signal.lower())}
+    found = {one.name for one in entry_points("opentelemetry_%s_exporter" % signal.lower())}
     names = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
     return next((one for one in (wanted, *names) if names.get(one) in found), None)
 
@@ -184,11 +183,22 @@ def configure_distro():
     if distro is not None:
         return
     try:
-        from opentelemetry.instrumentation.auto_instrumentation import _load
+        from opentelemetry.instrumentation.distro import BaseDistro, DefaultDistro
     except ImportError:
         return
-    distro = _load._load_distro()
+    distro = _installed_distro(BaseDistro) or DefaultDistro()
     distro.configure()
+
+
+def _installed_distro(kind):
+    """The one that the environment names, else the first one: as opentelemetry-instrument chooses."""
+    wanted = os.environ.get("OTEL_PYTHON_DISTRO")
+    for entry_point in entry_points("opentelemetry_distro"):
+        if wanted in (None, entry_point.name):
+            found = entry_point.load()()
+            if isinstance(found, kind):
+                return found
+    return None
 
 
 def _is_standard():
@@ -205,10 +215,7 @@ def _must_ask_configurator():
         return False
     if not _is_standard():
         return True
-    from opentelemetry.util._importlib_metadata import entry_points
-
-    found = list(entry_points(group="opentelemetry_configurator"))
-    return any(not one.value.startswith(_OWN) for one in found)
+    return any(not one.value.startswith(_OWN) for one in entry_points("opentelemetry_configurator"))
 
 
 def resource():
