@@ -41,7 +41,10 @@ class _Loader:
 
 class _Finder:
     def find_spec(self, name, path=None, target=None):
-        if name in _busy or (name not in _hooks and not _begins_family(name)):
+        # Asked for every import of the program: most leave here.
+        if name not in _hooks and (name.partition(".")[0] not in _families or get_ident() in _outermost):
+            return None  # what is imported by another module of its family need not be looked at: over a hundred may be
+        if name in _busy:
             return None
         _busy.add(name)
         try:
@@ -54,11 +57,6 @@ class _Finder:
 
 
 finder = _Finder()
-
-
-def _begins_family(name):
-    """What is imported by another module of its family need not be looked at: over a hundred may be."""
-    return name.partition(".")[0] in _families and get_ident() not in _outermost
 
 
 def _find(name, path, target):
@@ -92,6 +90,11 @@ def is_imported(name):
     """To its end: a module that is being imported has a spec that says so."""
     module = sys.modules.get(name)
     return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
+
+
+def is_under_way(family):
+    """Whether a module of this family is being imported, in any thread."""
+    return any(name.partition(".")[0] == family for name in list(_outermost.values()))
 
 
 def run(name, module, is_outermost):

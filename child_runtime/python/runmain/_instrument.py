@@ -54,16 +54,10 @@ def on_library(module):
     """A library that may have an instrumentation is there."""
     if _starting:
         return
-    if _is_importing(module.__name__):
+    if _imports.is_under_way("opentelemetry"):  # what imports a part of it now gets half of it
         _postpone(module.__name__)
         return
     _take(module)
-
-
-def _is_importing(beside=""):
-    """Whether an import of a part of OpenTelemetry is under way: what imports it now gets half of it."""
-    parts = [name for name in list(sys.modules) if name.startswith("opentelemetry.") and name != beside]
-    return any(not _imports.is_imported(name) for name in parts)
 
 
 def _postpone(library):
@@ -73,7 +67,7 @@ def _postpone(library):
 
 
 def catch_up(module):
-    if _postponed and not _is_importing(module.__name__):
+    if _postponed and not _imports.is_under_way("opentelemetry"):
         libraries = list(_postponed)
         del _postponed[:]
         for library in libraries:
@@ -201,8 +195,8 @@ class _Requires:
     def __getattr__(self, name):
         return getattr(self._dist, name)
 
-    @property
-    def requires(self):
+    @functools.cached_property
+    def requires(self):  # asked for twice
         text = self._dist.read_text("METADATA")
         if not text:  # an egg has another file for it
             return self._dist.requires
