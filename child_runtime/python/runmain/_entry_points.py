@@ -10,6 +10,7 @@ import sys
 
 _FINDERS = ("_frozen_importlib_external", "importlib_metadata")  # PathFinder, and that of the older APIs' package
 _ENDS = (".dist-info", ".egg-info")
+_TEXT_MAX = 1 << 16
 _offers = None  # [folder of a distribution, what its entry_points.txt says, entry points once they are read]
 
 
@@ -47,9 +48,10 @@ def _read():
             name = _normalized(info)
             if name not in seen:  # the first one counts
                 seen.add(name)
-                text = _text(os.path.join(folder, info, "entry_points.txt"))
+                info = os.path.join(folder, info)
+                text = _text(info + "/entry_points.txt")
                 if b"opentelemetry_" in text:
-                    offers.append([os.path.join(folder, info), text, None])
+                    offers.append([info, text, None])
     return offers
 
 
@@ -66,7 +68,7 @@ def _infos(folder):
         raise
     except OSError:
         return []
-    return [name for name in names if name.lower().endswith(_ENDS)]
+    return [name for name in names if name.endswith(_ENDS)]
 
 
 def _normalized(info):
@@ -83,6 +85,9 @@ def _text(path):
     except OSError:  # most distributions have none
         return b""
     try:
-        return os.read(file, os.fstat(file).st_size)
+        text = os.read(file, _TEXT_MAX)
     finally:
         os.close(file)
+    if len(text) == _TEXT_MAX:
+        raise ValueError("more than one read gives")
+    return text

@@ -7,6 +7,7 @@ loaded by their entry points, as opentelemetry-instrument does; where these are 
 is OTLP, the provider is made directly: no exporter, no HTTP client, no protobuf is imported for it. Non-goal:
 instrumentations (_instrument), metrics and logs (_signals).
 """
+import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -195,7 +196,11 @@ def _installed_distro(kind):
     wanted = os.environ.get("OTEL_PYTHON_DISTRO")
     for entry_point in entry_points("opentelemetry_distro"):
         if wanted in (None, entry_point.name):
-            found = entry_point.load()()
+            try:
+                found = entry_point.load()()
+            except Exception:
+                logging.getLogger("runmain").exception("distribution %s failed", entry_point.name)
+                raise
             if isinstance(found, kind):
                 return found
     return None
