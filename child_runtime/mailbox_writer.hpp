@@ -21,7 +21,7 @@ inline constexpr std::uint32_t kLanesMax = 256;  // of a mailbox that we can use
 inline constexpr std::uint32_t kSlotsMax = 256;  // open slots that we use of a lane
 inline constexpr std::uint32_t kScopesMax = 256;
 // Bytes of a new ring that get their pages at once: as many as have them already, in these bounds.
-inline constexpr std::uint64_t kTouchFirst = 16U << 10U;
+inline constexpr std::uint64_t kTouchFirst = 4U << 10U;
 inline constexpr std::uint64_t kTouchAhead = 64U << 10U;
 inline constexpr std::uint64_t kSlotStep = 64;  // between the states of two spans: room for 31 other names
 
@@ -40,7 +40,7 @@ struct Mailbox {
   std::uint32_t open_slots;
   std::uint64_t ring_size;
   std::uint32_t pid;
-  std::uint64_t pid_started;
+  std::atomic<std::uint64_t> pid_started;       // 0: not asked for
   std::uint32_t process_number;                 // 0: the first one that took it up
   std::atomic<std::uint8_t*> lanes[kLanesMax];  // where they are mapped
 };

@@ -39,6 +39,8 @@ static_assert(sizeof(Block) == 64);
 // All zero is an empty pool.
 struct Pool {
   Block* free[kBlockClasses];
+  std::uint8_t* fresh[kBlockClasses];  // of the latest chunk, what was never a block: its pages are not there
+  std::uint32_t fresh_blocks[kBlockClasses];
   std::uint32_t chunks[kBlockClasses];
   std::atomic<Block*> returned;  // by other threads, and by signal handlers
 };

@@ -175,6 +175,10 @@ class Sharing {
 // Owners need a full barrier in end: the kernel has no membarrier(2) for us.
 extern std::atomic<bool> g_owners_fence;
 void prepare_sharing();
+// For spans that are sent: takes milliseconds where there are several threads already (the kernel waits for
+// all processors), so it is done as early as it is known that there will be any. Else the first thread that
+// needs it does it.
+void register_sharing();
 
 // Adds a field: `write(WireWriter&)` is given room for `size` bytes. False: there is none.
 template <class W>

@@ -53,6 +53,11 @@ void barrier_on_all() {
 }  // namespace
 
 void prepare_sharing() {
+  const long can = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+  if (can < 0 || (can & MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0) g_owners_fence.store(true);
+}
+
+void register_sharing() {
   if (!membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) g_owners_fence.store(true);
 }
 

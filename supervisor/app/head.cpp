@@ -364,7 +364,6 @@ void Head::prepare_facts() {
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
     note_start(fact);
-    own_telemetry_->on_fact(fact);
     to_tell_.push_back(fact);
   }
 }
@@ -389,6 +388,7 @@ void Head::tell_facts() {
   }
   browser_->look();
   if (server_) server_->changed();
+  for (const core::Fact& fact : facts) own_telemetry_->on_fact(fact);  // nobody waits for that
 }
 
 void Head::checkpoint_if_wanted() {

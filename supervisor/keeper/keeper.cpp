@@ -122,6 +122,7 @@ int Keeper::run() {
     write_down();  // before anybody hears of it
     tell_head();
     observer_->tell();
+    mailboxes_.prepare();
   }
   if (leaves_) return status_;
   listeners_.close_all();

@@ -362,7 +362,6 @@ void Mailboxes::restore(const MailboxesState& state) {
     m.made = s.made;
     if (!s.gone.empty()) m.gone = s.gone.front();
     m.tree_gone = s.tree_gone;
-    m.identify();
     mailboxes_.emplace(s.made.key, std::move(m));
   }
   untold_ = true;

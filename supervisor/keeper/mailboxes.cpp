@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <utility>
 
@@ -19,12 +20,11 @@ namespace {
 constexpr rlim_t kFdsShare = 4;  // of our fds a fourth at most are mailboxes'
 constexpr rlim_t kFdsEach = 2;
 
-os::UniqueFd make_memory(const std::string& instance_id) {
-  runmain_mailbox header{};
-  runmain_mailbox_layout(&header, instance_id.c_str());
-  auto memory = os::make_memfd("runmain-mailbox", 0);
-  if (!memory || runmain_mailbox_format(memory->get(), &header) != 0) return {};
-  return std::move(*memory);
+bool write_owner(int memory, const std::string& instance_id) {
+  std::array<char, RUNMAIN_MAILBOX_INSTANCE_MAX> text{};
+  instance_id.copy(text.data(), text.size() - 1);
+  return pwrite(memory, text.data(), text.size(), offsetof(runmain_mailbox, instance_id)) ==
+         static_cast<ssize_t>(text.size());
 }
 
 }  // namespace
@@ -40,39 +40,51 @@ Mailboxes::Mailbox* Mailboxes::find(const ChildKey& key) {
   return found == mailboxes_.end() ? nullptr : &found->second;
 }
 
-void Mailboxes::Mailbox::identify() {
-  inode = os::inode_of(memory.get());
-  wake_id = os::eventfd_id(getpid(), wake.get());
+Mailboxes::Blank Mailboxes::make_blank() {
+  runmain_mailbox header{};
+  runmain_mailbox_layout(&header, "");
+  auto memory = os::make_memfd("runmain-mailbox", 0);
+  if (!memory || runmain_mailbox_format(memory->get(), &header) != 0) return {};
+  return {std::move(*memory), os::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))};
+}
+
+void Mailboxes::prepare() {
+  if (wanted_ && !next_) next_ = make_blank();
 }
 
 std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::string& service,
                                               const std::string& instance_id, pid_t pid, bool kept) {
   ++changes_;
   if (Mailbox* known = find(key)) return Fds{known->memory.get(), known->wake.get(), known->claims++};
-  Mailbox mailbox;
-  if (make_room()) {
-    mailbox.memory = make_memory(instance_id);
-    mailbox.wake.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  }
-  if (!mailbox.memory || !mailbox.wake) {
+  wanted_ = wanted_ || key.is_worker();
+  Blank blank;
+  if (make_room()) blank = next_ ? std::exchange(next_, {}) : make_blank();
+  if (!blank || !write_owner(blank.memory.get(), instance_id)) {
     ++not_made_;
     return std::nullopt;
   }
+  Mailbox mailbox;
+  mailbox.memory = std::move(blank.memory);
+  mailbox.wake = std::move(blank.wake);
   mailbox.number = ++last_number_;
   mailbox.made = {key, service, instance_id, pid, kept};
-  mailbox.identify();
   const Fds fds{mailbox.memory.get(), mailbox.wake.get(), mailbox.claims++};
   mailboxes_.emplace(key, std::move(mailbox));
   untold_ = true;
   return fds;
 }
 
-void Mailboxes::describe(ChildOnRecord& record) const {
+void Mailboxes::describe(ChildOnRecord& record) {
   const auto found = mailboxes_.find(record.key);
   if (found == mailboxes_.end()) return;
-  record.mailbox = found->second.inode;
-  record.wake = found->second.wake_id;
-  record.claims = found->second.claims;
+  Mailbox& mailbox = found->second;
+  if (mailbox.inode == 0) {
+    mailbox.inode = os::inode_of(mailbox.memory.get());
+    mailbox.wake_id = os::eventfd_id(getpid(), mailbox.wake.get());
+  }
+  record.mailbox = mailbox.inode;
+  record.wake = mailbox.wake_id;
+  record.claims = mailbox.claims;
 }
 
 void Mailboxes::adopt(const ChildOnRecord& record, const std::string& instance_id, os::UniqueFd memory,
@@ -85,7 +97,6 @@ void Mailboxes::adopt(const ChildOnRecord& record, const std::string& instance_i
   mailbox.claims = record.claims;
   mailbox.number = ++last_number_;
   mailbox.made = {record.key, record.service, instance_id, record.main.pid, record.keep};
-  mailbox.identify();
   mailboxes_.emplace(record.key, std::move(mailbox));
   ++changes_;
   untold_ = true;

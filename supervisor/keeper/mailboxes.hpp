@@ -47,8 +47,11 @@ class Mailboxes {
   std::optional<Fds> give(const ChildKey& key, const std::string& service, const std::string& instance_id,
                           pid_t pid, bool kept = false);
 
+  // Makes the memory of the next worker's, once a worker has had one: a start waits for what give() does.
+  void prepare();
+
   // For the adoption table. changes(): has become more whenever it would say something else.
-  void describe(ChildOnRecord& record) const;
+  void describe(ChildOnRecord& record);
   std::uint64_t changes() const { return changes_; }
   // That of a child of a keeper that is gone. Without a `wake` nobody wakes its reader.
   void adopt(const ChildOnRecord& record, const std::string& instance_id, os::UniqueFd memory,
@@ -83,7 +86,7 @@ class Mailboxes {
     os::UniqueFd memory;
     os::UniqueFd wake;
     std::uint64_t inode = 0;    // of the memory; for the adoption table, as …
-    std::uint64_t wake_id = 0;  // … what /proc calls the other one: asked for once
+    std::uint64_t wake_id = 0;  // … what /proc calls the other one: asked for once, 0 until then
     std::uint32_t claims = 0;
     std::uint64_t number = 0;  // in the order of making
     MailboxMade made;
@@ -92,14 +95,21 @@ class Mailboxes {
     bool made_told = false;  // to the present observer, as the next two
     bool gone_told = false;
     bool tree_told = false;
-    void identify();
   };
+  struct Blank {  // a mailbox of nobody
+    os::UniqueFd memory;
+    os::UniqueFd wake;
+    explicit operator bool() const { return memory && wake; }
+  };
+  static Blank make_blank();
   Mailbox* find(const ChildKey& key);
   bool make_room();
   void bare_tree_gone(const ChildKey& key);
   static bool tell_one(Mailbox& mailbox, const Send& send);
 
   std::size_t max_;
+  Blank next_;
+  bool wanted_ = false;  // it is
   std::unordered_map<ChildKey, Mailbox> mailboxes_;
   std::uint64_t last_number_ = 0;
   std::uint64_t changes_ = 0;

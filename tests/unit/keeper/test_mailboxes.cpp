@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
 
 #include "keeper/mailboxes.hpp"
 #include "observer_world.hpp"
@@ -54,6 +55,26 @@ std::vector<std::string> tell(Mailboxes& mailboxes) {
 using Texts = std::vector<std::string>;
 
 }  // namespace
+
+TEST_CASE("a mailbox that was made ahead is as any other, and nobody's but its worker's") {
+  Mailboxes mailboxes;
+  mailboxes.prepare();  // no worker has had one yet: nothing is made
+  const auto inode_of = [](const Mailboxes::Fds& fds) { return os::inode_of(fds.memory); };
+  std::set<std::uint64_t> inodes;
+  for (std::uint32_t slot = 1; slot <= 4; ++slot) {
+    const std::string id = "instance-" + std::string(slot, 'x');
+    const auto fds = mailboxes.give(key_of(slot), "web", id, 5);
+    REQUIRE(fds);
+    CHECK(inodes.insert(inode_of(*fds)).second);
+    const auto memory = telemetry::MailboxMemory::open(os::UniqueFd(dup(fds->memory)), {});
+    REQUIRE(memory);
+    CHECK(memory->geometry() == telemetry::standard_geometry(id));
+    if (slot % 2 == 0) mailboxes.prepare();
+    mailboxes.prepare();
+  }
+  CHECK(mailboxes.size() == 4);
+  CHECK(mailboxes.not_made() == 0);
+}
 
 TEST_CASE("a mailbox is what the reader expects of runmain") {
   Mailboxes mailboxes;
