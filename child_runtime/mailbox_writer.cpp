@@ -129,15 +129,6 @@ void begin(const Mailbox& m, Lane& lane, std::uint8_t* mapped, std::uint32_t ind
   lines->tid = static_cast<std::uint32_t>(syscall(SYS_gettid));
 }
 
-// Asked for with the first lane: until then nobody needs it, and somebody may wait for us to be ready.
-std::uint64_t started_of(Mailbox& m) {
-  std::uint64_t started = m.pid_started.load(std::memory_order_relaxed);
-  if (started != 0) return started;
-  started = process_start();
-  m.pid_started.store(started, std::memory_order_relaxed);
-  return started;
-}
-
 }  // namespace
 
 // The fields after the name, which may hold anything, are counted from its ")".
@@ -159,7 +150,7 @@ void close_lanes_of_before(Mailbox& m) {
     runmain_lane line{};
     const auto at = static_cast<off_t>(lane_offset(m, i));
     if (pread(m.memfd, &line, sizeof line, at) != sizeof line || line.state != RUNMAIN_LANE_TAKEN ||
-        line.pid != m.pid || line.pid_started != started_of(m))
+        line.pid != m.pid || line.pid_started != m.pid_started)
       continue;
     std::uint8_t* mapped = map_lane(m, i);
     std::uint32_t taken = RUNMAIN_LANE_TAKEN;
@@ -196,6 +187,7 @@ int open_mailbox(Mailbox& m, int memfd, int wake_fd) {
   m.open_slots = header.open_slots;
   m.ring_size = header.ring_size;
   m.pid = static_cast<std::uint32_t>(getpid());
+  m.pid_started = process_start();
   syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
   m.process_number =
       __atomic_fetch_add(&reinterpret_cast<runmain_mailbox*>(mapped)->processes, 1, __ATOMIC_RELAXED);
@@ -220,7 +212,7 @@ bool take_lane(Mailbox& m, Lane& lane, bool shared, const void* resource, std::s
     if (add_entry(lane, RUNMAIN_ENTRY_RESOURCE, resource, resource_size) != 0 &&
         add_entry(lane, RUNMAIN_ENTRY_RESOURCE, nullptr, 0) != 0)
       lane.dictionary_size = lane.dictionary_used;
-    __atomic_store_n(&lines->pid_started, started_of(m), __ATOMIC_RELEASE);
+    __atomic_store_n(&lines->pid_started, m.pid_started, __ATOMIC_RELEASE);
     return true;
   }
   return false;

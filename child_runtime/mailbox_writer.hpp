@@ -40,7 +40,7 @@ struct Mailbox {
   std::uint32_t open_slots;
   std::uint64_t ring_size;
   std::uint32_t pid;
-  std::atomic<std::uint64_t> pid_started;       // 0: not asked for
+  std::uint64_t pid_started;
   std::uint32_t process_number;                 // 0: the first one that took it up
   std::atomic<std::uint8_t*> lanes[kLanesMax];  // where they are mapped
 };

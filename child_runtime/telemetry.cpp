@@ -69,7 +69,7 @@ bool make_forked_id(const char* of_worker, std::uint32_t number, char (&out)[40]
   return true;
 }
 
-// The instance id goes by how many processes have taken the mailbox up before. Needs the lock.
+// Needs the lock.
 void make_resource(Telemetry& t) {
   runmain_role role{};
   char own_id[40];
@@ -81,7 +81,7 @@ void make_resource(Telemetry& t) {
   } else {
     make_instance_id(own_id);
   }
-  t.resource_size.store(encode_resource(of, t.resource, sizeof t.resource), std::memory_order_release);
+  t.resource_size = encode_resource(of, t.resource, sizeof t.resource);
 }
 
 // Needs the lock. What it comes to with what is known.
@@ -117,14 +117,6 @@ void settle(Telemetry& t) {
 }
 
 }  // namespace
-
-bool take_lane_here(Telemetry& t, Lane& lane, bool shared) {
-  if (t.resource_size.load(std::memory_order_acquire) == 0) {
-    const Locked locked(t);
-    if (t.resource_size.load(std::memory_order_relaxed) == 0) make_resource(t);
-  }
-  return take_lane(t.mailbox, lane, shared, t.resource, t.resource_size.load(std::memory_order_relaxed));
-}
 
 Telemetry& telemetry() {
   Telemetry& t = here();
@@ -180,6 +172,7 @@ int runmain_mailbox_attach(int memfd, int wake_fd) {
   const int opened = open_mailbox(t.mailbox, memfd, wake_fd);
   if (opened != 0) return opened;
   register_sharing();
+  make_resource(t);  // the instance id goes by how many processes have taken the mailbox up before
   if (process().environment.executed) close_lanes_of_before(t.mailbox);
   t.mode.store(decide(t), std::memory_order_release);
   return 0;

@@ -67,7 +67,7 @@ struct Telemetry {
   int init_line;
   int init_pid;
   char reason[384];
-  std::atomic<std::size_t> resource_size;  // 0: not made; a release store publishes it
+  std::size_t resource_size;
   std::uint8_t resource[kResourceMax];
 };
 
@@ -120,9 +120,6 @@ extern std::atomic<Telemetry*> g_telemetry;
 
 // Claims and initialises if that was not done. Does not keep a lock.
 Telemetry& telemetry();
-
-// take_lane() with our resource, made now if it was not. Takes the lock.
-bool take_lane_here(Telemetry& t, Lane& lane, bool shared);
 
 // Memory for the calling thread, whether it serves or not. False: none.
 bool ensure_thread();

@@ -107,7 +107,7 @@ void seed(Live& live) {
 void try_lane(Telemetry& t, Live& live, std::uint64_t now_ns) {
   if (now_ns < live.lane_retry_ns) return;
   live.lane_retry_ns = now_ns + kLaneRetryNs;
-  take_lane_here(t, live.lane, false);
+  take_lane(t.mailbox, live.lane, false, t.resource, t.resource_size);
 }
 
 }  // namespace
@@ -155,7 +155,7 @@ void LaneHold::take_shared(Telemetry& t) {
     const std::uint64_t now = monotonic_ns();
     if (now < t.shared_retry_ns) return;
     t.shared_retry_ns = now + kLaneRetryNs;
-    if (!take_lane_here(t, t.shared_lane, true)) return;
+    if (!take_lane(t.mailbox, t.shared_lane, true, t.resource, t.resource_size)) return;
   }
   lane_ = &t.shared_lane;
 }

@@ -345,6 +345,7 @@ void Head::carry_out(const core::Effect& effect) {
   // It may be ready by now: what was decided meanwhile, or before us, is carried out late.
   if (const auto* probe = std::get_if<core::Probe>(&effect.action); probe && machine_.is_ready(probe->key))
     return;
+  if (std::holds_alternative<core::Quit>(effect.action)) trace_facts();
   performer_->perform(effect);
   if (const auto* quit = std::get_if<core::Quit>(&effect.action)) {
     status_ = quit->status;
@@ -364,6 +365,7 @@ void Head::prepare_facts() {
       entry->changed = narrator_.changes().paths(fact.service);
     stand_ins_->on_fact(fact);
     note_start(fact);
+    to_trace_.push_back(fact);
     to_tell_.push_back(fact);
   }
 }
@@ -388,7 +390,12 @@ void Head::tell_facts() {
   }
   browser_->look();
   if (server_) server_->changed();
-  for (const core::Fact& fact : facts) own_telemetry_->on_fact(fact);  // nobody waits for that
+  trace_facts();
+}
+
+// Nobody waits for these, so they come last; but before the observer is told to end.
+void Head::trace_facts() {
+  for (const core::Fact& fact : std::exchange(to_trace_, {})) own_telemetry_->on_fact(fact);
 }
 
 void Head::checkpoint_if_wanted() {

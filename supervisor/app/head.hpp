@@ -97,6 +97,7 @@ class Head final : public control::Backend {
   void prepare_facts();
   void save_table();
   void tell_facts();
+  void trace_facts();
   void checkpoint_if_wanted();
   void take_ports();
   void use(const Configuration& configuration);
@@ -209,6 +210,7 @@ class Head final : public control::Backend {
   std::vector<Journaled> to_journal_;
   std::vector<core::Effect> effects_;
   std::vector<core::Fact> facts_;
+  std::vector<core::Fact> to_trace_;
   std::vector<core::Fact> to_tell_;  // prepared, with the lines that they deserve
   std::vector<Line> to_say_;
   std::vector<std::pair<std::uint64_t, std::string>> answers_;

@@ -159,7 +159,7 @@ Result<void> AdoptionFile::begin(std::string_view bytes) {
 }
 
 void AdoptionFile::remove() {
-  unlink(path_.c_str());
+  if (!fd_ || is_there()) unlink(path_.c_str());  // what somebody has put there since is theirs
   fd_.reset();
   ours_ = false;
 }

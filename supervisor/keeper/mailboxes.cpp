@@ -45,7 +45,8 @@ Mailboxes::Blank Mailboxes::make_blank() {
   runmain_mailbox_layout(&header, "");
   auto memory = os::make_memfd("runmain-mailbox", 0);
   if (!memory || runmain_mailbox_format(memory->get(), &header) != 0) return {};
-  return {std::move(*memory), os::UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))};
+  os::UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  return wake ? Blank{std::move(*memory), std::move(wake)} : Blank{};
 }
 
 void Mailboxes::prepare() {

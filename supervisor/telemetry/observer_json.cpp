@@ -114,6 +114,7 @@ std::string status_line(const ObserverStatus& status) {
   counters["traces_gone"] = status.store.traces_gone;
   counters["trace_spans_gone"] = status.store.spans_gone;
   counters["trace_spans_refused"] = status.store.spans_refused;
+  counters["trace_spans_left_out"] = status.store.spans_left_out;
   json["counters"] = std::move(counters);
   return line_of(json);
 }

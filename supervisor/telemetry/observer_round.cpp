@@ -26,6 +26,7 @@ std::size_t size_of(const Origin& origin) {
 void Observer::drain_round() {
   if (ready_.empty()) return;
   const Time before = std::exchange(last_round_, os::Loop::now());
+  store_.at(last_round_);
   std::size_t bytes = 0;
   std::size_t came = 0;
   while (bytes < limits_.round && !ready_.empty()) {
@@ -114,6 +115,7 @@ bool Observer::receive(const ChildKey& worker, const Arrival& arrival, std::span
   const TraceStore::Source source{worker, name_of(worker.service), instance_id(config_->secret, worker)};
   Exporter::Route* route = exporter_->route_of(worker.service);
   Ledger& ledger = receiving_ledger(worker);
+  store_.at(os::Loop::now());
   Origin origin;
   for (const Item& item : items) {
     unsaved_bytes_ += item.bytes.size() + (item.origin == origin ? 0 : size_of(item.origin));

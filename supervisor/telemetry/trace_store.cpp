@@ -9,7 +9,9 @@
 namespace runmain::telemetry {
 namespace {
 
-constexpr std::size_t kNodes = 224;     // of the containers, about
+constexpr std::size_t kNodes = 224;  // of the containers, about
+constexpr Duration kCount = std::chrono::seconds(1);
+constexpr unsigned kShareMax = 20;
 constexpr std::size_t kLooked = 16;     // members of a trace that are looked at one by one
 constexpr std::size_t kGoneMin = 1024;  // entries of spans that are gone, which are not worth a pass
 
@@ -78,6 +80,28 @@ void TraceStore::set_on(bool on) {
   bytes_ = 0;
 }
 
+void TraceStore::at(Time now) {
+  if (now - counted_since_ < kCount) return;
+  const std::chrono::duration<double> took = now - counted_since_;
+  const std::chrono::duration<double> history = limits_.history;
+  const double wanted = static_cast<double>(offered_) * (history / took);
+  double room = static_cast<double>(limits_.spans);
+  if (spans_ > 0) {
+    const double each = static_cast<double>(bytes_) / static_cast<double>(spans_);
+    room = std::min(room, static_cast<double>(limits_.bytes) / each);
+  }
+  share_ = 0;
+  while (share_ < kShareMax && wanted > room * static_cast<double>(1U << share_)) ++share_;
+  counted_since_ = now;
+  offered_ = 0;
+}
+
+bool TraceStore::is_left_out(const TraceId& id) const {
+  if (share_ == 0) return false;
+  const std::uint64_t hash = traces_.hash_function()(id);
+  return hash >> (64U - share_) != 0 && !traces_.contains(id);
+}
+
 bool TraceStore::has_room(const Trace& trace, std::size_t size) const {
   return trace.members.size() < std::max<std::size_t>(limits_.spans / 2, 1) &&
          trace.bytes + size <= limits_.bytes / 2;
@@ -85,6 +109,11 @@ bool TraceStore::has_room(const Trace& trace, std::size_t size) const {
 
 bool TraceStore::add(const Source& source, const Item& item) {
   if (!on_ || item.signal != Signal::traces) return false;
+  ++offered_;
+  if (is_left_out(item.ids.trace)) {
+    ++counters_.spans_left_out;
+    return false;
+  }
   auto decoded = decode_span(item.bytes, limits_);
   if (!decoded) return false;
   auto span = std::make_unique<StoredSpan>(std::move(*decoded));

@@ -1,8 +1,10 @@
 // Recent spans in memory, for `runmain traces`: found by service and generation, and followed.
 //
 // Invariant: bounded in bytes and spans; over that the oldest trace goes as a whole, counted, and no trace
-// has more than half of the room. While it is off it holds nothing, and add() does nothing. Text is cut where
-// a character ends. Thread: the loop's. Non-goal: what is not recent; that is a collector's.
+// has more than half of the room. Of so many spans that the room would not last for `history` a share of the
+// traces is kept, each as a whole: a person finds what came seconds ago, and to keep all of a flood for a
+// moment would cost more than to export it. While it is off it holds nothing, and add() does nothing. Text is
+// cut where a character ends. Thread: the loop's. Non-goal: what is not recent; that is a collector's.
 #pragma once
 
 #include <array>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "base/time.hpp"
 #include "telemetry/item.hpp"
 
 namespace runmain::telemetry {
@@ -26,6 +29,7 @@ struct TraceStoreLimits {
   std::size_t spans = 50'000;
   std::size_t attributes = 32;  // of a span
   std::size_t text = 256;       // bytes of a name or value
+  Duration history = std::chrono::seconds(5);
 };
 
 struct StoredSpan {
@@ -72,7 +76,8 @@ class TraceStore {
     std::uint64_t duplicates = 0;
     std::uint64_t traces_gone = 0;  // over the limit
     std::uint64_t spans_gone = 0;
-    std::uint64_t spans_refused = 0;  // of a trace that is too long
+    std::uint64_t spans_refused = 0;   // of a trace that is too long
+    std::uint64_t spans_left_out = 0;  // of traces that were not kept, as there were too many
   };
 
   explicit TraceStore(TraceStoreLimits limits = {});
@@ -87,6 +92,8 @@ class TraceStore {
     std::string service;
     std::string instance_id;
   };
+  // What is added from now on came about now. To be called at least once a second while something is added.
+  void at(Time now);
   // Returns true if a span with the same ids is here already.
   bool add(const Source& source, const Item& item);
 
@@ -127,6 +134,7 @@ class TraceStore {
     std::uint64_t number = 0;
     std::unique_ptr<StoredSpan> span;  // null: gone, before an older one
   };
+  bool is_left_out(const TraceId& id) const;
   bool has_room(const Trace& trace, std::size_t size) const;
   void drop_over_limit();
   void drop(std::uint64_t number);
@@ -140,6 +148,9 @@ class TraceStore {
   std::unordered_map<TraceId, Trace, Hash> traces_;
   std::deque<TraceId> by_age_;  // as they began
   std::uint64_t last_number_ = 0;
+  Time counted_since_{};
+  std::uint64_t offered_ = 0;  // spans since then
+  unsigned share_ = 0;         // one trace in 2^share_ is kept
   std::size_t bytes_ = 0;
   std::vector<std::weak_ptr<std::function<void()>>> added_;
   Counters counters_;

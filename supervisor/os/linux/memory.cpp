@@ -167,7 +167,7 @@ std::string OomCounter::find() const {
 bool OomCounter::count() {
   const auto now = file_.empty() ? std::nullopt : oom_kills_in(file_);
   if (!now) return false;
-  if (all_ && *now > in_file_) *all_ += *now - in_file_;
+  if (all_ && in_file_ && *now > *in_file_) *all_ += *now - *in_file_;
   if (!all_) all_ = *now;
   in_file_ = *now;
   return true;
@@ -178,7 +178,7 @@ std::optional<std::uint64_t> OomCounter::kills(bool anew) {
   if (counted && !anew) return all_;
   if (std::string file = find(); file != file_) {
     file_ = std::move(file);
-    in_file_ = oom_kills_in(file_).value_or(0);
+    in_file_.reset();
   }
   return count() ? all_ : std::nullopt;
 }

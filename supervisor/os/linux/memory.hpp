@@ -37,8 +37,8 @@ class OomCounter {
   bool count();
 
   std::string proc_;
-  std::string file_;           // where it stands; empty: not looked for
-  std::uint64_t in_file_ = 0;  // as it was there the last time
+  std::string file_;                      // where it stands; empty: not looked for
+  std::optional<std::uint64_t> in_file_;  // as it was there the last time; nothing: not read
   std::optional<std::uint64_t> all_;
 };
 

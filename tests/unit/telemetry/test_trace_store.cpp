@@ -2,6 +2,7 @@
 #include <protozero/pbf_writer.hpp>
 
 #include <algorithm>
+#include <map>
 
 #include "spans.hpp"
 #include "support/catch.hpp"
@@ -19,9 +20,11 @@ TraceStore::Source source_of(std::uint32_t service, std::uint32_t generation) {
 }
 
 bool add(TraceStore& store, const TraceStore::Source& source, const std::string& bytes) {
-  REQUIRE(check(kSpan, bytes).valid());
+  const auto checked = check(kSpan, bytes);
+  REQUIRE(checked.valid());
   Item item;
   item.bytes = bytes;
+  item.ids = checked.ids;
   return store.add(source, item);
 }
 
@@ -274,4 +277,39 @@ TEST_CASE("a span that comes again is found in a trace of any length") {
   }
   CHECK(store.counters().duplicates == 200);
   CHECK(names(store, {{}, {}, true}).size() == 300);
+}
+
+TEST_CASE("of a flood whole traces are kept, so that the room lasts; of what comes slowly all are") {
+  using namespace std::chrono_literals;
+  TraceStoreLimits limits;
+  limits.spans = 500;
+  TraceStore store(limits);
+  store.set_on(true);
+  Time now{100s};
+  std::uint64_t number = 0;
+  std::map<std::string, int> spans_of;
+  // A thousand traces of two spans a second: to last for 5 s the room has to be twenty times as large.
+  for (int ms = 0; ms < 10'000; ++ms) {
+    now += 1ms;
+    store.at(now);
+    std::string id = id16(1);
+    ++number;
+    id.replace(0, sizeof number, reinterpret_cast<const char*>(&number), sizeof number);
+    for (std::uint64_t n = 1; n <= 2; ++n) add(store, source_of(1, 1), span_of(id, n, std::to_string(ms)));
+  }
+  for (const std::string& name : names(store)) ++spans_of[name];
+  for (const auto& [name, count] : spans_of) CHECK(count == 2);
+  CHECK(std::stoi(names(store).front()) < 10'000 - 3'000);
+  const auto left_out = store.counters().spans_left_out;
+  CHECK(left_out > 15'000);
+  CHECK(left_out + store.counters().added == 20'000);
+  // A span a second is kept as soon as that is known.
+  for (int s = 0; s < 5; ++s) {
+    now += 1s;
+    store.at(now);
+    add(store, source_of(1, 1), span_of(id16(static_cast<std::uint8_t>(200 + s)), 1, "slow"));
+  }
+  const auto all = names(store);
+  CHECK(std::count(all.begin(), all.end(), "slow") == 5);
+  CHECK(store.counters().spans_left_out == left_out);
 }
