@@ -64,7 +64,8 @@ struct runmain_mailbox {
 
 /* Of runmain_lane.state. FREE -> TAKEN by compare-and-swap of who will write; TAKEN -> CLOSED by its thread's
  * end; CLOSED -> FREE by the reader, when all is read; TAKEN -> FREE by the reader, when the process is gone
- * and all is read. Before FREE the reader takes pid_started and the slots' states to 0. A thread that ends
+ * and all is read. Who takes writes `pid` at once and pid_started last: one that dies in between leaves a
+ * lane that can be freed. Before FREE the reader takes both and the slots' states to 0. A thread that ends
  * with spans open does not close its lane: another one of its process goes on with it. */
 #define RUNMAIN_LANE_FREE 0
 #define RUNMAIN_LANE_TAKEN 1

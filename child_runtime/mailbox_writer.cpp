@@ -8,7 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -22,12 +21,6 @@ namespace {
 constexpr std::uint64_t kSearchNs = 1'000'000;  // between two looks for free slots
 constexpr std::uint64_t kRingMin = 4096;
 constexpr int kFdMin = 100;  // leaves the low numbers to the program
-
-#if defined(MADV_POPULATE_WRITE)
-constexpr int kPopulateWrite = MADV_POPULATE_WRITE;
-#else
-constexpr int kPopulateWrite = 23;  // Linux 5.14; older ones say EINVAL, and the pages come one by one
-#endif
 
 bool is_usable(const runmain_mailbox& m, std::uint64_t file_size) {
   return m.magic == RUNMAIN_MAILBOX_MAGIC && m.major == RUNMAIN_MAILBOX_MAJOR && m.lane_count > 0 &&
@@ -81,19 +74,6 @@ std::uint8_t* map_lane(Mailbox& m, std::uint32_t index) {
   return mapped;
 }
 
-// Gets the pages of what is written next: few for the first spans of a thread, as a program that has just
-// started waits for them.
-void touch_ahead(Lane& lane, std::size_t size) {
-  const std::uint64_t at = lane.write & (lane.ring_size - 1);
-  const std::uint64_t before = lane.touched - (lane.touch_end - lane.ring_size);
-  const std::uint64_t wanted = std::min(std::max(before, kTouchFirst), kTouchAhead);
-  const std::uint64_t ahead = std::min(lane.ring_size - at, wanted);
-  const std::uint64_t in_page = at & 4095U;
-  madvise(lane.ring + at - in_page, ahead + in_page, kPopulateWrite);
-  lane.touched = lane.write + (ahead < size ? size : ahead);
-  if (lane.touched >= lane.touch_end) lane.touched = UINT64_MAX;
-}
-
 // Makes `lane` of one that is ours now.
 void begin(const Mailbox& m, Lane& lane, std::uint8_t* mapped, std::uint32_t index, bool shared) {
   auto* lines = reinterpret_cast<runmain_lane*>(mapped);
@@ -110,8 +90,6 @@ void begin(const Mailbox& m, Lane& lane, std::uint8_t* mapped, std::uint32_t ind
   lane.ring_size = m.ring_size;
   lane.write = lines->write;
   lane.read = __atomic_load_n(&lines->read, __ATOMIC_ACQUIRE);
-  lane.touched = lane.write;
-  lane.touch_end = lane.write + lane.ring_size;
   lane.slot_sequence = (std::uint64_t{round} + 1) << 48U;
   lane.free_count = 0;
   for (std::uint32_t i = lane.slot_count; i-- > 0;) {
@@ -125,25 +103,10 @@ void begin(const Mailbox& m, Lane& lane, std::uint8_t* mapped, std::uint32_t ind
   __atomic_store_n(&lines->dictionary_used, 0, __ATOMIC_RELAXED);
   lines->mode = RUNMAIN_LANE_BY_POSITION;
   lines->round = round + 1;
-  lines->pid = m.pid;
   lines->tid = static_cast<std::uint32_t>(syscall(SYS_gettid));
 }
 
 }  // namespace
-
-// The fields after the name, which may hold anything, are counted from its ")".
-std::uint64_t process_start() {
-  char text[1024];
-  const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 1;
-  const ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (n <= 0) return 1;
-  text[n] = '\0';
-  const char* at = std::strrchr(text, ')');
-  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
-  return at == nullptr ? 1 : std::strtoull(at, nullptr, 10);
-}
 
 void close_lanes_of_before(Mailbox& m) {
   for (std::uint32_t i = 0; i < m.lane_count && i < kLanesMax; ++i) {
@@ -160,7 +123,7 @@ void close_lanes_of_before(Mailbox& m) {
   }
 }
 
-int open_mailbox(Mailbox& m, int memfd, int wake_fd) {
+int open_mailbox(Mailbox& m, int memfd, int wake_fd, std::uint64_t pid_started) {
   if (m.header.load(std::memory_order_acquire) != nullptr) return -EALREADY;
   struct stat status {};
   if (fstat(memfd, &status) != 0) return -errno;
@@ -170,7 +133,8 @@ int open_mailbox(Mailbox& m, int memfd, int wake_fd) {
     return -EPROTO;
   const int own = fcntl(memfd, F_DUPFD_CLOEXEC, kFdMin);
   if (own < 0) return -errno;
-  std::uint8_t* mapped = map_part(own, 0, header.header_size);
+  // With the first lane: whoever opens a mailbox ends spans, mostly.
+  std::uint8_t* mapped = map_part(own, 0, header.header_size + header.lane_stride);
   if (mapped == nullptr) {
     close(own);
     return -ENOMEM;
@@ -186,8 +150,9 @@ int open_mailbox(Mailbox& m, int memfd, int wake_fd) {
   m.dictionary_size = header.dictionary_size;
   m.open_slots = header.open_slots;
   m.ring_size = header.ring_size;
+  m.lanes[0].store(mapped + header.header_size, std::memory_order_relaxed);
   m.pid = static_cast<std::uint32_t>(getpid());
-  m.pid_started = process_start();
+  m.pid_started = pid_started;
   syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
   m.process_number =
       __atomic_fetch_add(&reinterpret_cast<runmain_mailbox*>(mapped)->processes, 1, __ATOMIC_RELAXED);
@@ -207,6 +172,8 @@ bool take_lane(Mailbox& m, Lane& lane, bool shared, const void* resource, std::s
     if (!__atomic_compare_exchange_n(&lines->state, &free, RUNMAIN_LANE_TAKEN, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED))
       continue;
+    // At once: should we die before the rest is there, the reader knows whose the lane was.
+    __atomic_store_n(&lines->pid, m.pid, __ATOMIC_RELEASE);
     begin(m, lane, mapped, i, shared);
     // Scopes are counted from 1: something has to be 0.
     if (add_entry(lane, RUNMAIN_ENTRY_RESOURCE, resource, resource_size) != 0 &&
@@ -259,7 +226,6 @@ std::uint8_t* reserve_record_slow(Lane& lane, std::size_t size) {
     std::memcpy(lane.ring + offset, &pad, sizeof pad);
     lane.write += tail;
   }
-  if (lane.write + size > lane.touched) touch_ahead(lane, size);
   return lane.ring + (lane.write & (lane.ring_size - 1));
 }
 

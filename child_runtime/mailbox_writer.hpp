@@ -20,9 +20,6 @@ namespace runmain::child {
 inline constexpr std::uint32_t kLanesMax = 256;  // of a mailbox that we can use
 inline constexpr std::uint32_t kSlotsMax = 256;  // open slots that we use of a lane
 inline constexpr std::uint32_t kScopesMax = 256;
-// Bytes of a new ring that get their pages at once: as many as have them already, in these bounds.
-inline constexpr std::uint64_t kTouchFirst = 4U << 10U;
-inline constexpr std::uint64_t kTouchAhead = 64U << 10U;
 inline constexpr std::uint64_t kSlotStep = 64;  // between the states of two spans: room for 31 other names
 
 // What this process knows of its mailbox. All zero: it has none.
@@ -45,11 +42,9 @@ struct Mailbox {
   std::atomic<std::uint8_t*> lanes[kLanesMax];  // where they are mapped
 };
 
-// Maps the header and checks it. 0, -EALREADY, -EPROTO or another negative errno.
-int open_mailbox(Mailbox& mailbox, int memfd, int wake_fd);
-
-// /proc/self/stat, field 22: with the pid, which process this is, whatever program it runs. 1: not known.
-std::uint64_t process_start();
+// Maps the header and checks it. `pid_started`: process_start(). 0, -EALREADY, -EPROTO or another negative
+// errno.
+int open_mailbox(Mailbox& mailbox, int memfd, int wake_fd, std::uint64_t pid_started);
 
 // The program that this process was before execve(2) has left its lanes taken, and nobody else closes them as
 // long as the process lives. Before this one takes any.
@@ -61,10 +56,8 @@ struct Lane {
   std::uint8_t* ring;
   std::uint64_t ring_size;
   std::uint64_t write;
-  std::uint64_t read;       // as far as we have looked
-  std::uint64_t touched;    // up to here the ring has its pages
-  std::uint64_t touch_end;  // … and from here on all of it
-  bool several_writers;     // one of the lanes that are shared
+  std::uint64_t read;    // as far as we have looked
+  bool several_writers;  // one of the lanes that are shared
   std::uint32_t index;
 
   runmain_open_slot* slots;
@@ -109,8 +102,7 @@ std::uint32_t add_entry(Lane& lane, std::uint16_t kind, const void* payload, std
 std::uint8_t* reserve_record_slow(Lane& lane, std::size_t size);
 inline std::uint8_t* reserve_record(Lane& lane, std::size_t size) {
   const std::uint64_t offset = lane.write & (lane.ring_size - 1);
-  if (lane.write + size - lane.read > lane.ring_size || lane.ring_size - offset < size ||
-      lane.write + size > lane.touched) [[unlikely]]
+  if (lane.write + size - lane.read > lane.ring_size || lane.ring_size - offset < size) [[unlikely]]
     return reserve_record_slow(lane, size);
   return lane.ring + offset;
 }

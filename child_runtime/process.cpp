@@ -1,5 +1,6 @@
 #include "process.hpp"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -9,8 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-
-#include "mailbox_writer.hpp"
 
 namespace runmain::child {
 namespace {
@@ -66,30 +65,44 @@ bool find_nonce(const char* token, const char*& begin, const char*& end) {
   return begin > token + 2 && begin < end;
 }
 
+// The fields after the name, which may hold anything, are counted from its ")".
+std::uint64_t read_process_start() {
+  char text[1024];
+  const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 1;
+  const ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return 1;
+  text[n] = '\0';
+  const char* at = std::strrchr(text, ')');
+  for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
+  return at == nullptr ? 1 : std::strtoull(at, nullptr, 10);
+}
+
 // RUNMAIN_HELD: of this process as it is, whatever program it runs. Returns its length, as snprintf(3).
-std::size_t write_held(char* out, std::size_t size, const char* nonce) {
+std::size_t write_held(Process& p, char* out, std::size_t size, const char* nonce) {
   const int n = std::snprintf(out, size, "%d:%llu:%s", static_cast<int>(getpid()),
-                              static_cast<unsigned long long>(process_start()), nonce);
+                              static_cast<unsigned long long>(process_start(p)), nonce);
   return n < 0 ? 0 : static_cast<std::size_t>(n);
 }
 
 // Of a wiped nonce from `begin` to `end` in the environment: puts it back there if this process has wiped it,
 // so that what it starts may serve. In place, as scrub().
-bool restore_nonce(const char* token, const char* begin, const char* end) {
+bool restore_nonce(Process& p, const char* token, const char* begin, const char* end) {
   const char* held = std::getenv(RUNMAIN_ENV_HELD);
   const char* nonce = held != nullptr ? std::strrchr(held, ':') : nullptr;
   if (nonce == nullptr) return false;
   ++nonce;
   const auto length = static_cast<std::size_t>(end - begin);
   char ours[kHeldMax];
-  if (length == 0 || std::strlen(nonce) != length || write_held(ours, sizeof ours, nonce) >= sizeof ours ||
+  if (length == 0 || std::strlen(nonce) != length || write_held(p, ours, sizeof ours, nonce) >= sizeof ours ||
       std::strcmp(held, ours) != 0)
     return false;
   std::memcpy(const_cast<char*>(token) + (begin - token), nonce, length);
   return true;
 }
 
-void read_environment(Environment& out) {
+void read_environment(Process& p, Environment& out) {
   const auto copy = [](char* to, std::size_t size, const char* name) {
     const char* value = std::getenv(name);
     if (value != nullptr && std::strlen(value) < size) std::strcpy(to, value);
@@ -105,7 +118,7 @@ void read_environment(Environment& out) {
   if (!find_nonce(token, begin, end)) return;
   const auto length = static_cast<std::size_t>(end - begin);
   out.void_token = std::strspn(begin, "-") == length;
-  if (out.void_token && restore_nonce(token, begin, end)) {
+  if (out.void_token && restore_nonce(p, token, begin, end)) {
     out.void_token = false;
     out.executed = true;
   }
@@ -143,7 +156,7 @@ void enter(Process& p) {
   if (g_heritage.scrubbed) {
     p.environment = g_heritage.environment;
   } else {
-    read_environment(p.environment);
+    read_environment(p, p.environment);
   }
   std::uint32_t era = ++g_heritage.last_era;
   if (era == 0) era = ++g_heritage.last_era;
@@ -157,6 +170,15 @@ Process& process() {
   if (p == nullptr) p = make_process();
   if (p->era.load(std::memory_order_acquire) == 0) enter(*p);
   return *p;
+}
+
+std::uint64_t process_start(Process& p) {
+  std::uint64_t started = p.started.load(std::memory_order_relaxed);
+  if (started == 0) {
+    started = read_process_start();
+    p.started.store(started, std::memory_order_relaxed);
+  }
+  return started;
 }
 
 void remember_channel(int fd) {
@@ -190,7 +212,7 @@ void scrub(Process& p) {
   }
   // For this process alone, should it execute a program: it finds the channel where it was.
   char held[kHeldMax];
-  if (p.environment.nonce[0] != '\0' && write_held(held, sizeof held, p.environment.nonce) < sizeof held)
+  if (p.environment.nonce[0] != '\0' && write_held(p, held, sizeof held, p.environment.nonce) < sizeof held)
     setenv(RUNMAIN_ENV_HELD, held, 1);
   restore_preload();
   for (const char* name : {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) unsetenv(name);

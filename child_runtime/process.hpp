@@ -42,6 +42,7 @@ enum class ClaimState : std::uint8_t { undecided, granted, unsupervised, refused
 struct Process {
   std::atomic<std::uint32_t> era;  // 0: nobody called yet in this process; else differs from every ancestor's
   std::atomic<std::uint32_t> entering;  // 1: somebody is at the first call
+  std::atomic<std::uint64_t> started;   // see process_start(); 0: not read yet
   Environment environment;
 
   alignas(64) std::atomic<std::uint64_t> in_flight;
@@ -86,6 +87,10 @@ struct Process {
 
 // This process's block. Two loads, after the first call in a process.
 Process& process();
+
+// /proc/self/stat, field 22: with the pid, which process this is, whatever program it runs. 1: not known.
+// Reads once.
+std::uint64_t process_start(Process& p);
 
 // Remembers the channel `fd` (-1: none any more) for a forked child, which closes it. Needs the lock.
 void remember_channel(int fd);

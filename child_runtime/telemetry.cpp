@@ -169,7 +169,7 @@ int runmain_mailbox_attach(int memfd, int wake_fd) {
   const Locked locked(t);
   if (t.mailbox.header.load() != nullptr) return -EALREADY;
   configure(t);
-  const int opened = open_mailbox(t.mailbox, memfd, wake_fd);
+  const int opened = open_mailbox(t.mailbox, memfd, wake_fd, process_start(process()));
   if (opened != 0) return opened;
   register_sharing();
   make_resource(t);  // the instance id goes by how many processes have taken the mailbox up before

@@ -1,9 +1,12 @@
 #include "telemetry/lane_writer.hpp"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <protozero/pbf_writer.hpp>
 
 #include "child_runtime/mailbox_writer.hpp"
+#include "os/linux/proc.hpp"
 #include "telemetry/mailbox_layout.hpp"
 
 namespace runmain::telemetry {
@@ -37,7 +40,10 @@ Result<LaneWriter> LaneWriter::open(os::UniqueFd memfd, os::UniqueFd wake, std::
   auto impl = std::make_unique<Impl>();
   impl->memfd = std::move(memfd);
   impl->wake = std::move(wake);
-  if (const int error = child::open_mailbox(impl->mailbox, impl->memfd.get(), impl->wake.get()); error != 0) {
+  const auto self = os::process_state(getpid());
+  const std::uint64_t started = self && self->started != 0 ? self->started : 1;  // 0: it is being taken
+  const int error = child::open_mailbox(impl->mailbox, impl->memfd.get(), impl->wake.get(), started);
+  if (error != 0) {
     return Error::from_errno("mailbox", -error);
   }
   if (!child::take_lane(impl->mailbox, impl->lane, false, resource.data(), resource.size())) {

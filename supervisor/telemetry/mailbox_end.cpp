@@ -48,6 +48,7 @@ bool MailboxReader::is_plausible(const LaneCursor& lane, const LaneCounters& now
 }
 
 void MailboxReader::find_gone(const Ask& ask) {
+  find_half_taken(ask);
   std::vector<LaneCursor> asked;
   std::vector<LaneCursor> gone;
   for (const LaneCursor& lane : cursor_.lanes) {
@@ -65,6 +66,21 @@ void MailboxReader::find_gone(const Ask& ask) {
   find_lanes();
   for (LaneCursor& lane : cursor_.lanes) look_at(lane);
   for (const LaneCursor& process : gone) is_gone(process);
+}
+
+// Lanes whose process was gone before it could say of which start it was: else nobody would get them again.
+void MailboxReader::find_half_taken(const Ask& ask) {
+  find_lanes();
+  for (LaneCursor& lane : cursor_.lanes) {
+    const runmain_lane& shared = memory_.lane(lane.lane);
+    if (lane.stage != LaneStage::idle || load(shared.state) != RUNMAIN_LANE_TAKEN) continue;
+    const std::uint32_t pid = load(shared.pid);
+    if (pid == 0 || load(shared.pid_started) != 0 || !ask(pid, 0)) continue;
+    lane.pid = pid;
+    lane.pid_started = 0;
+    lane.round = load(shared.round);
+    lane.stage = LaneStage::done;
+  }
 }
 
 void MailboxReader::is_gone(const LaneCursor& process) {

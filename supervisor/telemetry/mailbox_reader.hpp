@@ -74,9 +74,9 @@ class MailboxReader {
   // cursor() and the items are where our own death does not reach them.
   void commit();
 
-  // Asks of each process that has a lane whether it is gone. `pid_started` as in /proc/PID/stat; its answer
-  // is empty while it lives. What such a process has left comes with the next drain(), its open spans at the
-  // end.
+  // Asks of each process that has a lane whether it is gone. `pid_started` as in /proc/PID/stat, 0 where it
+  // had no time to say it; its answer is empty while it lives. What such a process has left comes with the
+  // next drain(), its open spans at the end.
   using Ask = std::function<std::optional<Ending>(std::uint32_t pid, std::uint64_t pid_started)>;
   void find_gone(const Ask& ask);
 
@@ -154,6 +154,7 @@ class MailboxReader {
   void count(LaneCursor& lane);
   bool is_plausible(const LaneCursor& lane, const LaneCounters& now, std::uint64_t lost_before) const;
   void count_no_lane();
+  void find_half_taken(const Ask& ask);
   void is_gone(const LaneCursor& process);
   void finish_lanes();
   void finish_process(const LaneCursor& one);

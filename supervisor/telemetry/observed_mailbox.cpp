@@ -25,12 +25,14 @@ bool has_membarrier() {
   return has;
 }
 
-// Whether this very process lives, or may: a pid that was given away again is of another start.
+// Whether this very process lives, or may: a pid that was given away again is of another start. `pid_started`
+// 0: of any.
 bool lives(std::uint32_t number, std::uint64_t pid_started) {
   const auto pid = static_cast<pid_t>(number);
   if (pid <= 0) return false;
   const auto found = os::process_state(pid);
-  if (found) return found->living() && (found->started == 0 || found->started == pid_started);
+  const bool any = pid_started == 0 || (found && found->started == 0);
+  if (found) return found->living() && (any || found->started == pid_started);
   return kill(pid, 0) == 0 || errno == EPERM;  // /proc may hide what is another user's
 }
 

@@ -154,7 +154,9 @@ class Lane {
     this.read = readWord(old, 192);
     putWord(this.words, 0, this.write);
     const round = old.getUint32(152, true) + 1;
-    mailbox.putU32(this.at + 128, kTaken);
+    // With the pid: should we die before the rest is there, the reader knows whose the lane was.
+    const line = this.takenLine(mailbox.pid);
+    fs.writeSync(this.fd, line, 0, 12, this.at + 128);
     this.dictionarySize = header.dictionarySize;
     this.dictionaryUsed = 0;
     this.entries = 0;
@@ -174,15 +176,19 @@ class Lane {
     fs.writeSync(this.fd, this.counts, 0, 128, this.at);
     this.addEntry(kEntry.resource, resource);
     if (this.entries === 0) this.addEntry(kEntry.resource, new Uint8Array(0));
-    this.sign(mailbox, tid, round);
+    this.sign(mailbox, tid, round, line);
   }
 
-  // Line 2. `pid_started` says that all of it is there, and so comes last.
-  sign(mailbox, tid, round) {
+  takenLine(pid) {
     const line = Buffer.alloc(32);
     line.writeUInt32LE(kTaken, 0);
     line.writeUInt32LE(1, 4); // by checksum
-    line.writeUInt32LE(mailbox.pid, 8);
+    line.writeUInt32LE(pid, 8);
+    return line;
+  }
+
+  // Line 2. `pid_started` says that all of it is there, and so comes last.
+  sign(mailbox, tid, round, line) {
     line.writeUInt32LE(tid, 12);
     line.writeUInt32LE(round >>> 0, 24);
     fs.writeSync(this.fd, line, 0, 32, this.at + 128);

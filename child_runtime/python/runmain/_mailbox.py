@@ -137,7 +137,8 @@ class Mailbox:
                 continue
             free = os.pread(self.memfd, 4, at) == b"\0\0\0\0"
             if free:
-                os.pwrite(self.memfd, struct.pack("=I", _TAKEN), at)
+                # With the pid: should we die before the rest is there, the reader knows whose the lane was.
+                os.pwrite(self.memfd, struct.pack("=III", _TAKEN, BY_CHECKSUM, os.getpid()), at)
             self._lock(at, fcntl.LOCK_UN)
             if free:
                 return Lane(self, offset, resource)

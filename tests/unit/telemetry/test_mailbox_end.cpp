@@ -137,6 +137,47 @@ TEST_CASE("a lane that was taken after the last look ends with the others of its
   CHECK(unseen.words().state == RUNMAIN_LANE_FREE);
 }
 
+TEST_CASE("a lane whose process died while it took it is free again, and only then") {
+  World world;
+  runmain_lane& lane = world.memory.lane(1);
+  lane.write = 64;  // of a round before
+  lane.read = 64;
+  lane.round = 3;
+  lane.state = RUNMAIN_LANE_TAKEN;
+  MailboxReader reader = world.reader();
+  CHECK(read_all(reader).empty());
+  reader.find_gone(gone(100, kKilled));  // it does not say whose it is
+  CHECK(read_all(reader).empty());
+  CHECK(lane.state == RUNMAIN_LANE_TAKEN);
+  lane.pid = 100;
+  lane.round = 4;
+  std::uint64_t asked = 1;
+  reader.find_gone([&](std::uint32_t, std::uint64_t started) {
+    asked = started;
+    return std::optional<Ending>();
+  });
+  CHECK(asked == 0);
+  CHECK(read_all(reader).empty());
+  CHECK(lane.state == RUNMAIN_LANE_TAKEN);  // it lives
+  SECTION("it goes on") {
+    lane.pid_started = 7;
+    CHECK(read_all(reader).empty());
+    CHECK_FALSE(reader.at_rest());
+  }
+  SECTION("it is gone") {
+    reader.find_gone(gone(100, kKilled));
+    CHECK_FALSE(reader.at_rest());
+    CHECK(read_all(reader).empty());
+    CHECK(lane.state == RUNMAIN_LANE_FREE);
+    CHECK(lane.pid == 0);
+    CHECK(reader.at_rest());
+    Lane next(world, 1);
+    REQUIRE(next.take());
+    REQUIRE(next.span(next.scope("lib"), span_number(1)));
+    CHECK(read_all(reader) == std::vector<std::string>{span_number(1)});
+  }
+}
+
 TEST_CASE("open slots with nonsense in them are counted, not told") {
   World world;
   Lane lane(world, 0);

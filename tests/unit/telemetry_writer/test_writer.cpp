@@ -111,7 +111,7 @@ TEST_CASE(
     waitpid(child, nullptr, 0);
     reader.find_gone([&](std::uint32_t pid, std::uint64_t started) {
       CHECK(pid == static_cast<std::uint32_t>(child));
-      CHECK(started > 1);
+      CHECK(started != 1);  // 0: a thread died while it took its lane
       return std::optional(Ending{Ending::How::killed, SIGKILL, 5});
     });
     do {
