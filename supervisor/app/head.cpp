@@ -293,6 +293,7 @@ void Head::flush() {
     for (auto effect = effects.begin(); effect != closing; ++effect) carry_out(*effect);
     keeper_.flush();  // a start does not wait until a terminal has taken our words
     tell_facts();     // before a service that is gone loses its name
+    if (closing != effects.end()) trace_facts();
     for (auto effect = closing; effect != effects.end(); ++effect) carry_out(*effect);
   }
   commit();
@@ -306,6 +307,8 @@ void Head::flush() {
   for (const auto& [request, error] : std::exchange(answers_, {})) {
     if (server_) server_->answered(request, error);
   }
+  if (server_) server_->flush();
+  trace_facts();
   checkpoint_if_wanted();
   save_table();
   rested_ = os::Loop::now();
@@ -390,7 +393,6 @@ void Head::tell_facts() {
   }
   browser_->look();
   if (server_) server_->changed();
-  trace_facts();
 }
 
 // Nobody waits for these, so they come last; but before the observer is told to end.

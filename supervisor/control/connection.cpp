@@ -109,6 +109,11 @@ bool Connection::stream(std::string_view bytes) {
   return true;
 }
 
+// We still wait to be writable, which is at once: then `woken` is called.
+void Connection::flush() {
+  if (!dead_) write_some();
+}
+
 void Connection::finish() {
   finishing_ = true;
   if (!pending()) dead_ = true;

@@ -38,6 +38,9 @@ class Connection {
   void answer(std::string_view bytes);
   bool stream(std::string_view bytes);
 
+  // Sends what the reader takes now. What became of it is told by `woken`, soon; dead() tells at once.
+  void flush();
+
   // Dead: to be destroyed. finish(): dead as soon as everything is sent.
   void kill() { dead_ = true; }
   void finish();

@@ -272,6 +272,11 @@ void Server::changed() {
   }
 }
 
+void Server::flush() {
+  const Scope scope(*this);
+  for (auto& [number, client] : clients_) client.connection->flush();
+}
+
 bool Server::follows_logs() const {
   return std::any_of(clients_.begin(), clients_.end(), [](const auto& entry) {
     return entry.second.work == Work::logs && entry.second.follow;

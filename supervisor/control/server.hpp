@@ -51,6 +51,9 @@ class Server {
   // The Snapshot may have changed: looks after those who `wait`.
   void changed();
 
+  // Sends what was said, before the loop comes to it. Calls no one back.
+  void flush();
+
   // Whether log_line() has anybody to tell.
   bool follows_logs() const;
 
