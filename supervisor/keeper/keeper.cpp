@@ -121,8 +121,8 @@ int Keeper::run() {
     go_on_upgrading(os::monotonic_now());
     write_down();  // before anybody hears of it
     tell_head();
+    mailboxes_.rest(os::monotonic_now());
     observer_->tell();
-    mailboxes_.prepare();
   }
   if (leaves_) return status_;
   listeners_.close_all();
@@ -134,7 +134,7 @@ int Keeper::run() {
 int Keeper::timeout_ms(Time t) const {
   Time next = std::min({next_sweep_, stop_asked_ == kNever ? kNever : stop_asked_ + kHeadlessStop,
                         headless_kill_, quit_deadline_, upgrade_->due(), hello_due(), children_->look_due(),
-                        write_again_ == Time{} ? kNever : write_again_});
+                        mailboxes_.due(), write_again_ == Time{} ? kNever : write_again_});
   if (!quitting_ && !headless_) next = std::min(next, head_->due());
   if (!quitting_ || observer_->pid() != 0) next = std::min(next, observer_->due());
   if (next == kNever) return -1;

@@ -11,6 +11,7 @@
 
 #include "base/wall_time.hpp"
 #include "child_runtime/mailbox_format.h"
+#include "os/linux/monotonic.hpp"
 #include "os/linux/other_process.hpp"
 #include "os/linux/sockets.hpp"
 
@@ -53,6 +54,13 @@ void Mailboxes::prepare() {
   if (wanted_ && !next_) next_ = make_blank();
 }
 
+void Mailboxes::rest(Time now) {
+  if (now < due_) return;
+  due_ = kNever;
+  untold_ = true;
+  prepare();
+}
+
 std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::string& service,
                                               const std::string& instance_id, pid_t pid, bool kept) {
   ++changes_;
@@ -71,7 +79,7 @@ std::optional<Mailboxes::Fds> Mailboxes::give(const ChildKey& key, const std::st
   mailbox.made = {key, service, instance_id, pid, kept};
   const Fds fds{mailbox.memory.get(), mailbox.wake.get(), mailbox.claims++};
   mailboxes_.emplace(key, std::move(mailbox));
-  untold_ = true;
+  if (due_ == kNever) due_ = os::monotonic_now() + kMadeTold;
   return fds;
 }
 

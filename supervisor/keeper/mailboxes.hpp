@@ -4,13 +4,16 @@
 // A worker without one may have sent telemetry all the same (OTLP), so its end is told, too.
 //
 // The table has marks of what the present observer was told: nothing is queued for it, and a new one is told
-// all. Invariant: one mailbox a child, however many of its processes claim; it is let go when its tree is
-// gone and the observer says that it is read. Beyond `max` the oldest whose tree is gone goes unread,
-// counted; if there is none, none is made, counted. Thread: the keeper's. Non-goal: what is in a mailbox.
+// all. Of a new mailbox it is told a moment later, or when the child is gone: a start is not to share its CPU
+// with the observer, which has time. Invariant: one mailbox a child, however many of its processes claim; it
+// is let go when its tree is gone and the observer says that it is read. Beyond `max` the oldest whose tree
+// is gone goes unread, counted; if there is none, none is made, counted. Thread: the keeper's. Non-goal: what
+// is in a mailbox.
 #pragma once
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -19,6 +22,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/time.hpp"
 #include "keeper/adoption.hpp"
 #include "keeper/keeper_state.hpp"
 #include "keeper/observer_messages.hpp"
@@ -28,6 +32,10 @@ namespace runmain::keeper {
 
 // Ends of workers without a mailbox that a new observer is told of; older ones it need not know.
 inline constexpr std::size_t kBareTreesMax = 1024;
+
+// From a mailbox's making to its telling: longer than most starts take from there, and far less than a ring
+// is full in.
+inline constexpr Duration kMadeTold = std::chrono::milliseconds(5);
 
 // As many as leave the most of our fds to others.
 std::size_t mailboxes_max();
@@ -49,6 +57,11 @@ class Mailboxes {
 
   // Makes the memory of the next worker's, once a worker has had one: a start waits for what give() does.
   void prepare();
+  // When a mailbox that give() has made is to be told of, and the next one prepared; rest() does that then.
+  Time due() const { return due_; }
+  void rest(Time now);
+  // To be told of now, as it is the end.
+  void hasten() { untold_ = true; }
 
   // For the adoption table. changes(): has become more whenever it would say something else.
   void describe(ChildOnRecord& record);
@@ -110,6 +123,7 @@ class Mailboxes {
   std::size_t max_;
   Blank next_;
   bool wanted_ = false;  // it is
+  Time due_ = kNever;
   std::unordered_map<ChildKey, Mailbox> mailboxes_;
   std::uint64_t last_number_ = 0;
   std::uint64_t changes_ = 0;

@@ -198,6 +198,7 @@ void ObserverLink::retire(const std::string& program) {
 void ObserverLink::finish(Time now) {
   if (finishing_) return;
   finishing_ = true;
+  mailboxes_.hasten();
   if (pid_ != 0) deadline_ = now + (hurried_ ? kHurryGrace : kFinishBudget + kFinishGrace);
   tell();
 }

@@ -8,6 +8,7 @@
 
 #include "keeper/mailboxes.hpp"
 #include "observer_world.hpp"
+#include "os/linux/monotonic.hpp"
 #include "os/linux/sockets.hpp"
 #include "telemetry/mailbox_memory.hpp"
 
@@ -46,10 +47,16 @@ struct Told {
   }
 };
 
-std::vector<std::string> tell(Mailboxes& mailboxes) {
+std::vector<std::string> tell_now(Mailboxes& mailboxes) {
   Told told;
   REQUIRE(mailboxes.tell([&](const auto& message, const auto& fds) { return told(message, fds); }));
   return told.all;
+}
+
+// Once the starts have had their time.
+std::vector<std::string> tell(Mailboxes& mailboxes) {
+  mailboxes.rest(mailboxes.due());
+  return tell_now(mailboxes);
 }
 
 using Texts = std::vector<std::string>;
@@ -103,6 +110,38 @@ TEST_CASE("marks are told once, in order, and all again to a new observer") {
   mailboxes.tell_again();
   CHECK(tell(mailboxes) == Texts{"made 1", "gone 1 pid 101 status 9", "tree 1"});
   CHECK(tell(mailboxes).empty());
+}
+
+TEST_CASE("a mailbox is told of when the start had its time, when its child is gone, or at the end") {
+  Mailboxes mailboxes;
+  CHECK(mailboxes.due() == kNever);
+  const Time before = os::monotonic_now();
+  give(mailboxes, 1);
+  const Time due = mailboxes.due();
+  CHECK(due >= before + kMadeTold);
+  CHECK(due <= os::monotonic_now() + kMadeTold);
+  give(mailboxes, 2);
+  CHECK(mailboxes.due() == due);  // starts that come one after another put nothing off
+  mailboxes.rest(due - Duration(1));
+  CHECK(tell_now(mailboxes).empty());
+  SECTION("time") {
+    CHECK(tell(mailboxes).size() == 2);
+    CHECK(mailboxes.due() == kNever);
+    give(mailboxes, 3);
+    CHECK(mailboxes.due() > due);
+  }
+  SECTION("gone") {
+    mailboxes.child_gone(key_of(2), 102, 9, true);
+    const auto all = tell_now(mailboxes);
+    CHECK(all.size() == 3);
+    CHECK(std::find(all.begin(), all.end(), "made 2") <
+          std::find(all.begin(), all.end(), "gone 2 pid 102 status 9"));
+    CHECK(tell(mailboxes).empty());
+  }
+  SECTION("the end") {
+    mailboxes.hasten();
+    CHECK(tell_now(mailboxes).size() == 2);
+  }
 }
 
 TEST_CASE("the death of another main process is told, too") {
