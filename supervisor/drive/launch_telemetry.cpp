@@ -24,8 +24,13 @@ std::string_view value_of(std::string_view line) {
 
 using Lines = std::vector<std::string>;
 
+// A start looks for a dozen of names in all lines: their first bytes tell most of them apart.
+bool is_of(std::string_view line, std::string_view name) {
+  return line.starts_with(name) && (line.size() == name.size() || line[name.size()] == '=');
+}
+
 Lines::iterator find(Lines& lines, std::string_view name) {
-  return std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return name_of(line) == name; });
+  return std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return is_of(line, name); });
 }
 
 void set(Lines& lines, std::string_view name, std::string_view value) {
@@ -246,6 +251,9 @@ namespace {
 void pass_by_proxy(Lines& environment) {
   const auto is_proxy = [](const std::string& line) {
     std::string name(name_of(line));
+    if (name.size() != std::string_view("all_proxy").size() &&
+        name.size() != std::string_view("http_proxy").size())
+      return false;
     std::transform(name.begin(), name.end(), name.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
     return name == "http_proxy" || name == "all_proxy";
