@@ -236,6 +236,17 @@ void Observer::look(Time now) {
   }
 }
 
+// What the time did not do for is lost with the mailboxes.
+void Observer::give_up_unread(Time now) {
+  for (const auto& [key, mailbox] : mailboxes_) {
+    if (mailbox->left || mailbox->at_end()) continue;
+    ++counters_.mailboxes_cut;
+    ledgers_.of(key).give_up_unread();
+    untold_[key] = now;
+    dirty_ = true;
+  }
+}
+
 void Observer::end_finish(Time now) {
   const bool none = std::all_of(mailboxes_.begin(), mailboxes_.end(), [](const auto& one) {
     return one.second->left && !one.second->queued && !one.second->drained;
@@ -245,6 +256,7 @@ void Observer::end_finish(Time now) {
   const bool late = now >= *finish_by_ && !hurried_;  // who hurries us has a limit of its own
   if (!late && !(read && sent)) return;
   dirty_ = exporter_->give_up_memory() || dirty_;
+  if (late) give_up_unread(now);
   tell_ended(now, true);
   if (dirty_) save();
   if (dead_) return;

@@ -128,6 +128,7 @@ class Observer {
   void wake_at(Time when);
   void enqueue(ObservedMailbox& mailbox);
   void look(Time now);
+  void give_up_unread(Time now);
   void end_finish(Time now);
   void bare_tree_gone(const ChildKey& key);
   bool dies(Step step);

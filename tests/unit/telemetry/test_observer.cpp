@@ -620,6 +620,27 @@ TEST_CASE("what stood in a mailbox and was not read in time is counted as droppe
   CHECK(scene.text("ledger.ended").find("not read in time") != std::string::npos);
 }
 
+TEST_CASE("what the time of an end did not do for is counted as not read") {
+  const Collector collector(kTakesAll);
+  ObserverScene scene(base_url(collector));
+  scene.limits.slice = RUNMAIN_RECORD_MAX;
+  scene.limits.round = 1;
+  scene.limits.dies = [&](Step step) {  // as soon as it has read a slice
+    if (step == Step::saved && scene.ledger().read > 0) scene.observer->finish(0s);
+    return false;
+  };
+  FullWorker worker;
+  scene.start();
+  scene.mailbox(worker.world, worker.wake);
+  REQUIRE(scene.wait([&] { return scene.finished; }));
+  const Ledger ledger = scene.ledger();
+  CHECK(scene.observer->status().counters.mailboxes_cut == 1);
+  CHECK(ledger.read < worker.spans);
+  CHECK(scene.dropped(Drop::not_read) == worker.spans - ledger.read);
+  CHECK(ledger.imbalance(true) == "");
+  CHECK(scene.text("ledger.ended").find("not read in time") != std::string::npos);
+}
+
 TEST_CASE("what was dropped as not read is not if the next observer reads it all the same") {
   const Collector collector(kTakesAll);
   ObserverScene scene(base_url(collector));
