@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -82,8 +83,9 @@ Told told_at_rest(SpansWorld& world) {
   Told sum;
   for (const auto begin = Clock::now(); ms_since(begin) < 180'000;) {
     const Json status = ask(world);
+    const std::uint64_t before = sum.ended;
     if (status.is_object()) sum = told(status);
-    if (sum.at_rest) return sum;
+    if (sum.at_rest && sum.ended == before) return sum;  // else a mailbox may not be read yet
     std::this_thread::sleep_for(200ms);
   }
   return sum;
@@ -106,16 +108,24 @@ int main(int argc, char** argv) {
   const int workers = argc > 3 ? std::max(1, std::atoi(argv[3])) : 4;
   const int threads = argc > 4 ? std::clamp(std::atoi(argv[4]), 1, static_cast<int>(spans::kThreads)) : 1;
   const int pause = argc > 5 ? std::atoi(argv[5]) : 0;  // of each thread: t_spans.cpp
+  const auto make = [&](const std::string& endpoint) {
+    auto world = std::make_unique<SpansWorld>(endpoint, workers, threads, rate / workers / threads, pause);
+    return world->begin() ? std::move(world) : nullptr;
+  };
+  // Before and after, as the machine has its moods.
   std::vector<double> without;
-  {
-    SpansWorld world("", workers, threads, rate / workers / threads, pause);
-    if (!world.begin()) return 1;
-    without = reloads(world, 10, 1s);
-    world.up().stop();
-  }
+  const auto reload_without = [&] {
+    const auto world = make("");
+    if (!world) return false;
+    for (const double ms : reloads(*world, 15, 1s)) without.push_back(ms);
+    world->up().stop();
+    return true;
+  };
+  if (!reload_without()) return 1;
   SpanSink sink;
-  SpansWorld world(sink.endpoint(), workers, threads, rate / workers / threads, pause);
-  if (!world.begin()) return 1;
+  const auto traced = make(sink.endpoint());
+  if (!traced) return 1;
+  SpansWorld& world = *traced;
   const auto begin = Clock::now();
   std::vector<double> with;
   std::vector<double> asked;
@@ -149,6 +159,7 @@ int main(int argc, char** argv) {
     again += stream.again;
   }
   const std::uint64_t ended = world.ended();
+  if (!reload_without()) return 1;
   row("spans a second from " + std::to_string(workers) + " workers of " + std::to_string(threads) +
           " threads, for " + number(took, " s", 0),
       number(static_cast<double>(ended) / took, "", 0), number(rate, "", 0));
