@@ -76,7 +76,8 @@ std::uint64_t read_process_start() {
   text[n] = '\0';
   const char* at = std::strrchr(text, ')');
   for (int field = 2; at != nullptr && field < 22; ++field) at = std::strchr(at + 1, ' ');
-  return at == nullptr ? 1 : std::strtoull(at, nullptr, 10);
+  const std::uint64_t started = at == nullptr ? 0 : std::strtoull(at, nullptr, 10);
+  return started == 0 ? 1 : started;
 }
 
 // RUNMAIN_HELD: of this process as it is, whatever program it runs. Returns its length, as snprintf(3).

@@ -273,8 +273,12 @@ void Server::changed() {
 }
 
 void Server::flush() {
-  const Scope scope(*this);
-  for (auto& [number, client] : clients_) client.connection->flush();
+  bool died = false;
+  for (auto& [number, client] : clients_) {
+    client.connection->flush();
+    died = died || client.connection->dead();
+  }
+  if (died && depth_ == 0) tidy();  // not each time: that puts off the look after those who only listen
 }
 
 bool Server::follows_logs() const {

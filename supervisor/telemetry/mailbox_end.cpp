@@ -48,7 +48,6 @@ bool MailboxReader::is_plausible(const LaneCursor& lane, const LaneCounters& now
 }
 
 void MailboxReader::find_gone(const Ask& ask) {
-  find_half_taken(ask);
   std::vector<LaneCursor> asked;
   std::vector<LaneCursor> gone;
   for (const LaneCursor& lane : cursor_.lanes) {
@@ -61,21 +60,31 @@ void MailboxReader::find_gone(const Ask& ask) {
     gone.push_back(lane);
     gone.back().ending = *ending;
   }
-  if (gone.empty()) return;
-  // Lanes that it has taken since our last look: what had ended there is not to be ended again.
+  // Lanes that they have taken since our last look: what had ended there is not to be ended again.
   find_lanes();
-  for (LaneCursor& lane : cursor_.lanes) look_at(lane);
+  if (!gone.empty()) {
+    for (LaneCursor& lane : cursor_.lanes) look_at(lane);
+  }
   for (const LaneCursor& process : gone) is_gone(process);
+  find_half_taken(ask);
 }
 
 // Lanes whose process was gone before it could say of which start it was: else nobody would get them again.
 void MailboxReader::find_half_taken(const Ask& ask) {
-  find_lanes();
+  has_half_taken_ = false;
   for (LaneCursor& lane : cursor_.lanes) {
     const runmain_lane& shared = memory_.lane(lane.lane);
-    if (lane.stage != LaneStage::idle || load(shared.state) != RUNMAIN_LANE_TAKEN) continue;
+    const auto is_half_taken = [&shared] {
+      return load(shared.state) == RUNMAIN_LANE_TAKEN && load(shared.pid_started) == 0;
+    };
+    if (lane.stage != LaneStage::idle || !is_half_taken()) continue;
     const std::uint32_t pid = load(shared.pid);
-    if (pid == 0 || load(shared.pid_started) != 0 || !ask(pid, 0)) continue;
+    const bool dead = pid != 0 && ask(pid, 0).has_value();
+    // It may have gone on before it died, and then it has left something there.
+    if (!dead || !is_half_taken() || load(shared.pid) != pid) {
+      has_half_taken_ = true;
+      continue;
+    }
     lane.pid = pid;
     lane.pid_started = 0;
     lane.round = load(shared.round);

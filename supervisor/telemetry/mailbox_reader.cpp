@@ -26,6 +26,10 @@ MailboxReader::MailboxReader(MailboxMemory memory, MailboxCursor cursor)
   for (std::size_t i = 0; i < cursor_.lanes.size(); ++i) {
     slot_of_[cursor_.lanes[i].lane] = static_cast<std::uint32_t>(i + 1);
   }
+  // Nothing was read of one that was never wholly taken, and the next one may be taking it.
+  for (LaneCursor& lane : cursor_.lanes) {
+    if (lane.stage == LaneStage::done && lane.pid_started == 0) end_round(lane);
+  }
 }
 
 void MailboxReader::prepare(std::size_t max_bytes) {
@@ -100,6 +104,15 @@ std::span<const Item> MailboxReader::drain(std::size_t max_bytes) {
   return items_;
 }
 
+void MailboxReader::count_unread() {
+  find_lanes();
+  for (LaneCursor& lane : cursor_.lanes) {
+    look_at(lane);
+    count(lane);
+  }
+  count_no_lane();
+}
+
 void MailboxReader::count_no_lane() {
   MailboxTallies& tallies = cursor_.tallies;
   const std::uint64_t now = load(memory_.header().no_lane);
@@ -136,7 +149,10 @@ bool MailboxReader::look_at(LaneCursor& lane) {
     return false;
   }
   if (lane.stage == LaneStage::idle || another) {
-    if (pid_started == 0) return false;  // it is being taken
+    if (pid_started == 0) {  // it is being taken
+      has_half_taken_ = true;
+      return false;
+    }
     if (lane.stage != LaneStage::idle) end_round(lane);
     begin_round(lane, round, pid_started);
   }

@@ -70,6 +70,9 @@ class MailboxReader {
   // Whether the last drain() ended because of its limit.
   bool has_more() const { return has_more_; }
 
+  // Takes the writers' counters, also of what is not read yet, into tallies().
+  void count_unread();
+
   // Tells the writers what they may overwrite, and frees lanes of which all was read. To be called once
   // cursor() and the items are where our own death does not reach them.
   void commit();
@@ -79,6 +82,8 @@ class MailboxReader {
   // next drain(), its open spans at the end.
   using Ask = std::function<std::optional<Ending>(std::uint32_t pid, std::uint64_t pid_started)>;
   void find_gone(const Ask& ask);
+  // Whether somebody was in the middle of taking a lane when we looked last.
+  bool has_half_taken() const { return has_half_taken_; }
 
   // Writers wake us from now on (by the wake fd). False, and they do not: something is there already. Where
   // membarrier(2) is refused, and for writers by pwrite(2), the caller looks again after kLookAgain all the
@@ -172,6 +177,7 @@ class MailboxReader {
   std::size_t buffer_size_ = 0;
   std::size_t used_ = 0;
   bool has_more_ = false;
+  bool has_half_taken_ = false;
   std::vector<Item> items_;
   std::deque<std::string> repaired_;
   std::vector<std::unique_ptr<Dictionary>> old_dictionaries_;  // items may still point there

@@ -26,12 +26,12 @@ bool has_membarrier() {
 }
 
 // Whether this very process lives, or may: a pid that was given away again is of another start. `pid_started`
-// 0: of any.
+// 0 or 1: it is not known.
 bool lives(std::uint32_t number, std::uint64_t pid_started) {
   const auto pid = static_cast<pid_t>(number);
   if (pid <= 0) return false;
   const auto found = os::process_state(pid);
-  const bool any = pid_started == 0 || (found && found->started == 0);
+  const bool any = pid_started <= 1 || (found && found->started == 0);
   if (found) return found->living() && (any || found->started == pid_started);
   return kill(pid, 0) == 0 || errno == EPERM;  // /proc may hide what is another user's
 }
@@ -147,6 +147,7 @@ Time ObservedMailbox::next_look(Time now) const {
     const bool told = lane.pid == static_cast<std::uint32_t>(owner_.pid) && !ending_;
     if (!told) next = std::min(next, std::max(now, find_gone_at_));
   }
+  if (reader_->has_half_taken()) next = std::min(next, std::max(now, find_gone_at_));
   return next;
 }
 

@@ -60,6 +60,7 @@ class ObservedMailbox {
   std::span<const Item> drain(std::size_t max_bytes);
   bool has_more() const { return reader_->has_more(); }
   MailboxTallies tallies() const { return reader_->tallies(); }
+  void count_unread() { reader_->count_unread(); }
   std::vector<LaneFault> take_faults() { return reader_->take_faults(); }
   void commit();
   // The items of the last drain() are gone.

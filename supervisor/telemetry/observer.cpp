@@ -14,6 +14,7 @@ namespace {
 // By then a keeper has told a new observer of all mailboxes that it has.
 constexpr Duration kAllTold = std::chrono::minutes(1);
 constexpr Duration kFinishLook = std::chrono::milliseconds(50);
+constexpr Duration kHurriedBudget = std::chrono::milliseconds(400);  // the keeper ends us after kHurryGrace
 constexpr Duration kBackoffMaxDev = std::chrono::seconds(5);
 constexpr std::size_t kBareGoneMax = 64;
 
@@ -158,7 +159,7 @@ void Observer::finish(Duration budget, bool alone) {
   if (finish_by_) return;
   const Time now = os::Loop::now();
   for (const ChildKey& worker : std::exchange(receiving_, {})) untold_[worker] = now + limits_.tell_after;
-  finish_by_ = now + budget;
+  finish_by_ = now + (hurried_ ? std::max(budget, kHurriedBudget) : budget);
   next_round_ = next_save_ = now;
   for (const auto& [key, mailbox] : mailboxes_) {
     mailbox->left = alone && mailbox->lives_on();
@@ -170,7 +171,9 @@ void Observer::finish(Duration budget, bool alone) {
 
 void Observer::hurry() {
   hurried_ = true;
-  if (finish_by_) soon();
+  if (!finish_by_) return;
+  finish_by_ = std::min(*finish_by_, os::Loop::now() + kHurriedBudget);
+  soon();
 }
 
 void Observer::want_store(bool wanted) {
@@ -221,7 +224,7 @@ void Observer::schedule() {
   for (const auto& [worker, by] : untold_) next = std::min(next, by);
   if (finish_by_) {
     const Time look = os::Loop::now() + kFinishLook;
-    next = std::min(next, hurried_ ? look : std::min(*finish_by_, look));
+    next = std::min({next, look, *finish_by_});
   }
   wake_at(next);
 }
@@ -241,6 +244,8 @@ void Observer::give_up_unread(Time now) {
   for (const auto& [key, mailbox] : mailboxes_) {
     if (mailbox->left || mailbox->at_end()) continue;
     ++counters_.mailboxes_cut;
+    mailbox->count_unread();
+    ledgers_.of(key).set_mailbox(mailbox->tallies());
     ledgers_.of(key).give_up_unread();
     untold_[key] = now;
     dirty_ = true;
@@ -253,7 +258,7 @@ void Observer::end_finish(Time now) {
   });
   const bool read = !config_ || (none && closed_.empty() && !dirty_);
   const bool sent = hurried_ || exporter_->empty() || exporter_->stuck(now);
-  const bool late = now >= *finish_by_ && !hurried_;  // who hurries us has a limit of its own
+  const bool late = now >= *finish_by_;
   if (!late && !(read && sent)) return;
   dirty_ = exporter_->give_up_memory() || dirty_;
   if (late) give_up_unread(now);

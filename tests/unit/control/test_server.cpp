@@ -417,6 +417,9 @@ TEST_CASE("events are numbered and go to followers and to those who come later")
   fact.type = core::FactType::service_ready;
   fact.cause = 12;
   world.server.fact(fact, "web");
+  CHECK_FALSE(follower.has_line());
+  world.server.flush();
+  CHECK(follower.has_line());  // before the loop has turned
   fact.type = core::FactType::child_exited;
   world.server.fact(fact, "web");
   const Json first = follower.line()["item"];

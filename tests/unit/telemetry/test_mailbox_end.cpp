@@ -164,8 +164,35 @@ TEST_CASE("a lane whose process died while it took it is free again, and only th
     CHECK(read_all(reader).empty());
     CHECK_FALSE(reader.at_rest());
   }
-  SECTION("it is gone") {
+  SECTION("it went on while we asked, and left a span") {
+    reader.find_gone([&](std::uint32_t, std::uint64_t) {
+      lane.pid_started = 7;
+      return std::optional(kKilled);
+    });
+    reader.commit();
+    CHECK(lane.state == RUNMAIN_LANE_TAKEN);
+    CHECK(read_all(reader).empty());
+    CHECK_FALSE(reader.at_rest());
+  }
+  SECTION("it is gone, and so is the reader that saw it: the next one frees no lane that is being taken") {
     reader.find_gone(gone(100, kKilled));
+    reader.drain(1U << 20U);
+    MailboxCursor cursor;
+    REQUIRE(from_binary(to_binary(reader.cursor()), cursor));
+    reader.commit();
+    CHECK(lane.state == RUNMAIN_LANE_FREE);
+    lane.state = RUNMAIN_LANE_TAKEN;
+    lane.pid = 101;
+    MailboxReader next = world.reader(std::move(cursor));
+    next.drain(1U << 20U);
+    next.commit();
+    CHECK(lane.state == RUNMAIN_LANE_TAKEN);
+    CHECK(next.has_half_taken());
+  }
+  SECTION("it is gone") {
+    CHECK(reader.has_half_taken());
+    reader.find_gone(gone(100, kKilled));
+    CHECK_FALSE(reader.has_half_taken());
     CHECK_FALSE(reader.at_rest());
     CHECK(read_all(reader).empty());
     CHECK(lane.state == RUNMAIN_LANE_FREE);
