@@ -114,7 +114,7 @@ class Probed(unittest.TestCase):
         self.stderr = done.stderr.decode()
         self.assertEqual(done.returncode, code, done.stdout.decode() + self.stderr)
         if quiet:
-            self.assertNotIn("runmain", self.stderr)
+            self.assertNotIn("runmain:", self.stderr)
         return done.stdout.decode()
 
     def by_process(self):
