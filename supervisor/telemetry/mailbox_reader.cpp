@@ -26,9 +26,12 @@ MailboxReader::MailboxReader(MailboxMemory memory, MailboxCursor cursor)
   for (std::size_t i = 0; i < cursor_.lanes.size(); ++i) {
     slot_of_[cursor_.lanes[i].lane] = static_cast<std::uint32_t>(i + 1);
   }
-  // Nothing was read of one that was never wholly taken, and the next one may be taking it.
+  // One that was about to be freed may be somebody else's by now, and of one that was never wholly taken
+  // nothing was read.
   for (LaneCursor& lane : cursor_.lanes) {
-    if (lane.stage == LaneStage::done && lane.pid_started == 0) end_round(lane);
+    if (lane.stage != LaneStage::done) continue;
+    if (lane.pid_started == 0) end_round(lane);
+    look_at(lane);
   }
 }
 

@@ -242,9 +242,10 @@ void Observer::look(Time now) {
 // What the time did not do for is lost with the mailboxes.
 void Observer::give_up_unread(Time now) {
   for (const auto& [key, mailbox] : mailboxes_) {
-    if (mailbox->left || mailbox->at_end()) continue;
-    ++counters_.mailboxes_cut;
+    if (mailbox->left || !mailbox->is_open()) continue;
     mailbox->count_unread();
+    if (mailbox->at_end()) continue;
+    ++counters_.mailboxes_cut;
     ledgers_.of(key).set_mailbox(mailbox->tallies());
     ledgers_.of(key).give_up_unread();
     untold_[key] = now;

@@ -205,6 +205,28 @@ TEST_CASE("a lane whose process died while it took it is free again, and only th
   }
 }
 
+TEST_CASE("a lane that was to be freed and is taken again is not freed by the next reader") {
+  World world;
+  Lane lane(world, 0);
+  REQUIRE(lane.take());
+  REQUIRE(lane.span(lane.scope("old"), span_number(1)));
+  MailboxReader reader = world.reader();
+  CHECK(reader.drain(1U << 20U).size() == 1);
+  reader.find_gone(gone(100, kKilled));
+  reader.drain(1U << 20U);
+  MailboxCursor cursor;
+  REQUIRE(from_binary(to_binary(reader.cursor()), cursor));
+  reader.commit();
+  CHECK(lane.words().state == RUNMAIN_LANE_FREE);
+  Lane again(world, 0);
+  REQUIRE(again.take());
+  REQUIRE(again.span(again.scope("new"), span_number(2)));
+  MailboxReader next = world.reader(std::move(cursor));
+  next.commit();  // as after a drain that was full before it came to this lane
+  CHECK(again.words().state == RUNMAIN_LANE_TAKEN);
+  CHECK(read_all(next) == std::vector<std::string>{span_number(2)});
+}
+
 TEST_CASE("open slots with nonsense in them are counted, not told") {
   World world;
   Lane lane(world, 0);
