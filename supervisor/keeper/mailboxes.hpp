@@ -34,7 +34,8 @@ namespace runmain::keeper {
 inline constexpr std::size_t kBareTreesMax = 1024;
 
 // From a mailbox's making to its telling: longer than most starts take from there, and far less than a ring
-// is full in.
+// is full in. Should the keeper be killed meanwhile and the child end with it, what stands in the mailbox is
+// lost; where workers live on, the next keeper takes it from them.
 inline constexpr Duration kMadeTold = std::chrono::milliseconds(5);
 
 // As many as leave the most of our fds to others.
