@@ -9,6 +9,7 @@ namespace runmain::config {
 namespace {
 
 constexpr std::size_t kGuessMax = 64;  // longer words are not compared
+constexpr std::size_t kWordsMax = 64;  // of which one is expected
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -92,7 +93,14 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
   const std::string guess = nearest(word, known);
   if (!guess.empty()) return "did you mean " + quote(guess) + "?";
-  return known.empty() ? std::string() : "expected one of " + join(known, ", ");
+  std::vector<std::string> words;  // each once: several listeners may be called the same
+  for (const std::string& each : known) {
+    std::string shown = harmless(each, kQuotedMax);
+    if (std::find(words.begin(), words.end(), shown) != words.end()) continue;
+    words.push_back(words.size() < kWordsMax ? std::move(shown) : "…");
+    if (words.size() > kWordsMax) break;
+  }
+  return words.empty() ? std::string() : "expected one of " + join(words, ", ");
 }
 
 std::string join(const std::vector<std::string>& words, std::string_view between) {

@@ -111,6 +111,17 @@ TEST_CASE("the nearest known word is guessed only if it is near") {
   CHECK(nearest(std::string(100000, 'c'), known).empty());
 }
 
+TEST_CASE("of words that are expected each is named once, harmless, and not too many") {
+  CHECK(did_you_mean("x", {"a", "\ttp", "a"}) == "expected one of a, ?tp");
+  CHECK(did_you_mean("lisen", {"listen", "\x1b[31m"}) == "did you mean \"listen\"?");
+  CHECK(did_you_mean("x", {}).empty());
+  std::vector<std::string> many;
+  for (int i = 0; i < 1000; ++i) many.push_back("word" + std::to_string(i));
+  const std::string hint = did_you_mean("x", many);
+  CHECK(hint.size() < 64 * 10);
+  CHECK(hint.rfind(", word63, …") == hint.size() - std::string_view(", word63, …").size());
+}
+
 TEST_CASE("quoted text is short and harmless, whatever its bytes") {
   CHECK(quote("a\x1b[31m\nb\x7f") == "\"a?[31m?b?\"");
   CHECK(quote("ä中\xff\xc2") == "\"ä中??\"");
