@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kNodes = 224;  // of the containers, about
 constexpr Duration kCount = std::chrono::seconds(1);
 constexpr unsigned kShareMax = 20;
+constexpr std::size_t kSharings = 32;
 constexpr std::size_t kLooked = 16;     // members of a trace that are looked at one by one
 constexpr std::size_t kGoneMin = 1024;  // entries of spans that are gone, which are not worth a pass
 
@@ -94,12 +95,28 @@ void TraceStore::at(Time now) {
   while (share_ < kShareMax && wanted > room * static_cast<double>(1U << share_)) ++share_;
   counted_since_ = now;
   offered_ = 0;
+  note_share();
 }
 
+void TraceStore::note_share() {
+  if (sharings_.back().share != share_) sharings_.push_back({traces_begun_, share_});
+  const std::uint64_t oldest = traces_begun_ - by_age_.size();
+  while (sharings_.size() > 1 && sharings_[1].first <= oldest) sharings_.pop_front();
+  if (sharings_.size() > kSharings) {
+    sharings_[1] = {sharings_[0].first, std::min(sharings_[0].share, sharings_[1].share)};
+    sharings_.pop_front();
+  }
+  loosest_ = share_;
+  for (const Sharing& sharing : sharings_) loosest_ = std::min(loosest_, sharing.share);
+}
+
+// A trace goes on being kept whatever the share is by now. In a flood most are left out, and few of these are
+// looked for: none that would have been at any time since the oldest trace here.
 bool TraceStore::is_left_out(const TraceId& id) const {
   if (share_ == 0) return false;
   const std::uint64_t hash = traces_.hash_function()(id);
-  return hash >> (64U - share_) != 0 && !traces_.contains(id);
+  if (hash >> (64U - share_) == 0) return false;
+  return (loosest_ > 0 && hash >> (64U - loosest_) != 0) || !traces_.contains(id);
 }
 
 bool TraceStore::has_room(const Trace& trace, std::size_t size) const {
@@ -130,7 +147,10 @@ bool TraceStore::add(const Source& source, const Item& item) {
   span->instance_id = source.instance_id;
   span->reconstructed = item.reconstructed;
   const std::uint64_t number = ++last_number_;
-  if (is_new) by_age_.push_back(span->ids.trace);
+  if (is_new) {
+    by_age_.push_back(span->ids.trace);
+    ++traces_begun_;
+  }
   const bool duplicate = find_duplicate(trace, number, *span);
   trace.bytes += size;
   bytes_ += size;

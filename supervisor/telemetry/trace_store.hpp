@@ -134,7 +134,13 @@ class TraceStore {
     std::uint64_t number = 0;
     std::unique_ptr<StoredSpan> span;  // null: gone, before an older one
   };
+  // One trace in 2^share was kept from the one with number `first` on.
+  struct Sharing {
+    std::uint64_t first = 0;
+    unsigned share = 0;
+  };
   bool is_left_out(const TraceId& id) const;
+  void note_share();
   bool has_room(const Trace& trace, std::size_t size) const;
   void drop_over_limit();
   void drop(std::uint64_t number);
@@ -149,8 +155,11 @@ class TraceStore {
   std::deque<TraceId> by_age_;  // as they began
   std::uint64_t last_number_ = 0;
   Time counted_since_{};
-  std::uint64_t offered_ = 0;  // spans since then
-  unsigned share_ = 0;         // one trace in 2^share_ is kept
+  std::uint64_t offered_ = 0;         // spans since then
+  unsigned share_ = 0;                // one trace in 2^share_ is kept
+  std::deque<Sharing> sharings_{{}};  // of the traces that are here, oldest first, and the present one
+  unsigned loosest_ = 0;              // of these
+  std::uint64_t traces_begun_ = 0;
   std::size_t bytes_ = 0;
   std::vector<std::weak_ptr<std::function<void()>>> added_;
   Counters counters_;

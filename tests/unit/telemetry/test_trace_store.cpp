@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <random>
 
 #include "spans.hpp"
 #include "support/catch.hpp"
@@ -277,6 +278,37 @@ TEST_CASE("a span that comes again is found in a trace of any length") {
   }
   CHECK(store.counters().duplicates == 200);
   CHECK(names(store, {{}, {}, true}).size() == 300);
+}
+
+TEST_CASE("however fast spans come, those of a trace that is here are kept") {
+  using namespace std::chrono_literals;
+  const unsigned seed = std::random_device{}();
+  INFO("seed " << seed);
+  std::mt19937 random(seed);
+  TraceStoreLimits limits;
+  limits.spans = 200;
+  TraceStore store(limits);
+  store.set_on(true);
+  Time now{100s};
+  std::uint64_t spans = 0;
+  std::uint64_t traces = 0;
+  std::uint64_t left_out = 0;
+  for (int second = 0; second < 60; ++second) {
+    store.at(now += 1s);
+    for (unsigned n = random() % 3 == 0 ? 400 : random() % 40; n > 0; --n) {
+      if (random() % 2 == 0) ++traces;
+      const std::uint64_t trace = traces - std::min<std::uint64_t>(traces, random() % 300);
+      std::string id = id16(1);
+      id.replace(0, sizeof trace, reinterpret_cast<const char*>(&trace), sizeof trace);
+      const auto here = names(store);
+      const auto before = store.counters().spans_left_out;
+      add(store, source_of(1, 1), span_of(id, ++spans, std::to_string(trace)));
+      const bool was_left_out = store.counters().spans_left_out != before;
+      left_out += was_left_out ? 1 : 0;
+      if (was_left_out) CHECK(std::find(here.begin(), here.end(), std::to_string(trace)) == here.end());
+    }
+  }
+  CHECK(left_out > 100);
 }
 
 TEST_CASE("of a flood whole traces are kept, so that the room lasts; of what comes slowly all are") {
