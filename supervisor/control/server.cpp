@@ -124,12 +124,12 @@ void Server::tidy() {
   timer_->set(next);
 }
 
-Time Server::deadline_of(const Client& client) const {
+Time Server::deadline_of(Client& client) {
   const bool busy = client.work != Work::none;
-  Time when = std::min(client.connection->deadline(busy), client.deadline);
   // epoll does not tell that a peer who had closed one half has closed the other.
-  if (busy && client.connection->half_closed()) when = std::min(when, os::Loop::now() + kHalfClosedCheck);
-  return when;
+  const bool looks = busy && client.connection->half_closed();
+  if (looks && client.look_at == kNever) client.look_at = os::Loop::now() + kHalfClosedCheck;
+  return std::min({client.connection->deadline(busy), client.deadline, client.look_at});
 }
 
 void Server::on_timer() {
@@ -140,7 +140,10 @@ void Server::on_timer() {
     accepting_->want(os::kReadable);
   }
   for (auto& [number, client] : clients_) {
-    if (client.connection->half_closed() && client.connection->peer_gone()) client.connection->kill();
+    if (now >= client.look_at) {
+      client.look_at = kNever;  // until tidy()
+      if (client.connection->peer_gone()) client.connection->kill();
+    }
     if (now >= client.connection->deadline(client.work != Work::none)) {
       ++counters_.timed_out;
       client.connection->kill();

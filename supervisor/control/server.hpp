@@ -74,6 +74,7 @@ class Server {
     std::deque<std::string> backlog;  // logs, events: items from before the request, not yet sent
     bool follow = false;
     std::uint64_t skipped = 0;  // logs: lines missed since the last one sent
+    Time look_at = kNever;      // half closed: whether it is gone altogether
   };
 
   // Clients are only taken away when no call of ours is on the stack.
@@ -98,7 +99,7 @@ class Server {
   void serve(Client& client);
   void tidy();
   void on_timer();
-  Time deadline_of(const Client& client) const;
+  static Time deadline_of(Client& client);
   void pump(Client& client);
   void push_line(Client& client, const std::string& item);
   void reply(Client& client, Json ok);

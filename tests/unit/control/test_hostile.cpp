@@ -266,13 +266,17 @@ TEST_CASE("followers that vanish are noticed though nothing is printed") {
   }
   CHECK(world.until([&] { return world.server.clients() == 0; }));
   Peer half(world);
-  REQUIRE(half.ask("events", R"({"follow":true})"));
+  REQUIRE(half.ask("logs", R"({"follow":true})"));
   shutdown(half.fd(), SHUT_WR);
   REQUIRE(serves(world));
   CHECK(world.until([&] { return world.server.clients() == 1; }));
   half.close();
+  core::Fact fact;
+  fact.type = core::FactType::child_exited;
   CHECK(world.until([&] {
-    world.server.flush();  // as at each turn of a head that has something to do: it puts nothing off
+    world.server.fact(fact,
+                      "web");  // as at each turn of a head that has something to do: it puts nothing off
+    world.server.flush();
     return world.server.clients() == 0;
   }));
 }
