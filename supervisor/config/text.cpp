@@ -96,7 +96,7 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   std::vector<std::string> words;  // each once: several listeners may be called the same
   for (const std::string& each : known) {
     std::string shown = harmless(each, kQuotedMax);
-    if (std::find(words.begin(), words.end(), shown) != words.end()) continue;
+    if (shown.empty() || std::find(words.begin(), words.end(), shown) != words.end()) continue;
     words.push_back(words.size() < kWordsMax ? std::move(shown) : "…");
     if (words.size() > kWordsMax) break;
   }

@@ -281,7 +281,7 @@ void Server::flush() {
     client.connection->flush();
     died = died || client.connection->dead();
   }
-  if (died && depth_ == 0) tidy();  // not each time: that puts off the look after those who only listen
+  if (died && depth_ == 0) tidy();
 }
 
 bool Server::follows_logs() const {

@@ -135,7 +135,10 @@ TEST_CASE("of 8 threads that end at a random moment no ended span is lost, torn 
       board->go = true;
       // Where cores are few, the threads may come to run long after us: the moment is one of their work.
       const std::uint64_t first = random() % 100;
-      while (board->all_ended() < first) std::this_thread::yield();
+      const auto guard = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (board->all_ended() < first && std::chrono::steady_clock::now() < guard)
+        std::this_thread::yield();
+      CHECK(board->all_ended() >= first);
       const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 2000);
       while (std::chrono::steady_clock::now() < until) {
         if (small) seen.take(mailbox.read_all());

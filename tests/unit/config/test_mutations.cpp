@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "base/text.hpp"
 #include "config/config.hpp"
 #include "config/source.hpp"
 #include "golden.hpp"
@@ -102,9 +103,12 @@ void check_places(const Faults& faults) {
 
 // What is printed is lines of printable text, whatever was in the file.
 void check_harmless(const std::string& text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  for (std::size_t i = 0; i < text.size();) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    if ((byte >= 0x20 || text[i] == '\n') && byte != 0x7f) continue;
+    const bool ascii = (byte >= 0x20 && byte < 0x7f) || text[i] == '\n';
+    const std::size_t length = ascii ? 1 : harmless_utf8(std::string_view(text).substr(i));
+    i += length;
+    if (length > 0) continue;
     FAIL_CHECK("byte " << int{byte} << " at " << i << " of:\n" << text);
     return;
   }

@@ -115,6 +115,7 @@ TEST_CASE("of words that are expected each is named once, harmless, and not too 
   CHECK(did_you_mean("x", {"a", "\ttp", "a"}) == "expected one of a, ?tp");
   CHECK(did_you_mean("lisen", {"listen", "\x1b[31m"}) == "did you mean \"listen\"?");
   CHECK(did_you_mean("x", {}).empty());
+  CHECK(did_you_mean("x", {""}).empty());
   std::vector<std::string> many;
   for (int i = 0; i < 1000; ++i) many.push_back("word" + std::to_string(i));
   const std::string hint = did_you_mean("x", many);

@@ -187,6 +187,22 @@ TEST_CASE("what is included in quotes is there") {
   }
 }
 
+// headers_compile.cmake counts on it. What implements a header of C has a source made there for its other
+// one.
+TEST_CASE("a .cpp includes its own header first, which so compiles alone") {
+  for (const Source& source : sources()) {
+    const fs::path path = source.path;
+    const fs::path header = fs::path(path).replace_extension(".hpp");
+    const fs::path c_header = fs::path(path).replace_extension(".h");
+    if (path.extension() != ".cpp" || !fs::exists(root() / header) || fs::exists(root() / c_header)) continue;
+    INFO(source.path);
+    REQUIRE_FALSE(source.includes.empty());
+    const Include& first = source.includes.front();
+    CHECK(first.quoted);
+    CHECK(fs::path(first.name).filename() == header.filename());
+  }
+}
+
 TEST_CASE("one .cpp alone includes spdlog") {
   std::set<std::string> users;
   for (const Source& source : sources()) {
