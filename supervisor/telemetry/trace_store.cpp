@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kNodes = 224;  // of the containers, about
 constexpr Duration kCount = std::chrono::seconds(1);
 constexpr unsigned kShareMax = 20;
-constexpr std::size_t kSharings = 32;
+constexpr std::size_t kSharings = 32;   // over that the two oldest count as one, of the looser share
 constexpr std::size_t kLooked = 16;     // members of a trace that are looked at one by one
 constexpr std::size_t kGoneMin = 1024;  // entries of spans that are gone, which are not worth a pass
 

@@ -273,9 +273,9 @@ TEST_CASE("followers that vanish are noticed though nothing is printed") {
   half.close();
   core::Fact fact;
   fact.type = core::FactType::child_exited;
+  // As at each turn of a head that has something to do: it puts nothing off.
   CHECK(world.until([&] {
-    world.server.fact(fact,
-                      "web");  // as at each turn of a head that has something to do: it puts nothing off
+    world.server.fact(fact, "web");
     world.server.flush();
     return world.server.clients() == 0;
   }));

@@ -187,8 +187,7 @@ TEST_CASE("what is included in quotes is there") {
   }
 }
 
-// headers_compile.cmake counts on it. What implements a header of C has a source made there for its other
-// one.
+// headers_compile.cmake counts on it. Where a header of C stands beside, it makes a source for the other one.
 TEST_CASE("a .cpp includes its own header first, which so compiles alone") {
   for (const Source& source : sources()) {
     const fs::path path = source.path;
